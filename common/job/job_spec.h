@@ -1,0 +1,152 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/status.h"
+
+namespace rivulet {
+
+// The whole run, as `job.toml` states it: one struct per section, member initialisers are the
+// defaults. Plain data: parsed once (common/job/job_file.h), validated as a whole, passed down by
+// const reference. Keys in the file are the member names in kebab-case; docs/job_toml.md is checked
+// against the table of keys.
+
+struct JobSection {
+  std::string name = "job";
+  int num_rounds = 10;
+  int min_clients = 2;          // updates a round needs to count
+  int clients_per_round = 0;    // cohort size; 0 = by fraction_train
+  double fraction_train = 1.0;  // of the eligible clients, used when clients_per_round is 0
+  double over_selection =
+      1.0;  // invite this many times the clients needed, close when enough reported
+  std::string selection = "random";  // random | all | capability
+  std::chrono::seconds round_deadline{1200};
+  std::chrono::seconds start_deadline{1800};  // give up when min_clients never connect
+  double max_failures = 0.5;                  // share of a cohort that may fail
+  uint64_t seed = 42;
+};
+
+struct ModelSection {
+  std::string name;               // logical name or folder; the agent maps names to folders
+  std::string hash;               // "sha256:<hex>" of the base model; required by submit
+  std::string dtype = "float32";  // float32 | bfloat16: arithmetic of the frozen base
+  bool gradient_checkpointing = false;
+};
+
+struct LoraSection {
+  int lora_r = 8;
+  double lora_alpha = 16;
+  double lora_dropout = 0.05;
+  std::vector<std::string>
+      lora_target_modules;  // names, one "regex:<pattern>", or "all-linear"; empty = by family
+  std::vector<int> layers_to_transform;  // empty = all
+  bool use_rslora = false;
+  std::vector<std::string>
+      modules_to_save;  // trained whole beside the factors; heads join by themselves
+};
+
+// Pfeiffer bottleneck adapter (AdapterHub seq_bn).
+struct AdapterSection {
+  std::string config = "seq_bn";
+  int reduction_factor = 16;
+  std::string non_linearity = "relu";  // relu | gelu | swish | tanh
+  std::vector<int> leave_out;          // layers without an adapter
+};
+
+struct DataSection {
+  std::string dataset;             // logical name; the agent's policy knows the path
+  std::string format = "text";     // text | jsonl | json | tsv
+  std::string task = "causal-lm";  // causal-lm | classification
+  std::string template_name =
+      "plain";            // `template`: plain | alpaca | dolly | prompt-completion | chat
+  std::string separator;  // of records in text, e.g. "\n%\n"; empty = the whole file is one record
+  std::string text_field = "text";  // classification: column or key
+  std::string label_field = "label";
+  std::vector<std::string> labels;  // class names in order; needed where a client may miss one
+  int seq_length = 512;             // tokens per block or per example
+  bool packing = true;              // records + eos, cut into blocks of seq_length (causal-lm only)
+  double held_out_fraction = 0.1;   // last records of each client, in file order
+  int held_out_max_blocks = 16;     // 0 = no limit
+  bool skip_malformed = false;      // count and skip, else the first malformed record is an error
+};
+
+struct TrainSection {
+  int local_epochs = 1;
+  int max_steps = 0;  // optimiser steps a round and client; 0 = by epochs
+  double learning_rate = 3e-4;
+  std::string lr_scheduler_type =
+      "constant";  // constant | linear | cosine, over the steps of one round
+  double warmup_ratio = 0.0;
+  std::string optimizer = "adamw";  // adamw | sgd
+  double momentum = 0.0;            // sgd
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double weight_decay = 0.0;
+  double max_grad_norm = 1.0;  // 0 = no clipping
+  double proximal_mu = 0.0;    // FedProx: + mu/2 |w - w_t|^2
+  int per_device_train_batch_size = 8;
+  int gradient_accumulation_steps = 1;
+  int threads = 1;  // of one client's step; part of the result's identity
+};
+
+struct StrategySection {
+  std::string name = "fedavg";                 // fedavg | fedavgm | fedadam | fedyogi | fedadagrad
+  std::string weighting = "tokens";            // examples | tokens | uniform | capped
+  int64_t weight_cap = 0;                      // for capped: tokens
+  std::string aggregation = "factor-average";  // factor-average | freeze-a
+  double server_learning_rate = 0;             // 0 = the strategy's default
+  double server_momentum = 0.9;
+  double server_beta1 = 0.9;
+  double server_beta2 = 0.99;
+  double server_tau = 1e-3;
+};
+
+struct EvaluateSection {
+  int every = 0;  // rounds between held-out evaluations; 0 = before the first and after the last
+};
+
+struct ExportSection {
+  int save_every_round = 0;  // 0 = last only
+};
+
+struct TrackSection {
+  bool tensorboard = true;
+};
+
+// Used by `rivulet simulate`, ignored by submit.
+struct SimulateSection {
+  int num_clients = 0;              // for iid | dirichlet | count
+  std::string partition = "files";  // files | by-key | iid | dirichlet | count
+  std::string partition_key;  // by-key: a field, or "regex:<pattern>" whose first group is the key
+  double partition_alpha = 0.5;
+  std::string dataset_path;      // file, folder or glob
+  int64_t min_file_bytes = 0;    // files: smaller ones are left out
+  int min_records = 1;           // clients with fewer are left out
+  int max_parallel_clients = 0;  // 0 = one per core
+  double drop_rate = 0.0;        // share of clients that vanish in a round
+};
+
+struct JobSpec {
+  JobSection job;
+  ModelSection model;
+  std::string method = "lora";  // which of the next sections the file has: lora | adapter
+  LoraSection lora;
+  AdapterSection adapter;
+  DataSection data;
+  TrainSection train;
+  StrategySection strategy;
+  EvaluateSection evaluate;
+  ExportSection export_;
+  TrackSection track;
+  SimulateSection simulate;
+
+  // Checks every value and every combination. InvalidArgument (exit 3) naming key, value seen and
+  // value wanted; for a combination both keys and the remedy.
+  absl::Status Validate() const;
+};
+
+}  // namespace rivulet

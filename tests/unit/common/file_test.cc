@@ -1,0 +1,46 @@
+#include "common/io/file.h"
+
+#include <gtest/gtest.h>
+
+namespace rivulet {
+namespace {
+
+std::filesystem::path Scratch(const std::string& name) {
+  const auto dir = std::filesystem::path(testing::TempDir()) / "rivulet_file_test";
+  std::filesystem::create_directories(dir);
+  return dir / name;
+}
+
+TEST(File, WriteThenReadGivesTheSameBytesAndLeavesNoTemporary) {
+  const auto path = Scratch("a.bin");
+  const std::string bytes("x\0y", 3);
+  ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
+  EXPECT_EQ(*ReadFile(path, 3), bytes);
+  EXPECT_EQ(HexOf(*Sha256OfFile(path)), Sha256Hex(bytes));
+  size_t files = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(path.parent_path()))
+    ++files;
+  EXPECT_EQ(files, 1u);
+}
+
+TEST(File, LimitAndAbsenceAreTypedErrors) {
+  const auto path = Scratch("a.bin");
+  ASSERT_TRUE(WriteFileAtomically(path, "four").ok());
+  EXPECT_EQ(ReadFile(path, 3).status().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(ReadFile(Scratch("absent"), 3).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadFile(path.parent_path(), 3).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(WriteFileAtomically(Scratch("no/such/dir"), "x").code(), absl::StatusCode::kNotFound);
+}
+
+TEST(File, MappingShowsTheBytesAndSurvivesAMove) {
+  const auto path = Scratch("m.bin");
+  ASSERT_TRUE(WriteFileAtomically(path, "mapped").ok());
+  MappedFile first = *MappedFile::Open(path);
+  const MappedFile second = std::move(first);
+  EXPECT_EQ(second.bytes().size(), 6u);
+  EXPECT_EQ(static_cast<char>(second.bytes()[5]), 'd');
+  EXPECT_TRUE(first.bytes().empty());
+}
+
+}  // namespace
+}  // namespace rivulet
