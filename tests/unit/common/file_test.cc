@@ -6,7 +6,9 @@ namespace rivulet {
 namespace {
 
 std::filesystem::path Scratch(const std::string& name) {
-  const auto dir = std::filesystem::path(testing::TempDir()) / "rivulet_file_test";
+  const auto dir = std::filesystem::path(testing::TempDir()) /
+                   testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::remove_all(dir / name);
   std::filesystem::create_directories(dir);
   return dir / name;
 }
