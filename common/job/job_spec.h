@@ -17,7 +17,9 @@ namespace rivulet {
 struct JobSection {
   std::string name = "job";
   int num_rounds = 10;
-  int min_clients = 2;          // updates a round needs to count
+  int min_clients = 2;  // updates a round needs to count
+  int min_available_clients =
+      0;  // eligible clients that must be connected before round 1; 0 = one cohort
   int clients_per_round = 0;    // cohort size; 0 = by fraction_train
   double fraction_train = 1.0;  // of the eligible clients, used when clients_per_round is 0
   double over_selection =
