@@ -67,11 +67,17 @@ class FixedPointSum {
   std::span<const int64_t> words(size_t tensor) const;
 
  private:
+  struct Block;
   explicit FixedPointSum(const Manifest& manifest);
+  std::vector<Block> Blocks() const;
   absl::Status CheckShape(const UpdateView& update) const;
-  absl::Status CheckWeight(int64_t weight) const;
+  absl::Status CheckWeight(int64_t weight, int64_t sum) const;
   absl::Status CheckPiece(size_t tensor, size_t first, size_t count) const;
-  std::span<int64_t> words(size_t tensor);
+  absl::Status AddBlocks(std::span<const WeightedUpdate> updates, size_t& position);
+  absl::Status AddBlock(const Block& block, const WeightedUpdate& update, int64_t sign);
+  void TakeBack(std::span<const Block> blocks, size_t end, std::span<const WeightedUpdate> updates,
+                size_t done);
+  int64_t* WordsAt(size_t tensor, size_t first) { return words_.data() + offsets_[tensor] + first; }
 
   Manifest manifest_;
   std::vector<size_t> offsets_;  // of each tensor in words_, and the end
