@@ -1,0 +1,152 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/status.h"
+#include "coordinator/rounds/client_gateway.h"
+#include "coordinator/rounds/job_plan.h"
+#include "coordinator/rounds/job_view.h"
+#include "coordinator/storage/blob_store.h"
+#include "coordinator/storage/state_store.h"
+
+namespace rivulet {
+
+struct FederationConfig {
+  JobPlanner planner = PlanOf;
+  // true: a thread of the federation's own aggregates and publishes; false: Tick() does, in the
+  // caller's thread (tests and virtual time).
+  bool background = true;
+  // How long a round waits for the clients of the last one to return, e.g. after a restart.
+  std::chrono::milliseconds return_grace{60000};
+  uint64_t low_water_bytes = uint64_t{256} << 20;  // disk left below which uploads are put off
+};
+
+struct JobSubmission {
+  std::string document;      // canonical JSON (common/job/job_document.h)
+  std::string submit_token;  // same token and document: the same job; empty: always a new one
+};
+
+// What a client declares before it uploads; checked against the file once that is there.
+struct UpdateHeader {
+  std::string job_id;
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+  std::string sha256;  // of the file, 64 hex digits
+  uint64_t bytes = 0;
+  int64_t examples = 0;
+  int64_t tokens = 0;
+  int64_t steps = 0;
+  double loss = 0;
+  double grad_norm = 0;
+};
+
+// The durable answer to an upload.
+struct Receipt {
+  std::string job_id;
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+  std::string sha256;
+  uint64_t bytes = 0;
+};
+
+struct EvaluationReport {
+  int64_t loss_fixed = 0;  // llround(summed loss in nats * 2^20)
+  int64_t counted = 0;
+  int64_t correct = 0;
+};
+
+// One update on its way in: a safetensors file of F32 deltas with exactly the job's manifest.
+// Survives the stream that carried it: BeginUpload with the same header returns the same session.
+// Thread safe.
+class UploadSession {
+ public:
+  virtual ~UploadSession() = default;
+  // Set when this very update was accepted before: nothing more need be sent.
+  virtual std::optional<Receipt> receipt() const = 0;
+  virtual uint64_t committed() const = 0;  // bytes here; send from this offset on
+  // Errors: DataLoss (kResync) when `offset` is not committed(); OutOfRange past the declared size;
+  // FailedPrecondition when the round has closed; ResourceExhausted (kRetryLater).
+  virtual absl::Status Append(uint64_t offset, std::span<const std::byte> bytes) = 0;
+  // Validates, makes file and row durable, answers. Errors: DataLoss (kResync) for a wrong hash or
+  // an incomplete file (it starts over); InvalidArgument (kLeaveRun) naming tensor, value seen and
+  // value wanted; FailedPrecondition when the round has closed.
+  virtual absl::StatusOr<Receipt> Finish() = 0;
+};
+
+// Drives all jobs of a coordinator, whoever delivers its events: gRPC threads in the daemon,
+// executor threads in the simulation. No gRPC, no SQL. Thread safe; reading, hashing, summing and
+// the server step happen outside its lock. Stores, gateway and clock must outlive it.
+class Federation {
+ public:
+  Federation(FederationConfig config, StateStore& states, BlobStore& blobs, ClientGateway& gateway,
+             const Clock& clock);
+  ~Federation();
+  Federation(const Federation&) = delete;
+  Federation& operator=(const Federation&) = delete;
+
+  // Once, before anything else: epoch + 1, open rounds go on with what is left of their deadline,
+  // closed ones are computed again and published, blobs without a row are deleted.
+  absl::Status Recover();
+  uint64_t epoch() const;
+
+  // ---- operators ----
+  // The job's id. Errors: InvalidArgument (exit 3); AlreadyExists for a token used with another
+  // document.
+  absl::StatusOr<std::string> Submit(const JobSubmission& submission);
+  // After the open round, or at once with `now`. OK when it is already stopping; FailedPrecondition
+  // when it has ended.
+  absl::Status Stop(const std::string& job, bool now);
+  std::vector<JobView> List() const;  // without rounds, evaluations and documents
+  // `job`: an id, a unique prefix of one, or "@last". Errors: NotFound; InvalidArgument (several).
+  absl::StatusOr<std::string> Resolve(const std::string& job) const;
+  absl::StatusOr<JobView> Show(const std::string& job) const;
+  absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
+  std::vector<ClientView> Clients() const;
+
+  // ---- agents ----
+  void Connected(const ClientFacts& facts);  // again with other facts: replaces them
+  void Disconnected(const std::string& client);
+  // The global state of a task this client has. Errors: PermissionDenied for any other blob.
+  absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
+                                                        const std::string& sha256);
+  // Errors: NotFound (job); PermissionDenied (not in the cohort); FailedPrecondition (kResync:
+  // round closed, other attempt); AlreadyExists (another update was accepted); InvalidArgument
+  // (size, counts); ResourceExhausted (kRetryLater).
+  absl::StatusOr<std::shared_ptr<UploadSession>> BeginUpload(const std::string& client,
+                                                             const UpdateHeader& header);
+  // The client gives a task up. `attempt` 0: an evaluation. First report wins, later ones are OK.
+  absl::Status ReportFailure(const std::string& client, const std::string& job, uint64_t round,
+                             uint32_t attempt, const std::string& code, const std::string& text);
+  absl::Status ReportEvaluation(const std::string& client, const std::string& job, uint64_t round,
+                                const EvaluationReport& report);
+
+  // ---- driver ----
+  // Fires deadlines by the clock; with `background` false also does pending work. At least every
+  // 250 ms in the daemon, whenever idle in the simulation.
+  void Tick();
+  // When the next deadline falls due (monotonic), for a driver with virtual time.
+  std::optional<std::chrono::milliseconds> NextDeadline() const;
+
+  // ---- watchers ----
+  // `job` empty: all jobs. Called in order with the lock held: return at once, never call back.
+  using Watcher = std::function<void(const JobEvent&)>;
+  uint64_t Subscribe(const std::string& job, Watcher watcher);
+  void Unsubscribe(uint64_t subscription);  // no call is under way once it returns
+  // Blocks until the job has ended or `patience` (real time) is over: the view then.
+  absl::StatusOr<JobView> WaitForEnd(const std::string& job, std::chrono::milliseconds patience);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rivulet

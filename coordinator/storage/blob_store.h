@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/io/sha256.h"
+#include "common/status.h"
+#include "coordinator/storage/durable_step.h"
+
+namespace rivulet {
+
+// A stored blob, or what a writer has so far. Const calls are safe from many threads.
+class BlobReader {
+ public:
+  virtual ~BlobReader() = default;
+  virtual uint64_t size() const = 0;
+  // Fills all of `out` from `offset`. Errors: OutOfRange past the end, Internal on a read error.
+  virtual absl::Status Read(uint64_t offset, std::span<std::byte> out) const = 0;
+};
+
+// A blob on its way in. Destroying an uncommitted writer drops its bytes. Not thread safe.
+class BlobWriter {
+ public:
+  virtual ~BlobWriter() = default;
+  virtual uint64_t size() const = 0;  // bytes appended so far; an upload resumes here
+  // Errors: OutOfRange past the size announced at Create; ResourceExhausted (kRetryLater) when the
+  // disk is full: nothing of this call was taken, the writer stays usable.
+  virtual absl::Status Append(std::span<const std::byte> bytes) = 0;
+  // Reads back what was appended, for validation before Commit. Must not outlive the writer.
+  virtual absl::StatusOr<std::unique_ptr<BlobReader>> Reread() const = 0;
+  // Makes the blob durable under its SHA-256 and returns that name (64 hex digits). `want`, when
+  // not empty, must equal it. Errors: DataLoss naming both hashes; ResourceExhausted. Once.
+  virtual absl::StatusOr<std::string> Commit(std::string_view want) = 0;
+};
+
+struct BlobInfo {
+  std::string sha256;
+  uint64_t bytes = 0;
+};
+
+// Content-addressed bytes: uploads, global states, optimiser states. Thread safe.
+class BlobStore {
+ public:
+  virtual ~BlobStore() = default;
+
+  // `max_bytes`: what Append accepts in all.
+  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) = 0;
+  // Errors: NotFound naming the hash; InvalidArgument when it is not 64 lower-case hex digits.
+  virtual absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const = 0;
+  virtual bool Has(std::string_view sha256) const = 0;
+  virtual absl::Status Delete(std::string_view sha256) = 0;  // OK when absent
+  virtual absl::StatusOr<std::vector<BlobInfo>> List() const = 0;
+  virtual uint64_t FreeBytes() const = 0;  // what the file system has left for us
+
+  // Small blobs in one call. Put returns the name; Get verifies the hash (DataLoss when the bytes
+  // rotted) and refuses more than `max_bytes`.
+  absl::StatusOr<std::string> Put(std::span<const std::byte> bytes);
+  absl::StatusOr<std::string> Put(std::string_view bytes);
+  absl::StatusOr<std::string> Get(std::string_view sha256, uint64_t max_bytes) const;
+};
+
+// Whether `name` is 64 lower-case hex digits: the only names a peer can make us look up.
+bool IsBlobName(std::string_view name);
+
+// directory/blob/<sha256>, directory/incoming/<random>; leftovers in incoming are removed at open.
+// Commit: fsync of the file, rename, fsync of the directory. Errors: as WriteFileAtomically.
+absl::StatusOr<std::unique_ptr<BlobStore>> OpenDirectoryBlobStore(
+    const std::filesystem::path& directory, DurableStep before_step = {});
+
+// The twin for tests and the simulation.
+std::unique_ptr<BlobStore> MakeMemoryBlobStore();
+
+}  // namespace rivulet
