@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/io/atomic_file.h"
+
 namespace rivulet {
 namespace {
 
@@ -43,16 +45,6 @@ absl::StatusOr<size_t> ReadFully(const std::filesystem::path& path, int fd, char
     done += static_cast<size_t>(got);
   }
   return done;
-}
-
-absl::Status WriteFully(const std::filesystem::path& path, int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = write(fd, bytes.data(), bytes.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return FileError(path, "write", errno);
-    bytes.remove_prefix(static_cast<size_t>(put));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -94,25 +86,9 @@ absl::Status SyncDirectory(const std::filesystem::path& directory) {
 
 absl::Status WriteFileAtomically(const std::filesystem::path& path, std::string_view bytes,
                                  int mode) {
-  std::string temporary = path.string() + ".XXXXXX";
-  absl::Status status;
-  {
-    const Descriptor file{mkostemp(temporary.data(), O_CLOEXEC)};
-    if (file.fd < 0) return FileError(path, "create", errno);
-    if (fchmod(file.fd, mode) != 0) status = FileError(temporary, "chmod", errno);
-    if (status.ok()) status = WriteFully(temporary, file.fd, bytes);
-    if (status.ok() && fsync(file.fd) != 0) {
-      status =
-          Refuse(absl::StatusCode::kDataLoss, path.string() + ": fsync: " + std::strerror(errno));
-    }
-  }
-  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0)
-    status = FileError(path, "rename", errno);
-  if (!status.ok()) {
-    unlink(temporary.c_str());
-    return status;
-  }
-  return SyncDirectory(path.parent_path());
+  RV_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path, mode));
+  RV_RETURN_IF_ERROR(file.Append(bytes));
+  return file.Commit();
 }
 
 absl::StatusOr<Sha256Digest> Sha256OfFile(const std::filesystem::path& path) {

@@ -102,7 +102,7 @@ struct StrategySection {
   std::string aggregation = "factor-average";  // factor-average | freeze-a
   double server_learning_rate = 0;             // 0 = the strategy's default
   double server_momentum = 0.9;
-  double server_beta1 = 0.9;
+  double server_beta1 = -1;  // -1 = the strategy's default
   double server_beta2 = 0.99;
   double server_tau = 1e-3;
 };

@@ -26,7 +26,7 @@ struct FederationConfig {
   // caller's thread (tests and virtual time).
   bool background = true;
   // How long a round waits for the clients of the last one to return, e.g. after a restart.
-  std::chrono::milliseconds return_grace{30000};
+  std::chrono::milliseconds return_grace{60000};
   uint64_t low_water_bytes = uint64_t{256} << 20;  // disk left below which uploads are put off
 };
 

@@ -149,8 +149,8 @@ using Action = std::variant<OpenRound, AssignTraining, AssignEvaluation, Revoke,
 //                `--> abandoned -> waiting, a fresh attempt, at most max_abandoned in a row
 class RoundEngine {
  public:
-  // A new job: EngineState{} with `since` and `deadline` unset; a stored one: what was rebuilt from
-  // its rows. `now`: the driver's monotonic clock, as in Step.
+  // A new job: EngineState{}; a stored one: what was rebuilt from its rows, with `deadline` set for
+  // an open round or evaluation. Send TimePassed then: it starts what is due. `now` as in Step.
   RoundEngine(EngineConfig config, EngineState state, std::chrono::milliseconds now);
 
   std::vector<Action> Step(const Event& event, std::chrono::milliseconds now);
@@ -182,26 +182,31 @@ class RoundEngine {
   void On(const TimePassed& event, Actions& out);
   void On(const StopRequested& event, Actions& out);
 
-  void Wait(std::chrono::milliseconds limit);
-  void Proceed(Actions& out);  // what follows a published state
+  void Wait();  // for clients
+  bool Ready() const;
   void TryStart(Actions& out);
   void Open(Actions& out);
   void CheckOpen(Actions& out);
   void StartFreezing(Actions& out);
   void Abandon(const std::string& reason, Actions& out);
-  void RevokeRest(const std::string& reason, Actions& out);
+  void OpenIsOver(Actions& out);
+  void WaitIsOver(Actions& out);
+  void RevokeRest(uint32_t attempt, const std::string& reason, Actions& out);
   void StartEvaluation(Actions& out);
   void CheckEvaluation(Actions& out);
   void FinishEvaluation(Actions& out);
   void End(EndJob::How how, const std::string& reason, Actions& out);
   bool EvaluationDue() const;
   bool ExpectedAreBack() const;
-  size_t Required() const;  // eligible clients a first attempt waits for
-  bool InCohort(const std::string& client) const { return state_.cohort.contains(client); }
+  size_t Required() const;  // eligible clients that a job's first start waits for
+  std::vector<std::string> Outstanding() const;  // of the cohort: neither reported nor failed
+  bool OutstandingAreGone() const;
+  bool IsAttempt(const std::string& client, uint64_t round, uint32_t attempt) const;
 
   EngineConfig config_;
   EngineState state_;
   std::chrono::milliseconds now_;
+  std::chrono::milliseconds left_{0};          // when a client last left (or the engine was made)
   std::map<std::string, uint64_t> connected_;  // eligible -> capability
 };
 

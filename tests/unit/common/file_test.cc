@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "common/io/atomic_file.h"
+
 namespace rivulet {
 namespace {
 
@@ -23,6 +25,21 @@ TEST(File, WriteThenReadGivesTheSameBytesAndLeavesNoTemporary) {
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(path.parent_path()))
     ++files;
   EXPECT_EQ(files, 1u);
+}
+
+TEST(AtomicFile, AppearsOnlyWhenCommittedAndLeavesNothingWhenDropped) {
+  const auto path = Scratch("pieces.bin");
+  {
+    AtomicFile file = *AtomicFile::Create(path);
+    ASSERT_TRUE(file.Append("lost").ok());
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(path.parent_path()));
+  AtomicFile file = *AtomicFile::Create(path);
+  ASSERT_TRUE(file.Append("one").ok());
+  ASSERT_TRUE(file.Append(" two").ok());
+  EXPECT_FALSE(std::filesystem::exists(path));
+  ASSERT_TRUE(file.Commit().ok());
+  EXPECT_EQ(*ReadFile(path, 100), "one two");
 }
 
 TEST(File, LimitAndAbsenceAreTypedErrors) {

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "common/job/job_spec.h"
+#include "common/tensor/parameter_set.h"
+#include "peft/data/example.h"
+#include "peft/trainer/tuner.h"
+
+namespace rivulet {
+
+class Tokenizer;
+
+// Where local work finds what the wire never names: folders and files of this machine. The agent
+// answers from its owner's policy, the simulation from its partition. Must be safe to call from
+// several threads.
+class LocalResources {
+ public:
+  virtual ~LocalResources() = default;
+  // Folder of the base model with this identity ("sha256:<hex>"). Errors: FailedPrecondition (exit
+  // 9) when there is none.
+  virtual absl::StatusOr<std::filesystem::path> BaseModel(const JobSpec& spec,
+                                                          const std::string& base_hash) = 0;
+  // This client's examples for data.dataset, tokenised. `max_positions` bounds seq-length.
+  virtual absl::StatusOr<ClientData> Data(const std::string& client, const JobSpec& spec,
+                                          const Tokenizer& tokenizer, int max_positions) = 0;
+};
+
+struct LocalTask {
+  std::string client;
+  std::string job_document;  // canonical JSON (common/job/job_document.h)
+  uint64_t round = 0;
+};
+
+// What goes up after training.
+struct LocalUpdate {
+  std::string file;  // safetensors of the F32 delta, exactly the job's manifest
+  int64_t examples = 0;
+  int64_t tokens = 0;
+  int64_t steps = 0;
+  double loss = 0;
+  double grad_norm = 0;
+};
+
+// One task's local work: the same code in the agent and in the simulation, which is why both reach
+// the same bits. Keeps base models, tuners and tokenised data of the jobs it has seen. Thread safe;
+// tasks of different clients run at once.
+class TaskRunner {
+ public:
+  using TunerFactory = std::function<absl::StatusOr<std::unique_ptr<Tuner>>(
+      const std::filesystem::path& base_model, const JobSpec& spec)>;
+
+  // `factory` empty: MakeJobTuner. `resources` must outlive the runner.
+  explicit TaskRunner(LocalResources& resources, TunerFactory factory = {});
+  ~TaskRunner();
+
+  // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
+  // LocalResources and of Tuner::Tune; InvalidArgument for a state that does not fit the job's
+  // manifest.
+  absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
+                                    const std::function<bool()>& cancelled);
+  // Held-out sums of the global state on this client's data; zeros when it holds nothing back.
+  absl::StatusOr<EvaluationSums> Evaluate(const LocalTask& task, std::string_view state_file);
+
+ private:
+  struct Job;
+  absl::StatusOr<std::shared_ptr<Job>> JobOf(const std::string& document);
+  absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
+
+  LocalResources& resources_;
+  TunerFactory factory_;
+  std::mutex mutex_;                                  // of jobs_; a Job has its own for its data
+  std::map<std::string, std::shared_ptr<Job>> jobs_;  // by document
+};
+
+}  // namespace rivulet

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/formats/model_files.h"
+#include "common/formats/model_tensors.h"
+#include "common/formats/peft_names.h"
+#include "common/job/job_spec.h"
+#include "common/tensor/parameter_set.h"
+
+// What a job trains: the names, shapes and first values of every trainable tensor, computed from
+// config.json and the job alone. Coordinator, agents and simulation compute the same list.
+
+namespace rivulet {
+
+enum class TensorRole {
+  kLoraA,
+  kLoraB,
+  kAdapterDownWeight,
+  kAdapterDownBias,
+  kAdapterUpWeight,
+  kAdapterUpBias,
+  kHeadWeight,
+  kHeadBias,
+};
+
+struct TrainedTensor {
+  TensorSpec spec;  // key of the wire and of the export; F32
+  TensorRole role = TensorRole::kLoraA;
+  std::string module;  // path of the Linear, or of the site of a bottleneck adapter
+  // Name in the base model's files whose values are the first ones; empty = drawn from the seed.
+  std::string starts_from;
+};
+
+// A Linear with a pair of factors: y += scale * B (A x).
+struct LoraModule {
+  LinearModule linear;
+  int64_t rank = 0;
+  double scale = 0;  // alpha / r, or alpha / sqrt(r) with rsLoRA
+};
+
+// A bottleneck adapter behind the output of one layer (AdapterHub seq_bn).
+struct AdapterSite {
+  std::string path;  // "model.layers.0.output_adapters", "bert.encoder.layer.0.output"
+  int layer = 0;
+  int64_t hidden = 0;
+  int64_t bottleneck = 0;  // floor(hidden / reduction factor), at least 1
+};
+
+struct AdapterPlan {
+  std::string method;                      // lora | adapter
+  std::vector<LoraModule> lora;            // in module order
+  std::vector<AdapterSite> sites;          // in layer order
+  std::vector<std::string> saved_modules;  // trained whole: heads, pooler; paths, sorted
+  std::vector<TrainedTensor> tensors;      // every trainable or regenerated tensor, sorted by key
+  bool freeze_a = false;                   // lora_A is drawn once and never sent
+
+  // All tensors: what an export holds. A tensor's position here is its address in the random
+  // stream, frozen or not.
+  Manifest full() const;
+  // What is trained, sent and merged: full() without lora_A when freeze_a.
+  Manifest wire() const;
+};
+
+// The name under which our bottleneck adapters stand in AdapterHub keys.
+inline constexpr char kAdapterName[] = "rivulet";
+
+// `config` must come from ForTask. `match` tells which heads the base file lacks and where the
+// others lie. Classification trains its head always (as PEFT does for SEQ_CLS) and bert's pooler
+// when the base has none. Errors: InvalidArgument: targets (see SelectModules), a module to save
+// that is no Linear or a tied head, a layer to leave out that does not exist, no adapter left.
+absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorMatch& match,
+                                        const JobSpec& job);
+
+// The first global state, manifest plan.wire(). Numbers come from RandomStream(seed,
+// kInitialValues, 0) with tensor = position in plan.full():
+//   lora_A uniform in (-1, 1) / sqrt(in); lora_B 0; adapter down N(0, 0.02^2), up and biases 0;
+//   new heads N(0, 0.02^2), biases 0; heads of the base model as they are there, in F32.
+// So every adapter starts as the identity. Errors: FailedPrecondition when a head must be copied
+// and `base` is null.
+absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
+                                          const ModelFiles* base = nullptr);
+
+// The full set of an export or a model: `wire` plus, with freeze_a, lora_A drawn anew from the
+// seed. Errors: InvalidArgument when `wire` is not of manifest plan.wire().
+absl::StatusOr<ParameterSet> CompleteState(const AdapterPlan& plan, uint64_t seed,
+                                           const ParameterSet& wire);
+
+// Everything about the base model that a job needs, read from its folder.
+struct JobModel {
+  ModelConfig config;  // ForTask
+  TensorMatch match;
+  AdapterPlan plan;
+};
+absl::StatusOr<JobModel> DescribeJobModel(const std::filesystem::path& directory,
+                                          const ModelFiles& files, const JobSpec& job);
+
+// out[i] = value i of an F32, BF16 or F16 tensor. Aborts on another dtype or size.
+void CopyAsFloats(const TensorView& tensor, std::span<float> out);
+
+}  // namespace rivulet

@@ -1,0 +1,121 @@
+#include "common/formats/json.h"
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/io/file.h"
+
+namespace rivulet {
+namespace {
+
+using nlohmann::json;
+
+// Length of the valid UTF-8 sequence at `text[0]`, 0 when there is none (Unicode 15, table 3-7).
+size_t SequenceLength(std::string_view text) {
+  const auto byte = [&](size_t at) { return static_cast<unsigned char>(text[at]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return 0;
+  unsigned char low = 0x80, high = 0xbf;
+  if (lead == 0xe0) low = 0xa0;
+  if (lead == 0xed) high = 0x9f;
+  if (lead == 0xf0) low = 0x90;
+  if (lead == 0xf4) high = 0x8f;
+  if (byte(1) < low || byte(1) > high) return 0;
+  for (size_t at = 2; at < length; ++at) {
+    if ((byte(at) & 0xc0) != 0x80) return 0;
+  }
+  return length;
+}
+
+// Looks at every event and builds nothing: refuses depth and repeated keys before the document is
+// read a second time into memory.
+class StrictReader : public nlohmann::json_sax<json> {
+ public:
+  explicit StrictReader(int depth) : max_depth_(depth) {}
+  const std::string& error() const { return error_; }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return Enter(); }
+  bool start_array(size_t) override { return Enter(); }
+  bool end_object() override { return Leave(); }
+  bool end_array() override { return Leave(); }
+  bool key(string_t& name) override {
+    if (keys_.back().insert(name).second) return true;
+    return Fail("key '" + name + "': got it twice in one object, want it once");
+  }
+  bool parse_error(size_t position, const std::string&, const json::exception&) override {
+    return Fail("JSON: syntax error at byte " + std::to_string(position));
+  }
+
+ private:
+  bool Fail(std::string text) {
+    error_ = std::move(text);
+    return false;
+  }
+  bool Enter() {
+    keys_.emplace_back();
+    if (keys_.size() <= static_cast<size_t>(max_depth_)) return true;
+    return Fail("JSON: nesting deeper than " + std::to_string(max_depth_));
+  }
+  bool Leave() {
+    keys_.pop_back();
+    return true;
+  }
+
+  int max_depth_;
+  std::vector<std::set<std::string>> keys_;
+  std::string error_;
+};
+
+}  // namespace
+
+size_t FirstInvalidUtf8(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t length = SequenceLength(text.substr(at));
+    if (length == 0) break;
+    at += length;
+  }
+  return at;
+}
+
+bool IsUtf8(std::string_view text) { return FirstInvalidUtf8(text) == text.size(); }
+
+absl::StatusOr<json> ParseJson(std::string_view text, const JsonLimits& limits) {
+  if (text.size() > limits.bytes) {
+    return Refuse(absl::StatusCode::kOutOfRange, "JSON: got " + std::to_string(text.size()) +
+                                                     " bytes, want at most " +
+                                                     std::to_string(limits.bytes));
+  }
+  const auto bad = [](const std::string& message) {
+    return Refuse(absl::StatusCode::kInvalidArgument, message);
+  };
+  if (const size_t at = FirstInvalidUtf8(text); at != text.size())
+    return bad("JSON: invalid UTF-8 at byte " + std::to_string(at));
+  // The parser would skip a byte order mark and take a NUL for the end of the text.
+  if (text.starts_with("\xef\xbb\xbf")) return bad("JSON: got a byte order mark, want none");
+  if (text.find('\0') != text.npos) return bad("JSON: got a NUL byte, want none");
+  StrictReader reader(limits.depth);
+  if (!json::sax_parse(text.begin(), text.end(), &reader)) return bad(reader.error());
+  return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+}
+
+absl::StatusOr<json> ReadJson(const std::filesystem::path& path, const JsonLimits& limits) {
+  RV_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, limits.bytes));
+  absl::StatusOr<json> document = ParseJson(text, limits);
+  if (!document.ok()) return Annotate(document.status(), path.string());
+  return document;
+}
+
+std::string QuoteJson(std::string_view text) { return json(text).dump(); }
+
+}  // namespace rivulet

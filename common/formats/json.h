@@ -1,0 +1,34 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "common/status.h"
+
+// For the .cc files of common/formats: the JSON header is too heavy for our own headers.
+
+namespace rivulet {
+
+struct JsonLimits {
+  size_t bytes = 4 << 20;
+  int depth = 16;
+};
+
+// True when `text` is UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF.
+bool IsUtf8(std::string_view text);
+// Position of the first byte that is not part of valid UTF-8; text.size() when there is none.
+size_t FirstInvalidUtf8(std::string_view text);
+
+// One JSON document (RFC 8259), stricter than most readers because the text may be hostile: strict
+// UTF-8, no raw NUL, no byte order mark, no comments, no key twice in one object, bounded size and
+// depth. Errors: InvalidArgument with the position; OutOfRange above a limit.
+absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const JsonLimits& limits = {});
+absl::StatusOr<nlohmann::json> ReadJson(const std::filesystem::path& path,
+                                        const JsonLimits& limits = {});
+
+// `text` as a JSON string with its quotes, escaped as safetensors' reference does: \" \\ \b \t \n
+// \f \r, other characters below U+0020 as \u00xx, everything else raw. `text` must be UTF-8.
+std::string QuoteJson(std::string_view text);
+
+}  // namespace rivulet

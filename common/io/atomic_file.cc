@@ -1,0 +1,70 @@
+#include "common/io/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "common/io/file.h"
+
+namespace rivulet {
+
+struct AtomicFile::State {
+  std::filesystem::path path;
+  std::string temporary;
+  int fd = -1;
+
+  ~State() {
+    if (fd >= 0) close(fd);
+    if (!temporary.empty()) unlink(temporary.c_str());
+  }
+};
+
+AtomicFile::AtomicFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
+AtomicFile::~AtomicFile() = default;
+AtomicFile::AtomicFile(AtomicFile&&) noexcept = default;
+AtomicFile& AtomicFile::operator=(AtomicFile&&) noexcept = default;
+
+absl::StatusOr<AtomicFile> AtomicFile::Create(const std::filesystem::path& path, int mode) {
+  auto state = std::make_unique<State>();
+  state->path = path;
+  std::string temporary = path.string() + ".XXXXXX";
+  state->fd = mkostemp(temporary.data(), O_CLOEXEC);
+  if (state->fd < 0) return FileError(path, "create", errno);
+  state->temporary = temporary;
+  if (fchmod(state->fd, mode) != 0) return FileError(temporary, "chmod", errno);
+  return AtomicFile(std::move(state));
+}
+
+absl::Status AtomicFile::Append(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = write(state_->fd, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return FileError(state_->path, "write", errno);
+    bytes.remove_prefix(static_cast<size_t>(put));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AtomicFile::Append(std::span<const std::byte> bytes) {
+  return Append(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+absl::Status AtomicFile::Commit() {
+  if (fsync(state_->fd) != 0) {
+    return Refuse(absl::StatusCode::kDataLoss,
+                  state_->path.string() + ": fsync: " + std::strerror(errno));
+  }
+  if (rename(state_->temporary.c_str(), state_->path.c_str()) != 0)
+    return FileError(state_->path, "rename", errno);
+  state_->temporary.clear();
+  const std::filesystem::path parent = state_->path.parent_path();
+  state_.reset();
+  return SyncDirectory(parent);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,398 @@
+#include "common/job/job_keys.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+namespace rivulet {
+namespace {
+
+constexpr double kMaxInt = 2147483647;
+constexpr double kMaxSeconds = 86400.0 * 365;
+
+#define RV_KEY(member) [](JobSpec& spec) -> KeyRef { return &spec.member; }
+constexpr JobKey kKeys[] = {
+    {"job.name", "Name of the run, [a-z0-9-]; part of the run folder's name.", RV_KEY(job.name)},
+    {"job.num-rounds",
+     "Rounds to run.",
+     RV_KEY(job.num_rounds),
+     1,
+     1e6,
+     {},
+     "job.num-server-rounds"},
+    {"job.min-clients", "Updates that a round needs to count.", RV_KEY(job.min_clients), 1, 1e6},
+    {"job.min-available-clients",
+     "Eligible clients that must be connected before round 1; 0 = enough for one cohort.",
+     RV_KEY(job.min_available_clients),
+     0,
+     1e6,
+     {},
+     "job.min-available-nodes"},
+    {"job.clients-per-round", "Size of a cohort; 0 = by fraction-train.",
+     RV_KEY(job.clients_per_round), 0, 1e6},
+    {"job.fraction-train",
+     "Share of the eligible clients in a cohort, when clients-per-round is 0.",
+     RV_KEY(job.fraction_train),
+     1e-9,
+     1,
+     {},
+     "job.fraction-fit"},
+    {"job.over-selection",
+     "Invite this many times the clients needed; close when enough have reported.",
+     RV_KEY(job.over_selection), 1, 10},
+    {"job.selection", "How a cohort is chosen: random draw, all eligible, or the most capable.",
+     RV_KEY(job.selection), 0, 0, "random|all|capability"},
+    {"job.round-deadline", "A round ends then, with min-clients updates or a fresh attempt.",
+     RV_KEY(job.round_deadline), 1, kMaxSeconds},
+    {"job.start-deadline", "Give up when the clients needed never connect.",
+     RV_KEY(job.start_deadline), 1, kMaxSeconds},
+    {"job.max-failures",
+     "Share of a cohort that may report failures before the attempt is abandoned.",
+     RV_KEY(job.max_failures), 1e-9, 1},
+    {"job.seed", "Root of every random choice of the run.", RV_KEY(job.seed)},
+
+    {"model.name", "Logical name or folder of the base model; each agent maps names to folders.",
+     RV_KEY(model.name)},
+    {"model.hash",
+     "Identity of the base model, sha256:<64 hex digits>; filled in by submit and simulate.",
+     RV_KEY(model.hash)},
+    {"model.dtype", "Arithmetic of the frozen base; what is trained stays float32.",
+     RV_KEY(model.dtype), 0, 0, "float32|bfloat16"},
+    {"model.gradient-checkpointing",
+     "Recompute activations in the backward pass: less memory, more time.",
+     RV_KEY(model.gradient_checkpointing)},
+
+    {"lora.lora-r", "Rank of the factors.", RV_KEY(lora.lora_r), 1, 1024, {}, "lora.r"},
+    {"lora.lora-alpha",
+     "Scale: alpha / r, or alpha / sqrt(r) with use-rslora.",
+     RV_KEY(lora.lora_alpha),
+     1e-9,
+     1e6,
+     {},
+     "lora.alpha"},
+    {"lora.lora-dropout",
+     "Dropout in front of A while training.",
+     RV_KEY(lora.lora_dropout),
+     0,
+     0.99,
+     {},
+     "lora.dropout"},
+    {"lora.lora-target-modules",
+     "Module names, one \"regex:<pattern>\", or \"all-linear\"; empty = by family.",
+     RV_KEY(lora.lora_target_modules),
+     0,
+     0,
+     {},
+     "lora.target-modules"},
+    {"lora.layers-to-transform", "Layers that get factors; empty = all.",
+     RV_KEY(lora.layers_to_transform), 0, 1e5},
+    {"lora.use-rslora", "Scale by alpha / sqrt(r).", RV_KEY(lora.use_rslora)},
+    {"lora.modules-to-save",
+     "Modules trained whole beside the factors; classification heads join by themselves.",
+     RV_KEY(lora.modules_to_save)},
+
+    {"adapter.config", "Kind of bottleneck adapter: seq_bn is Pfeiffer's.", RV_KEY(adapter.config),
+     0, 0, "seq_bn"},
+    {"adapter.reduction-factor", "Hidden size over bottleneck width.",
+     RV_KEY(adapter.reduction_factor), 1, 4096},
+    {"adapter.non-linearity", "Between the two projections.", RV_KEY(adapter.non_linearity), 0, 0,
+     "relu|gelu|swish|tanh"},
+    {"adapter.leave-out", "Layers without an adapter.", RV_KEY(adapter.leave_out), 0, 1e5},
+
+    {"data.dataset", "Logical name of the data; the agent's policy knows where it lies.",
+     RV_KEY(data.dataset)},
+    {"data.format", "Form of the data files.", RV_KEY(data.format), 0, 0, "text|jsonl|json|tsv"},
+    {"data.task", "What is learnt.", RV_KEY(data.task), 0, 0, "causal-lm|classification"},
+    {"data.template", "How an instruction record becomes text; loss on the answer only.",
+     RV_KEY(data.template_name), 0, 0, "plain|alpaca|dolly|prompt-completion|chat"},
+    {"data.separator", "Between records of a text file; empty = the file is one record.",
+     RV_KEY(data.separator)},
+    {"data.text-field", "Classification: column or key of the text.", RV_KEY(data.text_field)},
+    {"data.label-field", "Classification: column or key of the label.", RV_KEY(data.label_field)},
+    {"data.labels", "Class names in order; needed where a client may miss one.",
+     RV_KEY(data.labels)},
+    {"data.seq-length",
+     "Tokens of a block, or at most of an example.",
+     RV_KEY(data.seq_length),
+     2,
+     1 << 20,
+     {},
+     "train.seq-length"},
+    {"data.packing",
+     "Causal LM on text: join records with the end token and cut blocks of seq-length.",
+     RV_KEY(data.packing)},
+    {"data.held-out-fraction",
+     "Share of each client's records kept for evaluation: the last ones, in file order.",
+     RV_KEY(data.held_out_fraction), 0, 0.9},
+    {"data.held-out-max-blocks", "At most so many held-out sequences a client; 0 = no limit.",
+     RV_KEY(data.held_out_max_blocks), 0, kMaxInt},
+    {"data.skip-malformed", "Count and skip malformed records; else the first is an error.",
+     RV_KEY(data.skip_malformed)},
+
+    {"train.local-epochs",
+     "Passes over a client's data in a round, when max-steps is 0.",
+     RV_KEY(train.local_epochs),
+     0,
+     1e6,
+     {},
+     "train.num-train-epochs"},
+    {"train.max-steps", "Optimiser steps a round and client; 0 = by epochs.",
+     RV_KEY(train.max_steps), 0, kMaxInt},
+    {"train.learning-rate",
+     "Of the client's optimiser.",
+     RV_KEY(train.learning_rate),
+     0,
+     1e3,
+     {},
+     "train.learning-rate-max"},
+    {"train.lr-scheduler-type", "Over the steps of one round.", RV_KEY(train.lr_scheduler_type), 0,
+     0, "constant|linear|cosine"},
+    {"train.warmup-ratio", "Share of a round's steps over which the rate rises from 0.",
+     RV_KEY(train.warmup_ratio), 0, 1},
+    {"train.optimizer", "Of the client, fresh every round.", RV_KEY(train.optimizer), 0, 0,
+     "adamw|sgd"},
+    {"train.momentum", "SGD only.", RV_KEY(train.momentum), 0, 0.9999},
+    {"train.adam-beta1", "AdamW only.", RV_KEY(train.adam_beta1), 0, 0.999999},
+    {"train.adam-beta2", "AdamW only.", RV_KEY(train.adam_beta2), 0, 0.999999},
+    {"train.adam-epsilon", "AdamW only.", RV_KEY(train.adam_epsilon), 1e-15, 1},
+    {"train.weight-decay", "Decoupled, on every trained tensor.", RV_KEY(train.weight_decay), 0,
+     10},
+    {"train.max-grad-norm", "Clip the global gradient norm to this; 0 = no clipping.",
+     RV_KEY(train.max_grad_norm), 0, 1e6},
+    {"train.proximal-mu", "FedProx: adds mu/2 |w - w_t|^2 to the loss.", RV_KEY(train.proximal_mu),
+     0, 1e6},
+    {"train.per-device-train-batch-size",
+     "Sequences of one forward pass.",
+     RV_KEY(train.per_device_train_batch_size),
+     1,
+     65536,
+     {},
+     "train.batch-size"},
+    {"train.gradient-accumulation-steps", "Forward passes of one optimiser step.",
+     RV_KEY(train.gradient_accumulation_steps), 1, 65536},
+    {"train.threads", "Threads of one client's step; part of the result's identity.",
+     RV_KEY(train.threads), 1, 1024},
+
+    {"strategy.name", "How the mean update moves the global state.", RV_KEY(strategy.name), 0, 0,
+     "fedavg|fedavgm|fedadam|fedyogi|fedadagrad"},
+    {"strategy.weighting", "Weight of a client's update.", RV_KEY(strategy.weighting), 0, 0,
+     "examples|tokens|uniform|capped"},
+    {"strategy.weight-cap", "Most tokens that count, for weighting capped.",
+     RV_KEY(strategy.weight_cap), 0, 2e9},
+    {"strategy.aggregation",
+     "LoRA: average both factors, or freeze A and average B (FFA-LoRA, exact).",
+     RV_KEY(strategy.aggregation), 0, 0, "factor-average|freeze-a"},
+    {"strategy.server-learning-rate", "Of the server optimiser; 0 = the strategy's default.",
+     RV_KEY(strategy.server_learning_rate), 0, 1e3},
+    {"strategy.server-momentum", "FedAvgM.", RV_KEY(strategy.server_momentum), 0, 0.9999},
+    {"strategy.server-beta1", "FedAdam, FedYogi, FedAdagrad; -1 = the strategy's default.",
+     RV_KEY(strategy.server_beta1), -1, 0.9999},
+    {"strategy.server-beta2", "FedAdam, FedYogi.", RV_KEY(strategy.server_beta2), 0, 0.999999},
+    {"strategy.server-tau", "Adaptivity floor of FedAdam, FedYogi, FedAdagrad.",
+     RV_KEY(strategy.server_tau), 1e-12, 1},
+
+    {"evaluate.every",
+     "Rounds between held-out evaluations; 0 = before the first and after the last.",
+     RV_KEY(evaluate.every), 0, 1e6},
+    {"export.save-every-round", "Keep the state of every n-th round; 0 = the last only.",
+     RV_KEY(export_.save_every_round), 0, 1e6},
+    {"track.tensorboard", "Write TensorBoard event files into the run folder.",
+     RV_KEY(track.tensorboard)},
+
+    {"simulate.num-clients", "Clients of the iid, dirichlet and count partitions.",
+     RV_KEY(simulate.num_clients), 0, 1e6},
+    {"simulate.partition", "How the data become clients.", RV_KEY(simulate.partition), 0, 0,
+     "files|by-key|iid|dirichlet|count"},
+    {"simulate.partition-key",
+     "by-key: a field, or \"regex:<pattern>\" whose first group is the key.",
+     RV_KEY(simulate.partition_key)},
+    {"simulate.partition-alpha", "Dirichlet concentration: small = very unequal.",
+     RV_KEY(simulate.partition_alpha), 1e-6, 1e6},
+    {"simulate.dataset-path", "File, folder or pattern with the data.",
+     RV_KEY(simulate.dataset_path)},
+    {"simulate.min-file-bytes", "files: smaller ones are left out.",
+     RV_KEY(simulate.min_file_bytes), 0, 1e15},
+    {"simulate.min-records", "Clients with fewer records are left out.",
+     RV_KEY(simulate.min_records), 1, 1e9},
+    {"simulate.max-parallel-clients", "Clients trained at once; 0 = one per core.",
+     RV_KEY(simulate.max_parallel_clients), 0, 4096},
+    {"simulate.drop-rate", "Chance that a chosen client vanishes in a round.",
+     RV_KEY(simulate.drop_rate), 0, 0.99},
+};
+#undef RV_KEY
+
+std::string Hyphenated(std::string_view path) {
+  std::string out(path);
+  std::replace(out.begin(), out.end(), '_', '-');
+  return out;
+}
+
+std::string Quoted(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) {
+    char escaped[8];
+    if (c == '"' || c == '\\')
+      out += '\\', out += c;
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", c);
+      out += escaped;
+    } else
+      out += c;
+  }
+  return out + "\"";
+}
+
+template <typename T, typename Text>
+std::string ListText(const std::vector<T>& items, Text text) {
+  std::string out = "[";
+  for (const T& item : items) out += (out.size() > 1 ? ", " : "") + text(item);
+  return out + "]";
+}
+
+// The text of a value of each type a key can have.
+struct TextOf {
+  std::string operator()(const int* value) const { return std::to_string(*value); }
+  std::string operator()(const int64_t* value) const { return std::to_string(*value); }
+  std::string operator()(const uint64_t* value) const { return std::to_string(*value); }
+  std::string operator()(const double* value) const { return NumberText(*value); }
+  std::string operator()(const bool* value) const { return *value ? "true" : "false"; }
+  std::string operator()(const std::string* value) const { return Quoted(*value); }
+  std::string operator()(const std::vector<std::string>* value) const {
+    return ListText(*value, Quoted);
+  }
+  std::string operator()(const std::vector<int>* value) const {
+    return ListText(*value, [](int item) { return std::to_string(item); });
+  }
+  std::string operator()(const std::chrono::seconds* value) const {
+    return Quoted(DurationText(*value));
+  }
+};
+
+// Whether every number in a value lies within the key's bounds, every string among its choices.
+struct InBounds {
+  const JobKey& key;
+
+  bool Within(double value) const {
+    return std::isfinite(value) && (key.low == key.high || (value >= key.low && value <= key.high));
+  }
+  bool operator()(const int* value) const { return Within(*value); }
+  bool operator()(const int64_t* value) const { return Within(static_cast<double>(*value)); }
+  bool operator()(const uint64_t*) const { return true; }
+  bool operator()(const double* value) const { return Within(*value); }
+  bool operator()(const bool*) const { return true; }
+  bool operator()(const std::chrono::seconds* value) const {
+    return Within(static_cast<double>(value->count()));
+  }
+  bool operator()(const std::vector<std::string>* value) const {
+    return std::none_of(value->begin(), value->end(),
+                        [](const std::string& item) { return item.empty(); });
+  }
+  bool operator()(const std::vector<int>* value) const {
+    return std::all_of(value->begin(), value->end(), [this](int item) { return Within(item); });
+  }
+  bool operator()(const std::string* value) const {
+    if (key.choices.empty()) return true;
+    const std::string padded = "|" + std::string(key.choices) + "|";
+    return !value->empty() && value->find('|') == std::string::npos &&
+           padded.find("|" + *value + "|") != std::string::npos;
+  }
+};
+
+std::string BoundText(double bound) {
+  if (bound == std::floor(bound) && std::abs(bound) < 1e15)
+    return std::to_string(static_cast<int64_t>(bound));
+  return NumberText(bound);
+}
+
+KeyRef RefIn(const JobKey& key, const JobSpec& spec) {
+  return key.ref(const_cast<JobSpec&>(spec));
+}  // read only
+
+}  // namespace
+
+std::span<const JobKey> JobKeys() { return kKeys; }
+
+const JobKey* FindJobKey(std::string_view path) {
+  const std::string name = Hyphenated(path);
+  for (const JobKey& key : kKeys) {
+    if (key.path == name || (!key.alias.empty() && key.alias == name)) return &key;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> JobKeyPaths() {
+  std::vector<std::string> paths;
+  for (const JobKey& key : kKeys) paths.emplace_back(key.path);
+  return paths;
+}
+
+bool InJobDocument(const JobKey& key) {
+  return !key.path.starts_with("simulate.") && !key.path.starts_with("track.");
+}
+
+std::string WantedOf(const JobKey& key) {
+  static JobSpec any;
+  const KeyRef ref = key.ref(any);
+  if (!key.choices.empty()) return std::string(key.choices);
+  const std::string range =
+      key.low == key.high ? "" : " " + BoundText(key.low) + ".." + BoundText(key.high);
+  if (std::holds_alternative<std::string*>(ref)) return "a string";
+  if (std::holds_alternative<bool*>(ref)) return "true or false";
+  if (std::holds_alternative<double*>(ref)) return "a number" + range;
+  if (std::holds_alternative<std::vector<std::string>*>(ref)) return "a list of strings";
+  if (std::holds_alternative<std::vector<int>*>(ref)) return "a list of integers" + range;
+  if (std::holds_alternative<std::chrono::seconds*>(ref))
+    return "a duration such as \"90s\", \"20m\", \"2h\", \"1d\"";
+  return "an integer" + (range.empty() ? std::string(" >= 0") : range);
+}
+
+absl::Status CheckRange(const JobKey& key, const JobSpec& spec) {
+  if (std::visit(InBounds{key}, RefIn(key, spec))) return absl::OkStatus();
+  return WithExit(
+      Refuse(absl::StatusCode::kInvalidArgument,
+             std::string(key.path) + ": got " + ValueText(key, spec) + ", want " + WantedOf(key)),
+      ExitCode::kConfig);
+}
+
+std::string ValueText(const JobKey& key, const JobSpec& spec) {
+  return std::visit(TextOf{}, RefIn(key, spec));
+}
+
+absl::StatusOr<std::chrono::seconds> ParseDuration(std::string_view text) {
+  int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const std::string_view unit(end, text.data() + text.size() - end);
+  const int64_t scale = unit == "s"   ? 1
+                        : unit == "m" ? 60
+                        : unit == "h" ? 3600
+                        : unit == "d" ? 86400
+                                      : 0;
+  if (error != std::errc() || scale == 0 || count < 0 || count > int64_t{1} << 40) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "got \"" + std::string(text) +
+                      "\", want a duration such as \"90s\", \"20m\", \"2h\", \"1d\"");
+  }
+  return std::chrono::seconds(count * scale);
+}
+
+std::string DurationText(std::chrono::seconds duration) {
+  const int64_t seconds = duration.count();
+  if (seconds != 0 && seconds % 86400 == 0) return std::to_string(seconds / 86400) + "d";
+  if (seconds != 0 && seconds % 3600 == 0) return std::to_string(seconds / 3600) + "h";
+  if (seconds != 0 && seconds % 60 == 0) return std::to_string(seconds / 60) + "m";
+  return std::to_string(seconds) + "s";
+}
+
+std::string NumberText(double value) {
+  char buffer[40];
+  const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
+  std::string text(buffer, end);
+  if (text.find_first_of(".en") == std::string::npos) text += ".0";
+  return text;
+}
+
+}  // namespace rivulet

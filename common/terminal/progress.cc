@@ -1,0 +1,108 @@
+#include "common/terminal/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdlib>
+#include <cstring>
+
+namespace rivulet {
+namespace {
+
+constexpr auto kRedraw = std::chrono::milliseconds(100);
+constexpr auto kWaitLine = std::chrono::minutes(1);
+
+template <typename... Args>
+std::string Format(const char* format, Args... args) {
+  char line[160];
+  std::snprintf(line, sizeof line, format, args...);
+  return line;
+}
+
+std::string Figures(const ProgressState& state) {
+  std::string text;
+  if (state.loss >= 0) text += Format(", loss=%.3f", state.loss);
+  if (state.perplexity >= 0) text += Format(", ppl=%.2f", state.perplexity);
+  if (state.uplink_bytes > 0) text += ", up=" + HumanBytes(state.uplink_bytes);
+  if (state.tokens_per_second > 0) text += Format(", %.0f tok/s", state.tokens_per_second);
+  return text;
+}
+
+}  // namespace
+
+std::string HumanBytes(uint64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  if (bytes < 1024) return Format("%" PRIu64 " B", bytes);
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  return Format("%.1f %s", value, kUnits[unit]);
+}
+
+std::string HumanDuration(std::chrono::nanoseconds duration) {
+  const int64_t seconds =
+      std::max<int64_t>(0, std::chrono::duration_cast<std::chrono::seconds>(duration).count());
+  const int hours = static_cast<int>(seconds / 3600);
+  const int minutes = static_cast<int>(seconds / 60 % 60);
+  if (hours > 0) return Format("%d:%02d:%02d", hours, minutes, static_cast<int>(seconds % 60));
+  return Format("%02d:%02d", minutes, static_cast<int>(seconds % 60));
+}
+
+std::string ProgressLine(const ProgressState& state, std::chrono::nanoseconds elapsed, int width) {
+  const double share = state.rounds == 0
+                           ? 0.0
+                           : static_cast<double>(state.round) / static_cast<double>(state.rounds);
+  std::string line =
+      Format("round %" PRIu64 "/%" PRIu64 ": %3.0f%%", state.round, state.rounds, share * 100);
+  if (width > 0) {
+    const int full = static_cast<int>(share * width);
+    line += "|" + std::string(full, '#') + std::string(width - full, ' ') + "|";
+  }
+  line += " [" + HumanDuration(elapsed);
+  if (state.round > 0 && state.round < state.rounds) {
+    line += "<" + HumanDuration(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                      elapsed * (1 / share - 1)));
+  }
+  line += Figures(state) + "]";
+  if (!state.clients.empty()) line += "  " + state.clients;
+  if (!state.waiting.empty()) line += "  " + state.waiting;
+  return line;
+}
+
+ProgressBar::ProgressBar(bool enabled) : start_(std::chrono::steady_clock::now()) {
+  const char* term = std::getenv("TERM");
+  const bool dumb = term == nullptr || std::strcmp(term, "dumb") == 0;
+  terminal_ = enabled && !dumb && isatty(STDERR_FILENO) == 1;
+  last_wait_line_ = start_;
+}
+
+ProgressBar::~ProgressBar() { Finish(); }
+
+void ProgressBar::Update(const ProgressState& state) {
+  const auto now = std::chrono::steady_clock::now();
+  const bool new_round = state.round != last_round_;
+  if (terminal_) {
+    if (drawn_ && !new_round && now - last_draw_ < kRedraw) return;
+    std::fprintf(stderr, "\r%s\033[K", ProgressLine(state, now - start_, 24).c_str());
+    std::fflush(stderr);
+    drawn_ = true;
+    last_draw_ = now;
+  } else if (new_round) {
+    std::fprintf(stderr, "%s\n", ProgressLine(state, now - start_, 0).c_str());
+  } else if (!state.waiting.empty() && now - last_wait_line_ >= kWaitLine) {
+    std::fprintf(stderr, "%s\n", state.waiting.c_str());
+    last_wait_line_ = now;
+  }
+  last_round_ = state.round;
+}
+
+void ProgressBar::Finish() {
+  if (drawn_) std::fputc('\n', stderr);
+  drawn_ = false;
+}
+
+}  // namespace rivulet

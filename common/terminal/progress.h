@@ -1,0 +1,48 @@
+#pragma once
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+namespace rivulet {
+
+// What a line of progress says about a run. Negative or empty values are left out.
+struct ProgressState {
+  uint64_t round = 0;
+  uint64_t rounds = 0;
+  double loss = -1;           // nats, mean of the last round
+  double perplexity = -1;     // held out, last evaluation
+  uint64_t uplink_bytes = 0;  // so far
+  double tokens_per_second = 0;
+  std::string clients;  // "5/8 reported"
+  std::string waiting;  // "waiting: 2 more nodes, 00:04:12 left"
+};
+
+// One line that redraws itself on a terminal, plain lines elsewhere (one per round, at most one
+// "waiting" line a minute). Writes to stderr only. Not thread safe.
+class ProgressBar {
+ public:
+  // `enabled` false (--no-progress) or TERM=dumb: as if not a terminal.
+  explicit ProgressBar(bool enabled);
+  ~ProgressBar();
+
+  void Update(const ProgressState& state);
+  // Ends the redrawn line so that other output can follow.
+  void Finish();
+
+ private:
+  bool terminal_;
+  bool drawn_ = false;
+  uint64_t last_round_ = 0;
+  std::chrono::steady_clock::time_point start_, last_draw_, last_wait_line_;
+};
+
+// "1.3 MiB", "512 B". IEC units, one decimal.
+std::string HumanBytes(uint64_t bytes);
+// "03:21" or "1:03:21".
+std::string HumanDuration(std::chrono::nanoseconds duration);
+// The bar and its figures without colour or cursor movement; `width` columns of bar. For tests and
+// plain lines.
+std::string ProgressLine(const ProgressState& state, std::chrono::nanoseconds elapsed, int width);
+
+}  // namespace rivulet

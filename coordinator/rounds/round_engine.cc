@@ -1,0 +1,351 @@
+#include "coordinator/rounds/round_engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/rounds/selection.h"
+#include "coordinator/rounds/sentences.h"
+
+namespace rivulet {
+
+using std::chrono::milliseconds;
+
+RoundEngine::RoundEngine(EngineConfig config, EngineState state, milliseconds now)
+    : config_(std::move(config)), state_(std::move(state)), now_(now), left_(now) {
+  if (state_.phase == Phase::kWaiting) Wait();
+}
+
+std::vector<Action> RoundEngine::Step(const Event& event, milliseconds now) {
+  now_ = std::max(now_, now);
+  Actions out;
+  if (state_.phase == Phase::kEnded) return out;
+  std::visit([this, &out](const auto& one) { On(one, out); }, event);
+  return out;
+}
+
+// ---- who is there ----
+
+void RoundEngine::On(const ClientConnected& event, Actions& out) {
+  connected_[event.client] = event.capability;
+  if (Wants(event.client, state_.round + 1, state_.attempt)) {
+    out.push_back(AssignTraining{event.client, state_.round + 1, state_.attempt});
+  }
+  if (WantsReport(event.client, state_.round)) {
+    out.push_back(AssignEvaluation{event.client, state_.round});
+  }
+  TryStart(out);
+}
+
+void RoundEngine::On(const ClientDisconnected& event, Actions& out) {
+  if (connected_.erase(event.client) > 0) left_ = now_;
+}
+
+size_t RoundEngine::Required() const {
+  const int cohort = std::max(config_.clients_per_round, config_.min_clients);
+  const int wanted =
+      config_.min_available > 0 ? std::max(config_.min_available, config_.min_clients) : cohort;
+  return static_cast<size_t>(std::max(wanted, 1));
+}
+
+bool RoundEngine::ExpectedAreBack() const {
+  return std::all_of(state_.expected.begin(), state_.expected.end(),
+                     [this](const std::string& client) { return connected_.contains(client); });
+}
+
+// Later rounds wait a while for the clients of the last one, so that a restarted coordinator draws
+// its cohorts from the same list as one that never stopped.
+bool RoundEngine::Ready() const {
+  if (state_.expected.empty()) return connected_.size() >= Required();
+  const size_t enough = EvaluationDue() ? 1 : static_cast<size_t>(std::max(config_.min_clients, 1));
+  if (connected_.size() < enough) return false;
+  return ExpectedAreBack() || now_ >= state_.since + config_.return_grace;
+}
+
+std::vector<std::string> RoundEngine::Outstanding() const {
+  std::vector<std::string> rest;
+  for (const std::string& client : state_.cohort) {
+    if (!state_.reported.contains(client) && !state_.failed.contains(client)) {
+      rest.push_back(client);
+    }
+  }
+  return rest;
+}
+
+bool RoundEngine::OutstandingAreGone() const {
+  const std::vector<std::string> rest = Outstanding();
+  return std::none_of(rest.begin(), rest.end(),
+                      [this](const std::string& client) { return connected_.contains(client); });
+}
+
+// ---- waiting ----
+
+void RoundEngine::Wait() {
+  state_.phase = Phase::kWaiting;
+  state_.since = now_;
+  state_.deadline = now_ + config_.start_deadline;
+  state_.cohort.clear();
+  state_.reported.clear();
+  state_.failed.clear();
+}
+
+bool RoundEngine::EvaluationDue() const {
+  if (state_.evaluated) return false;
+  if (state_.round == 0 || state_.round == config_.rounds) return true;
+  return config_.evaluate_every > 0 && state_.round % config_.evaluate_every == 0;
+}
+
+void RoundEngine::TryStart(Actions& out) {
+  if (state_.phase != Phase::kWaiting) return;
+  if (state_.stopping) return End(EndJob::How::kStopped, "stopped by the operator", out);
+  if (state_.round >= config_.rounds && !EvaluationDue()) {
+    return End(EndJob::How::kFinished, "", out);
+  }
+  if (!Ready()) return;
+  if (EvaluationDue()) return StartEvaluation(out);
+  Open(out);
+}
+
+void RoundEngine::WaitIsOver(Actions& out) {
+  if (state_.round >= config_.rounds) {  // the model is there; only its figures are not
+    state_.evaluated = true;
+    return TryStart(out);
+  }
+  const size_t enough =
+      state_.expected.empty() ? Required() : static_cast<size_t>(std::max(config_.min_clients, 1));
+  End(EndJob::How::kFailed,
+      "round " + std::to_string(state_.round + 1) + " could not start: " +
+          std::to_string(connected_.size()) + " of " + std::to_string(enough) +
+          " nodes were connected after " + ClockText(config_.start_deadline),
+      out);
+}
+
+// ---- an open round ----
+
+bool RoundEngine::IsAttempt(const std::string& client, uint64_t round, uint32_t attempt) const {
+  return round == state_.round + 1 && attempt == state_.attempt && state_.cohort.contains(client) &&
+         !state_.reported.contains(client);
+}
+
+bool RoundEngine::Wants(const std::string& client, uint64_t round, uint32_t attempt) const {
+  return state_.phase == Phase::kOpen && IsAttempt(client, round, attempt) &&
+         !state_.failed.contains(client);
+}
+
+void RoundEngine::Open(Actions& out) {
+  const uint64_t round = state_.round + 1;
+  ++state_.attempt;
+  const Cohort cohort = SelectCohort(config_, connected_, round, state_.attempt);
+  state_.phase = Phase::kOpen;
+  state_.expected.clear();
+  for (const auto& [client, capability] : connected_) state_.expected.push_back(client);
+  state_.cohort = {cohort.invited.begin(), cohort.invited.end()};
+  state_.needed = cohort.needed;
+  state_.reported.clear();
+  state_.failed.clear();
+  state_.since = now_;
+  state_.deadline = now_ + config_.round_deadline;
+  out.push_back(OpenRound{round, state_.attempt, state_.expected, cohort.invited, cohort.needed,
+                          config_.round_deadline});
+  for (const std::string& client : cohort.invited) {
+    out.push_back(AssignTraining{client, round, state_.attempt});
+  }
+}
+
+void RoundEngine::On(const UpdateStored& event, Actions& out) {
+  const bool takes = state_.phase == Phase::kOpen || state_.phase == Phase::kFreezing;
+  if (!takes || !IsAttempt(event.client, event.round, event.attempt)) return;
+  state_.reported.insert(event.client);
+  state_.failed.erase(event.client);
+  if (state_.phase == Phase::kOpen) CheckOpen(out);
+}
+
+void RoundEngine::On(const TaskFailed& event, Actions& out) {
+  if (event.attempt == 0 && WantsReport(event.client, event.round)) {
+    state_.failed.insert(event.client);
+    CheckEvaluation(out);
+  } else if (event.attempt != 0 && Wants(event.client, event.round, event.attempt)) {
+    state_.failed.insert(event.client);
+    CheckOpen(out);
+  }
+}
+
+void RoundEngine::CheckOpen(Actions& out) {
+  const size_t invited = state_.cohort.size();
+  const size_t failed = state_.failed.size();
+  const size_t minimum = static_cast<size_t>(std::max(config_.min_clients, 1));
+  if (state_.reported.size() >= static_cast<size_t>(state_.needed)) return StartFreezing(out);
+  if (static_cast<double>(failed) > config_.max_failures * static_cast<double>(invited) ||
+      invited - failed < minimum) {
+    return Abandon(std::to_string(failed) + " of " + std::to_string(invited) + " clients failed",
+                   out);
+  }
+  if (state_.reported.size() + failed == invited) StartFreezing(out);
+}
+
+void RoundEngine::OpenIsOver(Actions& out) {
+  const size_t minimum = static_cast<size_t>(std::max(config_.min_clients, 1));
+  if (state_.reported.size() >= minimum) return StartFreezing(out);
+  Abandon("the deadline passed with " + std::to_string(state_.reported.size()) + " of " +
+              std::to_string(minimum) + " updates; missing: " + ListText(Outstanding()),
+          out);
+}
+
+void RoundEngine::StartFreezing(Actions& out) {
+  state_.phase = Phase::kFreezing;
+  out.push_back(Freeze{});
+}
+
+void RoundEngine::On(const Frozen& event, Actions& out) {
+  if (state_.phase != Phase::kFreezing) return;
+  state_.phase = Phase::kClosed;
+  out.push_back(CloseRound{
+      state_.round + 1, state_.attempt, {state_.reported.begin(), state_.reported.end()}});
+  RevokeRest(state_.attempt,
+             "round " + std::to_string(state_.round + 1) + " closed with " +
+                 std::to_string(state_.reported.size()) + " updates",
+             out);
+}
+
+void RoundEngine::RevokeRest(uint32_t attempt, const std::string& reason, Actions& out) {
+  const uint64_t round = attempt == 0 ? state_.round : state_.round + 1;
+  for (const std::string& client : Outstanding()) {
+    out.push_back(Revoke{client, round, attempt, reason});
+  }
+}
+
+void RoundEngine::Abandon(const std::string& reason, Actions& out) {
+  const uint64_t round = state_.round + 1;
+  out.push_back(AbandonRound{round, state_.attempt, reason});
+  RevokeRest(state_.attempt, "round " + std::to_string(round) + " abandoned: " + reason, out);
+  ++state_.abandoned;
+  Wait();
+  if (state_.abandoned >= config_.max_abandoned) {
+    return End(EndJob::How::kFailed,
+               "round " + std::to_string(round) + " failed " + std::to_string(state_.abandoned) +
+                   " times in a row; the last time " + reason,
+               out);
+  }
+  TryStart(out);
+}
+
+void RoundEngine::On(const Published& event, Actions& out) {
+  if (state_.phase != Phase::kClosed) return;
+  ++state_.round;
+  state_.attempt = 0;
+  state_.abandoned = 0;
+  state_.evaluated = false;
+  Wait();
+  TryStart(out);
+}
+
+void RoundEngine::On(const WorkFailed& event, Actions& out) {
+  End(EndJob::How::kFailed, event.reason, out);
+}
+
+// ---- evaluation ----
+
+bool RoundEngine::WantsReport(const std::string& client, uint64_t round) const {
+  return state_.phase == Phase::kEvaluating && round == state_.round &&
+         state_.cohort.contains(client) && !state_.reported.contains(client) &&
+         !state_.failed.contains(client);
+}
+
+void RoundEngine::StartEvaluation(Actions& out) {
+  Wait();
+  state_.phase = Phase::kEvaluating;
+  state_.deadline = now_ + config_.round_deadline;
+  state_.expected.clear();
+  for (const auto& [client, capability] : connected_) state_.expected.push_back(client);
+  state_.cohort = {state_.expected.begin(), state_.expected.end()};
+  out.push_back(OpenEvaluation{state_.round, state_.expected, config_.round_deadline});
+  for (const std::string& client : state_.expected) {
+    out.push_back(AssignEvaluation{client, state_.round});
+  }
+}
+
+void RoundEngine::On(const ReportStored& event, Actions& out) {
+  if (!WantsReport(event.client, event.round)) return;
+  state_.reported.insert(event.client);
+  CheckEvaluation(out);
+}
+
+void RoundEngine::CheckEvaluation(Actions& out) {
+  if (Outstanding().empty()) FinishEvaluation(out);
+}
+
+void RoundEngine::FinishEvaluation(Actions& out) {
+  out.push_back(EndEvaluation{state_.round, Outstanding()});
+  RevokeRest(0, "the evaluation is over", out);
+  state_.evaluated = true;
+  Wait();
+  TryStart(out);
+}
+
+// ---- time and the operator ----
+
+std::optional<milliseconds> RoundEngine::NextDeadline() const {
+  switch (state_.phase) {
+    case Phase::kWaiting: {
+      const milliseconds grace = state_.since + config_.return_grace;
+      const bool grace_matters = !state_.expected.empty() && now_ < grace;
+      return grace_matters ? std::min(grace, state_.deadline) : state_.deadline;
+    }
+    case Phase::kOpen:
+      return state_.deadline;
+    case Phase::kEvaluating:
+      return OutstandingAreGone() ? std::min(left_ + config_.return_grace, state_.deadline)
+                                  : state_.deadline;
+    default:
+      return std::nullopt;
+  }
+}
+
+void RoundEngine::On(const TimePassed& event, Actions& out) {
+  if (state_.phase == Phase::kWaiting) {
+    TryStart(out);
+    if (state_.phase == Phase::kWaiting && now_ >= state_.deadline) WaitIsOver(out);
+  } else if (state_.phase == Phase::kOpen) {
+    CheckOpen(out);
+    if (state_.phase == Phase::kOpen && now_ >= state_.deadline) OpenIsOver(out);
+  } else if (state_.phase == Phase::kEvaluating) {
+    if (Outstanding().empty() || now_ >= *NextDeadline()) FinishEvaluation(out);
+  }
+}
+
+void RoundEngine::On(const StopRequested& event, Actions& out) {
+  const std::string reason = "stopped by the operator";
+  state_.stopping = true;
+  if (state_.phase == Phase::kWaiting) return TryStart(out);
+  if (state_.phase == Phase::kEvaluating) return FinishEvaluation(out);
+  const bool open = state_.phase == Phase::kOpen || state_.phase == Phase::kFreezing;
+  if (!event.now || !open) return;
+  out.push_back(AbandonRound{state_.round + 1, state_.attempt, reason});
+  RevokeRest(state_.attempt, reason, out);
+  End(EndJob::How::kStopped, reason, out);
+}
+
+void RoundEngine::End(EndJob::How how, const std::string& reason, Actions& out) {
+  state_.phase = Phase::kEnded;
+  out.push_back(EndJob{how, reason});
+}
+
+std::string RoundEngine::Waiting(milliseconds now) const {
+  const std::string left =
+      ", " + ClockText(std::max(state_.deadline - now, milliseconds(0))) + " left";
+  const auto of = [](size_t have, size_t want) {
+    return "waiting: " + std::to_string(have) + " of " + std::to_string(want);
+  };
+  switch (state_.phase) {
+    case Phase::kWaiting:
+      if (state_.expected.empty()) return of(connected_.size(), Required()) + " nodes" + left;
+      return of(connected_.size(), state_.expected.size()) + " nodes to return" + left;
+    case Phase::kOpen:
+      return of(state_.reported.size(), static_cast<size_t>(state_.needed)) + " updates" + left;
+    case Phase::kEvaluating:
+      return of(state_.reported.size(), state_.cohort.size()) + " evaluations" + left;
+    default:
+      return "";
+  }
+}
+
+}  // namespace rivulet

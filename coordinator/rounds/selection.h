@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "coordinator/rounds/round_engine.h"
+
+namespace rivulet {
+
+struct Cohort {
+  int needed = 0;                    // updates that close the round
+  std::vector<std::string> invited;  // sorted; ceil(needed * over_selection), at most all
+};
+
+// Who works on attempt `attempt` at round `round`, from the eligible clients (name -> capability).
+//   random      by the addressed stream (seed, round, kCohort, attempt): the same on every machine
+//   all         everybody
+//   capability  the most capable, ties by name
+Cohort SelectCohort(const EngineConfig& config, const std::map<std::string, uint64_t>& eligible,
+                    uint64_t round, uint32_t attempt);
+
+}  // namespace rivulet

@@ -1,0 +1,243 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "common/io/file.h"
+#include "coordinator/storage/blob_store.h"
+
+namespace rivulet {
+namespace {
+
+namespace fs = std::filesystem;
+
+// An owned file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd = -1) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+absl::Status RetryLaterIfFull(absl::Status status) {
+  if (status.code() != absl::StatusCode::kResourceExhausted) return status;
+  return Refuse(status.code(), std::string(status.message()), Remedy::kRetryLater);
+}
+
+absl::Status ReadAt(const fs::path& path, int fd, uint64_t offset, std::span<std::byte> out) {
+  while (!out.empty()) {
+    const ssize_t got = pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FileError(path, "read", errno);
+    if (got == 0) return Refuse(absl::StatusCode::kOutOfRange, path.string() + ": ends early");
+    out = out.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteAt(const fs::path& path, int fd, uint64_t offset,
+                     std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return FileError(path, "write", errno);
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+  return absl::OkStatus();
+}
+
+class FileReader : public BlobReader {
+ public:
+  FileReader(fs::path path, Descriptor file, uint64_t size)
+      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+  uint64_t size() const override { return size_; }
+  absl::Status Read(uint64_t offset, std::span<std::byte> out) const override {
+    return ReadAt(path_, file_.get(), offset, out);
+  }
+
+ private:
+  fs::path path_;
+  Descriptor file_;
+  uint64_t size_;
+};
+
+class FileWriter : public BlobWriter {
+ public:
+  FileWriter(fs::path incoming, Descriptor file, fs::path blobs, uint64_t max_bytes,
+             const DurableStep& step)
+      : path_(std::move(incoming)),
+        file_(std::move(file)),
+        blobs_(std::move(blobs)),
+        max_bytes_(max_bytes),
+        step_(step) {}
+  ~FileWriter() override {
+    if (!renamed_) unlink(path_.c_str());
+  }
+
+  uint64_t size() const override { return size_; }
+
+  absl::Status Append(std::span<const std::byte> bytes) override {
+    if (bytes.size() > max_bytes_ - size_) {
+      return Refuse(absl::StatusCode::kOutOfRange,
+                    "upload: got " + std::to_string(size_ + bytes.size()) +
+                        " bytes, want at most " + std::to_string(max_bytes_));
+    }
+    absl::Status written = Ask(step_, "blob.write");
+    if (written.ok()) written = WriteAt(path_, file_.get(), size_, bytes);
+    if (!written.ok()) return Undo(std::move(written));
+    hash_.Update(bytes);
+    size_ += bytes.size();
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobReader>> Reread() const override {
+    Descriptor copy(fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+    if (copy.get() < 0) return FileError(path_, "dup", errno);
+    return std::make_unique<FileReader>(path_, std::move(copy), size_);
+  }
+
+  absl::StatusOr<std::string> Commit(std::string_view want) override {
+    const std::string name = HexOf(hash_.Finish());
+    if (!want.empty() && want != name) {
+      return Refuse(absl::StatusCode::kDataLoss,
+                    "upload: got bytes with hash " + name + ", want " + std::string(want),
+                    Remedy::kResync);
+    }
+    RV_RETURN_IF_ERROR(Sync());
+    RV_RETURN_IF_ERROR(Ask(step_, "blob.rename"));
+    const fs::path target = blobs_ / name;
+    if (rename(path_.c_str(), target.c_str()) != 0) {
+      return RetryLaterIfFull(FileError(target, "rename", errno));
+    }
+    renamed_ = true;
+    absl::Status synced = Ask(step_, "blob.sync-directory");
+    if (synced.ok()) synced = SyncDirectory(blobs_);
+    if (!synced.ok()) DieOfLostSync(std::string(synced.message()));
+    return name;
+  }
+
+ private:
+  // Takes a half-written piece back, so that the caller can send it again.
+  absl::Status Undo(absl::Status cause) {
+    if (ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) {
+      return FileError(path_, "truncate", errno);
+    }
+    return RetryLaterIfFull(std::move(cause));
+  }
+
+  // A full disk may show only now; nothing was acknowledged yet, so that the file can be dropped.
+  absl::Status Sync() {
+    absl::Status synced = Ask(step_, "blob.fsync");
+    if (synced.ok() && fsync(file_.get()) != 0) synced = FileError(path_, "fsync", errno);
+    if (synced.ok() || synced.code() == absl::StatusCode::kResourceExhausted) {
+      return RetryLaterIfFull(std::move(synced));
+    }
+    DieOfLostSync(std::string(synced.message()));
+  }
+
+  fs::path path_;
+  Descriptor file_;
+  fs::path blobs_;
+  uint64_t max_bytes_;
+  const DurableStep& step_;
+  Sha256 hash_;
+  uint64_t size_ = 0;
+  bool renamed_ = false;
+};
+
+class DirectoryBlobStore : public BlobStore {
+ public:
+  DirectoryBlobStore(const fs::path& directory, DurableStep step)
+      : blobs_(directory / "blob"), incoming_(directory / "incoming"), step_(std::move(step)) {}
+
+  absl::Status Prepare() {
+    std::error_code error;
+    fs::remove_all(incoming_, error);
+    if (!error) fs::create_directories(blobs_, error);
+    if (!error) fs::create_directories(incoming_, error);
+    if (error) return FileError(blobs_, "create", error.value());
+    return SyncDirectory(blobs_.parent_path());
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) override {
+    std::string path = (incoming_ / "XXXXXX").string();
+    Descriptor file(mkostemp(path.data(), O_CLOEXEC));
+    if (file.get() < 0) return RetryLaterIfFull(FileError(path, "create", errno));
+    return std::make_unique<FileWriter>(path, std::move(file), blobs_, max_bytes, step_);
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const override {
+    RV_ASSIGN_OR_RETURN(const fs::path path, PathOf(sha256));
+    Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (file.get() < 0) return FileError(path, "open", errno);
+    struct stat info;
+    if (fstat(file.get(), &info) != 0) return FileError(path, "stat", errno);
+    return std::make_unique<FileReader>(path, std::move(file), static_cast<uint64_t>(info.st_size));
+  }
+
+  bool Has(std::string_view sha256) const override {
+    return IsBlobName(sha256) && access((blobs_ / sha256).c_str(), R_OK) == 0;
+  }
+
+  absl::Status Delete(std::string_view sha256) override {
+    RV_ASSIGN_OR_RETURN(const fs::path path, PathOf(sha256));
+    RV_RETURN_IF_ERROR(Ask(step_, "blob.delete"));
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) return FileError(path, "delete", errno);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<BlobInfo>> List() const override {
+    std::vector<BlobInfo> found;
+    std::error_code error;
+    for (fs::directory_iterator entry(blobs_, error), end; !error && entry != end;
+         entry.increment(error)) {
+      const std::string name = entry->path().filename().string();
+      if (IsBlobName(name)) found.push_back({name, entry->file_size(error)});
+    }
+    if (error) return FileError(blobs_, "list", error.value());
+    return found;
+  }
+
+  uint64_t FreeBytes() const override {
+    struct statvfs info;
+    if (statvfs(blobs_.c_str(), &info) != 0) return 0;
+    return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+  }
+
+ private:
+  absl::StatusOr<fs::path> PathOf(std::string_view sha256) const {
+    if (!IsBlobName(sha256)) {
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    "blob: got a name of " + std::to_string(sha256.size()) +
+                        " characters, want 64 lower-case hex digits");
+    }
+    return blobs_ / sha256;
+  }
+
+  fs::path blobs_;
+  fs::path incoming_;
+  DurableStep step_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<BlobStore>> OpenDirectoryBlobStore(const fs::path& directory,
+                                                                  DurableStep before_step) {
+  auto store = std::make_unique<DirectoryBlobStore>(directory, std::move(before_step));
+  RV_RETURN_IF_ERROR(store->Prepare());
+  return store;
+}
+
+}  // namespace rivulet

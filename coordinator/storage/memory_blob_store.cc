@@ -1,0 +1,131 @@
+#include <cstring>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "coordinator/storage/blob_store.h"
+
+namespace rivulet {
+namespace {
+
+using Bytes = std::shared_ptr<const std::vector<std::byte>>;
+
+class MemoryReader : public BlobReader {
+ public:
+  explicit MemoryReader(Bytes bytes) : bytes_(std::move(bytes)) {}
+  uint64_t size() const override { return bytes_->size(); }
+  absl::Status Read(uint64_t offset, std::span<std::byte> out) const override {
+    if (offset > bytes_->size() || out.size() > bytes_->size() - offset) {
+      return Refuse(absl::StatusCode::kOutOfRange, "blob: ends early");
+    }
+    if (!out.empty()) std::memcpy(out.data(), bytes_->data() + offset, out.size());
+    return absl::OkStatus();
+  }
+
+ private:
+  Bytes bytes_;
+};
+
+// Blobs by name; writers and readers share it, so that they may outlive the store.
+struct Shelf {
+  std::mutex mutex;
+  std::map<std::string, Bytes, std::less<>> blobs;
+};
+
+class MemoryWriter : public BlobWriter {
+ public:
+  MemoryWriter(std::shared_ptr<Shelf> shelf, uint64_t max_bytes)
+      : shelf_(std::move(shelf)), max_bytes_(max_bytes) {}
+
+  uint64_t size() const override { return bytes_->size(); }
+
+  absl::Status Append(std::span<const std::byte> bytes) override {
+    if (bytes.size() > max_bytes_ - bytes_->size()) {
+      return Refuse(absl::StatusCode::kOutOfRange,
+                    "upload: got " + std::to_string(bytes_->size() + bytes.size()) +
+                        " bytes, want at most " + std::to_string(max_bytes_));
+    }
+    bytes_->insert(bytes_->end(), bytes.begin(), bytes.end());
+    hash_.Update(bytes);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobReader>> Reread() const override {
+    return std::make_unique<MemoryReader>(bytes_);
+  }
+
+  absl::StatusOr<std::string> Commit(std::string_view want) override {
+    const std::string name = HexOf(hash_.Finish());
+    if (!want.empty() && want != name) {
+      return Refuse(absl::StatusCode::kDataLoss,
+                    "upload: got bytes with hash " + name + ", want " + std::string(want),
+                    Remedy::kResync);
+    }
+    const std::lock_guard lock(shelf_->mutex);
+    shelf_->blobs.emplace(name, bytes_);
+    return name;
+  }
+
+ private:
+  std::shared_ptr<Shelf> shelf_;
+  uint64_t max_bytes_;
+  std::shared_ptr<std::vector<std::byte>> bytes_ = std::make_shared<std::vector<std::byte>>();
+  Sha256 hash_;
+};
+
+class MemoryBlobStore : public BlobStore {
+ public:
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) override {
+    return std::make_unique<MemoryWriter>(shelf_, max_bytes);
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const override {
+    RV_RETURN_IF_ERROR(CheckName(sha256));
+    const std::lock_guard lock(shelf_->mutex);
+    const auto found = shelf_->blobs.find(sha256);
+    if (found == shelf_->blobs.end()) {
+      return Refuse(absl::StatusCode::kNotFound, "blob " + std::string(sha256) + ": not here");
+    }
+    return std::make_unique<MemoryReader>(found->second);
+  }
+
+  bool Has(std::string_view sha256) const override {
+    const std::lock_guard lock(shelf_->mutex);
+    return shelf_->blobs.contains(sha256);
+  }
+
+  absl::Status Delete(std::string_view sha256) override {
+    RV_RETURN_IF_ERROR(CheckName(sha256));
+    const std::lock_guard lock(shelf_->mutex);
+    if (const auto found = shelf_->blobs.find(sha256); found != shelf_->blobs.end()) {
+      shelf_->blobs.erase(found);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<BlobInfo>> List() const override {
+    std::vector<BlobInfo> found;
+    const std::lock_guard lock(shelf_->mutex);
+    for (const auto& [name, bytes] : shelf_->blobs) found.push_back({name, bytes->size()});
+    return found;
+  }
+
+  uint64_t FreeBytes() const override { return std::numeric_limits<uint64_t>::max(); }
+
+ private:
+  static absl::Status CheckName(std::string_view sha256) {
+    if (IsBlobName(sha256)) return absl::OkStatus();
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "blob: got a name of " + std::to_string(sha256.size()) +
+                      " characters, want 64 lower-case hex digits");
+  }
+
+  std::shared_ptr<Shelf> shelf_ = std::make_shared<Shelf>();
+};
+
+}  // namespace
+
+std::unique_ptr<BlobStore> MakeMemoryBlobStore() { return std::make_unique<MemoryBlobStore>(); }
+
+}  // namespace rivulet

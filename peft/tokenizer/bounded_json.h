@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "common/status.h"
+
+namespace rivulet {
+
+using Json = nlohmann::json;
+
+struct JsonLimits {
+  size_t max_depth = 32;         // nested objects and arrays
+  size_t max_values = 20 << 20;  // scalars, objects and arrays together
+};
+
+// A document from a foreign file. Values are counted before any of them is kept, so that a small
+// file cannot become a large tree unnoticed.
+// Errors: InvalidArgument naming the byte, or the limit that was passed.
+absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonLimits& limits = {});
+
+// Members of one object of a file; `where` names the object in messages.
+class JsonFields {
+ public:
+  // `object` must outlive this.
+  JsonFields(const Json& object, std::string where) : object_(object), where_(std::move(where)) {}
+
+  // The member, or null when absent or JSON null.
+  const Json* Find(const char* key) const;
+  // Errors: InvalidArgument naming where, key and the type seen. Without `fallback` the member must
+  // be there.
+  absl::StatusOr<std::string> String(const char* key) const;
+  absl::StatusOr<std::string> String(const char* key, std::string fallback) const;
+  absl::StatusOr<bool> Bool(const char* key, bool fallback) const;
+  absl::StatusOr<int64_t> Integer(const char* key, int64_t min, int64_t max) const;
+  absl::StatusOr<const Json*> Object(const char* key) const;
+  absl::StatusOr<const Json*> Array(const char* key) const;
+
+  const std::string& where() const { return where_; }
+  // "where.key: got <type or value>, want <want>".
+  absl::Status Wrong(const char* key, std::string_view want) const;
+
+ private:
+  const Json& object_;
+  std::string where_;
+};
+
+}  // namespace rivulet

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "peft/tokenizer/bounded_json.h"
+#include "peft/tokenizer/regex.h"
+
+namespace rivulet {
+
+// {"String": "..."} or {"Regex": "..."}: what Split and Replace look for. Thread safe.
+class Pattern {
+ public:
+  // Errors: InvalidArgument (neither form, empty string, a pattern that does not compile).
+  static absl::StatusOr<Pattern> Read(const JsonFields& owner);
+
+  // As Regex::ForEachMatch.
+  absl::Status ForEachMatch(std::string_view text,
+                            const std::function<void(Regex::Match)>& visit) const;
+
+ private:
+  std::string literal_;
+  std::optional<Regex> regex_;
+};
+
+// `text` with every match replaced by `content` as it stands.
+absl::StatusOr<std::string> ReplaceAll(const Pattern& pattern, std::string_view text,
+                                       std::string_view content);
+
+}  // namespace rivulet

@@ -1,0 +1,154 @@
+#include "simulations/engine/fleet.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/random.h"
+
+namespace rivulet {
+
+Fleet::Fleet(FleetConfig config, TaskRunner& runner) : config_(config), runner_(runner) {
+  if (config_.workers <= 0)
+    config_.workers = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+Fleet::~Fleet() { Stop(); }
+
+void Fleet::Start(Federation& federation) {
+  federation_ = &federation;
+  for (int worker = 0; worker < config_.workers; ++worker)
+    threads_.emplace_back([this] { Work(); });
+}
+
+void Fleet::Stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (const auto& order : running_) order->cancelled = true;
+  }
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void Fleet::Send(const std::string& client, const Task& task) {
+  auto order = std::make_shared<Order>();
+  order->client = client;
+  order->task = task;
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(order));
+  }
+  wake_.notify_one();
+}
+
+void Fleet::Cancel(const std::string& client, const std::string& job_id, uint64_t round,
+                   uint32_t attempt, const std::string& reason) {
+  const auto meant = [&](const std::shared_ptr<Order>& order) {
+    return order->client == client && order->task.job_id == job_id && order->task.round == round &&
+           order->task.attempt == attempt;
+  };
+  const std::lock_guard lock(mutex_);
+  std::erase_if(queue_, meant);
+  for (const auto& order : running_) {
+    if (meant(order)) order->cancelled = true;
+  }
+}
+
+std::shared_ptr<Fleet::Order> Fleet::Next() {
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+  if (stopping_) return nullptr;
+  std::shared_ptr<Order> order = std::move(queue_.front());
+  queue_.pop_front();
+  running_.push_back(order);
+  return order;
+}
+
+void Fleet::Work() {
+  while (const std::shared_ptr<Order> order = Next()) {
+    Perform(*order);
+    const std::lock_guard lock(mutex_);
+    std::erase(running_, order);
+  }
+}
+
+void Fleet::Perform(Order& order) {
+  const Task& task = order.task;
+  const bool training = task.kind == Task::Kind::kTrain;
+  if (training && Drops(order)) {
+    (void)federation_->ReportFailure(order.client, task.job_id, task.round, task.attempt, "dropped",
+                                     "simulated drop-out");
+    return;
+  }
+  absl::Status status;
+  if (const auto state = StateOf(order); !state.ok()) {
+    status = state.status();
+  } else {
+    status = training ? Train(order, **state) : Evaluate(order, **state);
+  }
+  if (status.ok() || order.cancelled) return;
+  (void)federation_->ReportFailure(order.client, task.job_id, task.round, task.attempt,
+                                   absl::StatusCodeToString(status.code()),
+                                   std::string(status.message()));
+}
+
+absl::Status Fleet::Train(Order& order, std::string_view state) {
+  const Task& task = order.task;
+  RV_ASSIGN_OR_RETURN(const LocalUpdate update,
+                      runner_.Train({order.client, task.job_document, task.round}, state,
+                                    [&order] { return order.cancelled.load(); }));
+  UpdateHeader header;
+  header.job_id = task.job_id;
+  header.round = task.round;
+  header.attempt = task.attempt;
+  header.sha256 = Sha256Hex(update.file);
+  header.bytes = update.file.size();
+  header.examples = update.examples;
+  header.tokens = update.tokens;
+  header.steps = update.steps;
+  header.loss = update.loss;
+  header.grad_norm = update.grad_norm;
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<UploadSession> upload,
+                      federation_->BeginUpload(order.client, header));
+  RV_RETURN_IF_ERROR(upload->Append(
+      upload->committed(), std::as_bytes(std::span(update.file)).subspan(upload->committed())));
+  RV_RETURN_IF_ERROR(upload->Finish().status());
+  trained_tokens_ += static_cast<uint64_t>(update.tokens);
+  return absl::OkStatus();
+}
+
+absl::Status Fleet::Evaluate(Order& order, std::string_view state) {
+  const Task& task = order.task;
+  RV_ASSIGN_OR_RETURN(const EvaluationSums sums,
+                      runner_.Evaluate({order.client, task.job_document, task.round}, state));
+  EvaluationReport report;
+  report.loss_fixed = std::llround(sums.loss * 0x1p20);
+  report.counted = sums.counted;
+  report.correct = sums.correct;
+  return federation_->ReportEvaluation(order.client, task.job_id, task.round, report);
+}
+
+absl::StatusOr<std::shared_ptr<const std::string>> Fleet::StateOf(const Order& order) {
+  // Opened for every client, so that the bytes each would download are counted; read once.
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader,
+                      federation_->OpenState(order.client, order.task.state_sha256));
+  {
+    const std::lock_guard lock(mutex_);
+    if (state_.first == order.task.state_sha256) return state_.second;
+  }
+  auto bytes = std::make_shared<std::string>(reader->size(), '\0');
+  RV_RETURN_IF_ERROR(reader->Read(0, std::as_writable_bytes(std::span(*bytes))));
+  const std::lock_guard lock(mutex_);
+  state_ = {order.task.state_sha256, bytes};
+  return std::shared_ptr<const std::string>(bytes);
+}
+
+bool Fleet::Drops(const Order& order) const {
+  if (config_.drop_rate <= 0) return false;
+  const uint64_t root = RootOf(config_.seed, order.task.round, order.client);
+  RandomCursor cursor(RandomStream(root, Purpose::kDropOut, order.task.attempt));
+  return cursor.Unit() < config_.drop_rate;
+}
+
+}  // namespace rivulet

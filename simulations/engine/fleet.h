@@ -1,0 +1,75 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "client/runtime/task_runner.h"
+#include "coordinator/rounds/client_gateway.h"
+#include "coordinator/rounds/federation.h"
+
+namespace rivulet {
+
+struct FleetConfig {
+  int workers = 0;  // tasks at once; 0 = one per core
+  double drop_rate =
+      0.0;  // chance that a client vanishes instead of training, drawn from seed, round and name
+  uint64_t seed = 0;
+};
+
+// Simulated clients in one process: takes the federation's tasks as a gRPC gateway would and works
+// them off on a few threads with the agent's own TaskRunner. Uploads pass through the federation's
+// ordinary, checked path.
+class Fleet : public ClientGateway {
+ public:
+  Fleet(FleetConfig config, TaskRunner& runner);
+  ~Fleet() override;
+
+  // Starts the threads. `federation` must outlive Stop().
+  void Start(Federation& federation);
+  // Finishes running tasks (cancelled at their next step) and joins.
+  void Stop();
+
+  void Send(const std::string& client, const Task& task) override;
+  void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
+              uint32_t attempt, const std::string& reason) override;
+
+  uint64_t trained_tokens() const { return trained_tokens_; }
+
+ private:
+  struct Order {
+    std::string client;
+    Task task;
+    std::atomic<bool> cancelled{false};
+  };
+
+  void Work();
+  std::shared_ptr<Order> Next();  // null when stopping
+  void Perform(Order& order);
+  absl::Status Train(Order& order, std::string_view state);
+  absl::Status Evaluate(Order& order, std::string_view state);
+  absl::StatusOr<std::shared_ptr<const std::string>> StateOf(const Order& order);
+  bool Drops(const Order& order) const;
+
+  FleetConfig config_;
+  TaskRunner& runner_;
+  Federation* federation_ = nullptr;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<Order>> queue_;
+  std::vector<std::shared_ptr<Order>> running_;
+  bool stopping_ = false;
+  std::pair<std::string, std::shared_ptr<const std::string>>
+      state_;  // the last one read, by its hash
+  std::vector<std::thread> threads_;
+  std::atomic<uint64_t> trained_tokens_{0};
+};
+
+}  // namespace rivulet

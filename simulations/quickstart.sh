@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# From a bare Debian 12 to a federated adapter: installs packages, builds, tunes 34 simulated clients on real text and
+# lets base and tuned model continue the same prompts. Runs again quickly; works without a terminal.
+# usage: simulations/quickstart.sh [options of rivulet simulate, e.g. --set job.num-rounds=3]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+deploy/install-packages.sh build
+[ -f build/release/build.ninja ] || cmake --preset release -DRIVULET_TESTS=OFF >/dev/null
+cmake --build build/release --target rivulet rivulet-simulate rivulet-model
+
+bin=build/release/bin
+"$bin/rivulet" simulate simulations/scenarios/quickstart.toml "$@"
+
+model=simulations/models/llama-7m
+for prompt in "Love is" "The trouble with computers is" "A friend once told me"; do
+  echo
+  echo "prompt: $prompt"
+  for side in base tuned; do
+    adapter=()
+    [ "$side" = tuned ] && adapter=(--adapter runs/latest/adapter)
+    printf '  %-6s' "$side:"
+    "$bin/rivulet" model generate "$model" "${adapter[@]}" --prompt "$prompt" --max-new-tokens 40 --temperature 0.8 \
+      --seed 7 | tr '\n' ' '
+    echo
+  done
+done

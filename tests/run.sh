@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds Release, runs the suite; the last lines are ctest's own summary.
+# usage: tests/run.sh [--all] [ctest options]     --all runs the `nightly` label too
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+exclude=(-LE nightly)
+if [ "${1:-}" = "--all" ]; then exclude=(); shift; fi
+
+deploy/install-packages.sh build test
+cmake --preset release >/dev/null
+cmake --build build/release
+exec ctest --test-dir build/release --output-on-failure -j "$(nproc)" "${exclude[@]}" "$@"

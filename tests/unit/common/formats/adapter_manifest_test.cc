@@ -1,0 +1,185 @@
+#include "common/formats/adapter_manifest.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "common/random.h"
+#include "tests/unit/common/formats/golden.h"
+
+namespace rivulet {
+namespace {
+
+JobSpec LoraJob(std::vector<std::string> targets = {}) {
+  JobSpec job;
+  job.lora.lora_r = 4;
+  job.lora.lora_alpha = 8;
+  job.lora.lora_target_modules = std::move(targets);
+  return job;
+}
+
+struct Folder {
+  ModelFiles files;
+  JobModel model;
+};
+Folder Describe(const std::filesystem::path& path, const JobSpec& job) {
+  ModelFiles files = *ModelFiles::Open(path);
+  absl::StatusOr<JobModel> model = DescribeJobModel(path, files, job);
+  EXPECT_TRUE(model.ok()) << model.status();
+  return {std::move(files), *std::move(model)};
+}
+
+Manifest ManifestOfFile(const std::filesystem::path& path) {
+  return ReadParameterSetFile(path)->manifest();
+}
+
+// PEFT 0.21.2 wrote these: same keys, same shapes, same order.
+TEST(AdapterPlan, ManifestsAreThoseThatPeftWrites) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  JobSpec layers = LoraJob();
+  layers.lora.layers_to_transform = {1};
+  JobSpec bert = LoraJob();
+  bert.data.task = "classification";
+  const std::tuple<const char*, const char*, JobSpec> kCases[] = {
+      {"llama_lora", "llama",
+       LoraJob({"v_proj", "gate_proj", "down_proj", "q_proj", "o_proj", "up_proj", "k_proj"})},
+      {"llama_lora_alllinear", "llama", LoraJob({"all-linear"})},
+      {"llama_lora_regex", "llama", LoraJob({R"(regex:.*layers\.0\..*\.(q|v)_proj)"})},
+      {"llama_lora_layers", "llama", layers},
+      {"bert_lora", "bert", bert},
+      {"llama_seqcls_lora", "llama_seqcls", bert},
+  };
+  for (const auto& [adapter, base, job] : kCases) {
+    const Folder folder = Describe(golden / "models" / base, job);
+    const Manifest want =
+        ManifestOfFile(golden / "adapters" / adapter / "adapter_model.safetensors");
+    EXPECT_TRUE(SameManifest(folder.model.plan.wire(), want).ok())
+        << adapter << ": " << SameManifest(folder.model.plan.wire(), want);
+  }
+}
+
+TEST(AdapterPlan, BottleneckNamesAreThoseOfAdapterHub) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  for (const char* base : {"llama", "bert"}) {
+    JobSpec job;
+    job.method = "adapter";
+    job.data.task = std::string(base) == "bert" ? "classification" : "causal-lm";
+    Manifest got = Describe(golden / "models" / base, job).model.plan.full();
+    std::erase_if(got, [](const TensorSpec& spec) { return spec.name.starts_with("classifier"); });
+    Manifest want = ManifestOfFile(golden / "adapters" / (base + std::string("_seq_bn")) /
+                                   "adapter.safetensors");
+    for (TensorSpec& spec : want)
+      spec.name.replace(spec.name.find(".tiny."), 6, "." + std::string(kAdapterName) + ".");
+    EXPECT_TRUE(SameManifest(got, want).ok()) << SameManifest(got, want);
+  }
+}
+
+TEST(AdapterPlan, MissingPoolerAndClassifierAreTrainedWhole) {
+  const auto base = SharedFolder() / "models" / "bert-7m";
+  RV_SKIP_WITHOUT(base);
+  JobSpec job = LoraJob({"all-linear"});
+  job.data.task = "classification";
+  job.data.labels = {"no", "yes"};
+  const Folder folder = Describe(base, job);
+  const AdapterPlan& plan = folder.model.plan;
+  EXPECT_EQ(plan.saved_modules, (std::vector<std::string>{"bert.pooler.dense", "classifier"}));
+  EXPECT_EQ(plan.lora.size(), 36u);  // 6 layers of 6; the pooler is not adapted a second time
+  const auto state = InitialState(plan, 42, nullptr);
+  ASSERT_TRUE(state.ok()) << state.status();
+  const auto row = state->IndexOf("base_model.model.bert.pooler.dense.weight");
+  ASSERT_GE(row, 0);
+  double square = 0;
+  for (float value : state->floats(row)) square += double(value) * value;
+  // 65,536 draws of N(0, 0.02^2): the deviation of the mean square is 0.55 %; 5 % is 9 sigma.
+  EXPECT_NEAR(square / 65536 / 0.0004, 1, 0.05);
+  for (float value : state->floats(state->IndexOf("base_model.model.classifier.bias")))
+    EXPECT_EQ(value, 0);
+}
+
+TEST(InitialState, FactorAIsUniformAndAddressedByPosition) {
+  const auto base = SharedGolden() / "models" / "llama";
+  RV_SKIP_WITHOUT(base);
+  const AdapterPlan plan = Describe(base, LoraJob()).model.plan;
+  const ParameterSet state = *InitialState(plan, 7);
+  ASSERT_EQ(state.size(), 8u);
+  std::vector<float> uniform(4 * 64);
+  RandomStream(7, Purpose::kInitialValues, 0).FillUniform(2, uniform);
+  ASSERT_TRUE(state.manifest()[2].name.ends_with("v_proj.lora_A.weight"));
+  for (size_t row = 0; row < uniform.size(); ++row)
+    EXPECT_EQ(state.floats(2)[row], uniform[row] / 8);  // 1 / sqrt(64)
+  for (float value : state.floats(3)) EXPECT_EQ(value, 0);
+  EXPECT_NE(InitialState(plan, 8)->HashHex(), state.HashHex());
+}
+
+TEST(InitialState, FrozenFactorsStayOffTheWireAndComeBackTheSame) {
+  const auto base = SharedGolden() / "models" / "llama";
+  RV_SKIP_WITHOUT(base);
+  JobSpec job = LoraJob({"all-linear"});
+  const AdapterPlan plain = Describe(base, job).model.plan;
+  job.strategy.aggregation = "freeze-a";
+  const AdapterPlan frozen = Describe(base, job).model.plan;
+  EXPECT_EQ(frozen.wire().size(), plain.wire().size() / 2);
+  for (const TensorSpec& spec : frozen.wire()) EXPECT_TRUE(spec.name.ends_with("lora_B.weight"));
+  EXPECT_EQ(frozen.full(), plain.full());
+  ParameterSet wire = *InitialState(frozen, 42);
+  EXPECT_EQ(CompleteState(frozen, 42, wire)->HashHex(), InitialState(plain, 42)->HashHex());
+  wire.floats(0)[0] = 3;
+  const ParameterSet full = *CompleteState(frozen, 42, wire);
+  EXPECT_EQ(full.floats(full.IndexOf(wire.manifest()[0].name))[0], 3);
+  EXPECT_FALSE(CompleteState(frozen, 42, ParameterSet(plain.wire())).ok());
+}
+
+TEST(InitialState, AHeadOfTheBaseModelIsTheStart) {
+  const auto base = SharedGolden() / "models" / "bert";
+  RV_SKIP_WITHOUT(base);
+  JobSpec job = LoraJob();
+  job.data.task = "classification";
+  const Folder folder = Describe(base, job);
+  const ParameterSet state = *InitialState(folder.model.plan, 42, &folder.files);
+  const auto got = state.bytes(state.IndexOf("base_model.model.classifier.weight"));
+  const auto want = folder.files.Find("classifier.weight")->bytes;
+  EXPECT_TRUE(std::equal(got.begin(), got.end(), want.begin(), want.end()));
+  EXPECT_EQ(InitialState(folder.model.plan, 42).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(InitialState, ABottleneckAdapterStartsAsTheIdentity) {
+  const auto base = SharedGolden() / "models" / "llama";
+  RV_SKIP_WITHOUT(base);
+  JobSpec job;
+  job.method = "adapter";
+  job.adapter.leave_out = {0};
+  const AdapterPlan plan = Describe(base, job).model.plan;
+  ASSERT_EQ(plan.sites.size(), 1u);
+  EXPECT_EQ(plan.sites[0].bottleneck, 4);
+  const ParameterSet state = *InitialState(plan, 42);
+  for (size_t row = 0; row < state.size(); ++row) {
+    const bool down = state.manifest()[row].name.ends_with("adapter_down.0.weight");
+    for (float value : state.floats(row)) EXPECT_EQ(value != 0, down);
+  }
+}
+
+TEST(AdapterPlan, ImpossibleSectionsAreRefusedWithTheKey) {
+  const ModelConfig config = *ParseModelConfig(R"({"model_type":"llama"})");
+  const auto message = [&](const JobSpec& job) {
+    return std::string(PlanAdapter(config, {}, job).status().message());
+  };
+  JobSpec job = LoraJob();
+  job.lora.lora_r = 0;
+  EXPECT_EQ(message(job), "lora.lora-r: got 0, want 1..1024");
+  job = LoraJob();
+  job.lora.layers_to_transform = {32};
+  EXPECT_EQ(message(job), "lora.layers-to-transform: got 32, want 0..31");
+  job = LoraJob();
+  job.lora.modules_to_save = {"embed_tokens"};
+  EXPECT_EQ(message(job),
+            "lora.modules-to-save: got 'embed_tokens', want the name of a Linear of this model");
+  job.method = "adapter";
+  job.adapter.leave_out = {99};
+  EXPECT_EQ(message(job), "adapter.leave-out: got 99, want 0..31");
+}
+
+}  // namespace
+}  // namespace rivulet

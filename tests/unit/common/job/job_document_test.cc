@@ -1,0 +1,91 @@
+#include "common/job/job_document.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "common/random.h"
+
+namespace rivulet {
+namespace {
+
+JobDocument Sample() {
+  JobDocument document;
+  document.spec.model.name = "m";
+  document.spec.train.learning_rate = 1e-3;
+  document.spec.lora.layers_to_transform = {1, 2};
+  document.spec.job.seed = 0xFFFFFFFFFFFFFFFFull;
+  document.model_config = "{\"model_type\": \"llama\"}\n";
+  document.base_hash = "sha256:" + std::string(64, 'a');
+  document.heads_missing = {"classifier.bias"};
+  return document;
+}
+
+TEST(JobDocument, ReadsBackToTheSameBytes) {
+  const std::string text = JobDocumentText(Sample());
+  const auto back = ParseJobDocument(text);
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(JobDocumentText(*back), text);
+  EXPECT_EQ(back->spec.job.seed, 0xFFFFFFFFFFFFFFFFull);
+  EXPECT_EQ(back->model_config, Sample().model_config);
+}
+
+TEST(JobDocument, HashCoversWhatDecidesTheResultAndNothingElse) {
+  JobDocument other = Sample();
+  other.spec.simulate.num_clients = 7;
+  other.spec.track.tensorboard = false;
+  EXPECT_EQ(JobHash(other), JobHash(Sample()));
+  other.spec.train.threads = 2;
+  EXPECT_NE(JobHash(other), JobHash(Sample()));
+}
+
+TEST(JobDocument, MissingUnknownAndBadKeysAreRefusedByName) {
+  const auto refused = [](auto&& change) {
+    nlohmann::json root = nlohmann::json::parse(JobDocumentText(Sample()));
+    change(root);
+    const auto parsed = ParseJobDocument(root.dump());
+    return parsed.ok() ? std::string() : std::string(parsed.status().message());
+  };
+  EXPECT_NE(
+      refused([](auto& root) { root["spec"].erase("job.seed"); }).find("'job.seed' is missing"),
+      std::string::npos);
+  EXPECT_NE(refused([](auto& root) { root["spec"]["job.sed"] = 1; }).find("unknown key 'job.sed'"),
+            std::string::npos);
+  EXPECT_NE(
+      refused([](auto& root) { root["spec"]["track.tensorboard"] = true; }).find("unknown key"),
+      std::string::npos);
+  EXPECT_NE(refused([](auto& root) { root["spec"]["lora.lora-r"] = 0; }).find("lora.lora-r: got 0"),
+            std::string::npos);
+  EXPECT_NE(
+      refused([](auto& root) { root["spec"]["lora.lora-r"] = 1e30; }).find("lora.lora-r: got"),
+      std::string::npos);
+  EXPECT_NE(refused([](auto& root) { root["base_hash"] = "x"; }).find("base_hash"),
+            std::string::npos);
+  EXPECT_NE(refused([](auto& root) { root["extra"] = 1; }).find("6 keys"), std::string::npos);
+  EXPECT_NE(refused([](auto& root) { root["method"] = "prefix"; }).find("method: got 'prefix'"),
+            std::string::npos);
+}
+
+// Fixed seed: flips bytes of a good document; every outcome but a crash or an accepted text that
+// does not print back is fine.
+TEST(JobDocument, DamagedTextsNeverBreakTheReader) {
+  const std::string good = JobDocumentText(Sample());
+  RandomCursor cursor(RandomStream(1, Purpose::kSampling, 0));
+  int refused = 0;
+  for (int trial = 0; trial < 2000; ++trial) {
+    std::string text = good;
+    for (uint32_t flips = 1 + cursor.Bounded(4); flips > 0; --flips) {
+      text[cursor.Bounded(static_cast<uint32_t>(text.size()))] =
+          static_cast<char>(cursor.Bounded(256));
+    }
+    const auto parsed = ParseJobDocument(text);
+    refused += !parsed.ok();
+    if (parsed.ok()) {
+      EXPECT_TRUE(ParseJobDocument(JobDocumentText(*parsed)).ok());
+    }
+  }
+  EXPECT_GT(refused, 1000);
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,122 @@
+#include "common/job/job_file.h"
+
+#include <gtest/gtest.h>
+
+#include "common/job/job_keys.h"
+
+namespace rivulet {
+namespace {
+
+constexpr char kMinimal[] = "[model]\nname = \"m\"\n";
+
+std::string ErrorOf(const std::string& toml, const std::vector<std::string>& sets = {}) {
+  const auto job = ParseJob(toml, "job.toml", {}, sets);
+  if (job.ok()) return "";
+  EXPECT_EQ(ExitCodeOf(job.status()), ExitCode::kConfig);
+  return std::string(job.status().message());
+}
+
+TEST(JobFile, MissingKeysHaveTheirDefaults) {
+  const auto job = ParseJob(kMinimal, "job.toml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->spec.job.num_rounds, 10);
+  EXPECT_EQ(job->spec.method, "lora");
+  EXPECT_EQ(OriginText(job->origins.at("model.name")), "job.toml:2");
+  EXPECT_FALSE(job->origins.contains("job.seed"));
+}
+
+TEST(JobFile, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
+  const std::string toml = "[job]\nseed = 1\nnum-rounds = 2\nmin-clients = 3\n";
+  const Environment env = {{"RIVULET_JOB__SEED", "10"}, {"RIVULET_JOB__NUM_ROUNDS", "20"}};
+  const auto job = ParseJob(toml, "job.toml", env, {"job.seed=100"});
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->spec.job.seed, 100u);
+  EXPECT_EQ(job->spec.job.num_rounds, 20);
+  EXPECT_EQ(job->spec.job.min_clients, 3);
+  EXPECT_EQ(OriginText(job->origins.at("job.seed")), "flag --set");
+  EXPECT_EQ(OriginText(job->origins.at("job.num-rounds")), "env RIVULET_JOB__NUM_ROUNDS");
+}
+
+TEST(JobFile, UnknownKeysNameThePlaceAndTheNearestKey) {
+  EXPECT_EQ(ErrorOf("[train]\nlearning-rat = 1e-3\n"),
+            "job.toml:2:16: unknown key 'train.learning-rat'; did you mean 'train.learning-rate'?");
+  EXPECT_EQ(ErrorOf("[trian]\nx = 1\n"),
+            "job.toml:1:1: unknown section 'trian'; did you mean 'train'?");
+  EXPECT_EQ(ErrorOf("", {"job.sed=1"}), "unknown key 'job.sed'; did you mean 'job.seed'?");
+}
+
+TEST(JobFile, WrongTypesNameTheValueSeenAndWanted) {
+  EXPECT_EQ(ErrorOf("[lora]\nlora-r = \"8\"\n"),
+            "job.toml:2:10: lora.lora-r: got '8', want an integer 1..1024");
+  EXPECT_EQ(ErrorOf("[job]\nround-deadline = \"20 parsecs\"\n"),
+            "job.toml:2:18: job.round-deadline: got '20 parsecs', want a duration such as "
+            "\"90s\", \"20m\", \"2h\", "
+            "\"1d\"");
+  EXPECT_EQ(ErrorOf("[job]\nseed = -1\n"), "job.toml:2:8: job.seed: got -1, want an integer >= 0");
+  EXPECT_NE(ErrorOf("[job\n").find("job.toml:1"), std::string::npos);
+}
+
+TEST(JobFile, UnderscoresAndAliasesAreReadAndNoted) {
+  const auto job = ParseJob("[lora]\nr = 4\ntarget_modules = [\"q_proj\"]\n", "job.toml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->spec.lora.lora_r, 4);
+  EXPECT_EQ(job->spec.lora.lora_target_modules, std::vector<std::string>{"q_proj"});
+  ASSERT_EQ(job->notes.size(), 2u);
+  EXPECT_EQ(job->notes[0], "'lora.r' is read as 'lora.lora-r'");
+}
+
+TEST(JobFile, OneMethodSectionOnly) {
+  EXPECT_EQ(ErrorOf("[lora]\n[adapter]\n"),
+            "[lora] and [adapter]: got both, want exactly one method section");
+  EXPECT_EQ(ParseJob("[adapter]\n", "job.toml")->spec.method, "adapter");
+}
+
+TEST(JobFile, SetTakesTomlValuesAndPlainStrings) {
+  const auto job = ParseJob("", "job.toml", {},
+                            {"lora.lora-target-modules=[\"q_proj\", \"k_proj\"]", "job.name=x-1",
+                             "train.learning-rate=1"});
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->spec.lora.lora_target_modules.size(), 2u);
+  EXPECT_EQ(job->spec.job.name, "x-1");
+  EXPECT_EQ(job->spec.train.learning_rate, 1.0);
+  EXPECT_NE(ErrorOf("", {"job.seed=1", "job.seed=2"}).find("set twice"), std::string::npos);
+  EXPECT_NE(ErrorOf("", {"job.seed"}).find("no '='"), std::string::npos);
+}
+
+TEST(JobFile, VariablesThatNameNoKeyAreNotedAndIgnored) {
+  const auto job = ParseJob("", "job.toml", {{"RIVULET_JOB__SED", "1"}, {"RIVULET_LOG", "debug"}});
+  ASSERT_TRUE(job.ok());
+  ASSERT_EQ(job->notes.size(), 1u);
+  EXPECT_NE(job->notes[0].find("RIVULET_JOB__SED"), std::string::npos);
+}
+
+TEST(JobFile, PrintedConfigurationReadsBackTheSame) {
+  JobSpec spec;
+  spec.job.name = "a";
+  spec.data.separator = "\n%\n\t\"\\";
+  spec.train.learning_rate = 0.1 + 0.2;
+  spec.job.round_deadline = std::chrono::seconds(5400);
+  spec.lora.layers_to_transform = {0, 3};
+  const auto back = ParseJob(JobToml(spec), "printed");
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(JobToml(back->spec), JobToml(spec));
+  EXPECT_EQ(back->spec.data.separator, spec.data.separator);
+  EXPECT_EQ(back->spec.train.learning_rate, spec.train.learning_rate);
+  EXPECT_EQ(back->spec.job.round_deadline, spec.job.round_deadline);
+}
+
+TEST(JobFile, OriginsArePrintedForEveryKeyOfTheMethod) {
+  const auto job = ParseJob(kMinimal, "job.toml");
+  const std::string table = OriginTable(*job);
+  EXPECT_NE(table.find("model.name"), std::string::npos);
+  EXPECT_NE(table.find("job.toml:2"), std::string::npos);
+  EXPECT_EQ(table.find("adapter."), std::string::npos);
+  EXPECT_NE(OriginJson(*job).find("\"kind\": \"file\""), std::string::npos);
+}
+
+TEST(JobKeys, EveryDefaultIsWithinItsOwnRange) {
+  for (const JobKey& key : JobKeys()) EXPECT_TRUE(CheckRange(key, JobSpec()).ok()) << key.path;
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,37 @@
+#include "common/terminal/progress.h"
+
+#include <gtest/gtest.h>
+
+namespace rivulet {
+namespace {
+
+using std::chrono::seconds;
+
+TEST(Progress, BytesAndDurationsReadAsPeopleWriteThem) {
+  EXPECT_EQ(HumanBytes(512), "512 B");
+  EXPECT_EQ(HumanBytes(1536), "1.5 KiB");
+  EXPECT_EQ(HumanBytes(uint64_t{3} << 30), "3.0 GiB");
+  EXPECT_EQ(HumanDuration(seconds(201)), "03:21");
+  EXPECT_EQ(HumanDuration(seconds(3801)), "1:03:21");
+}
+
+// 3 of 12 rounds after 60 s: three times as long to go.
+TEST(Progress, LineShowsShareTimeLeftAndFigures) {
+  ProgressState state;
+  state.round = 3;
+  state.rounds = 12;
+  state.loss = 2.1314;
+  state.uplink_bytes = 1536;
+  EXPECT_EQ(ProgressLine(state, seconds(60), 8),
+            "round 3/12:  25%|##      | [01:00<03:00, loss=2.131, up=1.5 KiB]");
+}
+
+TEST(Progress, NothingKnownYetIsNotShown) {
+  ProgressState state;
+  state.rounds = 2;
+  state.waiting = "waiting: 1 of 2 nodes";
+  EXPECT_EQ(ProgressLine(state, seconds(5), 0), "round 0/2:   0% [00:05]  waiting: 1 of 2 nodes");
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,205 @@
+// Every BlobStore keeps this contract; a new row at the end joins by itself.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <thread>
+
+#include "coordinator/storage/blob_store.h"
+
+namespace rivulet {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path Scratch() {
+  std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
+  for (char& c : name) c = c == '/' ? '-' : c;
+  const auto directory = fs::path(testing::TempDir()) / name;
+  fs::remove_all(directory);
+  return directory;
+}
+
+std::span<const std::byte> Bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+struct Kind {
+  const char* name;
+  std::unique_ptr<BlobStore> (*make)();
+};
+
+class BlobStoreContract : public testing::TestWithParam<Kind> {
+ protected:
+  std::unique_ptr<BlobStore> store_ = GetParam().make();
+};
+
+// SHA-256 of "abc": FIPS 180-2, appendix B.1.
+constexpr const char* kAbc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+TEST_P(BlobStoreContract, ABlobIsNamedByItsHashAndReadBack) {
+  EXPECT_EQ(*store_->Put("abc"), kAbc);
+  EXPECT_TRUE(store_->Has(kAbc));
+  EXPECT_EQ(*store_->Get(kAbc, 3), "abc");
+  EXPECT_EQ(store_->Get(kAbc, 2).status().code(), absl::StatusCode::kOutOfRange);
+  const auto list = *store_->List();
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0].sha256, kAbc);
+  EXPECT_EQ(list[0].bytes, 3u);
+}
+
+TEST_P(BlobStoreContract, PuttingTwiceIsPuttingOnce) {
+  EXPECT_EQ(*store_->Put("abc"), *store_->Put("abc"));
+  EXPECT_EQ(store_->List()->size(), 1u);
+}
+
+TEST_P(BlobStoreContract, NothingShowsBeforeCommitNorAfterAnAbandonedWriter) {
+  {
+    auto writer = *store_->Create(3);
+    ASSERT_TRUE(writer->Append(Bytes("abc")).ok());
+    EXPECT_FALSE(store_->Has(kAbc));
+  }
+  EXPECT_TRUE(store_->List()->empty());
+}
+
+TEST_P(BlobStoreContract, PiecesMakeTheSameBlobAndCanBeReadBackBefore) {
+  auto writer = *store_->Create(10);
+  ASSERT_TRUE(writer->Append(Bytes("a")).ok());
+  ASSERT_TRUE(writer->Append(Bytes("bc")).ok());
+  EXPECT_EQ(writer->size(), 3u);
+  const auto reader = *writer->Reread();
+  std::string back(2, '\0');
+  ASSERT_TRUE(reader->Read(1, std::as_writable_bytes(std::span(back))).ok());
+  EXPECT_EQ(back, "bc");
+  EXPECT_EQ(*writer->Commit(kAbc), kAbc);
+}
+
+TEST_P(BlobStoreContract, MoreThanAnnouncedIsRefusedAndTakesNothing) {
+  auto writer = *store_->Create(3);
+  ASSERT_TRUE(writer->Append(Bytes("ab")).ok());
+  EXPECT_EQ(writer->Append(Bytes("cd")).code(), absl::StatusCode::kOutOfRange);
+  ASSERT_TRUE(writer->Append(Bytes("c")).ok());
+  EXPECT_EQ(*writer->Commit(""), kAbc);
+}
+
+TEST_P(BlobStoreContract, AWrongHashIsRefusedNamingBoth) {
+  auto writer = *store_->Create(3);
+  ASSERT_TRUE(writer->Append(Bytes("abd")).ok());
+  const absl::Status status = writer->Commit(kAbc).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(status.message().find(kAbc), std::string_view::npos);
+  EXPECT_EQ(RemedyOf(status), Remedy::kResync);
+  writer.reset();
+  EXPECT_TRUE(store_->List()->empty());
+}
+
+TEST_P(BlobStoreContract, AbsentAndMalformedNamesAreTypedErrors) {
+  EXPECT_EQ(store_->Open(kAbc).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->Open("../../etc/passwd").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(store_->Open(std::string(64, 'A')).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(store_->Delete("x").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(store_->Has("../x"));
+}
+
+TEST_P(BlobStoreContract, AnOpenReaderOutlivesTheDeletion) {
+  ASSERT_TRUE(store_->Put("abc").ok());
+  const auto reader = *store_->Open(kAbc);
+  ASSERT_TRUE(store_->Delete(kAbc).ok());
+  EXPECT_TRUE(store_->Delete(kAbc).ok());
+  EXPECT_FALSE(store_->Has(kAbc));
+  std::string back(3, '\0');
+  ASSERT_TRUE(reader->Read(0, std::as_writable_bytes(std::span(back))).ok());
+  EXPECT_EQ(back, "abc");
+}
+
+TEST_P(BlobStoreContract, ReadingPastTheEndIsRefused) {
+  ASSERT_TRUE(store_->Put("abc").ok());
+  std::string back(2, '\0');
+  EXPECT_EQ((*store_->Open(kAbc))->Read(2, std::as_writable_bytes(std::span(back))).code(),
+            absl::StatusCode::kOutOfRange);
+}
+
+TEST_P(BlobStoreContract, ManyThreadsMayPutTheSameBlob) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t)
+    threads.emplace_back([this] { EXPECT_EQ(*store_->Put("abc"), kAbc); });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(*store_->Get(kAbc, 3), "abc");
+}
+
+std::unique_ptr<BlobStore> Directory() { return std::move(*OpenDirectoryBlobStore(Scratch())); }
+
+INSTANTIATE_TEST_SUITE_P(All, BlobStoreContract,
+                         testing::Values(Kind{"Directory", Directory},
+                                         Kind{"Memory", MakeMemoryBlobStore}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+// ---- what only a directory can suffer ----
+
+int InChild(const std::function<int()>& body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body());
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+TEST(DirectoryBlobStore, LeftoversOfADeadUploadAreRemovedAtOpenAndBlobsStay) {
+  const fs::path directory = Scratch();
+  ASSERT_EQ(InChild([&] {
+              auto store = *OpenDirectoryBlobStore(directory);
+              (void)store->Put("abc");
+              auto writer = *store->Create(100);
+              (void)writer->Append(Bytes("half"));
+              raise(SIGKILL);
+              return 0;
+            }),
+            128 + SIGKILL);
+  EXPECT_FALSE(fs::is_empty(directory / "incoming"));
+  const auto store = *OpenDirectoryBlobStore(directory);
+  EXPECT_TRUE(fs::is_empty(directory / "incoming"));
+  EXPECT_TRUE(store->Has(kAbc));
+}
+
+TEST(DirectoryBlobStore, RottenBytesAreNeverServedByGet) {
+  const fs::path directory = Scratch();
+  const auto store = *OpenDirectoryBlobStore(directory);
+  ASSERT_TRUE(store->Put("abc").ok());
+  std::ofstream(directory / "blob" / kAbc) << "abd";
+  EXPECT_EQ(store->Get(kAbc, 3).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(DirectoryBlobStore, AFullDiskTakesNothingAndTheWriterGoesOn) {
+  bool full = true;
+  const auto store = *OpenDirectoryBlobStore(Scratch(), [&](std::string_view step) {
+    return full && step == "blob.write" ? Refuse(absl::StatusCode::kResourceExhausted, "disk full")
+                                        : absl::OkStatus();
+  });
+  auto writer = *store->Create(3);
+  const absl::Status refused = writer->Append(Bytes("abc"));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(RemedyOf(refused), Remedy::kRetryLater);
+  EXPECT_EQ(writer->size(), 0u);
+  full = false;
+  ASSERT_TRUE(writer->Append(Bytes("abc")).ok());
+  EXPECT_EQ(*writer->Commit(kAbc), kAbc);
+}
+
+TEST(DirectoryBlobStore, AFailedFsyncStopsTheProcess) {
+  for (const std::string_view bad : {"blob.fsync", "blob.sync-directory"}) {
+    const fs::path directory = Scratch();
+    EXPECT_EQ(InChild([&] {
+                auto store = *OpenDirectoryBlobStore(directory, [&](std::string_view step) {
+                  return step == bad ? Refuse(absl::StatusCode::kDataLoss, "EIO")
+                                     : absl::OkStatus();
+                });
+                (void)store->Put("abc");
+                return 0;
+              }),
+              128 + SIGABRT)
+        << bad;
+  }
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,248 @@
+// Every StateStore keeps this contract; a new row at the end joins by itself.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "coordinator/storage/state_store.h"
+
+namespace rivulet {
+namespace {
+
+using Make = std::unique_ptr<StateStore> (*)();
+
+std::filesystem::path Scratch() {
+  std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
+  for (char& c : name) c = c == '/' ? '-' : c;
+  const auto directory = std::filesystem::path(testing::TempDir()) / name;
+  std::filesystem::remove_all(directory);
+  return directory;
+}
+
+std::unique_ptr<StateStore> Sqlite() { return std::move(*OpenSqliteStateStore(Scratch())); }
+
+struct Kind {
+  const char* name;
+  Make make;
+};
+
+class StateStoreContract : public testing::TestWithParam<Kind> {
+ protected:
+  JobRecord Job(const std::string& id, const std::string& token = "") {
+    JobRecord job;
+    job.id = id;
+    job.name = "toy";
+    job.submit_token = token;
+    job.document = "{}";
+    job.submitted_ms = 7;
+    return job;
+  }
+  RoundRecord Round(uint64_t round, uint32_t attempt) {
+    RoundRecord record;
+    record.job = "j";
+    record.round = round;
+    record.attempt = attempt;
+    record.eligible = {"a", "b c", "d"};
+    record.cohort = {"a", "b c"};
+    record.needed = 2;
+    record.remaining_ms = 5000;
+    record.opened_ms = 11;
+    return record;
+  }
+  UpdateRecord Update(uint64_t round, uint32_t attempt, const std::string& client) {
+    UpdateRecord update;
+    update.job = "j";
+    update.round = round;
+    update.attempt = attempt;
+    update.client = client;
+    update.sha256 = std::string(64, 'a');
+    update.bytes = 10;
+    update.weight = 3;
+    update.loss = 1.5;
+    return update;
+  }
+  MoveRound Move(uint64_t round, uint32_t attempt, RoundState from, RoundState to) {
+    MoveRound move;
+    move.job = "j";
+    move.round = round;
+    move.attempt = attempt;
+    move.from = from;
+    move.to = to;
+    return move;
+  }
+  absl::StatusCode Commit(const std::vector<Write>& writes) {
+    return store_->Commit(writes).code();
+  }
+
+  static constexpr auto kOk = absl::StatusCode::kOk;
+  static constexpr auto kTaken = absl::StatusCode::kAlreadyExists;
+  static constexpr auto kWrong = absl::StatusCode::kFailedPrecondition;
+  std::unique_ptr<StateStore> store_ = GetParam().make();
+};
+
+TEST_P(StateStoreContract, EpochsOnlyGrow) {
+  EXPECT_EQ(*store_->NextEpoch(), 1u);
+  EXPECT_EQ(*store_->NextEpoch(), 2u);
+}
+
+TEST_P(StateStoreContract, WhatIsPutIsLoadedFieldByField) {
+  ASSERT_EQ(Commit({PutJob{Job("j", "t")}, PutRound{Round(1, 1)}, PutUpdate{Update(1, 1, "a")}}),
+            kOk);
+  ASSERT_EQ(Commit({PutModel{{"j", 0, "", std::string(64, 'b'), 40, "hash", ""}},
+                    PutEvaluation{{"j", 0, false, {"a", "d"}, 900}},
+                    PutEvaluationReport{{"j", 0, "a", -5, 6, 7}},
+                    PutFailure{{"j", 1, 1, "b c", "out-of-memory", "got 3, want 4"}}}),
+            kOk);
+  const StoredState all = *store_->Load();
+  ASSERT_EQ(all.jobs.size(), 1u);
+  EXPECT_EQ(all.jobs[0].submit_token, "t");
+  EXPECT_EQ(all.jobs[0].document, "{}");
+  EXPECT_EQ(all.jobs[0].submitted_ms, 7);
+  ASSERT_EQ(all.rounds.size(), 1u);
+  EXPECT_EQ(all.rounds[0].eligible, (std::vector<std::string>{"a", "b c", "d"}));
+  EXPECT_EQ(all.rounds[0].cohort, (std::vector<std::string>{"a", "b c"}));
+  EXPECT_EQ(all.rounds[0].remaining_ms, 5000);
+  EXPECT_EQ(all.rounds[0].needed, 2);
+  ASSERT_EQ(all.updates.size(), 1u);
+  EXPECT_EQ(all.updates[0].weight, 3);
+  EXPECT_EQ(all.updates[0].loss, 1.5);
+  ASSERT_EQ(all.models.size(), 1u);
+  EXPECT_EQ(all.models[0].bytes, 40u);
+  EXPECT_EQ(all.models[0].state_hash, "hash");
+  ASSERT_EQ(all.evaluations.size(), 1u);
+  EXPECT_EQ(all.evaluations[0].clients, (std::vector<std::string>{"a", "d"}));
+  ASSERT_EQ(all.reports.size(), 1u);
+  EXPECT_EQ(all.reports[0].loss_fixed, -5);
+  ASSERT_EQ(all.failures.size(), 1u);
+  EXPECT_EQ(all.failures[0].text, "got 3, want 4");
+}
+
+TEST_P(StateStoreContract, JobsComeBackInOrderOfSubmission) {
+  ASSERT_EQ(Commit({PutJob{Job("z")}}), kOk);
+  ASSERT_EQ(Commit({PutJob{Job("a")}}), kOk);
+  const StoredState all = *store_->Load();
+  ASSERT_EQ(all.jobs.size(), 2u);
+  EXPECT_EQ(all.jobs[0].id, "z");
+}
+
+TEST_P(StateStoreContract, EveryKeyIsTakenOnce) {
+  ASSERT_EQ(Commit({PutJob{Job("j", "t")}, PutRound{Round(1, 1)}, PutUpdate{Update(1, 1, "a")},
+                    PutModel{{"j", 0}}, PutEvaluation{{"j", 0}}, PutEvaluationReport{{"j", 0, "a"}},
+                    PutFailure{{"j", 1, 1, "a"}}}),
+            kOk);
+  EXPECT_EQ(Commit({PutJob{Job("j")}}), kTaken);
+  EXPECT_EQ(Commit({PutJob{Job("other", "t")}}), kTaken);
+  EXPECT_EQ(Commit({PutRound{Round(1, 1)}}), kTaken);
+  EXPECT_EQ(Commit({PutUpdate{Update(1, 1, "a")}}), kTaken);
+  EXPECT_EQ(Commit({PutModel{{"j", 0}}}), kTaken);
+  EXPECT_EQ(Commit({PutEvaluation{{"j", 0}}}), kTaken);
+  EXPECT_EQ(Commit({PutEvaluationReport{{"j", 0, "a"}}}), kTaken);
+  EXPECT_EQ(Commit({PutFailure{{"j", 1, 1, "a"}}}), kTaken);
+}
+
+TEST_P(StateStoreContract, TwoJobsWithoutATokenAreTwoJobs) {
+  EXPECT_EQ(Commit({PutJob{Job("j")}}), kOk);
+  EXPECT_EQ(Commit({PutJob{Job("k")}}), kOk);
+}
+
+TEST_P(StateStoreContract, AFailingWriteUndoesItsWholeTransaction) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(1, 1)}}), kOk);
+  MoveJob move;
+  move.id = "j";
+  move.to = JobState::kFinished;
+  EXPECT_EQ(Commit({move, PutJob{Job("k")}, PutRound{Round(2, 1)},
+                    Move(1, 1, RoundState::kOpen, RoundState::kClosed), PutRound{Round(1, 1)}}),
+            kTaken);
+  const StoredState all = *store_->Load();
+  ASSERT_EQ(all.jobs.size(), 1u);
+  EXPECT_EQ(all.jobs[0].state, JobState::kActive);
+  ASSERT_EQ(all.rounds.size(), 1u);
+  EXPECT_EQ(all.rounds[0].state, RoundState::kOpen);
+}
+
+TEST_P(StateStoreContract, AWrongStateIsNamedWithTheOneWanted) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(3, 2)}}), kOk);
+  const absl::Status status = store_->Commit({Move(3, 2, RoundState::kClosed, RoundState::kDone)});
+  EXPECT_EQ(status.code(), kWrong);
+  EXPECT_EQ(status.message(), "job j round 3 attempt 2: got state open, want closed");
+  EXPECT_EQ(Commit({Move(9, 1, RoundState::kOpen, RoundState::kClosed)}), kWrong);
+  MoveJob move;
+  move.id = "j";
+  move.from = JobState::kStopping;
+  EXPECT_EQ(store_->Commit({move}).message(), "job j: got state active, want stopping");
+}
+
+TEST_P(StateStoreContract, AClosedRoundTakesNoUpdate) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(1, 1)}}), kOk);
+  ASSERT_EQ(Commit({Move(1, 1, RoundState::kOpen, RoundState::kClosed)}), kOk);
+  EXPECT_EQ(Commit({PutUpdate{Update(1, 1, "a")}}), kWrong);
+  EXPECT_EQ(Commit({PutUpdate{Update(2, 1, "a")}}), kWrong);
+}
+
+TEST_P(StateStoreContract, ARoundKeepsItsSetItsFiguresAndItsReason) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(1, 1)}, PutRound{Round(1, 2)}}), kOk);
+  MoveRound abandon = Move(1, 1, RoundState::kOpen, RoundState::kAbandoned);
+  abandon.reason = "too few";
+  MoveRound close = Move(1, 2, RoundState::kOpen, RoundState::kClosed);
+  close.counted = {"a"};
+  MoveRound done = Move(1, 2, RoundState::kClosed, RoundState::kDone);
+  done.figures = {2.5, 1, 2, 3, 4, 0.5, 6};
+  ASSERT_EQ(Commit({abandon, close}), kOk);
+  ASSERT_EQ(Commit({done}), kOk);
+  const StoredState all = *store_->Load();
+  ASSERT_EQ(all.rounds.size(), 2u);
+  EXPECT_EQ(all.rounds[0].reason, "too few");
+  EXPECT_EQ(all.rounds[1].counted, std::vector<std::string>{"a"});
+  EXPECT_EQ(all.rounds[1].figures.loss, 2.5);
+  EXPECT_EQ(all.rounds[1].figures.bytes_down, 4);
+  EXPECT_EQ(all.rounds[1].figures.milliseconds, 6);
+}
+
+TEST_P(StateStoreContract, UpdatesOfDoneRoundsAreNotLoaded) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(1, 1)}, PutUpdate{Update(1, 1, "a")}}), kOk);
+  ASSERT_EQ(Commit({Move(1, 1, RoundState::kOpen, RoundState::kClosed)}), kOk);
+  EXPECT_EQ(store_->Load()->updates.size(), 1u);
+  ASSERT_EQ(Commit({Move(1, 1, RoundState::kClosed, RoundState::kDone)}), kOk);
+  EXPECT_EQ(store_->Load()->updates.size(), 0u);
+}
+
+TEST_P(StateStoreContract, RemainingTimeIsKeptForRoundsAndEvaluations) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(1, 1)}, PutEvaluation{{"j", 0}}}), kOk);
+  ASSERT_EQ(Commit({SetRemaining{"j", 1, 1, 42}, SetRemaining{"j", 0, 0, 43}}), kOk);
+  EXPECT_EQ(store_->Load()->rounds[0].remaining_ms, 42);
+  EXPECT_EQ(store_->Load()->evaluations[0].remaining_ms, 43);
+}
+
+TEST_P(StateStoreContract, AnEvaluationClosesOnce) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutEvaluation{{"j", 4}}}), kOk);
+  EXPECT_EQ(Commit({CloseEvaluation{"j", 4}}), kOk);
+  EXPECT_EQ(Commit({CloseEvaluation{"j", 4}}), kWrong);
+  EXPECT_EQ(Commit({CloseEvaluation{"j", 5}}), kWrong);
+  EXPECT_TRUE(store_->Load()->evaluations[0].done);
+}
+
+TEST_P(StateStoreContract, ManyThreadsAreAnsweredEachWithItsOwnResult) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(1, 1)}}), kOk);
+  std::vector<absl::StatusCode> results(16, absl::StatusCode::kUnknown);
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < results.size(); ++t) {
+    // Two threads share each name: one of the two must lose.
+    threads.emplace_back([this, t, &results] {
+      results[t] = Commit({PutUpdate{Update(1, 1, "client " + std::to_string(t / 2))}});
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t t = 0; t < results.size(); t += 2) {
+    EXPECT_NE(results[t], results[t + 1]);
+    EXPECT_TRUE(results[t] == kOk || results[t + 1] == kOk);
+    EXPECT_TRUE(results[t] == kTaken || results[t + 1] == kTaken);
+  }
+  EXPECT_EQ(store_->Load()->updates.size(), results.size() / 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, StateStoreContract,
+                         testing::Values(Kind{"Sqlite", Sqlite},
+                                         Kind{"Memory", MakeMemoryStateStore}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,160 @@
+// Ids and texts of the reference implementation (huggingface/tokenizers 0.23.3), as stored in
+// golden/tokenizers.json: awkward strings and pairs for every tokenizer file.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "common/io/file.h"
+#include "peft/tokenizer/bounded_json.h"
+#include "peft/tokenizer/tokenizer.h"
+
+namespace rivulet {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path Shared() {
+  const char* set = std::getenv("RIVULET_SHARED");
+  return set != nullptr ? fs::path(set) : fs::path(RIVULET_SOURCE_DIR) / ".." / "shared";
+}
+
+const Json& Golden() {
+  static const Json golden = [] {
+    const auto text = ReadFile(Shared() / "golden" / "tokenizers.json", 256 << 20);
+    return text.ok() ? Json::parse(*text) : Json();
+  }();
+  return golden;
+}
+
+// "data:x" is a file of the data folder, "x" one of the golden folder; "a+b" are two files.
+fs::path PathOf(const std::string& name) {
+  if (name.starts_with("data:")) return Shared() / "data" / "tokenizers" / name.substr(5);
+  return Shared() / "golden" / name;
+}
+
+// A folder with the legacy files under the names that loading expects.
+fs::path LegacyFolder(const std::string& name) {
+  std::string flat = name;
+  for (char& c : flat) c = c == '/' || c == ':' ? '_' : c;
+  const fs::path folder = fs::path(testing::TempDir()) / ("golden_" + flat);
+  fs::create_directories(folder);
+  const size_t plus = name.find('+');
+  const fs::path vocab = PathOf(name.substr(0, plus));
+  const auto options = fs::copy_options::overwrite_existing;
+  fs::copy_file(vocab, folder / (plus == std::string::npos ? "vocab.txt" : "vocab.json"), options);
+  if (plus != std::string::npos) {
+    fs::copy_file(vocab.parent_path() / name.substr(plus + 1), folder / "merges.txt", options);
+  } else {
+    std::ofstream(folder / "tokenizer_config.json") << R"({"do_lower_case": false})";
+  }
+  return folder;
+}
+
+absl::StatusOr<Tokenizer> LoadNamed(const std::string& name) {
+  const bool legacy = name.ends_with(".txt");
+  return Tokenizer::Load(legacy ? LegacyFolder(name) : PathOf(name));
+}
+
+class GoldenTokenizer : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (Golden().is_null()) GTEST_SKIP() << "no golden/tokenizers.json under " << Shared();
+    auto loaded = LoadNamed(GetParam());
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    tokenizer_.emplace(*loaded);
+  }
+  const Json& Entry() const { return Golden()["tokenizers"][GetParam()]; }
+  std::optional<Tokenizer> tokenizer_;
+};
+
+TEST_P(GoldenTokenizer, EncodesEveryStringAsTheReferenceDoes) {
+  const Json& strings = Golden()["strings"];
+  for (size_t row = 0; row < strings.size(); ++row) {
+    const auto text = strings[row].get<std::string>();
+    const Json& want = Entry()["encodings"][row];
+    SCOPED_TRACE("string " + std::to_string(row) + ": " + text.substr(0, 80));
+    const auto full = tokenizer_->Encode(text);
+    ASSERT_TRUE(full.ok()) << full.status();
+    EXPECT_EQ(full->ids, want["ids"].get<std::vector<int32_t>>());
+    const auto plain = tokenizer_->Encode(text, /*add_special=*/false);
+    ASSERT_TRUE(plain.ok()) << plain.status();
+    EXPECT_EQ(plain->ids, want["plain"].get<std::vector<int32_t>>());
+  }
+}
+
+TEST_P(GoldenTokenizer, DecodesEveryStringAsTheReferenceDoes) {
+  for (size_t row = 0; row < Entry()["encodings"].size(); ++row) {
+    const Json& want = Entry()["encodings"][row];
+    SCOPED_TRACE("string " + std::to_string(row));
+    const auto kept = tokenizer_->Decode(want["plain"].get<std::vector<int32_t>>(), false);
+    EXPECT_EQ(*kept, want["decoded"].get<std::string>());
+    const auto skipped = tokenizer_->Decode(want["ids"].get<std::vector<int32_t>>(), true);
+    EXPECT_EQ(*skipped, want["decoded_skip"].get<std::string>());
+  }
+}
+
+TEST_P(GoldenTokenizer, StreamingGivesTheSameTextAsDecodingAtOnce) {
+  for (const Json& want : Entry()["encodings"]) {
+    StreamDecoder stream(*tokenizer_, /*skip_special=*/false);
+    std::string text;
+    for (int32_t id : want["plain"].get<std::vector<int32_t>>()) text += *stream.Push(id);
+    text += *stream.Finish();
+    EXPECT_EQ(text, want["decoded"].get<std::string>());
+  }
+}
+
+TEST_P(GoldenTokenizer, JoinsPairsAsTheReferenceDoes) {
+  for (size_t row = 0; row < Golden()["pairs"].size(); ++row) {
+    const Json& pair = Golden()["pairs"][row];
+    const Json& want = Entry()["pairs"][row];
+    const auto got = tokenizer_->EncodePair(pair[0].get<std::string>(), pair[1].get<std::string>());
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ(got->ids, want["ids"].get<std::vector<int32_t>>());
+    EXPECT_EQ(got->type_ids, want["type_ids"].get<std::vector<int32_t>>());
+    EXPECT_EQ(got->special_mask, want["special"].get<std::vector<uint8_t>>());
+  }
+}
+
+std::string NameOf(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  for (char& c : name) c = isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, GoldenTokenizer,
+    testing::Values("data:bert-cased/vocab.txt", "data:clip/tokenizer.json",
+                    "data:gpt2/vocab.json+merges.txt", "data:phi-3-mini/tokenizer.json",
+                    "data:roberta-base/tokenizer.json", "data:torchtune/tokenizer.json",
+                    "data:torchtune/tiny_bpe_tokenizer.json",
+                    "data:torchtune/tiny_bpe_vocab.json+tiny_bpe_merges.txt",
+                    "data:torchtune/tokenizer_gemma_cropped.json", "stories260K/tokenizer.json",
+                    "tokenizers/bytelevel_llama3/tokenizer.json",
+                    "tokenizers/sentencepiece_bpe/tokenizer.json",
+                    "tokenizers/unigram/tokenizer.json", "tokenizers/wordpiece/tokenizer.json"),
+    NameOf);
+
+TEST(GoldenRefusals, WhatTheReferenceRefusesIsRefused) {
+  if (Golden().is_null()) GTEST_SKIP() << "no golden/tokenizers.json under " << Shared();
+  for (const auto& [name, reason] : Golden()["refused"].items()) {
+    const auto loaded = LoadNamed(name);
+    EXPECT_EQ(loaded.status().code(), absl::StatusCode::kInvalidArgument)
+        << name << ", which the reference refuses with " << reason << ": " << loaded.status();
+  }
+}
+
+TEST(GoldenRefusals, PrecompiledIsRefusedByName) {
+  const fs::path file = PathOf("data:t5-small/tokenizer.json");
+  if (!fs::exists(file)) GTEST_SKIP() << "no " << file;
+  const auto loaded = Tokenizer::Load(file);
+  EXPECT_EQ(loaded.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_NE(
+      loaded.status().message().find("normalizer 'Precompiled' is not supported, want one of"),
+      absl::string_view::npos)
+      << loaded.status();
+}
+
+}  // namespace
+}  // namespace rivulet
