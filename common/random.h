@@ -26,8 +26,8 @@ enum class Purpose : uint32_t {
   kDropout = 12,
   kCohort = 13,
   kPartition = 14,
-  kSampling = 15,      // token sampling in generation
-  kDropOut = 16,       // simulated clients that vanish
+  kSampling = 15,  // token sampling in generation
+  kDropOut = 16,   // simulated clients that vanish
 };
 
 // An addressed stream of random words: the value depends on (root, purpose, index, tensor,

@@ -54,10 +54,9 @@ struct LocalUpdate {
 class TaskRunner {
  public:
   using TunerFactory = std::function<absl::StatusOr<std::unique_ptr<Tuner>>(
-      const std::filesystem::path& base_model, const JobSpec& spec,
-      const std::string& model_config)>;
+      const std::filesystem::path& base_model, const JobSpec& spec)>;
 
-  // `factory` empty: MakeFirstOrderTuner. `resources` must outlive the runner.
+  // `factory` empty: MakeJobTuner. `resources` must outlive the runner.
   explicit TaskRunner(LocalResources& resources, TunerFactory factory = {});
   ~TaskRunner();
 

@@ -11,6 +11,9 @@ struct Case {
   const char* message;  // what the error must contain; "" = accepted
 };
 
+// Printed into test names: without it, addresses that change from run to run.
+void PrintTo(const Case& shown, std::ostream* out) { *out << shown.name; }
+
 class Validate : public testing::TestWithParam<Case> {};
 
 TEST_P(Validate, NamesKeysSeenAndWanted) {

@@ -1,0 +1,95 @@
+#include "client/runtime/task_runner.h"
+
+#include <utility>
+
+#include "client/runtime/job_tuner.h"
+#include "common/formats/safetensors.h"
+#include "common/formats/safetensors_writer.h"
+#include "common/job/job_document.h"
+#include "peft/tokenizer/tokenizer.h"
+
+namespace rivulet {
+
+// What the tasks of one job share.
+struct TaskRunner::Job {
+  JobDocument document;
+  std::filesystem::path base_model;
+  std::unique_ptr<Tuner> tuner;
+  std::unique_ptr<const Tokenizer> tokenizer;
+  int max_positions = 0;
+
+  std::mutex mutex;                                               // of data
+  std::map<std::string, std::shared_ptr<const ClientData>> data;  // by client
+};
+
+TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory)
+    : resources_(resources), factory_(std::move(factory)) {
+  if (!factory_) factory_ = MakeJobTuner;
+}
+
+TaskRunner::~TaskRunner() = default;
+
+absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const std::string& text) {
+  // Held while a job is set up, so that two tasks of one job load its base model once.
+  const std::lock_guard lock(mutex_);
+  if (const auto it = jobs_.find(text); it != jobs_.end()) return it->second;
+  auto job = std::make_shared<Job>();
+  RV_ASSIGN_OR_RETURN(job->document, ParseJobDocument(text));
+  const JobSpec& spec = job->document.spec;
+  RV_ASSIGN_OR_RETURN(job->base_model, resources_.BaseModel(spec, job->document.base_hash));
+  RV_ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(job->document.model_config));
+  job->max_positions = static_cast<int>(config.max_position_embeddings);
+  RV_ASSIGN_OR_RETURN(job->tuner, factory_(job->base_model, spec));
+  RV_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(job->base_model));
+  job->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
+  jobs_[text] = job;
+  return job;
+}
+
+absl::StatusOr<std::shared_ptr<const ClientData>> TaskRunner::DataOf(Job& job,
+                                                                     const std::string& client) {
+  {
+    const std::lock_guard lock(job.mutex);
+    if (const auto it = job.data.find(client); it != job.data.end()) return it->second;
+  }
+  RV_ASSIGN_OR_RETURN(ClientData data, resources_.Data(client, job.document.spec, *job.tokenizer,
+                                                       job.max_positions));
+  const std::lock_guard lock(job.mutex);
+  return job.data.emplace(client, std::make_shared<const ClientData>(std::move(data)))
+      .first->second;
+}
+
+absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string_view state_file,
+                                              const std::function<bool()>& cancelled) {
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  RV_ASSIGN_OR_RETURN(const ParameterSet global,
+                      ReadParameterSet(state_file, &job->tuner->manifest()));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task.client));
+  TuneRequest request;
+  request.global = &global;
+  request.examples = data->train;
+  request.round = task.round;
+  request.client = task.client;
+  request.cancelled = cancelled;
+  RV_ASSIGN_OR_RETURN(const TuneResult result, job->tuner->Tune(request));
+  LocalUpdate update;
+  update.file = SafetensorsBytes(result.delta);
+  update.examples = result.examples;
+  update.tokens = result.tokens;
+  update.steps = result.steps;
+  update.loss = result.loss;
+  update.grad_norm = result.grad_norm;
+  return update;
+}
+
+absl::StatusOr<EvaluationSums> TaskRunner::Evaluate(const LocalTask& task,
+                                                    std::string_view state_file) {
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  RV_ASSIGN_OR_RETURN(const ParameterSet global,
+                      ReadParameterSet(state_file, &job->tuner->manifest()));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task.client));
+  if (data->held_out.empty()) return EvaluationSums();
+  return job->tuner->Evaluate(global, data->held_out);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,54 @@
+#include "common/job/job_model.h"
+
+#include <algorithm>
+
+#include "common/io/file.h"
+
+namespace rivulet {
+namespace {
+
+constexpr uint64_t kMaxConfigBytes = 1 << 20;
+
+bool UnderModule(const std::string& tensor, const std::string& module) {
+  return tensor.starts_with(module) &&
+         (tensor.size() == module.size() || tensor[module.size()] == '.');
+}
+
+}  // namespace
+
+absl::StatusOr<JobDocument> DescribeJob(const std::filesystem::path& directory, JobSpec spec) {
+  RV_RETURN_IF_ERROR(spec.Validate());
+  JobDocument document;
+  RV_ASSIGN_OR_RETURN(document.base_hash, HashOfBaseModel(directory));
+  if (!spec.model.hash.empty() && spec.model.hash != document.base_hash) {
+    return WithExit(Refuse(absl::StatusCode::kFailedPrecondition,
+                           "model.hash: " + directory.string() + " is " + document.base_hash +
+                               ", want " + spec.model.hash),
+                    ExitCode::kPolicy);
+  }
+  spec.model.hash = document.base_hash;
+  RV_ASSIGN_OR_RETURN(document.model_config, ReadFile(directory / "config.json", kMaxConfigBytes));
+  RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(directory));
+  RV_ASSIGN_OR_RETURN(const JobModel model, DescribeJobModel(directory, files, spec));
+  document.heads_missing = model.match.missing_heads;
+  document.spec = std::move(spec);
+  return document;
+}
+
+absl::StatusOr<JobModel> JobModelOf(const JobDocument& document) {
+  JobModel model;
+  RV_ASSIGN_OR_RETURN(ModelConfig config, ParseModelConfig(document.model_config));
+  RV_ASSIGN_OR_RETURN(
+      model.config, ForTask(std::move(config), document.spec.data.task, document.spec.data.labels));
+  model.match.missing_heads = document.heads_missing;
+  for (const ExpectedTensor& tensor : ExpectedTensors(model.config)) {
+    const bool missing =
+        std::any_of(document.heads_missing.begin(), document.heads_missing.end(),
+                    [&](const std::string& head) { return UnderModule(tensor.name, head); });
+    if (!missing) model.match.file_name_of[tensor.name] = tensor.name;
+  }
+  RV_ASSIGN_OR_RETURN(model.plan, PlanAdapter(model.config, model.match, document.spec));
+  return model;
+}
+
+}  // namespace rivulet

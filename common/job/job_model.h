@@ -1,0 +1,20 @@
+#pragma once
+
+#include <filesystem>
+
+#include "common/formats/adapter_manifest.h"
+#include "common/job/job_document.h"
+
+namespace rivulet {
+
+// What `job submit` and `simulate` send: the spec with model.hash filled in, config.json, the
+// identity of the base model in `directory` and the heads it lacks. Plans the adapter once, so that
+// bad targets are refused here. Errors: FailedPrecondition (exit 9) when spec.model.hash is set and
+// differs from the folder's; those of Validate, DescribeJobModel and ModelFiles::Open.
+absl::StatusOr<JobDocument> DescribeJob(const std::filesystem::path& directory, JobSpec spec);
+
+// Configuration and adapter plan of a document, without the base model's files: what the
+// coordinator knows. Errors: InvalidArgument (exit 3).
+absl::StatusOr<JobModel> JobModelOf(const JobDocument& document);
+
+}  // namespace rivulet

@@ -1,0 +1,106 @@
+#include "simulations/report/run_directory.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace rivulet {
+namespace {
+
+std::filesystem::path Scratch() {
+  const auto dir =
+      std::filesystem::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::remove_all(dir);
+  return dir;
+}
+
+std::string Content(const std::filesystem::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+JobView TwoRounds() {
+  JobView view;
+  view.id = "rnd-1";
+  view.name = "toy";
+  view.state = JobState::kFinished;
+  view.round = view.num_rounds = 2;
+  view.bytes_up = 2048;
+  view.elapsed_ms = 5000;
+  for (uint64_t number : {1, 2}) {
+    RoundView round;
+    round.round = number;
+    round.attempt = 1;
+    round.state = RoundState::kDone;
+    round.figures.loss = 5.0 - static_cast<double>(number);
+    round.figures.tokens = 1000;
+    round.figures.milliseconds = 500;
+    view.rounds.push_back(round);
+  }
+  EvaluationView before;
+  before.done = true;
+  before.loss = std::log(200.0);
+  before.counted = 10;
+  before.clients = {{"art", std::log(300.0), 0.1, 5}, {"law", std::log(100.0), 0.2, 5}};
+  EvaluationView after = before;
+  after.round = 2;
+  after.loss = std::log(50.0);
+  after.clients[0].loss = std::log(60.0);
+  after.clients[1].loss = std::log(110.0);
+  view.evaluations = {before, after};
+  return view;
+}
+
+TEST(RunDirectory, LeavesMetricsPlotSummaryAndTheLatestLink) {
+  const auto base = Scratch();
+  auto run = RunDirectory::Create(base, "toy", 1700000000123);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ((*run)->path().filename(), "20231114T221320Z-toy");
+  JobEvent event;
+  event.type = "round.completed";
+  event.job = "rnd-1";
+  event.round = 1;
+  event.unix_ms = 1700000000123;
+  event.data = {{"loss", 4.0}, {"bad", std::numeric_limits<double>::quiet_NaN()}, {"note", std::string("x\"y")}};
+  ASSERT_TRUE((*run)->Append(event).ok());
+  ASSERT_TRUE((*run)->Conclude(TwoRounds(), /*tensorboard=*/true).ok());
+  ASSERT_TRUE((*run)->LinkLatest().ok());
+
+  const auto line = nlohmann::json::parse(Content(base / "latest" / "metrics.ndjson"));
+  EXPECT_EQ(line["time"], "2023-11-14T22:13:20.123Z");
+  EXPECT_EQ(line["data"]["loss"], 4.0);
+  EXPECT_TRUE(line["data"]["bad"].is_null());
+  EXPECT_EQ(line["data"]["note"], "x\"y");
+  EXPECT_EQ(nlohmann::json::parse(Content(base / "latest" / "summary.json"))["evaluations"].size(), 2u);
+  EXPECT_NE(Content(base / "latest" / "plot.svg").find("held-out perplexity"), std::string::npos);
+  for (const char* stream : {"train", "eval"}) EXPECT_FALSE(std::filesystem::is_empty(base / "latest" / stream));
+}
+
+TEST(RunDirectory, TwoRunsOfOneSecondDoNotMeet) {
+  const auto base = Scratch();
+  const auto first = RunDirectory::Create(base, "toy", 1700000000000);
+  const auto second = RunDirectory::Create(base, "toy", 1700000000000);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_NE((*first)->path(), (*second)->path());
+  ASSERT_TRUE((*first)->LinkLatest().ok());
+  ASSERT_TRUE((*second)->LinkLatest().ok());
+  EXPECT_EQ(std::filesystem::canonical(base / "latest"), std::filesystem::canonical((*second)->path()));
+}
+
+// exp of the losses above; one of the two clients got better.
+TEST(SummaryTable, ShowsBeforeAndAfterForAllAndEachClient) {
+  const std::string table = SummaryTable(TwoRounds(), /*per_client=*/true);
+  EXPECT_NE(table.find("200.00 ->    50.00"), std::string::npos) << table;
+  EXPECT_NE(table.find("300.00 ->    60.00"), std::string::npos) << table;
+  EXPECT_NE(table.find("1 of 2 clients"), std::string::npos) << table;
+  EXPECT_NE(table.find("2000 tokens in 1.0 s of rounds, 2000 tokens/s"), std::string::npos) << table;
+  EXPECT_EQ(SummaryTable(TwoRounds(), /*per_client=*/false).find("300.00"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace rivulet
