@@ -55,6 +55,13 @@ absl::Status WriteLeaf(const fs::path& directory, const CertificateProfile& prof
   return WriteHolder(directory, leaf, issuing.pem, root_pem);
 }
 
+absl::StatusOr<std::string> FederationOf(X509& issuing) {
+  char name[65] = "";
+  X509_NAME_get_text_by_NID(X509_get_subject_name(&issuing), NID_commonName, name, sizeof name);
+  RV_RETURN_IF_ERROR(CheckName("issuing authority: federation", name));
+  return std::string(name);
+}
+
 absl::StatusOr<std::string> ReadPem(const fs::path& path) {
   absl::StatusOr<std::string> text = ReadFile(path, kMaxPem);
   if (!text.ok()) return WithExit(text.status(), ExitCode::kConnection);
@@ -115,16 +122,24 @@ absl::StatusOr<std::string> InitPki(const PkiPlan& plan, const fs::path& directo
   return FingerprintOf(*root.certificate);
 }
 
+absl::StatusOr<std::string> FederationOfChain(std::string_view chain_pem) {
+  constexpr std::string_view kBegin = "-----BEGIN CERTIFICATE-----";
+  const size_t second = chain_pem.find(kBegin, chain_pem.find(kBegin) + 1);
+  if (second == std::string_view::npos) {
+    return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
+                           "certificate chain: want the leaf and its issuing authority"),
+                    ExitCode::kConnection);
+  }
+  RV_ASSIGN_OR_RETURN(const X509Ptr issuing, ReadCertificate(chain_pem.substr(second)));
+  return FederationOf(*issuing);
+}
+
 absl::StatusOr<IssuingAuthority> ReadIssuingAuthority(const fs::path& directory) {
   RV_ASSIGN_OR_RETURN(Credentials files, ReadCredentials(directory));
   IssuingAuthority authority;
   RV_ASSIGN_OR_RETURN(authority.certificate, ReadCertificate(files.chain_pem));
   RV_ASSIGN_OR_RETURN(authority.key, ReadPrivateKey(files.key_pem));
-  char name[65] = "";
-  X509_NAME_get_text_by_NID(X509_get_subject_name(authority.certificate.get()), NID_commonName,
-                            name, sizeof name);
-  authority.federation = name;
-  RV_RETURN_IF_ERROR(CheckName("issuing authority: federation", authority.federation));
+  RV_ASSIGN_OR_RETURN(authority.federation, FederationOf(*authority.certificate));
   authority.chain_pem = std::move(files.chain_pem);
   authority.roots_pem = std::move(files.roots_pem);
   return authority;

@@ -45,6 +45,9 @@ struct PkiPlan {
 // InvalidArgument (names).
 absl::StatusOr<std::string> InitPki(const PkiPlan& plan, const std::filesystem::path& directory);
 
+// The federation a chain belongs to: the subject of its second certificate, the issuing authority.
+absl::StatusOr<std::string> FederationOfChain(std::string_view chain_pem);
+
 absl::StatusOr<IssuingAuthority> ReadIssuingAuthority(const std::filesystem::path& directory);
 
 inline constexpr std::chrono::hours kLeafLife{24 * 7};
