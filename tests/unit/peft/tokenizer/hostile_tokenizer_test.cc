@@ -111,27 +111,25 @@ TEST(HostileTokenizer, APatternThatBacktracksWithoutEndIsStopped) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
 }
 
-TEST(HostileTokenizer, ReplacementsThatDoubleTheTextAreStopped) {
-  std::string chain;
-  for (int step = 0; step < 20; ++step) {
-    chain += std::string(step > 0 ? "," : "") +
-             R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaa"})";
-  }
-  const auto tokenizer = Tokenizer::Parse(
-      With(R"("normalizer": {"type": "Sequence", "normalizers": [)" + chain + "]}"));
+TEST(HostileTokenizer, ReplacementsThatMultiplyTheTextAreStopped) {
+  const std::string step =
+      R"({"type":"Replace","pattern":{"String":"a"},"content":")" + std::string(1000, 'a') + "\"}";
+  const auto tokenizer =
+      Tokenizer::Parse(With(R"("normalizer": {"type": "Sequence", "normalizers": [)" + step + "," +
+                            step + "," + step + "]}"));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ(tokenizer->Encode("a").status().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(HostileTokenizer, ALongWordIsMergedInLessThanQuadraticTime) {
-  // 4 MiB of one pre-token: quadratic merging would take hours, and the test's limit ends it.
+  // 1 MiB of one pre-token: quadratic merging would take hours, and the test's limit ends it.
   std::string model = R"({"type": "BPE", "vocab": {"a": 0, "aa": 1, "aaaa": 2},
                           "merges": ["a a", "aa aa"]})";
   const auto tokenizer = Tokenizer::Parse(WithModel(model));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  const auto encoding = tokenizer->Encode(std::string(4 << 20, 'a'));
+  const auto encoding = tokenizer->Encode(std::string(1 << 20, 'a'));
   ASSERT_TRUE(encoding.ok()) << encoding.status();
-  EXPECT_EQ(encoding->ids, std::vector<int32_t>(1 << 20, 2));
+  EXPECT_EQ(encoding->ids, std::vector<int32_t>(1 << 18, 2));
 }
 
 }  // namespace

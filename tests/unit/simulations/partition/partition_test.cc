@@ -164,8 +164,8 @@ TEST(Partition, ImpossibleSettingsAreRefusedByKey) {
   EXPECT_THAT(message(pattern), HasSubstr("simulate.partition-key: pattern '(': "));
 }
 
-// Counted with Python's re and the same pattern: 299 speakers who say something, 125 blocks in which
-// one is named and says nothing.
+// Counted with Python's re and the same pattern: 299 speakers who say something, 125 blocks in
+// which one is named and says nothing.
 TEST(TinyShakespeare, FallsIntoItsSpeakers) {
   const char* set = std::getenv("RIVULET_SHARED");
   const std::filesystem::path shared =
