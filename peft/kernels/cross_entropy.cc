@@ -1,0 +1,60 @@
+#include "peft/kernels/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "peft/kernels/gemm.h"
+#include "peft/kernels/softmax.h"
+
+namespace rivulet::kernels {
+namespace {
+
+constexpr int64_t kChunkFloats = 512 * 1024;  // logits at once: 2 MiB
+
+int64_t ChunkRows(int64_t classes) { return std::clamp<int64_t>(kChunkFloats / classes, 28, 256); }
+
+// Turns a row of logits into its gradient in place; returns the loss.
+double Row(float* logits, int64_t classes, int32_t target, float scale, bool gradient,
+           int64_t* correct) {
+  const float at_target = logits[target];
+  float peak;
+  const float sum = ExpAndSum(logits, classes, 1.0f, &peak);
+  *correct += at_target == peak;
+  if (gradient) {
+    ScaleRow(logits, classes, scale / sum);
+    logits[target] -= scale;
+  }
+  return std::log(static_cast<double>(sum)) + (static_cast<double>(peak) - at_target);
+}
+
+}  // namespace
+
+CrossEntropySums CrossEntropy(const float* hidden, const float* weight, const int32_t* targets,
+                              int64_t rows, int64_t width, int64_t classes, float scale,
+                              float* d_hidden, float* d_weight, Workspace& workspace) {
+  const int64_t chunk = ChunkRows(classes);
+  const int64_t stride = (classes + 15) / 16 * 16 + 16;  // never a power of two apart: cache sets
+  float* logits = workspace.scores.Resize(chunk * stride);
+  CrossEntropySums sums;
+  for (int64_t first = 0; first < rows; first += chunk) {
+    const int64_t count = std::min(chunk, rows - first);
+    const float* x = hidden + first * width;
+    Multiply(count, classes, width, {x, width, 1}, {weight, 1, width}, logits, stride, false,
+             workspace);
+    for (int64_t i = 0; i < count; ++i) {
+      sums.loss += Row(logits + i * stride, classes, targets[first + i], scale,
+                       d_hidden || d_weight, &sums.correct);
+    }
+    if (d_hidden) {
+      Multiply(count, width, classes, {logits, stride, 1}, {weight, width, 1},
+               d_hidden + first * width, width, false, workspace);
+    }
+    if (d_weight) {
+      Multiply(classes, width, count, {logits, 1, stride}, {x, width, 1}, d_weight, width, true,
+               workspace);
+    }
+  }
+  return sums;
+}
+
+}  // namespace rivulet::kernels

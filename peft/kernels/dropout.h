@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/random.h"
+
+namespace rivulet::kernels {
+
+// y = x * keep / (1 - rate), where element i is dropped when word i & 3 of block i >> 2 of
+// (`stream`, `tensor`), shifted right by 8, is below rate * 2^24. Applying it to a gradient is its
+// own backward pass: the mask is addressed, never stored. y may be x; [n] each; 0 <= rate < 1.
+void Dropout(const RandomStream& stream, uint32_t tensor, double rate, const float* x, float* y,
+             int64_t n);
+
+}  // namespace rivulet::kernels

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "peft/kernels/workspace.h"
+
+namespace rivulet::kernels {
+
+// A matrix in host memory: element (row, column) is data[row * row_stride + column *
+// column_stride]. One of the strides is 1 where speed matters.
+struct Matrix {
+  const float* data = nullptr;
+  int64_t row_stride = 0;
+  int64_t column_stride = 1;
+};
+inline Matrix Transposed(Matrix m) { return {m.data, m.column_stride, m.row_stride}; }
+
+// One summand a * b: a is [m, k], b is [k, n].
+struct Product {
+  Matrix a;
+  Matrix b;
+  int64_t k = 0;
+};
+
+// c [m, n] = (accumulate ? c : bias ? bias : 0) + sum of a * b. The summands share the
+// accumulators, so a low-rank term beside a dense one costs its own arithmetic and no second pass
+// over c.
+struct GemmCall {
+  int64_t m = 0;
+  int64_t n = 0;
+  std::span<const Product> products;
+  float* c = nullptr;
+  int64_t c_stride = 0;         // between rows; columns are contiguous
+  const float* bias = nullptr;  // [n], optional
+  bool accumulate = false;
+};
+
+// Runs on the calling thread. The order of every sum depends on the shapes alone, so equal calls
+// give equal bits whatever else runs. fp32 with fused multiply-add; no operand may overlap c.
+void Gemm(const GemmCall& call, Workspace& workspace);
+
+// c = a * b, one product.
+void Multiply(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, float* c, int64_t c_stride,
+              bool accumulate, Workspace& workspace);
+
+}  // namespace rivulet::kernels

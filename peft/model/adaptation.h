@@ -1,0 +1,44 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace rivulet {
+
+// A low-rank term beside a linear map: y += scale * B (A drop(x)).
+struct LowRank {
+  at::Tensor a;  // [r, in], fp32
+  at::Tensor b;  // [out, r], fp32
+  double scale = 1;
+  double dropout = 0;
+  uint32_t site = 0;  // which dropout mask: the position of the module among the adapted ones
+};
+
+enum class Activation { kRelu, kGelu, kSwish, kTanh };
+
+// A bottleneck after the feed-forward block: h + U act(D x + d) + u.
+struct Bottleneck {
+  at::Tensor down_weight, down_bias;  // [w, hidden], [w]
+  at::Tensor up_weight, up_bias;      // [hidden, w], [hidden]
+  Activation activation = Activation::kRelu;
+};
+
+// What a method puts onto the frozen model for one pass. Tensors that are trained are leaves of
+// autograd; everything is keyed by the names of the checkpoint.
+struct Adaptation {
+  std::map<std::string, LowRank, std::less<>> low_rank;  // by module, "model.layers.0.mlp.up_proj"
+  std::map<int64_t, Bottleneck> after_feed_forward;      // by layer
+  std::map<std::string, at::Tensor, std::less<>> replaced;  // by tensor, in place of the base's
+
+  const LowRank* LowRankOf(std::string_view module) const {
+    const auto it = low_rank.find(module);
+    return it == low_rank.end() ? nullptr : &it->second;
+  }
+};
+
+}  // namespace rivulet

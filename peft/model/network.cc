@@ -1,0 +1,137 @@
+#include "peft/model/network.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "peft/model/bert.h"
+#include "peft/model/llama.h"
+
+namespace rivulet {
+namespace {
+
+absl::Status CheckExample(const Example& example, Task task, const ModelConfig& config) {
+  const int64_t classes = static_cast<int64_t>(config.labels.size());
+  const auto refuse = [](std::string_view what, int64_t got, int64_t limit) {
+    return Refuse(absl::StatusCode::kInvalidArgument, std::string(what) + ": got " +
+                                                          std::to_string(got) + ", want 0.." +
+                                                          std::to_string(limit - 1));
+  };
+  const int64_t length = static_cast<int64_t>(example.ids.size());
+  if (length == 0 || length > config.max_position_embeddings) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "example: got " + std::to_string(length) + " tokens, want 1.." +
+                      std::to_string(config.max_position_embeddings));
+  }
+  for (int32_t id : example.ids) {
+    if (id < 0 || id >= config.vocab_size) return refuse("token id", id, config.vocab_size);
+  }
+  for (int32_t type : example.type_ids) {
+    if (type < 0 || type >= config.type_vocab_size) {
+      return refuse("segment id", type, config.type_vocab_size);
+    }
+  }
+  if (task == Task::kClassification) {
+    if (example.label < 0 || example.label >= classes)
+      return refuse("label", example.label, classes);
+    return absl::OkStatus();
+  }
+  for (int32_t target : example.targets) {
+    if (target != -100 && (target < 0 || target >= config.vocab_size)) {
+      return refuse("target", target, config.vocab_size);
+    }
+  }
+  const bool fits = example.targets.empty() || example.targets.size() == example.ids.size();
+  if (fits) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "targets: got " + std::to_string(example.targets.size()) +
+                    ", want one per token, " + std::to_string(length));
+}
+
+at::Tensor LongTensor(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong); }
+at::Tensor IntTensor(const std::vector<int32_t>& values) { return at::tensor(values, at::kInt); }
+
+}  // namespace
+
+absl::StatusOr<Batch> MakeBatch(std::span<const Example* const> examples, Task task,
+                                const ModelConfig& config) {
+  Batch batch;
+  batch.size = static_cast<int64_t>(examples.size());
+  for (const Example* example : examples) {
+    RV_RETURN_IF_ERROR(CheckExample(*example, task, config));
+    batch.length = std::max(batch.length, static_cast<int64_t>(example->ids.size()));
+    batch.tokens += static_cast<int64_t>(example->ids.size());
+  }
+  std::vector<int64_t> ids(batch.size * batch.length), types(ids.size()), rows;
+  std::vector<int32_t> counts, targets;
+  for (int64_t i = 0; i < batch.size; ++i) {
+    const Example& example = *examples[i];
+    const int64_t first = i * batch.length, count = static_cast<int64_t>(example.ids.size());
+    std::copy(example.ids.begin(), example.ids.end(), ids.begin() + first);
+    std::copy_n(example.type_ids.begin(), std::min<int64_t>(count, example.type_ids.size()),
+                types.begin() + first);
+    counts.push_back(static_cast<int32_t>(count));
+    if (task == Task::kClassification) {
+      targets.push_back(example.label);
+      continue;
+    }
+    const std::vector<int32_t>& labels = example.targets.empty() ? example.ids : example.targets;
+    for (int64_t t = 0; t + 1 < count; ++t) {
+      if (labels[t + 1] == -100) continue;
+      rows.push_back(first + t);
+      targets.push_back(labels[t + 1]);
+    }
+  }
+  batch.ids = LongTensor(ids);
+  if (config.family == ModelFamily::kBert) batch.types = LongTensor(types);
+  batch.counts = IntTensor(counts);
+  batch.rows = LongTensor(rows);
+  batch.targets = IntTensor(targets);
+  return batch;
+}
+
+at::Tensor Network::WeightIfAny(std::string_view name, const Adaptation& adaptation) const {
+  const auto it = adaptation.replaced.find(name);
+  return it != adaptation.replaced.end() ? it->second : base_->Find(name);
+}
+
+at::Tensor Network::Weight(std::string_view name, const Adaptation& adaptation) const {
+  at::Tensor tensor = WeightIfAny(name, adaptation);
+  TORCH_CHECK(tensor.defined(), "neither the base model nor the trained state has ",
+              std::string(name));
+  return tensor;
+}
+
+Linear Network::LinearOf(const std::string& path, const Adaptation& adaptation) const {
+  return {Weight(path + ".weight", adaptation), WeightIfAny(path + ".bias", adaptation),
+          adaptation.LowRankOf(path)};
+}
+
+std::unique_ptr<Network> MakeNetwork(std::shared_ptr<const BaseModel> base) {
+  switch (base->config().family) {
+    case ModelFamily::kLlama:
+      return MakeLlama(std::move(base));
+    case ModelFamily::kBert:
+      return MakeBert(std::move(base));
+  }
+  std::abort();
+}
+
+LossSums BatchLoss(const Network& network, const Batch& batch, Task task,
+                   const Adaptation& adaptation, Pass& pass) {
+  const at::Tensor hidden = network.Hidden(batch, adaptation, pass);
+  if (task == Task::kCausalLm) {
+    const bool all = batch.rows.size(0) == hidden.size(0);
+    return TokenLoss(all ? hidden : hidden.index_select(0, batch.rows),
+                     network.OutputMatrix(adaptation), batch.targets, pass);
+  }
+  const at::Tensor logits = network.Classify(hidden, batch, adaptation);
+  const at::Tensor classes = batch.targets.to(at::kLong);
+  LossSums sums;
+  sums.mean = at::cross_entropy_loss(logits, classes);
+  sums.loss = sums.mean.item<double>() * static_cast<double>(batch.size);
+  sums.correct = (logits.argmax(1) == classes).sum().item<int64_t>();
+  return sums;
+}
+
+}  // namespace rivulet

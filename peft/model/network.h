@@ -1,0 +1,72 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "peft/data/example.h"
+#include "peft/model/adaptation.h"
+#include "peft/model/base_model.h"
+#include "peft/model/ops.h"
+
+namespace rivulet {
+
+enum class Task { kCausalLm, kClassification };
+
+// Sequences of one step, padded on the right to the longest.
+struct Batch {
+  int64_t size = 0;    // sequences
+  int64_t length = 0;  // tokens of each, padding included
+  int64_t tokens = 0;  // padding not counted
+  at::Tensor ids;      // [size * length] int64
+  at::Tensor types;    // [size * length] int64; undefined = all 0
+  at::Tensor counts;   // [size] int32: tokens of each sequence
+  // Causal LM: rows whose next token counts, and those next tokens. Classification: `targets`
+  // alone, one class a sequence.
+  at::Tensor rows;     // [n] int64, positions in 0 .. size * length
+  at::Tensor targets;  // [n] int32
+};
+// Errors: InvalidArgument naming the example whose id, label or length is out of range.
+absl::StatusOr<Batch> MakeBatch(std::span<const Example* const> examples, Task task,
+                                const ModelConfig& config);
+
+// The forward pass of one architecture over a base model and an adaptation. Holds no state of a
+// pass; safe from many threads with a Pass each. Failures inside libtorch are C++ exceptions.
+class Network {
+ public:
+  virtual ~Network() = default;
+
+  // States after the last layer, final norm applied: [size * length, hidden].
+  virtual at::Tensor Hidden(const Batch& batch, const Adaptation& adaptation, Pass& pass) const = 0;
+  // What turns hidden states into logits over the vocabulary: [vocabulary, hidden].
+  virtual at::Tensor OutputMatrix(const Adaptation& adaptation) const = 0;
+  // Logits of each sequence: [size, classes].
+  virtual at::Tensor Classify(const at::Tensor& hidden, const Batch& batch,
+                              const Adaptation& adaptation) const = 0;
+
+  const BaseModel& base() const { return *base_; }
+
+ protected:
+  explicit Network(std::shared_ptr<const BaseModel> base) : base_(std::move(base)) {}
+  // The trained tensor of that name, else the base's; throws when there is none.
+  at::Tensor Weight(std::string_view name, const Adaptation& adaptation) const;
+  // The same, undefined when there is none.
+  at::Tensor WeightIfAny(std::string_view name, const Adaptation& adaptation) const;
+  // The linear map of module `path`, "model.layers.0.mlp.up_proj".
+  Linear LinearOf(const std::string& path, const Adaptation& adaptation) const;
+
+ private:
+  std::shared_ptr<const BaseModel> base_;
+};
+
+std::unique_ptr<Network> MakeNetwork(std::shared_ptr<const BaseModel> base);
+
+// Mean loss of the batch (differentiable), with sums for the report. Throws libtorch's exceptions.
+LossSums BatchLoss(const Network& network, const Batch& batch, Task task,
+                   const Adaptation& adaptation, Pass& pass);
+
+}  // namespace rivulet

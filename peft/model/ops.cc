@@ -1,0 +1,242 @@
+#include "peft/model/ops.h"
+
+#include <ATen/ATen.h>
+
+#include "peft/kernels/cross_entropy.h"
+#include "peft/kernels/rows.h"
+#include "peft/model/node.h"
+
+namespace rivulet {
+namespace {
+
+using torch::autograd::variable_list;
+
+bool OnFastPath(const at::Tensor& x, const at::Tensor& weight) {
+  return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous() &&
+         (!weight.defined() || (!weight.requires_grad() && weight.scalar_type() == at::kFloat &&
+                                weight.is_contiguous()));
+}
+
+at::Tensor EmptyRows(int64_t rows, int64_t width) { return at::empty({rows, width}, at::kFloat); }
+
+struct RmsNormNode : torch::autograd::Node {
+  at::Tensor x, weight, scale;
+
+  variable_list apply(variable_list&& gradients) override {
+    const at::Tensor dy = gradients[0].contiguous();
+    at::Tensor dx = at::empty_like(x);
+    kernels::RmsNormBackward(x.data_ptr<float>(), weight.data_ptr<float>(), scale.data_ptr<float>(),
+                             dy.data_ptr<float>(), x.size(0), x.size(1), dx.data_ptr<float>());
+    return {dx};
+  }
+  void release_variables() override { x = weight = scale = at::Tensor(); }
+};
+
+struct SwiGluNode : torch::autograd::Node {
+  at::Tensor gate_up;
+
+  variable_list apply(variable_list&& gradients) override {
+    const at::Tensor dy = gradients[0].contiguous();
+    at::Tensor d_gate_up = at::empty_like(gate_up);
+    kernels::SwiGluBackward(gate_up.data_ptr<float>(), dy.data_ptr<float>(), dy.size(0), dy.size(1),
+                            d_gate_up.data_ptr<float>());
+    return {d_gate_up};
+  }
+  void release_variables() override { gate_up = at::Tensor(); }
+};
+
+struct AttentionNode : torch::autograd::Node {
+  kernels::AttentionShape shape;
+  at::Tensor qkv, out, log_sums, key_counts, cosine, sine;
+  kernels::Workspace* workspace;
+
+  variable_list apply(variable_list&& gradients) override {
+    const at::Tensor d_out = gradients[0].contiguous();
+    at::Tensor d_qkv = at::empty_like(qkv);
+    kernels::AttentionBackward(shape, qkv.data_ptr<float>(), out.data_ptr<float>(),
+                               log_sums.data_ptr<float>(), d_out.data_ptr<float>(),
+                               d_qkv.data_ptr<float>(), *workspace);
+    if (cosine.defined()) {
+      kernels::Rotate(d_qkv.data_ptr<float>(), qkv.size(0), shape.width(),
+                      shape.heads + shape.kv_heads, shape.head_dim, cosine.data_ptr<float>(),
+                      sine.data_ptr<float>(), shape.length, -1.0f);
+    }
+    return {d_qkv};
+  }
+  void release_variables() override {
+    qkv = out = log_sums = key_counts = cosine = sine = at::Tensor();
+  }
+};
+
+at::Tensor AttendFused(const at::Tensor& qkv, kernels::AttentionShape shape,
+                       const at::Tensor& key_counts, const RotaryTable* rotary, Pass& pass) {
+  at::Tensor rotated = qkv.detach();
+  if (rotary) {
+    rotated = rotated.clone();
+    kernels::Rotate(rotated.data_ptr<float>(), qkv.size(0), shape.width(),
+                    shape.heads + shape.kv_heads, shape.head_dim, rotary->cosine.data_ptr<float>(),
+                    rotary->sine.data_ptr<float>(), shape.length, 1.0f);
+  }
+  if (key_counts.defined()) shape.key_counts = key_counts.data_ptr<int32_t>();
+  at::Tensor out = EmptyRows(qkv.size(0), shape.heads * shape.head_dim);
+  at::Tensor log_sums = EmptyRows(shape.batch * shape.heads, shape.length);
+  kernels::Attention(shape, rotated.data_ptr<float>(), out.data_ptr<float>(),
+                     log_sums.data_ptr<float>(), *pass.workspace);
+  if (NeedsGraph({qkv})) {
+    auto node = MakeNode<AttentionNode>();
+    node->shape = shape;
+    node->qkv = rotated;
+    node->out = out.detach();
+    node->log_sums = log_sums;
+    node->key_counts = key_counts;
+    if (rotary) {
+      node->cosine = rotary->cosine;
+      node->sine = rotary->sine;
+    }
+    node->workspace = pass.workspace;
+    Attach(out, node, {qkv});
+  }
+  return out;
+}
+
+// [batch, heads, length, head_dim] halves rotated.
+at::Tensor RotateComposed(const at::Tensor& x, const RotaryTable& table) {
+  const int64_t half = x.size(-1) / 2;
+  const at::Tensor low = x.narrow(-1, 0, half), high = x.narrow(-1, half, half);
+  const at::Tensor c = table.cosine.to(x.scalar_type()), s = table.sine.to(x.scalar_type());
+  return at::cat({low * c - high * s, high * c + low * s}, -1);
+}
+
+// True where a query must not look: [batch, 1, length, length].
+at::Tensor HiddenKeys(const kernels::AttentionShape& shape, const at::Tensor& key_counts,
+                      const at::Device& device) {
+  const at::Tensor position = at::arange(shape.length, at::device(device).dtype(at::kLong));
+  at::Tensor hidden =
+      at::zeros({1, 1, shape.length, shape.length}, at::device(device).dtype(at::kBool));
+  if (shape.causal) {
+    hidden = position.view({1, 1, 1, -1}) > position.view({1, 1, -1, 1});
+  }
+  if (key_counts.defined()) {
+    hidden = hidden | (position.view({1, 1, 1, -1}) >= key_counts.to(device).view({-1, 1, 1, 1}));
+  }
+  return hidden;
+}
+
+at::Tensor AttendComposed(const at::Tensor& qkv, const kernels::AttentionShape& shape,
+                          const at::Tensor& key_counts, const RotaryTable* rotary) {
+  const auto heads_of = [&](int64_t first, int64_t count) {
+    return qkv.narrow(1, first * shape.head_dim, count * shape.head_dim)
+        .view({shape.batch, shape.length, count, shape.head_dim})
+        .transpose(1, 2);
+  };
+  at::Tensor q = heads_of(0, shape.heads);
+  at::Tensor k = heads_of(shape.heads, shape.kv_heads);
+  at::Tensor v = heads_of(shape.heads + shape.kv_heads, shape.kv_heads);
+  if (rotary) {
+    q = RotateComposed(q, *rotary);
+    k = RotateComposed(k, *rotary);
+  }
+  const int64_t group = shape.heads / shape.kv_heads;
+  k = k.repeat_interleave(group, 1);
+  v = v.repeat_interleave(group, 1);
+  at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(double(shape.head_dim));
+  scores = scores.masked_fill(HiddenKeys(shape, key_counts, qkv.device()),
+                              -std::numeric_limits<double>::infinity());
+  return at::matmul(at::softmax(scores, -1, at::kFloat).to(qkv.scalar_type()), v)
+      .transpose(1, 2)
+      .reshape({shape.batch * shape.length, shape.heads * shape.head_dim});
+}
+
+struct TokenLossNode : torch::autograd::Node {
+  at::Tensor d_hidden, d_weight;  // either may be undefined
+
+  variable_list apply(variable_list&& gradients) override {
+    const at::Tensor& by = gradients[0];
+    if (by.item<float>() != 1.0f) {
+      if (d_hidden.defined()) d_hidden.mul_(by);
+      if (d_weight.defined()) d_weight.mul_(by);
+    }
+    return {d_hidden, d_weight};
+  }
+  void release_variables() override { d_hidden = d_weight = at::Tensor(); }
+};
+
+LossSums TokenLossComposed(const at::Tensor& hidden, const at::Tensor& weight,
+                           const at::Tensor& targets) {
+  const at::Tensor logits = at::linear(hidden, weight).to(at::kFloat);
+  const at::Tensor classes = targets.to(at::kLong).to(hidden.device());
+  LossSums sums;
+  sums.mean = at::cross_entropy_loss(logits, classes);
+  sums.loss = sums.mean.item<double>() * static_cast<double>(targets.size(0));
+  sums.correct = (logits.argmax(1) == classes).sum().item<int64_t>();
+  return sums;
+}
+
+}  // namespace
+
+at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  if (!OnFastPath(x, weight)) {
+    const at::Tensor wide = x.to(at::kFloat);
+    const at::Tensor n = wide * at::rsqrt(wide.square().mean(-1, true) + epsilon);
+    return n.to(x.scalar_type()) * weight;
+  }
+  at::Tensor y = at::empty_like(x);
+  at::Tensor scale = at::empty({x.size(0)}, at::kFloat);
+  kernels::RmsNorm(x.data_ptr<float>(), weight.data_ptr<float>(), static_cast<float>(epsilon),
+                   x.size(0), x.size(1), y.data_ptr<float>(), scale.data_ptr<float>());
+  if (NeedsGraph({x})) {
+    auto node = MakeNode<RmsNormNode>();
+    node->x = x.detach();
+    node->weight = weight;
+    node->scale = scale;
+    Attach(y, node, {x});
+  }
+  return y;
+}
+
+at::Tensor SwiGlu(const at::Tensor& gate_up) {
+  const int64_t width = gate_up.size(1) / 2;
+  if (!OnFastPath(gate_up, {})) {
+    return at::silu(gate_up.narrow(1, 0, width)) * gate_up.narrow(1, width, width);
+  }
+  at::Tensor y = EmptyRows(gate_up.size(0), width);
+  kernels::SwiGlu(gate_up.data_ptr<float>(), gate_up.size(0), width, y.data_ptr<float>());
+  if (NeedsGraph({gate_up})) {
+    auto node = MakeNode<SwiGluNode>();
+    node->gate_up = gate_up.detach();
+    Attach(y, node, {gate_up});
+  }
+  return y;
+}
+
+at::Tensor Attend(const at::Tensor& qkv, const kernels::AttentionShape& shape,
+                  const at::Tensor& key_counts, const RotaryTable* rotary, Pass& pass) {
+  if (!OnFastPath(qkv, {})) return AttendComposed(qkv, shape, key_counts, rotary);
+  return AttendFused(qkv, shape, key_counts, rotary, pass);
+}
+
+LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
+                   Pass& pass) {
+  if (!OnFastPath(hidden, weight.detach())) return TokenLossComposed(hidden, weight, targets);
+  const bool graph = NeedsGraph({hidden, weight});
+  at::Tensor d_hidden, d_weight;
+  if (graph && hidden.requires_grad()) d_hidden = at::empty_like(hidden);
+  if (graph && weight.requires_grad()) d_weight = at::zeros_like(weight);
+  const int64_t rows = hidden.size(0);
+  const kernels::CrossEntropySums sums = kernels::CrossEntropy(
+      hidden.data_ptr<float>(), weight.data_ptr<float>(), targets.data_ptr<int32_t>(), rows,
+      hidden.size(1), weight.size(0), 1.0f / static_cast<float>(std::max<int64_t>(rows, 1)),
+      d_hidden.defined() ? d_hidden.data_ptr<float>() : nullptr,
+      d_weight.defined() ? d_weight.data_ptr<float>() : nullptr, *pass.workspace);
+  LossSums result = {at::scalar_tensor(sums.loss / std::max<double>(rows, 1), at::kFloat),
+                     sums.loss, sums.correct};
+  if (graph) {
+    auto node = MakeNode<TokenLossNode>();
+    node->d_hidden = d_hidden;
+    node->d_weight = d_weight;
+    Attach(result.mean, node, {hidden, weight});
+  }
+  return result;
+}
+
+}  // namespace rivulet

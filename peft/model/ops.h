@@ -1,0 +1,64 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <span>
+
+#include "common/random.h"
+#include "peft/kernels/attention.h"
+#include "peft/kernels/workspace.h"
+#include "peft/model/adaptation.h"
+
+// Differentiable operations of a transformer over a frozen base. Each has a fused form (own kernels
+// and backward pass; fp32 on the CPU, frozen weights) and a composed one of ATen operations, taken
+// for everything else: trained base weights, other devices and dtypes. Rows are tokens. Errors are
+// C++ exceptions of libtorch; the trainer turns them into a Status.
+
+namespace rivulet {
+
+// What one pass over one batch needs beside tensors. Not thread safe; one per thread.
+struct Pass {
+  kernels::Workspace* workspace = nullptr;
+  std::optional<RandomStream> dropout;  // empty: no dropout (evaluation)
+  bool checkpointing = false;           // keep layer inputs only and compute layers twice
+};
+
+// x [rows, width] -> x * rsqrt(mean(x^2) + eps) * weight.
+at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
+
+// One linear map of several that read the same rows.
+struct Linear {
+  at::Tensor weight;                  // [out, in]
+  at::Tensor bias;                    // [out] or undefined
+  const LowRank* low_rank = nullptr;  // must outlive the call
+};
+// x [rows, in] -> [rows, sum of out], the members' outputs side by side.
+at::Tensor Project(const at::Tensor& x, std::span<const Linear> members, Pass& pass);
+
+// gate_up [rows, 2 w] -> silu(gate) * up [rows, w].
+at::Tensor SwiGlu(const at::Tensor& gate_up);
+
+// Positions of rotary embedding: cosine and sine [length, head_dim / 2], fp32.
+struct RotaryTable {
+  at::Tensor cosine;
+  at::Tensor sine;
+};
+
+// qkv [batch * length, width] -> [batch * length, heads * head_dim]. With a table, queries and keys
+// are rotated first. key_counts as in kernels::AttentionShape, [batch] int32, or undefined.
+at::Tensor Attend(const at::Tensor& qkv, const kernels::AttentionShape& shape,
+                  const at::Tensor& key_counts, const RotaryTable* rotary, Pass& pass);
+
+struct LossSums {
+  at::Tensor mean;  // scalar, differentiable; the sum of losses over the number of targets
+  double loss = 0;  // nats, summed
+  int64_t correct = 0;
+};
+// Cross-entropy of hidden [rows, width] through weight [classes, width], computed in chunks of
+// rows.
+//   targets [rows] int32 on the CPU, each a class (rows without a target are left out before)
+LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
+                   Pass& pass);
+
+}  // namespace rivulet

@@ -1,0 +1,265 @@
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "peft/kernels/dropout.h"
+#include "peft/kernels/gemm.h"
+#include "peft/kernels/softmax.h"
+#include "peft/model/node.h"
+#include "peft/model/ops.h"
+
+namespace rivulet {
+namespace {
+
+using kernels::Matrix;
+using kernels::Product;
+using torch::autograd::variable_list;
+
+Matrix Rows(const at::Tensor& t) { return {t.data_ptr<float>(), t.stride(0), 1}; }
+Matrix Columns(const at::Tensor& t, int64_t first) {
+  return {t.data_ptr<float>() + first, t.stride(0), 1};
+}
+
+// A member as the backward pass needs it. Tensors of the low-rank term are detached.
+struct Member {
+  at::Tensor weight, a, b;
+  int64_t column = 0;       // of its output
+  int64_t rank_column = 0;  // of its hidden values
+  double scale = 1, dropout = 0;
+  uint32_t site = 0;
+
+  int64_t outputs() const { return weight.size(0); }
+  int64_t rank() const { return a.defined() ? a.size(0) : 0; }
+};
+
+// Everything of a group that does not depend on the values of x.
+struct Group {
+  std::vector<Member> members;
+  int64_t inputs = 0, outputs = 0, rank = 0;
+  bool drops = false;
+  std::optional<RandomStream> stream;
+};
+
+Group GroupOf(std::span<const Linear> linears, const Pass& pass) {
+  Group group;
+  group.inputs = linears[0].weight.size(1);
+  group.stream = pass.dropout;
+  for (const Linear& linear : linears) {
+    Member member;
+    member.weight = linear.weight;
+    member.column = group.outputs;
+    member.rank_column = group.rank;
+    if (const LowRank* low_rank = linear.low_rank) {
+      member.a = low_rank->a.detach();
+      member.b = low_rank->b.detach();
+      member.scale = low_rank->scale;
+      member.dropout = pass.dropout ? low_rank->dropout : 0;
+      member.site = low_rank->site;
+    }
+    group.drops |= member.dropout > 0;
+    group.outputs += member.outputs();
+    group.rank += member.rank();
+    group.members.push_back(std::move(member));
+  }
+  return group;
+}
+
+at::Tensor Dropped(const Group& group, const Member& member, const at::Tensor& x) {
+  at::Tensor y = at::empty_like(x);
+  kernels::Dropout(*group.stream, member.site, member.dropout, x.data_ptr<float>(),
+                   y.data_ptr<float>(), x.numel());
+  return y;
+}
+
+// hidden [rows, rank] = scale * A drop(x), the members side by side.
+at::Tensor HiddenOf(const Group& group, const at::Tensor& x, kernels::Workspace& workspace) {
+  at::Tensor hidden = at::empty({x.size(0), group.rank}, at::kFloat);
+  if (group.rank == 0) return hidden;
+  // Without dropout one product over stacked factors reads x once.
+  at::Tensor stacked = at::empty({group.rank, group.inputs}, at::kFloat);
+  float* stack = stacked.data_ptr<float>();
+  for (const Member& member : group.members) {
+    const int64_t count = member.rank() * group.inputs;
+    if (count == 0) continue;
+    float* to = stack + member.rank_column * group.inputs;
+    std::copy_n(member.a.data_ptr<float>(), count, to);
+    kernels::ScaleRow(to, count, static_cast<float>(member.scale));
+    if (group.drops) {
+      const at::Tensor source = member.dropout > 0 ? Dropped(group, member, x) : x;
+      kernels::Multiply(x.size(0), member.rank(), group.inputs, Rows(source), {to, 1, group.inputs},
+                        hidden.data_ptr<float>() + member.rank_column, group.rank, false,
+                        workspace);
+    }
+  }
+  if (!group.drops) {
+    kernels::Multiply(x.size(0), group.rank, group.inputs, Rows(x), {stack, 1, group.inputs},
+                      hidden.data_ptr<float>(), group.rank, false, workspace);
+  }
+  return hidden;
+}
+
+void Forward(const Group& group, std::span<const Linear> linears, const at::Tensor& x,
+             const at::Tensor& hidden, at::Tensor& y, kernels::Workspace& workspace) {
+  for (size_t i = 0; i < group.members.size(); ++i) {
+    const Member& member = group.members[i];
+    Product products[2] = {{Rows(x), Transposed(Rows(member.weight)), group.inputs}};
+    size_t count = 1;
+    if (member.rank() > 0) {
+      products[count++] = {Columns(hidden, member.rank_column), Transposed(Rows(member.b)),
+                           member.rank()};
+    }
+    const at::Tensor& bias = linears[i].bias;
+    kernels::Gemm({x.size(0),
+                   member.outputs(),
+                   {products, count},
+                   y.data_ptr<float>() + member.column,
+                   group.outputs,
+                   bias.defined() ? bias.data_ptr<float>() : nullptr,
+                   false},
+                  workspace);
+  }
+}
+
+struct ProjectNode : torch::autograd::Node {
+  Group group;
+  at::Tensor x, hidden;
+  kernels::Workspace* workspace = nullptr;
+
+  variable_list apply(variable_list&& gradients) override {
+    const at::Tensor dy = gradients[0].contiguous();
+    variable_list result(1 + 2 * group.members.size());
+    const at::Tensor d_hidden = HiddenGradient(dy);
+    for (size_t i = 0; i < group.members.size(); ++i) {
+      const Member& member = group.members[i];
+      if (member.rank() == 0) continue;
+      if (task_should_compute_output(1 + 2 * i)) {
+        result[1 + 2 * i] =
+            FactorGradient(d_hidden, member.rank_column, member.rank(),
+                           member.dropout > 0 ? Dropped(group, member, x) : x, 0, group.inputs);
+      }
+      if (task_should_compute_output(2 + 2 * i)) {
+        result[2 + 2 * i] = FactorGradient(hidden, member.rank_column, member.rank(), dy,
+                                           member.column, member.outputs())
+                                .t()
+                                .contiguous();
+      }
+    }
+    if (task_should_compute_output(0)) result[0] = InputGradient(dy, d_hidden);
+    return result;
+  }
+
+  // scale * dy B, the members side by side.
+  at::Tensor HiddenGradient(const at::Tensor& dy) {
+    at::Tensor d_hidden = at::empty_like(hidden);
+    for (const Member& member : group.members) {
+      if (member.rank() == 0) continue;
+      const at::Tensor scaled = member.b * member.scale;
+      kernels::Multiply(dy.size(0), member.rank(), member.outputs(), Columns(dy, member.column),
+                        Rows(scaled), d_hidden.data_ptr<float>() + member.rank_column, group.rank,
+                        false, *workspace);
+    }
+    return d_hidden;
+  }
+
+  // [rank, width] = transpose of left[:, rank columns] times right[:, columns].
+  at::Tensor FactorGradient(const at::Tensor& left, int64_t left_column, int64_t rank,
+                            const at::Tensor& right, int64_t column, int64_t width) {
+    at::Tensor gradient = at::empty({rank, width}, at::kFloat);
+    kernels::Multiply(rank, width, left.size(0), Transposed(Columns(left, left_column)),
+                      Columns(right, column), gradient.data_ptr<float>(), width, false, *workspace);
+    return gradient;
+  }
+
+  at::Tensor InputGradient(const at::Tensor& dy, const at::Tensor& d_hidden) {
+    at::Tensor dx = at::empty_like(x);
+    std::vector<Product> products;
+    for (const Member& member : group.members) {
+      products.push_back({Columns(dy, member.column), Rows(member.weight), member.outputs()});
+      if (member.rank() > 0 && member.dropout == 0) {
+        products.push_back({Columns(d_hidden, member.rank_column), Rows(member.a), member.rank()});
+      }
+    }
+    kernels::Gemm({x.size(0), group.inputs, products, dx.data_ptr<float>(), group.inputs},
+                  *workspace);
+    for (const Member& member : group.members) {
+      if (member.dropout == 0) continue;
+      at::Tensor through = at::empty_like(x);
+      kernels::Multiply(x.size(0), group.inputs, member.rank(),
+                        Columns(d_hidden, member.rank_column), Rows(member.a),
+                        through.data_ptr<float>(), group.inputs, false, *workspace);
+      dx.add_(Dropped(group, member, through));
+    }
+    return dx;
+  }
+
+  void release_variables() override {
+    x = hidden = at::Tensor();
+    group.members.clear();
+  }
+};
+
+at::Tensor ProjectFused(const at::Tensor& x, std::span<const Linear> linears, Pass& pass) {
+  Group group = GroupOf(linears, pass);
+  const at::Tensor hidden = HiddenOf(group, x, *pass.workspace);
+  at::Tensor y = at::empty({x.size(0), group.outputs}, at::kFloat);
+  Forward(group, linears, x, hidden, y, *pass.workspace);
+  variable_list inputs = {x};
+  for (const Linear& linear : linears) {
+    inputs.push_back(linear.low_rank ? linear.low_rank->a : at::Tensor());
+    inputs.push_back(linear.low_rank ? linear.low_rank->b : at::Tensor());
+  }
+  if (NeedsGraph(inputs)) {
+    auto node = MakeNode<ProjectNode>();
+    node->group = std::move(group);
+    node->x = x.detach();
+    node->hidden = hidden;
+    node->workspace = pass.workspace;
+    Attach(y, node, inputs);
+  }
+  return y;
+}
+
+// The dropout mask as a tensor, for the composed path.
+at::Tensor DropoutMask(const RandomStream& stream, const LowRank& low_rank, const at::Tensor& x) {
+  at::Tensor mask = at::ones(x.sizes(), at::kFloat);
+  kernels::Dropout(stream, low_rank.site, low_rank.dropout, mask.data_ptr<float>(),
+                   mask.data_ptr<float>(), mask.numel());
+  return mask.to(x.device(), x.scalar_type());
+}
+
+at::Tensor ProjectComposed(const at::Tensor& x, std::span<const Linear> linears, const Pass& pass) {
+  std::vector<at::Tensor> outputs;
+  for (const Linear& linear : linears) {
+    at::Tensor y = at::linear(x, linear.weight, linear.bias);
+    if (const LowRank* low_rank = linear.low_rank) {
+      at::Tensor from = x;
+      if (pass.dropout && low_rank->dropout > 0) {
+        from = x * DropoutMask(*pass.dropout, *low_rank, x);
+      }
+      const at::Tensor wide = from.to(low_rank->a.scalar_type());
+      y = y + at::linear(at::linear(wide, low_rank->a), low_rank->b)
+                  .mul(low_rank->scale)
+                  .to(y.scalar_type());
+    }
+    outputs.push_back(y);
+  }
+  return outputs.size() == 1 ? outputs[0] : at::cat(outputs, 1);
+}
+
+bool Fusable(const at::Tensor& x, std::span<const Linear> linears) {
+  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) return false;
+  for (const Linear& linear : linears) {
+    const at::Tensor& w = linear.weight;
+    if (w.requires_grad() || w.scalar_type() != at::kFloat || !w.is_contiguous()) return false;
+    if (linear.bias.defined() && linear.bias.requires_grad()) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+at::Tensor Project(const at::Tensor& x, std::span<const Linear> members, Pass& pass) {
+  return Fusable(x, members) ? ProjectFused(x, members, pass) : ProjectComposed(x, members, pass);
+}
+
+}  // namespace rivulet

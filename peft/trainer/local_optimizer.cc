@@ -1,0 +1,34 @@
+#include "peft/trainer/local_optimizer.h"
+
+#include <algorithm>
+
+#include "peft/kernels/optimizer.h"
+
+namespace rivulet {
+
+LocalOptimizer::LocalOptimizer(const TrainSection& train, int64_t n)
+    : train_(train), n_(n), first_(n) {
+  if (train_.optimizer == "adamw") second_.resize(n);
+}
+
+void LocalOptimizer::Step(double learning_rate, float clip, const float* gradient, float* values) {
+  ++step_;
+  const float rate = static_cast<float>(learning_rate);
+  const float decay = static_cast<float>(train_.weight_decay);
+  if (train_.optimizer == "adamw") {
+    kernels::AdamW(
+        {rate, static_cast<float>(train_.adam_beta1), static_cast<float>(train_.adam_beta2),
+         static_cast<float>(train_.adam_epsilon), decay, step_, clip},
+        gradient, values, first_.data(), second_.data(), n_);
+    return;
+  }
+  kernels::Sgd({rate, static_cast<float>(train_.momentum), decay, step_ == 1, clip}, gradient,
+               values, first_.data(), n_);
+}
+
+float ClipFactor(double norm, double limit) {
+  if (limit <= 0) return 1;
+  return static_cast<float>(std::min(1.0, limit / (norm + 1e-6)));
+}
+
+}  // namespace rivulet

@@ -1,0 +1,40 @@
+#include "peft/trainer/trainable_state.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+namespace rivulet {
+
+TrainableState::TrainableState(const ParameterSet& global) {
+  int64_t total = 0;
+  for (const TensorSpec& spec : global.manifest()) total += spec.elements();
+  values_ = at::empty({total}, at::kFloat);
+  gradient_ = at::zeros({total}, at::kFloat);
+  int64_t offset = 0;
+  for (size_t i = 0; i < global.size(); ++i) {
+    const TensorSpec& spec = global.manifest()[i];
+    const std::span<const float> from = global.floats(i);
+    std::copy(from.begin(), from.end(), values() + offset);
+    at::Tensor leaf = values_.narrow(0, offset, spec.elements()).view(spec.shape).detach();
+    leaf.set_requires_grad(true);
+    leaf.mutable_grad() = gradient_.narrow(0, offset, spec.elements()).view(spec.shape);
+    leaves_.push_back(std::move(leaf));
+    offset += spec.elements();
+  }
+}
+
+void TrainableState::ClearGradient() { std::fill_n(gradient(), size(), 0.0f); }
+
+ParameterSet TrainableState::DeltaFrom(const ParameterSet& global) const {
+  ParameterSet delta(global.manifest());
+  const float* value = values_.data_ptr<float>();
+  for (size_t i = 0; i < global.size(); ++i) {
+    const std::span<const float> from = global.floats(i);
+    const std::span<float> to = delta.floats(i);
+    for (size_t j = 0; j < to.size(); ++j) to[j] = *value++ - from[j];
+  }
+  return delta;
+}
+
+}  // namespace rivulet

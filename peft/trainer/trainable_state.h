@@ -1,0 +1,35 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/tensor/parameter_set.h"
+
+namespace rivulet {
+
+// One client's trained numbers as flat fp32 buffers, in manifest order without gaps: values,
+// gradient, and views of both as leaves of autograd, so that the optimiser is one loop. Not thread
+// safe.
+class TrainableState {
+ public:
+  // Copies the values of `global` (all F32).
+  explicit TrainableState(const ParameterSet& global);
+
+  int64_t size() const { return values_.numel(); }
+  std::span<const at::Tensor> leaves() const { return leaves_; }
+  float* values() { return values_.data_ptr<float>(); }
+  float* gradient() { return gradient_.data_ptr<float>(); }
+  void ClearGradient();
+
+  // values minus `global`, same manifest.
+  ParameterSet DeltaFrom(const ParameterSet& global) const;
+
+ private:
+  at::Tensor values_, gradient_;    // [size]
+  std::vector<at::Tensor> leaves_;  // one a tensor; their gradients are views of gradient_
+};
+
+}  // namespace rivulet

@@ -1,0 +1,74 @@
+#include "peft/trainer/training_run.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+
+#include "peft/kernels/optimizer.h"
+
+namespace rivulet {
+namespace {
+
+absl::Status CheckFinite(std::string_view what, double value, int64_t step) {
+  if (std::isfinite(value)) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInternal, std::string(what) + ": got " + std::to_string(value) +
+                                                 " in step " + std::to_string(step) +
+                                                 ", want a finite number");
+}
+
+int64_t TargetsOf(std::span<const Batch> batches) {
+  int64_t total = 0;
+  for (const Batch& batch : batches) total += batch.targets.size(0);
+  return total;
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(const Setting& setting, const ParameterSet& global,
+                         kernels::Workspace& workspace)
+    : setting_(setting),
+      global_(global),
+      workspace_(workspace),
+      state_(global),
+      adaptation_(setting.method->Bind(state_.leaves())),
+      optimizer_(*setting.train, state_.size()) {}
+
+absl::StatusOr<StepReport> TrainingRun::Step(std::span<const Batch> batches, double learning_rate) {
+  ++step_;
+  const int64_t targets = TargetsOf(batches);
+  if (targets == 0) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "step " + std::to_string(step_) + ": got no position with a target, want one");
+  }
+  state_.ClearGradient();
+  StepReport report;
+  for (const Batch& batch : batches) {
+    if (batch.targets.size(0) == 0) continue;
+    Pass pass = {&workspace_, RandomStream(setting_.root, Purpose::kDropout, micro_step_++),
+                 setting_.checkpointing};
+    const LossSums sums = BatchLoss(*setting_.network, batch, setting_.task, adaptation_, pass);
+    RV_RETURN_IF_ERROR(CheckFinite("loss", sums.loss, step_));
+    const double share = static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets);
+    torch::autograd::backward({sums.mean}, {at::scalar_tensor(share, at::kFloat)});
+    report.loss += sums.loss / static_cast<double>(targets);
+  }
+  if (setting_.train->proximal_mu > 0) AddProximal();
+  report.grad_norm = std::sqrt(kernels::SumOfSquares(state_.gradient(), state_.size()));
+  RV_RETURN_IF_ERROR(CheckFinite("gradient norm", report.grad_norm, step_));
+  optimizer_.Step(learning_rate, ClipFactor(report.grad_norm, setting_.train->max_grad_norm),
+                  state_.gradient(), state_.values());
+  return report;
+}
+
+// FedProx (Li et al. 2020): mu (w - w_t) joins the gradient.
+void TrainingRun::AddProximal() {
+  const float mu = static_cast<float>(setting_.train->proximal_mu);
+  float* gradient = state_.gradient();
+  const float* value = state_.values();
+  for (size_t i = 0; i < global_.size(); ++i) {
+    for (float received : global_.floats(i)) *gradient++ += mu * (*value++ - received);
+  }
+}
+
+}  // namespace rivulet

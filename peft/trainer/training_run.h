@@ -1,0 +1,53 @@
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "common/random.h"
+#include "peft/method/method.h"
+#include "peft/model/network.h"
+#include "peft/trainer/local_optimizer.h"
+#include "peft/trainer/trainable_state.h"
+
+namespace rivulet {
+
+struct StepReport {
+  double loss = 0;       // mean over the targets of the step, nats
+  double grad_norm = 0;  // before clipping
+};
+
+// One client's round, step by step: state, optimiser, dropout. Everything it reads beside that is
+// frozen and shared. Not thread safe. Must not outlive its arguments.
+class TrainingRun {
+ public:
+  struct Setting {
+    const Network* network;
+    const Method* method;
+    Task task;
+    const TrainSection* train;
+    bool checkpointing = false;
+    uint64_t root = 0;  // of every random choice of this client in this round
+  };
+  TrainingRun(const Setting& setting, const ParameterSet& global, kernels::Workspace& workspace);
+
+  // One optimiser step over micro-batches, weighted by their targets, so that accumulating equals
+  // one larger batch. Errors: Internal when loss or gradient is not finite, InvalidArgument when no
+  // position has a target. Throws libtorch's exceptions.
+  absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate);
+
+  TrainableState& state() { return state_; }
+
+ private:
+  void AddProximal();
+
+  Setting setting_;
+  const ParameterSet& global_;
+  kernels::Workspace& workspace_;
+  TrainableState state_;
+  Adaptation adaptation_;
+  LocalOptimizer optimizer_;
+  int64_t step_ = 0;
+  uint64_t micro_step_ = 0;  // index of the dropout stream
+};
+
+}  // namespace rivulet

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "common/formats/safetensors.h"
+#include "peft/model/network.h"
+
+// Reading the golden files of the reference implementations; where they lie and how they were made
+// is told by the README beside them.
+
+namespace rivulet::testing {
+
+inline std::filesystem::path SharedFolder() {
+  const char* path = std::getenv("RIVULET_SHARED");
+  return path ? path : RIVULET_SOURCE_DIR "/../shared";
+}
+
+#define RV_NEEDS_SHARED()                                                        \
+  if (!std::filesystem::exists(::rivulet::testing::SharedFolder() / "golden")) { \
+    GTEST_SKIP() << "no golden data: set RIVULET_SHARED";                        \
+  }
+
+// A golden file as tensors by name.
+class Golden {
+ public:
+  explicit Golden(const std::filesystem::path& path) {
+    auto file = SafetensorsFile::Open(path);
+    if (!file.ok()) {
+      ADD_FAILURE() << file.status();
+      return;
+    }
+    for (const TensorView& view : file->view().tensors()) {
+      const auto type = view.spec.dtype == DType::kI64    ? at::kLong
+                        : view.spec.dtype == DType::kBF16 ? at::kBFloat16
+                                                          : at::kFloat;
+      at::Tensor tensor = at::empty(view.spec.shape, type);
+      std::memcpy(tensor.data_ptr(), view.bytes.data(), view.bytes.size());
+      tensors_[view.spec.name] = tensor;
+    }
+  }
+  bool Has(const std::string& name) const { return tensors_.contains(name); }
+  at::Tensor operator[](const std::string& name) const {
+    const auto it = tensors_.find(name);
+    if (it != tensors_.end()) return it->second;
+    ADD_FAILURE() << "no " << name << " in the golden file";
+    return at::zeros({1});
+  }
+  const std::map<std::string, at::Tensor>& all() const { return tensors_; }
+
+ private:
+  std::map<std::string, at::Tensor> tensors_;
+};
+
+// Rows of ids, mask, labels as the examples our own data pipeline would give.
+inline std::vector<Example> ExamplesOf(const at::Tensor& ids, const at::Tensor& mask,
+                                       const at::Tensor& labels, const at::Tensor& types) {
+  std::vector<Example> examples(ids.size(0));
+  for (int64_t i = 0; i < ids.size(0); ++i) {
+    Example& example = examples[i];
+    for (int64_t t = 0; t < ids.size(1); ++t) {
+      if (mask.defined() && mask[i][t].item<int64_t>() == 0) continue;
+      example.ids.push_back(ids[i][t].item<int32_t>());
+      if (types.defined()) example.type_ids.push_back(types[i][t].item<int32_t>());
+      if (labels.defined() && labels.dim() == 2)
+        example.targets.push_back(labels[i][t].item<int32_t>());
+    }
+    if (labels.defined() && labels.dim() == 1) example.label = labels[i].item<int32_t>();
+  }
+  return examples;
+}
+
+inline Batch BatchOf(const std::vector<Example>& examples, Task task, const ModelConfig& config) {
+  std::vector<const Example*> pointers;
+  for (const Example& example : examples) pointers.push_back(&example);
+  auto batch = MakeBatch(pointers, task, config);
+  EXPECT_TRUE(batch.ok()) << batch.status();
+  return batch.ok() ? *batch : Batch{};
+}
+
+// Logits as the reference shapes them: [size, length, vocabulary] or [size, classes].
+inline at::Tensor LogitsOf(const Network& network, const Batch& batch, Task task,
+                           const Adaptation& adaptation, Pass& pass) {
+  const at::Tensor hidden = network.Hidden(batch, adaptation, pass);
+  if (task == Task::kClassification) return network.Classify(hidden, batch, adaptation);
+  return at::linear(hidden, network.OutputMatrix(adaptation)).view({batch.size, batch.length, -1});
+}
+
+// Largest difference, only where mask is 1 (right padding is undefined).
+inline double LargestDifference(const at::Tensor& got, const at::Tensor& want,
+                                const at::Tensor& mask = {}) {
+  at::Tensor difference = (got - want).abs();
+  if (mask.defined() && got.dim() == 3) difference = difference * mask.unsqueeze(2);
+  return difference.max().item<double>();
+}
+
+}  // namespace rivulet::testing

@@ -1,0 +1,111 @@
+// Models against the reference's logits, losses and gradients (shared/golden/models). Bounds: its
+// README, 5e-5 absolute on logits, 1e-5 on losses, 2e-5 of the largest value on gradients.
+#include "tests/unit/peft/golden.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+namespace rivulet {
+namespace {
+
+using testing::Golden;
+
+struct Case {
+  std::string model;   // folder of config and weights
+  std::string golden;  // folder of golden.safetensors
+  Task task = Task::kCausalLm;
+};
+
+class ModelGolden : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    RV_NEEDS_SHARED();
+    const auto models = testing::SharedFolder() / "golden/models";
+    auto base = BaseModel::Load(models / GetParam().model,
+                                {task() == Task::kCausalLm ? "causal-lm" : "classification", {}});
+    ASSERT_TRUE(base.ok()) << base.status();
+    base_ = *base;
+    network_ = MakeNetwork(base_);
+    golden_.emplace(models / GetParam().golden / "golden.safetensors");
+  }
+  Task task() const { return GetParam().task; }
+  Batch Plain() const {
+    return testing::BatchOf(
+        testing::ExamplesOf(Value("input_ids"), {}, Optional("labels"), Optional("token_type_ids")),
+        task(), base_->config());
+  }
+  Batch Padded() const {
+    return testing::BatchOf(
+        testing::ExamplesOf(Value("padded.input_ids"), Value("padded.attention_mask"),
+                            Value("padded.labels"), Optional("padded.token_type_ids")),
+        task(), base_->config());
+  }
+  bool OnlyPlainLogits() const { return !golden_->Has("padded.logits"); }
+  at::Tensor Value(const std::string& name) const { return (*golden_)[name]; }
+  at::Tensor Optional(const std::string& name) const {
+    return golden_->Has(name) ? (*golden_)[name] : at::Tensor();
+  }
+
+  std::shared_ptr<const BaseModel> base_;
+  std::unique_ptr<Network> network_;
+  std::optional<Golden> golden_;
+  kernels::Workspace workspace_;
+  Pass pass_{&workspace_, std::nullopt, false};
+};
+
+TEST_P(ModelGolden, LogitsEqualTheReference) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor logits = testing::LogitsOf(*network_, Plain(), task(), {}, pass_);
+  EXPECT_LE(testing::LargestDifference(logits, Value("logits")), 5e-5);
+}
+
+TEST_P(ModelGolden, LogitsOfAPaddedBatchEqualTheReference) {
+  if (OnlyPlainLogits()) GTEST_SKIP() << "the golden file has one pass only";
+  const at::NoGradGuard no_grad;
+  const at::Tensor logits = testing::LogitsOf(*network_, Padded(), task(), {}, pass_);
+  EXPECT_LE(
+      testing::LargestDifference(logits, Value("padded.logits"), Value("padded.attention_mask")),
+      5e-5);
+}
+
+TEST_P(ModelGolden, LossesEqualTheReference) {
+  if (OnlyPlainLogits()) GTEST_SKIP() << "the golden file has one pass only";
+  const at::NoGradGuard no_grad;
+  const auto loss = [&](const Batch& batch) {
+    return BatchLoss(*network_, batch, task(), {}, pass_).mean.item<double>();
+  };
+  EXPECT_NEAR(loss(Plain()), Value("loss").item<double>(), 1e-5);
+  EXPECT_NEAR(loss(Padded()), Value("padded.loss").item<double>(), 1e-5);
+}
+
+TEST_P(ModelGolden, GradientsOfBaseTensorsEqualTheReference) {
+  if (OnlyPlainLogits()) GTEST_SKIP() << "the golden file has one pass only";
+  Adaptation adaptation;
+  for (const auto& [name, tensor] : golden_->all()) {
+    if (!name.starts_with("grad.")) continue;
+    const std::string own = name.substr(5);
+    adaptation.replaced[own] = base_->Find(own).clone().set_requires_grad(true);
+  }
+  const LossSums sums = BatchLoss(*network_, Padded(), task(), adaptation, pass_);
+  torch::autograd::backward({sums.mean});
+  ASSERT_FALSE(adaptation.replaced.empty());
+  for (const auto& [name, tensor] : adaptation.replaced) {
+    const at::Tensor want = Value("grad." + name);
+    EXPECT_LE(testing::LargestDifference(tensor.grad(), want),
+              2e-5 * want.abs().max().item<double>())
+        << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ModelGolden,
+    ::testing::Values(Case{"llama", "llama"}, Case{"llama_tied", "llama_tied"},
+                      Case{"llama_ropescaled", "llama_ropescaled"},
+                      Case{"llama_ropelinear", "llama_ropelinear"},
+                      Case{"llama_bf16", "llama_bf16"}, Case{"llama_sharded", "llama"},
+                      Case{"llama_seqcls", "llama_seqcls", Task::kClassification},
+                      Case{"bert", "bert", Task::kClassification},
+                      Case{"bert_old_names", "bert", Task::kClassification}),
+    [](const auto& info) { return info.param.model; });
+
+}  // namespace
+}  // namespace rivulet
