@@ -81,7 +81,8 @@ class Schedule {
   }
   JobView View() { return *federation_->Show(id_); }
   Coverage Reached() {
-    for (const RoundRecord& round : states_->Load()->rounds) {
+    const StoredState stored = *states_->Load();
+    for (const RoundRecord& round : stored.rounds) {
       coverage_.abandoned += round.state == RoundState::kAbandoned;
       coverage_.closed_without_all +=
           round.state == RoundState::kDone && round.counted.size() < round.cohort.size();
@@ -142,7 +143,8 @@ class Schedule {
     if (!Chance(4)) return;
     flaky_.full = false;
     ++coverage_.restarts;
-    for (const RoundRecord& round : states_->Load()->rounds) {
+    const StoredState stored = *states_->Load();
+    for (const RoundRecord& round : stored.rounds) {
       coverage_.restarts_when_closed += round.state == RoundState::kClosed;
     }
     federation_.reset();
