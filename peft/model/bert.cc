@@ -21,6 +21,11 @@ class Bert : public Network {
     return x;
   }
 
+  at::Tensor Continue(const at::Tensor& ids, KeyValueCache& cache, const Adaptation& adaptation,
+                      Pass& pass) const override {
+    TORCH_CHECK(false, "bert does not generate");
+  }
+
   at::Tensor OutputMatrix(const Adaptation& adaptation) const override {
     TORCH_CHECK(false, "bert has no language-model head here");
   }

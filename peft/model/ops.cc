@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <limits>
+
 #include "peft/kernels/cross_entropy.h"
 #include "peft/kernels/rows.h"
 #include "peft/model/node.h"
@@ -213,6 +216,38 @@ at::Tensor Attend(const at::Tensor& qkv, const kernels::AttentionShape& shape,
                   const at::Tensor& key_counts, const RotaryTable* rotary, Pass& pass) {
   if (!OnFastPath(qkv, {})) return AttendComposed(qkv, shape, key_counts, rotary);
   return AttendFused(qkv, shape, key_counts, rotary, pass);
+}
+
+at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape& shape,
+                           const RotaryTable& rotary, int64_t past, at::Tensor& rows) {
+  const int64_t n = shape.length, dim = shape.head_dim, total = past + n;
+  const int64_t group = shape.heads / shape.kv_heads;
+  const at::Tensor x = qkv.view({n, shape.heads + 2 * shape.kv_heads, dim});
+  const at::Tensor turning = x.narrow(1, 0, shape.heads + shape.kv_heads).transpose(0, 1);
+  const at::Tensor turned = RotateComposed(turning, rotary);  // [heads + kv_heads, n, dim]
+  at::Tensor fresh = rows.narrow(0, past, n).view({n, 2 * shape.kv_heads, dim});
+  fresh.narrow(1, 0, shape.kv_heads)
+      .copy_(turned.narrow(0, shape.heads, shape.kv_heads).transpose(0, 1));
+  fresh.narrow(1, shape.kv_heads, shape.kv_heads)
+      .copy_(x.narrow(1, shape.heads + shape.kv_heads, shape.kv_heads));
+  const at::Tensor seen = rows.narrow(0, 0, total).view({total, 2 * shape.kv_heads, dim});
+  const at::Tensor keys = seen.narrow(1, 0, shape.kv_heads).permute({1, 2, 0});
+  const at::Tensor values = seen.narrow(1, shape.kv_heads, shape.kv_heads).transpose(0, 1);
+  // A group of query heads shares its keys: [kv_heads, group * n, dim].
+  const at::Tensor queries =
+      turned.narrow(0, 0, shape.heads).reshape({shape.kv_heads, group * n, dim});
+  at::Tensor scores =
+      at::bmm(queries, keys).view({shape.heads, n, total}) / std::sqrt(static_cast<double>(dim));
+  if (n > 1) {
+    const at::Tensor at_key = at::arange(total, at::kLong);
+    const at::Tensor later = at_key.view({1, -1}) > at_key.narrow(0, past, n).view({-1, 1});
+    scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
+  }
+  const at::Tensor p = at::softmax(scores, -1).view({shape.kv_heads, group * n, total});
+  return at::bmm(p, values)
+      .view({shape.heads, n, dim})
+      .transpose(0, 1)
+      .reshape({n, shape.heads * dim});
 }
 
 LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,

@@ -5,6 +5,10 @@
 #include <mutex>
 #include <vector>
 
+#include "peft/method/method.h"
+#include "peft/model/base_model.h"
+#include "peft/model/network.h"
+#include "peft/trainer/guarded.h"
 #include "peft/trainer/process.h"
 #include "peft/trainer/schedule.h"
 #include "peft/trainer/training_run.h"
@@ -31,21 +35,6 @@ class WorkspacePool {
   std::mutex mutex_;
   std::vector<std::unique_ptr<kernels::Workspace>> free_;
 };
-
-// The one place where exceptions of libtorch become a Status.
-template <typename Body>
-auto Guarded(Body body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const c10::Error& error) {
-    return Refuse(absl::StatusCode::kInternal, error.what_without_backtrace());
-  } catch (const std::bad_alloc&) {
-    return WithExit(Refuse(absl::StatusCode::kResourceExhausted, "tuning: out of memory"),
-                    ExitCode::kResource);
-  } catch (const std::exception& error) {
-    return Refuse(absl::StatusCode::kInternal, error.what());
-  }
-}
 
 class FirstOrderTuner : public Tuner {
  public:

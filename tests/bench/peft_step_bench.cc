@@ -13,7 +13,7 @@
 #include "common/formats/adapter_manifest.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/random.h"
-#include "peft/kernels/gemm.h"
+#include "peft/model/base_model.h"
 #include "peft/trainer/first_order_tuner.h"
 #include "peft/trainer/process.h"
 
