@@ -20,6 +20,11 @@ bool OnFastPath(const at::Tensor& x, const at::Tensor& weight) {
                                 weight.is_contiguous()));
 }
 
+// Norms and softmax are computed in fp32, or in double where the input is.
+at::ScalarType AtLeastFloat(const at::Tensor& x) {
+  return at::promote_types(x.scalar_type(), at::kFloat);
+}
+
 at::Tensor EmptyRows(int64_t rows, int64_t width) { return at::empty({rows, width}, at::kFloat); }
 
 struct RmsNormNode : torch::autograd::Node {
@@ -145,7 +150,7 @@ at::Tensor AttendComposed(const at::Tensor& qkv, const kernels::AttentionShape& 
   at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(double(shape.head_dim));
   scores = scores.masked_fill(HiddenKeys(shape, key_counts, qkv.device()),
                               -std::numeric_limits<double>::infinity());
-  return at::matmul(at::softmax(scores, -1, at::kFloat).to(qkv.scalar_type()), v)
+  return at::matmul(at::softmax(scores, -1, AtLeastFloat(scores)).to(qkv.scalar_type()), v)
       .transpose(1, 2)
       .reshape({shape.batch * shape.length, shape.heads * shape.head_dim});
 }
@@ -179,7 +184,7 @@ LossSums TokenLossComposed(const at::Tensor& hidden, const at::Tensor& weight,
 
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
   if (!OnFastPath(x, weight)) {
-    const at::Tensor wide = x.to(at::kFloat);
+    const at::Tensor wide = x.to(AtLeastFloat(x));
     const at::Tensor n = wide * at::rsqrt(wide.square().mean(-1, true) + epsilon);
     return n.to(x.scalar_type()) * weight;
   }

@@ -1,0 +1,110 @@
+// Products against a plain loop in double precision.
+#include "peft/kernels/gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "common/random.h"
+
+namespace rivulet::kernels {
+namespace {
+
+std::vector<float> Numbers(int64_t n, uint32_t tensor) {
+  std::vector<float> values(n);
+  RandomStream(11, Purpose::kBaseTensor, 0).FillGauss(tensor, values);
+  return values;
+}
+
+double At(const Matrix& m, int64_t row, int64_t column) {
+  return m.data[row * m.row_stride + column * m.column_stride];
+}
+
+// fp32 sums of k products of unit normals: k * 2^-24 times the sum of magnitudes, generously.
+void ExpectProduct(const GemmCall& call, const std::vector<float>& before) {
+  for (int64_t i = 0; i < call.m; ++i) {
+    for (int64_t j = 0; j < call.n; ++j) {
+      double want = call.accumulate ? before[i * call.c_stride + j] : 0;
+      double size = std::abs(want);
+      if (call.bias) want += call.bias[j];
+      for (const Product& product : call.products) {
+        for (int64_t k = 0; k < product.k; ++k) {
+          const double term = At(product.a, i, k) * At(product.b, k, j);
+          want += term;
+          size += std::abs(term);
+        }
+      }
+      ASSERT_NEAR(call.c[i * call.c_stride + j], want, 1e-6 * (size + 1)) << i << ", " << j;
+    }
+  }
+}
+
+struct Size {
+  int64_t m, n, k;
+};
+
+class GemmSizes : public ::testing::TestWithParam<Size> {
+ protected:
+  Workspace workspace_;
+};
+
+TEST_P(GemmSizes, EveryOrientationEqualsThePlainLoop) {
+  const auto [m, n, k] = GetParam();
+  const auto a = Numbers(m * k, 1), b = Numbers(n * k, 2);
+  for (const Matrix& left : {Matrix{a.data(), k, 1}, Matrix{a.data(), 1, m}}) {
+    for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+      std::vector<float> c(m * n);
+      const Product product = {left, right, k};
+      const GemmCall call = {m, n, {&product, 1}, c.data(), n};
+      kernels::Gemm(call, workspace_);
+      ExpectProduct(call, c);
+    }
+  }
+}
+
+TEST_P(GemmSizes, SeveralSummandsBiasAndAccumulationEqualThePlainLoop) {
+  const auto [m, n, k] = GetParam();
+  const auto a = Numbers(m * k, 3), b = Numbers(n * k, 4), bias = Numbers(n, 5);
+  const auto u = Numbers(m * 3, 6), v = Numbers(n * 3, 7);
+  const Product products[] = {{{a.data(), k, 1}, {b.data(), 1, k}, k},
+                              {{u.data(), 3, 1}, {v.data(), n, 1}, 3}};
+  for (bool accumulate : {false, true}) {
+    std::vector<float> c = Numbers(m * (n + 5), 8);
+    const std::vector<float> before = c;
+    const GemmCall call = {m, n, products, c.data(), n + 5, bias.data(), accumulate};
+    kernels::Gemm(call, workspace_);
+    ExpectProduct(call, before);
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = n; j < n + 5; ++j) ASSERT_EQ(c[i * (n + 5) + j], before[i * (n + 5) + j]);
+    }
+  }
+}
+
+// Edges of tiles (14 x 32, 6 x 16), of blocks (768, 512) and of the path that does not pack.
+INSTANTIATE_TEST_SUITE_P(All, GemmSizes,
+                         ::testing::Values(Size{1, 1, 1}, Size{1, 100, 33}, Size{3, 40, 7},
+                                           Size{14, 32, 8}, Size{15, 33, 9}, Size{56, 70, 64},
+                                           Size{57, 8, 65}, Size{60, 530, 20}, Size{100, 31, 800},
+                                           Size{20, 64, 1600}, Size{80, 48, 512}),
+                         [](const auto& info) {
+                           return std::to_string(info.param.m) + "x" +
+                                  std::to_string(info.param.n) + "x" + std::to_string(info.param.k);
+                         });
+
+TEST(Gemm, RowsDoNotDependOnTheirNeighbours) {
+  // Equal rows give equal bits wherever they stand, so padding cannot change a result.
+  const int64_t m = 90, n = 50, k = 40;
+  auto a = Numbers(m * k, 9);
+  const auto b = Numbers(n * k, 10);
+  for (int64_t i = 1; i < m; ++i) std::copy_n(a.begin(), k, a.begin() + i * k);
+  std::vector<float> c(m * n);
+  Workspace workspace;
+  Multiply(m, n, k, {a.data(), k, 1}, {b.data(), n, 1}, c.data(), n, false, workspace);
+  for (int64_t i = 1; i < m; ++i) {
+    EXPECT_TRUE(std::equal(c.begin(), c.begin() + n, c.begin() + i * n)) << i;
+  }
+}
+
+}  // namespace
+}  // namespace rivulet::kernels
