@@ -57,7 +57,7 @@ std::vector<int32_t> GenerateTokens(const Network& network, const Adaptation& ad
                                     Pass& pass) {
   const at::NoGradGuard no_grad;
   RandomCursor cursor(RandomStream(options.seed, Purpose::kSampling, 0));
-  const at::Tensor output = network.OutputMatrix(adaptation);
+  const Linear output[] = {{network.OutputMatrix(adaptation), {}, nullptr}};
   KeyValueCache cache;
   std::vector<int32_t> text;
   at::Tensor ids = Ids(prompt);
@@ -65,7 +65,7 @@ std::vector<int32_t> GenerateTokens(const Network& network, const Adaptation& ad
   while (static_cast<int>(text.size()) < options.max_new_tokens &&
          cache.length + ids.size(0) <= room) {
     const at::Tensor hidden = network.Continue(ids, cache, adaptation, pass);
-    const at::Tensor logits = at::mv(output, hidden.select(0, hidden.size(0) - 1)).contiguous();
+    const at::Tensor logits = Project(hidden.narrow(0, hidden.size(0) - 1, 1), output, pass);
     const int32_t id = Sample({logits.data_ptr<float>(), static_cast<size_t>(logits.numel())},
                               options, cursor.Unit());
     const auto& stops = options.stop_ids;

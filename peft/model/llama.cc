@@ -85,7 +85,7 @@ class Llama : public Network {
   }
 
   at::Tensor Embed(const at::Tensor& ids, const Adaptation& adaptation) const {
-    return at::embedding(Weight("model.embed_tokens.weight", adaptation), ids).contiguous();
+    return at::embedding(Weight("model.embed_tokens.weight", adaptation), ids).to(at::kFloat);
   }
 
   at::Tensor Layer(int64_t layer, const at::Tensor& x, const Mixer& attend,

@@ -14,6 +14,8 @@ namespace {
 
 using torch::autograd::variable_list;
 
+bool IsNarrow(const at::Tensor& weight) { return weight.scalar_type() == at::kBFloat16; }
+
 bool OnFastPath(const at::Tensor& x, const at::Tensor& weight) {
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous() &&
          (!weight.defined() || (!weight.requires_grad() && weight.scalar_type() == at::kFloat &&
@@ -171,10 +173,10 @@ struct TokenLossNode : torch::autograd::Node {
 
 LossSums TokenLossComposed(const at::Tensor& hidden, const at::Tensor& weight,
                            const at::Tensor& targets) {
-  const at::Tensor logits = at::linear(hidden, weight).to(at::kFloat);
+  const at::Tensor logits = at::linear(hidden, weight.to(hidden.scalar_type()));
   const at::Tensor classes = targets.to(at::kLong).to(hidden.device());
   LossSums sums;
-  sums.mean = at::cross_entropy_loss(logits, classes);
+  sums.mean = at::cross_entropy_loss(logits.to(AtLeastFloat(logits)), classes);
   sums.loss = sums.mean.item<double>() * static_cast<double>(targets.size(0));
   sums.correct = (logits.argmax(1) == classes).sum().item<int64_t>();
   return sums;
@@ -257,15 +259,21 @@ at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape&
 
 LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                    Pass& pass) {
-  if (!OnFastPath(hidden, weight.detach())) return TokenLossComposed(hidden, weight, targets);
+  const bool narrow = IsNarrow(weight) && !weight.requires_grad() && weight.is_contiguous();
+  if (!OnFastPath(hidden, narrow ? at::Tensor() : weight.detach())) {
+    return TokenLossComposed(hidden, weight, targets);
+  }
   const bool graph = NeedsGraph({hidden, weight});
   at::Tensor d_hidden, d_weight;
   if (graph && hidden.requires_grad()) d_hidden = at::empty_like(hidden);
   if (graph && weight.requires_grad()) d_weight = at::zeros_like(weight);
   const int64_t rows = hidden.size(0);
+  const kernels::ClassMatrix matrix = {
+      narrow ? nullptr : weight.data_ptr<float>(),
+      narrow ? static_cast<const uint16_t*>(weight.data_ptr()) : nullptr};
   const kernels::CrossEntropySums sums = kernels::CrossEntropy(
-      hidden.data_ptr<float>(), weight.data_ptr<float>(), targets.data_ptr<int32_t>(), rows,
-      hidden.size(1), weight.size(0), 1.0f / static_cast<float>(std::max<int64_t>(rows, 1)),
+      hidden.data_ptr<float>(), matrix, targets.data_ptr<int32_t>(), rows, hidden.size(1),
+      weight.size(0), 1.0f / static_cast<float>(std::max<int64_t>(rows, 1)),
       d_hidden.defined() ? d_hidden.data_ptr<float>() : nullptr,
       d_weight.defined() ? d_weight.data_ptr<float>() : nullptr, *pass.workspace);
   LossSums result = {at::scalar_tensor(sums.loss / std::max<double>(rows, 1), at::kFloat),
