@@ -32,6 +32,13 @@ double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// Of all threads of this process: other programs on the machine do not count.
+double CpuSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
 // The frozen products of one forward pass: (outputs, inputs).
 std::vector<std::pair<int64_t, int64_t>> Products(const Shape& s) {
   std::vector<std::pair<int64_t, int64_t>> all;
@@ -52,7 +59,7 @@ std::vector<std::pair<int64_t, int64_t>> Products(const Shape& s) {
 }
 
 // Matrix products of a step's FLOPs on one thread: forward and input gradient of every frozen
-// matrix, in libtorch's BLAS. Returns seconds.
+// matrix, in libtorch's BLAS. Returns CPU seconds.
 double BareProducts(const Shape& s, double flops) {
   const int64_t rows = s.batch * s.length;
   double done = 0, started = 0, seconds = 0;
@@ -62,13 +69,13 @@ double BareProducts(const Shape& s, double flops) {
     operands.emplace_back(at::randn({out, in}), at::randn({rows, in}));
   }
   while (done < flops) {
-    started = Seconds();
+    started = CpuSeconds();
     for (const auto& [weight, x] : operands) {
       const at::Tensor y = at::mm(x, weight.t());
       const at::Tensor dx = at::mm(y, weight);
       done += 4.0 * static_cast<double>(rows * weight.numel());
     }
-    seconds += Seconds() - started;
+    seconds += CpuSeconds() - started;
   }
   return seconds * flops / done;
 }
@@ -188,20 +195,23 @@ void Report(const Shape& s, int clients, int steps, const char* dtype) {
   SetComputeThreads(1);
   const double flops = StepFlops(s, job.lora.lora_r);
   TuneOnAll(**tuner, *global, examples, clients);  // warm-up
-  double step = 1e9, bare = 1e9;
+  double step = 1e9, bare = 1e9, cpu = 1e9;
   for (int repeat = 0; repeat < 5; ++repeat) {
     bare = std::min(bare, BareProducts(s, flops * 4) / 4);
+    const double started = CpuSeconds();
     step = std::min(step, TuneOnAll(**tuner, *global, examples, clients) / steps);
+    cpu = std::min(cpu, (CpuSeconds() - started) / (steps * clients));
   }
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   const double tokens = static_cast<double>(s.batch * s.length);
   std::printf(R"({"bench":"lora_step","shape":"%s","dtype":"%s","clients":%d,"tokens":%.0f,)"
-              R"("tokens_per_s":%.0f,"gflop_per_step":%.2f,"step_s":%.4f,"bare_gemm_s":%.4f,)"
+              R"("tokens_per_s":%.0f,"gflop_per_step":%.2f,"step_s":%.4f,)"
+              R"("step_cpu_s":%.4f,"bare_gemm_cpu_s":%.4f,"tokens_per_cpu_s":%.0f,)"
               R"("ratio":%.3f,"peak_rss_mib":%ld})"
               "\n",
-              s.name, dtype, clients, tokens, clients * tokens / step, flops * 1e-9, step, bare,
-              bare / step, usage.ru_maxrss / 1024);
+              s.name, dtype, clients, tokens, clients * tokens / step, flops * 1e-9, step, cpu,
+              bare, tokens / cpu, bare / cpu, usage.ru_maxrss / 1024);
 }
 
 }  // namespace
