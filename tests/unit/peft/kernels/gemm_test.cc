@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -79,6 +80,46 @@ TEST_P(GemmSizes, SeveralSummandsBiasAndAccumulationEqualThePlainLoop) {
       for (int64_t j = n; j < n + 5; ++j) ASSERT_EQ(c[i * (n + 5) + j], before[i * (n + 5) + j]);
     }
   }
+}
+
+// Products of bf16 values are exact in fp32, so only the sums round; a is rounded to bf16 here
+// beforehand where the CPU does so.
+TEST_P(GemmSizes, Bf16OperandsEqualThePlainLoop) {
+  const auto [m, n, k] = GetParam();
+  auto a = Numbers(m * k, 12), b = Numbers(n * k, 13);
+  std::vector<uint16_t> narrow(b.size());
+  const auto truncate = [](float& value) {
+    value = std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0xFFFF0000u);
+  };
+  for (float& value : a) truncate(value);
+  for (size_t i = 0; i < b.size(); ++i) {
+    truncate(b[i]);
+    narrow[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(b[i]) >> 16);
+  }
+  for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+    std::vector<float> c(m * n);
+    const Product plain = {{a.data(), k, 1}, right, k};
+    Product product = plain;
+    product.narrow = narrow.data();
+    product.b.data = nullptr;
+    kernels::Gemm({m, n, {&product, 1}, c.data(), n}, workspace_);
+    ExpectProduct({m, n, {&plain, 1}, c.data(), n}, c);
+  }
+}
+
+// Nearest even: 1 + 2^-8 lies between 1 and 1 + 2^-7 and goes to 1; 1 + 3 * 2^-8 goes to 1 + 2^-6.
+TEST(Gemm, TheLeftOperandIsRoundedToNearestEven) {
+  if (!MultipliesBf16()) GTEST_SKIP() << "this CPU does not multiply bf16";
+  const float a[] = {1.0f + 0x1p-8f, 1.0f + 3 * 0x1p-8f, -(1.0f + 0x1p-8f), 1.0f + 0x1.8p-8f};
+  const uint16_t one = 0x3F80;
+  float c[4];
+  Workspace workspace;
+  const Product product = {{a, 1, 1}, {nullptr, 1, 1}, 1, &one};
+  kernels::Gemm({4, 1, {&product, 1}, c, 1}, workspace);
+  EXPECT_EQ(c[0], 1.0f);
+  EXPECT_EQ(c[1], 1.0f + 0x1p-6f);
+  EXPECT_EQ(c[2], -1.0f);
+  EXPECT_EQ(c[3], 1.0f + 0x1p-7f);
 }
 
 // Edges of tiles (14 x 32, 6 x 16), of blocks (768, 512) and of the path that does not pack.

@@ -58,6 +58,18 @@ TEST(Dropout, DropsTheShareAskedForAndScalesTheRest) {
   EXPECT_NEAR(static_cast<double>(dropped), 10000, 346);
 }
 
+// The definition, block by block, against what the vectorised loop does.
+TEST(Dropout, EveryElementFollowsItsWordOfTheStream) {
+  const RandomStream stream(42, Purpose::kDropout, 7);
+  const std::vector<float> x(517, 2.0f);
+  std::vector<float> y(x.size());
+  Dropout(stream, 3, 0.5, x.data(), y.data(), 517);
+  for (uint32_t i = 0; i < 517; ++i) {
+    const bool dropped = (stream.Block(i / 4, 3).word[i % 4] >> 8) < (1u << 23);
+    ASSERT_EQ(y[i], dropped ? 0.0f : 4.0f) << i;
+  }
+}
+
 TEST(Dropout, TheMaskDependsOnTheAddressAlone) {
   const std::vector<float> x(1000, 1.0f);
   std::vector<float> first(1000), second(1000), other(1000);

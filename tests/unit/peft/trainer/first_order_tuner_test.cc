@@ -128,6 +128,19 @@ TEST_F(FirstOrder, DropoutDependsOnRoundAndClient) {
   EXPECT_EQ(TuneWith(job_).delta.HashHex(), TuneWith(job_).delta.HashHex());
 }
 
+// bf16 keeps 8 bits: activations differ by 2^-9, and so, about, does the loss.
+TEST_F(FirstOrder, Bf16ArithmeticStaysNearFp32) {
+  const TuneResult full = TuneWith(job_);
+  job_.model.dtype = "bfloat16";
+  const auto base = LoadBaseModel(testing::SharedFolder() / "golden/models/llama", job_);
+  ASSERT_TRUE(base.ok()) << base.status();
+  const auto narrow = (*MakeFirstOrderTuner(*base, job_))->Tune(RequestOf("a"));
+  ASSERT_TRUE(narrow.ok()) << narrow.status();
+  EXPECT_NE(narrow->loss, full.loss);
+  EXPECT_NEAR(narrow->loss, full.loss, 2e-2);
+  EXPECT_NEAR(narrow->grad_norm, full.grad_norm, 5e-2 * full.grad_norm);
+}
+
 // With SGD the second step's gradient is taken at the same point with and without the proximal
 // term, so the difference is exactly lr * mu * (w1 - w0).
 TEST_F(FirstOrder, TheProximalTermPullsBackToTheReceivedState) {
