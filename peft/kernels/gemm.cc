@@ -181,8 +181,45 @@ HWY_EXPORT(HasNarrowProducts);
 
 bool MultipliesBf16() { return HWY_DYNAMIC_DISPATCH(HasNarrowProducts)(); }
 
+namespace {
+
+// Below this many multiplications waking a thread costs more than it saves.
+constexpr int64_t kWorthDividing = 1 << 20;
+
+int64_t Multiplications(const GemmCall& call) {
+  int64_t inner = 0;
+  for (const Product& product : call.products) inner += product.k;
+  return call.m * call.n * inner;
+}
+
+// Columns first .. last of a call.
+GemmCall ColumnsOf(const GemmCall& call, int64_t first, int64_t last, std::vector<Product>& kept) {
+  kept.assign(call.products.begin(), call.products.end());
+  for (Product& product : kept) {
+    const int64_t offset = first * product.b.column_stride;
+    if (product.narrow) product.narrow += offset;
+    if (product.b.data) product.b.data += offset;
+  }
+  GemmCall part = call;
+  part.products = kept;
+  part.n = last - first;
+  part.c += first;
+  if (part.bias) part.bias += first;
+  return part;
+}
+
+}  // namespace
+
 void Gemm(const GemmCall& call, Workspace& workspace) {
-  HWY_DYNAMIC_DISPATCH(GemmBlocks)(call, workspace);
+  if (!workspace.team || Multiplications(call) < kWorthDividing) {
+    HWY_DYNAMIC_DISPATCH(GemmBlocks)(call, workspace);
+    return;
+  }
+  // 64 columns: whole panels whatever the vector width.
+  Divide(workspace, call.n, 64, [&](int64_t first, int64_t last, Workspace& own) {
+    std::vector<Product> kept;
+    HWY_DYNAMIC_DISPATCH(GemmBlocks)(ColumnsOf(call, first, last, kept), own);
+  });
 }
 
 void Multiply(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, float* c, int64_t c_stride,

@@ -43,8 +43,9 @@ struct GemmCall {
   bool accumulate = false;
 };
 
-// Runs on the calling thread. The order of every sum depends on the shapes alone, so equal calls
-// give equal bits whatever else runs. fp32 with fused multiply-add; no operand may overlap c.
+// The order of every sum depends on the shapes alone, so equal calls give equal bits whatever else
+// runs and however many threads the workspace has. fp32 with fused multiply-add; no operand may
+// overlap c.
 void Gemm(const GemmCall& call, Workspace& workspace);
 
 // c = a * b, one product.

@@ -133,6 +133,25 @@ INSTANTIATE_TEST_SUITE_P(All, GemmSizes,
                                   std::to_string(info.param.n) + "x" + std::to_string(info.param.k);
                          });
 
+TEST(Gemm, ATeamGivesTheBitsOfOneThread) {
+  const int64_t m = 130, n = 300, k = 90;
+  const auto a = Numbers(m * k, 14), b = Numbers(n * k, 15);
+  std::vector<float> alone(m * n), together(m * n);
+  Workspace one, three(3);
+  for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+    Multiply(m, n, k, {a.data(), k, 1}, right, alone.data(), n, false, one);
+    Multiply(m, n, k, {a.data(), k, 1}, right, together.data(), n, false, three);
+    EXPECT_EQ(alone, together);
+  }
+}
+
+TEST(Team, EveryPartRunsOnceACall) {
+  Team team(4);
+  std::vector<int> calls(4);
+  for (int repeat = 0; repeat < 100; ++repeat) team.Run([&](int part) { ++calls[part]; });
+  EXPECT_EQ(calls, std::vector<int>(4, 100));
+}
+
 TEST(Gemm, RowsDoNotDependOnTheirNeighbours) {
   // Equal rows give equal bits wherever they stand, so padding cannot change a result.
   const int64_t m = 90, n = 50, k = 40;
