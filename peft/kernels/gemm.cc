@@ -8,6 +8,7 @@
 #include "hwy/foreach_target.h"  // compiles this file once per instruction set
 //
 #include "hwy/highway.h"
+#include "peft/kernels/gemm_dots-inl.h"
 #include "peft/kernels/gemm_pack-inl.h"
 #include "peft/kernels/gemm_tile-inl.h"
 
@@ -158,6 +159,7 @@ void Block(const GemmCall& call, const Group& group, int64_t first, int64_t widt
 }
 
 void GemmBlocks(const GemmCall& call, Workspace& workspace) {
+  if (IsDots(call)) return GemmDots(call);
   size_t index = 0;
   int64_t offset = 0;
   bool initial = true;
