@@ -5,6 +5,7 @@
 
 #include "common/formats/model_tensors.h"
 #include "common/formats/pattern.h"
+#include "common/suggest.h"
 
 namespace rivulet {
 namespace {
@@ -26,21 +27,6 @@ int LayerOf(const std::string& path) {
 }
 
 bool IsNorm(std::string_view path) { return path.ends_with("norm") || path.ends_with("LayerNorm"); }
-
-size_t EditDistance(std::string_view left, std::string_view right) {
-  std::vector<size_t> row(right.size() + 1);
-  for (size_t column = 0; column <= right.size(); ++column) row[column] = column;
-  for (size_t line = 1; line <= left.size(); ++line) {
-    size_t diagonal = row[0];
-    row[0] = line;
-    for (size_t column = 1; column <= right.size(); ++column) {
-      const size_t replace = diagonal + (left[line - 1] != right[column - 1]);
-      diagonal = row[column];
-      row[column] = std::min({replace, row[column] + 1, row[column - 1] + 1});
-    }
-  }
-  return row.back();
-}
 
 // Last parts of the paths: what users write as targets.
 std::vector<std::string> ShortNames(const std::vector<LinearModule>& modules) {
@@ -79,9 +65,8 @@ absl::Status CheckNames(const std::vector<LinearModule>& modules,
       return EndsWithModule(module.path, name);
     });
     if (!known)
-      return Bad("lora.lora-target-modules: got '" + name +
-                 "', want the name of a Linear; nearest: " +
-                 Joined(NearestNames(name, ShortNames(modules))));
+      return Bad("lora.lora-target-modules: got '" + name + "', want the name of a Linear (" +
+                 Joined(ShortNames(modules)) + ")" + DidYouMean(name, ShortNames(modules)));
   }
   return absl::OkStatus();
 }
@@ -183,17 +168,6 @@ std::string LoraBKey(std::string_view path) {
 }
 std::string SavedKey(std::string_view path, std::string_view parameter) {
   return kPrefix + std::string(path) + "." + std::string(parameter);
-}
-
-std::vector<std::string> NearestNames(std::string_view word,
-                                      const std::vector<std::string>& known) {
-  std::vector<std::string> names = known;
-  std::stable_sort(names.begin(), names.end(),
-                   [&](const std::string& left, const std::string& right) {
-                     return EditDistance(word, left) < EditDistance(word, right);
-                   });
-  names.resize(std::min<size_t>(names.size(), 3));
-  return names;
 }
 
 }  // namespace rivulet

@@ -41,7 +41,7 @@ absl::StatusOr<TargetSelector> SelectorOf(const LoraSection& lora, ModelFamily f
 std::vector<std::string> DefaultTargets(ModelFamily family);
 
 // The selected modules, in module order. Modules in `saved` (trained whole) are left out. Errors:
-// InvalidArgument naming a target that matches nothing and the nearest known module names, or a
+// InvalidArgument naming a target that matches nothing with the known ones, or a
 // layer that does not exist.
 absl::StatusOr<std::vector<LinearModule>> SelectModules(const std::vector<LinearModule>& modules,
                                                         const TargetSelector& selector,
@@ -55,8 +55,5 @@ bool EndsWithModule(std::string_view path, std::string_view name);
 std::string LoraAKey(std::string_view path);
 std::string LoraBKey(std::string_view path);
 std::string SavedKey(std::string_view path, std::string_view parameter);  // weight | bias
-
-// Up to three of `known` nearest to `word` by edit distance, nearest first.
-std::vector<std::string> NearestNames(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace rivulet

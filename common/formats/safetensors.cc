@@ -141,12 +141,13 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::filesystem::pat
                                                       SafetensorsProfile profile) {
   SafetensorsFile file;
   RV_ASSIGN_OR_RETURN(file.mapping_, MappedFile::Open(path));
-  if (LooksLikePickle(file.mapping_.bytes()))
+  absl::StatusOr<SafetensorsView> view = SafetensorsView::Parse(file.mapping_.bytes(), profile);
+  // Only now: a header of 640 bytes begins like a pickle.
+  if (!view.ok() && LooksLikePickle(file.mapping_.bytes()))
     return Refuse(absl::StatusCode::kInvalidArgument,
                   path.string() +
                       ": got a pickle or archive, which can run code when read; want safetensors "
                       "(convert it with the transformers library's save_pretrained)");
-  absl::StatusOr<SafetensorsView> view = SafetensorsView::Parse(file.mapping_.bytes(), profile);
   if (!view.ok()) return Annotate(view.status(), path.string());
   file.view_ = *std::move(view);
   return file;

@@ -122,7 +122,7 @@ std::string JobDocumentText(const JobDocument& document) {
                      {"method", document.spec.method},
                      {"model_config", document.model_config},
                      {"spec", std::move(spec)}};
-  return root.dump();
+  return root.dump(-1, ' ', false, Json::error_handler_t::replace);  // never throws
 }
 
 absl::StatusOr<JobDocument> ParseJobDocument(std::string_view text) {
@@ -151,6 +151,9 @@ absl::StatusOr<JobDocument> ParseJobDocument(std::string_view text) {
   if (spec == root.end()) return Bad("spec: want an object");
   RV_RETURN_IF_ERROR(ReadSpec(*spec, document.spec));
   RV_RETURN_IF_ERROR(document.spec.Validate());
+  if (JobDocumentText(document) != text) {
+    return Bad("got another spelling of it, want sorted keys, no white space, shortest numbers");
+  }
   return document;
 }
 

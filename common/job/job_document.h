@@ -25,7 +25,8 @@ struct JobDocument {
 std::string JobDocumentText(const JobDocument& document);
 
 // Reads it back and validates the spec. The text may come from a peer: at most 4 MiB, every key of
-// the table exactly once, none besides. Errors: InvalidArgument (exit 3) naming key, value seen and
+// the table exactly once, none besides, in the canonical spelling, so that a job has one hash.
+// Errors: InvalidArgument (exit 3) naming key, value seen and
 // value wanted.
 absl::StatusOr<JobDocument> ParseJobDocument(std::string_view text);
 

@@ -1,14 +1,14 @@
 #include "common/job/job_file.h"
 
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
+#include "common/formats/json.h"
 #include "common/io/file.h"
 #include "common/job/job_keys.h"
+#include "common/job/toml_text.h"
 #include "common/suggest.h"
 
 extern char** environ;
@@ -62,6 +62,10 @@ struct Assign {
   }
   template <typename T>
   bool operator()(std::vector<T>* out) const {
+    if (T value; std::is_same_v<T, std::string> && Assign{node}(&value)) {  // "all-linear"
+      *out = {std::move(value)};
+      return true;
+    }
     const toml::array* items = node.as_array();
     if (items == nullptr) return false;
     std::vector<T> values;
@@ -78,7 +82,37 @@ struct Assign {
 std::string TextOf(const toml::node& node) {
   std::ostringstream out;
   node.visit([&out](const auto& value) { out << value; });
-  return out.str();
+  return Shortened(out.str());
+}
+
+// "; did you mean 'train.learning-rate'?": the nearest path, or else the nearest key in whatever
+// section it is.
+std::string Suggestion(const std::string& path) {
+  if (const std::string near = DidYouMean(path, JobKeyPaths()); !near.empty()) return near;
+  const auto leaf_of = [](std::string_view full) { return full.substr(full.find('.') + 1); };
+  const std::string_view leaf = leaf_of(path);
+  std::vector<std::string> leaves;
+  for (const JobKey& key : JobKeys()) leaves.emplace_back(leaf_of(key.path));
+  const std::string near = Nearest(leaf, leaves, leaf.size() < 5 ? 0 : 2);
+  const auto found = std::find(leaves.begin(), leaves.end(), near);
+  if (near.empty()) return "";
+  return "; did you mean '" + std::string(JobKeys()[found - leaves.begin()].path) + "'?";
+}
+
+std::string VariableOf(std::string_view path) {
+  std::string name = "RIVULET_";
+  for (const char c : path) {
+    name += c == '.' ? "__" : c == '-' ? "_" : std::string(1, static_cast<char>(std::toupper(c)));
+  }
+  return name;
+}
+
+std::string PathOf(std::string_view variable) {
+  std::string path(variable.substr(8));
+  if (const size_t dot = path.find("__"); dot != std::string::npos) path.replace(dot, 2, ".");
+  std::transform(path.begin(), path.end(), path.begin(),
+                 [](unsigned char c) { return c == '_' ? '-' : std::tolower(c); });
+  return path;
 }
 
 // Collects values into a LoadedJob, layer by layer.
@@ -90,7 +124,10 @@ class Loader {
   absl::StatusOr<LoadedJob> Finish();
 
  private:
-  absl::Status Section(const std::string& section, const toml::node& node, const std::string& file);
+  absl::Status Section(const toml::key& section, const toml::node& node, const std::string& file);
+  absl::Status FileKey(const std::string& section, const toml::key& key, const toml::node& value,
+                       const std::string& file);
+  absl::Status StoreText(const std::string& path, const std::string& text, const KeyOrigin& origin);
   absl::Status Store(const std::string& path, const toml::node& node, const KeyOrigin& origin);
   void NoteMethod(std::string_view path);
 
@@ -98,49 +135,49 @@ class Loader {
   std::set<std::string> methods_;
 };
 
-std::string Place(const std::string& file, const toml::node& node) {
-  const auto& begin = node.source().begin;
-  return file + ":" + std::to_string(begin.line) + ":" + std::to_string(begin.column) + ": ";
-}
-
 absl::Status Loader::File(std::string_view toml, std::string_view name) {
-  const std::string file(name);
-  toml::table root;
-  try {
-    root = toml::parse(toml, file);
-  } catch (const toml::parse_error& error) {
-    const auto& begin = error.source().begin;
-    return Bad(file + ":" + std::to_string(begin.line) + ":" + std::to_string(begin.column) + ": " +
-               std::string(error.description()));
-  }
-  for (const auto& [key, node] : root)
-    RV_RETURN_IF_ERROR(Section(std::string(key.str()), node, file));
+  RV_ASSIGN_OR_RETURN(const toml::table root, ParseToml(toml, name));
+  for (const auto& [key, node] : root) RV_RETURN_IF_ERROR(Section(key, node, std::string(name)));
   return absl::OkStatus();
 }
 
-absl::Status Loader::Section(const std::string& section, const toml::node& node,
+absl::Status Loader::Section(const toml::key& key, const toml::node& node,
                              const std::string& file) {
-  const toml::table* table = node.as_table();
+  const std::string section(key.str());
   std::vector<std::string> known;
-  for (const JobKey& key : JobKeys()) {
-    const std::string name(key.path.substr(0, key.path.find('.')));
+  for (const JobKey& row : JobKeys()) {
+    const std::string name(row.path.substr(0, row.path.find('.')));
     if (known.empty() || known.back() != name) known.push_back(name);
   }
+  const std::string place = PlaceText(file, key.source());
   const bool exists = std::find(known.begin(), known.end(), section) != known.end();
-  if (table == nullptr || !exists) {
-    return Bad(Place(file, node) + "unknown " + (table == nullptr ? "key" : "section") + " '" +
-               section + "'" + DidYouMean(section, known));
+  const toml::table* table = node.as_table();
+  if (table == nullptr && exists) {
+    return Bad(place + section + ": got " + TextOf(node) + ", want a section [" + section + "]");
   }
+  if (table == nullptr) return Bad(place + "unknown key '" + section + "'" + Suggestion(section));
+  if (!exists) return Bad(place + "unknown section '" + section + "'" + DidYouMean(section, known));
   NoteMethod(section + ".");
-  for (const auto& [key, value] : *table) {
-    const KeyOrigin origin{KeyOrigin::Kind::kFile, file,
-                           static_cast<int>(value.source().begin.line)};
-    const std::string path = section + "." + std::string(key.str());
-    if (absl::Status status = Store(path, value, origin); !status.ok()) {
-      return Bad(Place(file, value) + std::string(status.message()));
-    }
-  }
+  for (const auto& [name, value] : *table) RV_RETURN_IF_ERROR(FileKey(section, name, value, file));
   return absl::OkStatus();
+}
+
+absl::Status Loader::FileKey(const std::string& section, const toml::key& key,
+                             const toml::node& value, const std::string& file) {
+  const std::string path = section + "." + std::string(key.str());
+  const JobKey* known = FindJobKey(path);
+  if (known == nullptr) {
+    return Bad(PlaceText(file, key.source()) + "unknown key '" + path + "'" + Suggestion(path));
+  }
+  if (const auto before = job_.origins.find(std::string(known->path));
+      before != job_.origins.end()) {
+    return Bad(PlaceText(file, key.source()) + std::string(known->path) +
+               ": got it twice, before at " + OriginText(before->second) + ", want it once");
+  }
+  const KeyOrigin origin{KeyOrigin::Kind::kFile, file, static_cast<int>(key.source().begin.line)};
+  const absl::Status stored = Store(path, value, origin);
+  return stored.ok() ? stored
+                     : Bad(PlaceText(file, value.source()) + std::string(stored.message()));
 }
 
 absl::Status Loader::Variables(const Environment& environment) {
@@ -149,16 +186,14 @@ absl::Status Loader::Variables(const Environment& environment) {
         std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved)) {
       continue;
     }
-    std::string path = name.substr(8);
-    if (const size_t dot = path.find("__"); dot != std::string::npos) path.replace(dot, 2, ".");
-    std::transform(path.begin(), path.end(), path.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
+    const std::string path = PathOf(name);
     if (FindJobKey(path) == nullptr) {
-      job_.notes.push_back("environment variable " + name + " names no key and is ignored");
+      const std::string near = Nearest(path, JobKeyPaths());
+      job_.notes.push_back("environment variable " + name + " names no key and is ignored" +
+                           (near.empty() ? "" : "; did you mean " + VariableOf(near) + "?"));
       continue;
     }
-    RV_RETURN_IF_ERROR(Sets({path + "=" + text}));
-    job_.origins[std::string(FindJobKey(path)->path)] = {KeyOrigin::Kind::kEnvironment, name, 0};
+    RV_RETURN_IF_ERROR(StoreText(path, text, {KeyOrigin::Kind::kEnvironment, name, 0}));
   }
   return absl::OkStatus();
 }
@@ -172,31 +207,44 @@ absl::Status Loader::Sets(const std::vector<std::string>& sets) {
     const JobKey* key = FindJobKey(path);
     const std::string name = key == nullptr ? path : std::string(key->path);
     if (const auto [it, fresh] = seen.emplace(name, text); !fresh && it->second != text) {
-      return Bad("--set " + name + ": set twice, to '" + it->second + "' and '" + text + "'");
+      return Bad("--set " + name + ": set twice, to '" + Shortened(it->second) + "' and '" +
+                 Shortened(text) + "'");
     }
-    toml::table parsed;
-    try {
-      parsed = toml::parse("value = " + text);
-    } catch (const toml::parse_error&) {
-      parsed.insert_or_assign("value", text);  // not TOML: a plain string
-    }
-    if (parsed.size() != 1)
-      return Bad("--set " + name + ": got '" + text + "', want one TOML value or a string");
-    RV_RETURN_IF_ERROR(Store(path, *parsed.get("value"), {KeyOrigin::Kind::kFlag, "--set", 0}));
+    RV_RETURN_IF_ERROR(StoreText(path, text, {KeyOrigin::Kind::kFlag, "--set", 0}));
   }
   return absl::OkStatus();
+}
+
+// A value outside a file: TOML, or else the text as it stands. A key that holds text takes it as it
+// stands unless it is quoted, so that job.name=42 is a name.
+absl::Status Loader::StoreText(const std::string& path, const std::string& text,
+                               const KeyOrigin& origin) {
+  const JobKey* key = FindJobKey(path);
+  const bool holds_text =
+      key != nullptr && std::holds_alternative<std::string*>(key->ref(job_.spec));
+  if (!IsUtf8(text)) {
+    return Bad(path + ": got bytes that are not UTF-8 (" + OriginText(origin) + "), want text");
+  }
+  absl::StatusOr<toml::table> parsed = ParseToml("value = " + text, "value");
+  const bool one = parsed.ok() && parsed->size() == 1;
+  if (one && !(holds_text && !parsed->get("value")->is_string())) {
+    return Store(path, *parsed->get("value"), origin);
+  }
+  return Store(path, toml::value<std::string>(text), origin);
 }
 
 absl::Status Loader::Store(const std::string& path, const toml::node& node,
                            const KeyOrigin& origin) {
   const JobKey* key = FindJobKey(path);
-  if (key == nullptr) return Bad("unknown key '" + path + "'" + DidYouMean(path, JobKeyPaths()));
+  if (key == nullptr) return Bad("unknown key '" + path + "'" + Suggestion(path));
   const std::string name(key->path);
   std::string hyphenated = path;
   std::replace(hyphenated.begin(), hyphenated.end(), '_', '-');
   if (hyphenated != name) job_.notes.push_back("'" + path + "' is read as '" + name + "'");
   if (!std::visit(Assign{node}, key->ref(job_.spec))) {
-    return Bad(name + ": got " + TextOf(node) + ", want " + WantedOf(*key));
+    const bool in_file = origin.kind == KeyOrigin::Kind::kFile;  // the caller gives the place
+    return Bad(name + ": got " + TextOf(node) + (in_file ? "" : " (" + OriginText(origin) + ")") +
+               ", want " + WantedOf(*key));
   }
   NoteMethod(name);
   job_.origins[name] = origin;
@@ -264,6 +312,13 @@ std::string OriginText(const KeyOrigin& origin) {
   }
 }
 
+absl::Status LoadedJob::Validate() const {
+  for (const JobKey& key : JobKeys()) {
+    RV_RETURN_IF_ERROR(CheckRange(key, spec, OriginText(OriginOf(*this, key))));
+  }
+  return spec.Validate();
+}
+
 absl::StatusOr<LoadedJob> ParseJob(std::string_view toml, std::string_view name,
                                    const Environment& environment,
                                    const std::vector<std::string>& sets) {
@@ -276,7 +331,7 @@ absl::StatusOr<LoadedJob> ParseJob(std::string_view toml, std::string_view name,
 
 absl::StatusOr<LoadedJob> LoadJob(const std::filesystem::path& path, const Environment& environment,
                                   const std::vector<std::string>& sets) {
-  auto text = ReadFile(path, kMaxFileBytes);
+  const absl::StatusOr<std::string> text = ReadFile(path, kMaxFileBytes);
   if (!text.ok()) return WithExit(text.status(), ExitCode::kConfig);
   return ParseJob(*text, path.string(), environment, sets);
 }

@@ -25,6 +25,10 @@ struct LoadedJob {
   JobSpec spec;                              // not validated yet
   std::map<std::string, KeyOrigin> origins;  // by key path; a key that is absent has its default
   std::vector<std::string> notes;            // aliases and unused variables, one sentence each
+
+  // spec.Validate(), where a value out of range is named with its origin: "train.learning-rate: got
+  // -1.0 (env RIVULET_TRAIN__LEARNING_RATE), want a number 0..1000".
+  absl::Status Validate() const;
 };
 
 // (name, value) pairs such as ("RIVULET_JOB__SEED", "7").

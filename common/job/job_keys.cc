@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
+
+#include "common/formats/json.h"
 
 namespace rivulet {
 namespace {
@@ -12,14 +15,15 @@ constexpr double kMaxSeconds = 86400.0 * 365;
 
 #define RV_KEY(member) [](JobSpec& spec) -> KeyRef { return &spec.member; }
 constexpr JobKey kKeys[] = {
-    {"job.name", "Name of the run, [a-z0-9-]; part of the run folder's name.", RV_KEY(job.name)},
+    {"job.name", "Name of the run, 1 to 63 of [a-z0-9-]; part of the run folder's name.",
+     RV_KEY(job.name)},
     {"job.num-rounds",
      "Rounds to run.",
      RV_KEY(job.num_rounds),
      1,
      1e6,
      {},
-     "job.num-server-rounds"},
+     "job.num-server-rounds|job.comm-round"},
     {"job.min-clients", "Updates that a round needs to count.", RV_KEY(job.min_clients), 1, 1e6},
     {"job.min-available-clients",
      "Eligible clients that must be connected before round 1; 0 = enough for one cohort.",
@@ -62,14 +66,20 @@ constexpr JobKey kKeys[] = {
      "Recompute activations in the backward pass: less memory, more time.",
      RV_KEY(model.gradient_checkpointing)},
 
-    {"lora.lora-r", "Rank of the factors.", RV_KEY(lora.lora_r), 1, 1024, {}, "lora.r"},
+    {"lora.lora-r",
+     "Rank of the factors.",
+     RV_KEY(lora.lora_r),
+     1,
+     1024,
+     {},
+     "lora.r|lora.peft-lora-r"},
     {"lora.lora-alpha",
      "Scale: alpha / r, or alpha / sqrt(r) with use-rslora.",
      RV_KEY(lora.lora_alpha),
      1e-9,
      1e6,
      {},
-     "lora.alpha"},
+     "lora.alpha|lora.peft-lora-alpha"},
     {"lora.lora-dropout",
      "Dropout in front of A while training.",
      RV_KEY(lora.lora_dropout),
@@ -182,10 +192,13 @@ constexpr JobKey kKeys[] = {
     {"strategy.aggregation",
      "LoRA: average both factors, or freeze A and average B (FFA-LoRA, exact).",
      RV_KEY(strategy.aggregation), 0, 0, "factor-average|freeze-a"},
-    {"strategy.server-learning-rate", "Of the server optimiser; 0 = the strategy's default.",
+    {"strategy.server-learning-rate",
+     "Of the server optimiser; 0 = the strategy's default (fedavg, fedavgm 1; fedadam, fedadagrad "
+     "0.1; fedyogi 0.01). 1e-3 is usual for the adaptive ones with LoRA.",
      RV_KEY(strategy.server_learning_rate), 0, 1e3},
     {"strategy.server-momentum", "FedAvgM.", RV_KEY(strategy.server_momentum), 0, 0.9999},
-    {"strategy.server-beta1", "FedAdam, FedYogi, FedAdagrad; -1 = the strategy's default.",
+    {"strategy.server-beta1",
+     "Momentum of FedAdam, FedYogi and FedAdagrad; -1 = the strategy's default (0.9, 0.9, 0).",
      RV_KEY(strategy.server_beta1), -1, 0.9999},
     {"strategy.server-beta2", "FedAdam, FedYogi.", RV_KEY(strategy.server_beta2), 0, 0.999999},
     {"strategy.server-tau", "Adaptivity floor of FedAdam, FedYogi, FedAdagrad.",
@@ -272,6 +285,23 @@ struct TextOf {
   }
 };
 
+constexpr size_t kMostItems = 1024;
+constexpr size_t kMostTextBytes = 4096;
+
+bool IsPlainText(const std::string& text) {
+  return text.size() <= kMostTextBytes && text.find('\0') == std::string::npos && IsUtf8(text);
+}
+
+// Whether `name` is one of "a|b|c".
+bool IsOneOf(std::string_view names, std::string_view name) {
+  while (!names.empty()) {
+    const size_t bar = std::min(names.find('|'), names.size());
+    if (names.substr(0, bar) == name) return true;
+    names.remove_prefix(std::min(bar + 1, names.size()));
+  }
+  return false;
+}
+
 // Whether every number in a value lies within the key's bounds, every string among its choices.
 struct InBounds {
   const JobKey& key;
@@ -281,24 +311,26 @@ struct InBounds {
   }
   bool operator()(const int* value) const { return Within(*value); }
   bool operator()(const int64_t* value) const { return Within(static_cast<double>(*value)); }
-  bool operator()(const uint64_t*) const { return true; }
+  bool operator()(const uint64_t* value) const {  // TOML integers are signed
+    return *value <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  }
   bool operator()(const double* value) const { return Within(*value); }
   bool operator()(const bool*) const { return true; }
   bool operator()(const std::chrono::seconds* value) const {
     return Within(static_cast<double>(value->count()));
   }
   bool operator()(const std::vector<std::string>* value) const {
-    return std::none_of(value->begin(), value->end(),
-                        [](const std::string& item) { return item.empty(); });
+    return value->size() <= kMostItems &&
+           std::all_of(value->begin(), value->end(),
+                       [](const std::string& item) { return !item.empty() && IsPlainText(item); });
   }
   bool operator()(const std::vector<int>* value) const {
-    return std::all_of(value->begin(), value->end(), [this](int item) { return Within(item); });
+    return value->size() <= kMostItems &&
+           std::all_of(value->begin(), value->end(), [this](int item) { return Within(item); });
   }
   bool operator()(const std::string* value) const {
-    if (key.choices.empty()) return true;
-    const std::string padded = "|" + std::string(key.choices) + "|";
-    return !value->empty() && value->find('|') == std::string::npos &&
-           padded.find("|" + *value + "|") != std::string::npos;
+    if (key.choices.empty()) return IsPlainText(*value);
+    return IsOneOf(key.choices, *value);
   }
 };
 
@@ -319,7 +351,7 @@ std::span<const JobKey> JobKeys() { return kKeys; }
 const JobKey* FindJobKey(std::string_view path) {
   const std::string name = Hyphenated(path);
   for (const JobKey& key : kKeys) {
-    if (key.path == name || (!key.alias.empty() && key.alias == name)) return &key;
+    if (key.path == name || IsOneOf(key.alias, name)) return &key;
   }
   return nullptr;
 }
@@ -350,12 +382,21 @@ std::string WantedOf(const JobKey& key) {
   return "an integer" + (range.empty() ? std::string(" >= 0") : range);
 }
 
-absl::Status CheckRange(const JobKey& key, const JobSpec& spec) {
+absl::Status CheckRange(const JobKey& key, const JobSpec& spec, std::string_view origin) {
   if (std::visit(InBounds{key}, RefIn(key, spec))) return absl::OkStatus();
-  return WithExit(
-      Refuse(absl::StatusCode::kInvalidArgument,
-             std::string(key.path) + ": got " + ValueText(key, spec) + ", want " + WantedOf(key)),
-      ExitCode::kConfig);
+  std::string seen = Shortened(ValueText(key, spec));
+  if (!origin.empty()) seen += " (" + std::string(origin) + ")";
+  return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
+                         std::string(key.path) + ": got " + seen + ", want " + WantedOf(key)),
+                  ExitCode::kConfig);
+}
+
+std::string Shortened(std::string text) {
+  constexpr size_t kMost = 200;
+  const bool cut = text.size() > kMost;
+  if (cut) text.resize(kMost);
+  text.resize(FirstInvalidUtf8(text));
+  return cut ? text + "..." : text;
 }
 
 std::string ValueText(const JobKey& key, const JobSpec& spec) {

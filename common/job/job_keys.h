@@ -25,7 +25,8 @@ struct JobKey {
   double low = 0,
          high = 0;  // numbers and durations (seconds), both included; low == high: no bounds
   std::string_view choices = {};  // strings: "adamw|sgd"; empty = any
-  std::string_view alias = {};    // accepted name known from elsewhere, "train.num-train-epochs"
+  // Names known from elsewhere that are accepted: "job.num-server-rounds|job.comm-round".
+  std::string_view alias = {};
 };
 
 std::span<const JobKey> JobKeys();
@@ -38,10 +39,14 @@ bool InJobDocument(const JobKey& key);
 
 // "1..1024", "adamw|sgd", "a duration such as 90s, 20m, 2h, 1d", ...: what a value must be.
 std::string WantedOf(const JobKey& key);
-// InvalidArgument "train.optimizer: got 'adam', want adamw|sgd".
-absl::Status CheckRange(const JobKey& key, const JobSpec& spec);
+// InvalidArgument "train.optimizer: got "adam" (job.toml:12), want adamw|sgd", where `origin` is
+// left out when empty. Text must be UTF-8 without NUL, at most 4,096 bytes; lists have at most
+// 1,024 items.
+absl::Status CheckRange(const JobKey& key, const JobSpec& spec, std::string_view origin = "");
 // The value as TOML text.
 std::string ValueText(const JobKey& key, const JobSpec& spec);
+// A value for a message: at most 200 bytes and "...", up to the first byte that is not UTF-8.
+std::string Shortened(std::string text);
 
 // "90s", "15m", "2h", "1d". InvalidArgument without a known unit.
 absl::StatusOr<std::chrono::seconds> ParseDuration(std::string_view text);

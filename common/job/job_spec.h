@@ -149,6 +149,8 @@ struct JobSpec {
   // Checks every value and every combination. InvalidArgument (exit 3) naming key, value seen and
   // value wanted; for a combination both keys and the remedy.
   absl::Status Validate() const;
+  // What is legal but cannot be meant, one sentence each: for stderr before the run.
+  std::vector<std::string> Warnings() const;
 };
 
 }  // namespace rivulet

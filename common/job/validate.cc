@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <regex>
+#include <set>
 
+#include "common/formats/pattern.h"
 #include "common/job/job_keys.h"
 #include "common/job/job_spec.h"
 
@@ -9,6 +11,13 @@ namespace {
 
 absl::Status Bad(const std::string& message) {
   return WithExit(Refuse(absl::StatusCode::kInvalidArgument, message), ExitCode::kConfig);
+}
+
+// "regex:<pattern>": the pattern must compile.
+absl::Status CheckPattern(const char* key, const std::string& text) {
+  if (!text.starts_with("regex:")) return absl::OkStatus();
+  const absl::Status compiled = Pattern::Compile(text.substr(6)).status();
+  return compiled.ok() ? compiled : Bad(std::string(key) + ": " + std::string(compiled.message()));
 }
 
 bool IsName(const std::string& text) {
@@ -31,6 +40,16 @@ absl::Status CheckJob(const JobSection& job) {
                " and job.clients-per-round = " + std::to_string(job.clients_per_round) +
                ": want min-clients <= clients-per-round");
   }
+  if (job.min_available_clients > 0 && job.min_available_clients < job.min_clients) {
+    return Bad("job.min-available-clients = " + std::to_string(job.min_available_clients) +
+               " and job.min-clients = " + std::to_string(job.min_clients) +
+               ": want min-available-clients >= min-clients, or 0");
+  }
+  if (job.selection == "all" && job.over_selection > 1) {
+    return Bad(
+        "job.selection = \"all\" and job.over-selection = " + NumberText(job.over_selection) +
+        ": nobody is left to invite; want over-selection = 1.0");
+  }
   if (job.selection == "all" && (job.clients_per_round > 0 || job.fraction_train < 1.0)) {
     return Bad(
         "job.selection = \"all\" with job.clients-per-round or job.fraction-train: want selection "
@@ -51,6 +70,13 @@ absl::Status CheckModel(const ModelSection& model) {
 }
 
 absl::Status CheckData(const DataSection& data) {
+  static const std::regex kDataset("([A-Za-z0-9][A-Za-z0-9._-]{0,127})?");
+  if (!std::regex_match(data.dataset, kDataset)) {
+    return Bad(
+        "data.dataset: got \"" + data.dataset.substr(0, 200) +
+        "\", want a logical name of [A-Za-z0-9._-]; its path is in the agent's policy, or in "
+        "simulate.dataset-path");
+  }
   const bool classes = data.task == "classification";
   if (classes && data.format == "text") {
     return Bad(
@@ -65,6 +91,10 @@ absl::Status CheckData(const DataSection& data) {
   if (data.format == "text" && data.template_name != "plain") {
     return Bad("data.template = \"" + data.template_name +
                "\" and data.format = \"text\": want template = \"plain\"");
+  }
+  if (classes && data.template_name != "plain") {
+    return Bad("data.template = \"" + data.template_name +
+               "\" and data.task = \"classification\": want template = \"plain\"");
   }
   if (!data.separator.empty() && data.format != "text") {
     return Bad("data.separator and data.format = \"" + data.format +
@@ -105,19 +135,49 @@ absl::Status CheckStrategy(const JobSpec& spec) {
 }
 
 absl::Status CheckLora(const LoraSection& lora) {
+  std::set<std::string> seen;
   for (const std::string& target : lora.lora_target_modules) {
     const bool alone = target == "all-linear" || target.starts_with("regex:");
     if (alone && lora.lora_target_modules.size() > 1) {
       return Bad("lora.lora-target-modules: got '" + target +
                  "' beside others, want it alone or only names");
     }
+    if (!seen.insert(target).second)
+      return Bad("lora.lora-target-modules: got '" + target + "' twice, want it once");
+    RV_RETURN_IF_ERROR(CheckPattern("lora.lora-target-modules", target));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckEvaluate(const JobSpec& spec) {
+  if (spec.evaluate.every > 0 && spec.data.held_out_fraction == 0) {
+    return Bad("evaluate.every = " + std::to_string(spec.evaluate.every) +
+               " and data.held-out-fraction = 0.0: nothing is held out to evaluate on; want "
+               "held-out-fraction > 0, or every = 0");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSimulate(const SimulateSection& simulate) {
+  if (simulate.partition == "by-key" && simulate.partition_key.empty()) {
+    return Bad(
+        "simulate.partition = \"by-key\" and simulate.partition-key = \"\": want a field or "
+        "\"regex:<pattern>\"");
+  }
+  const bool counted = simulate.partition == "iid" || simulate.partition == "dirichlet" ||
+                       simulate.partition == "count";
+  if (counted && simulate.num_clients == 0) {
+    return Bad("simulate.partition = \"" + simulate.partition +
+               "\" and simulate.num-clients = 0: want num-clients >= 1");
+  }
+  return CheckPattern("simulate.partition-key", simulate.partition_key);
 }
 
 }  // namespace
 
 absl::Status JobSpec::Validate() const {
+  if (method != "lora" && method != "adapter")
+    return Bad("method: got '" + method.substr(0, 200) + "', want lora|adapter");
   for (const JobKey& key : JobKeys()) RV_RETURN_IF_ERROR(CheckRange(key, *this));
   RV_RETURN_IF_ERROR(CheckJob(job));
   RV_RETURN_IF_ERROR(CheckModel(model));
@@ -125,12 +185,39 @@ absl::Status JobSpec::Validate() const {
   RV_RETURN_IF_ERROR(CheckData(data));
   RV_RETURN_IF_ERROR(CheckTrain(train));
   RV_RETURN_IF_ERROR(CheckStrategy(*this));
-  if (simulate.partition == "by-key" && simulate.partition_key.empty()) {
-    return Bad(
-        "simulate.partition = \"by-key\" and simulate.partition-key = \"\": want a field or "
-        "\"regex:<pattern>\"");
-  }
+  RV_RETURN_IF_ERROR(CheckEvaluate(*this));
+  RV_RETURN_IF_ERROR(CheckSimulate(simulate));
   return absl::OkStatus();
+}
+
+std::vector<std::string> JobSpec::Warnings() const {
+  std::vector<std::string> warnings;
+  const auto warn = [&warnings](bool when, std::string text) {
+    if (when) warnings.push_back(std::move(text));
+  };
+  const TrainSection usual;
+  const bool moved = train.adam_beta1 != usual.adam_beta1 || train.adam_beta2 != usual.adam_beta2 ||
+                     train.adam_epsilon != usual.adam_epsilon;
+  warn(train.optimizer == "sgd" && moved,
+       "train.adam-* has no effect with train.optimizer = \"sgd\"");
+  warn(
+      strategy.weight_cap > 0 && strategy.weighting != "capped",
+      "strategy.weight-cap has no effect with strategy.weighting = \"" + strategy.weighting + "\"");
+  const bool adaptive =
+      strategy.name == "fedadam" || strategy.name == "fedyogi" || strategy.name == "fedadagrad";
+  warn(adaptive && strategy.server_learning_rate == 0,
+       "strategy.server-learning-rate: " + strategy.name +
+           " takes its published default, made for full models; 1e-3 is usual with adapters");
+  warn(evaluate.every > job.num_rounds,
+       "evaluate.every = " + std::to_string(evaluate.every) + " is above job.num-rounds = " +
+           std::to_string(job.num_rounds) + ": no evaluation falls between first and last round");
+  const bool counted = simulate.partition != "files" && simulate.partition != "by-key";
+  warn(simulate.num_clients > 0 && !counted,
+       "simulate.num-clients has no effect with simulate.partition = \"" + simulate.partition +
+           "\"");
+  warn(method == "lora" && strategy.aggregation == "factor-average" && strategy.name != "fedavg",
+       "strategy.name = \"" + strategy.name + "\" moves A and B each by itself, not their product");
+  return warnings;
 }
 
 }  // namespace rivulet

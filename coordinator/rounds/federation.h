@@ -113,7 +113,9 @@ class Federation {
   std::vector<ClientView> Clients() const;
 
   // ---- agents ----
-  void Connected(const ClientFacts& facts);  // again with other facts: replaces them
+  // Names are 1..200 bytes without control characters; others are ignored. Again for the same name
+  // replaces what was there: its tasks are sent anew.
+  void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);
   // The global state of a task this client has. Errors: PermissionDenied for any other blob.
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
@@ -144,8 +146,9 @@ class Federation {
   // Blocks until the job has ended or `patience` (real time) is over: the view then.
   absl::StatusOr<JobView> WaitForEnd(const std::string& job, std::chrono::milliseconds patience);
 
+  class Impl;  // federation_impl.h
+
  private:
-  class Impl;
   std::unique_ptr<Impl> impl_;
 };
 

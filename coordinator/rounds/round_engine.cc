@@ -100,6 +100,12 @@ void RoundEngine::TryStart(Actions& out) {
   if (state_.round >= config_.rounds && !EvaluationDue()) {
     return End(EndJob::How::kFinished, "", out);
   }
+  if (state_.abandoned >= config_.max_abandoned) {
+    return End(EndJob::How::kFailed,
+               "round " + std::to_string(state_.round + 1) + " was abandoned " +
+                   std::to_string(state_.abandoned) + " times in a row",
+               out);
+  }
   if (!Ready()) return;
   if (EvaluationDue()) return StartEvaluation(out);
   Open(out);
@@ -219,12 +225,6 @@ void RoundEngine::Abandon(const std::string& reason, Actions& out) {
   RevokeRest(state_.attempt, "round " + std::to_string(round) + " abandoned: " + reason, out);
   ++state_.abandoned;
   Wait();
-  if (state_.abandoned >= config_.max_abandoned) {
-    return End(EndJob::How::kFailed,
-               "round " + std::to_string(round) + " failed " + std::to_string(state_.abandoned) +
-                   " times in a row; the last time " + reason,
-               out);
-  }
   TryStart(out);
 }
 

@@ -34,8 +34,12 @@ class BlobWriter {
   virtual absl::Status Append(std::span<const std::byte> bytes) = 0;
   // Reads back what was appended, for validation before Commit. Must not outlive the writer.
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> Reread() const = 0;
-  // Makes the blob durable under its SHA-256 and returns that name (64 hex digits). `want`, when
-  // not empty, must equal it. Errors: DataLoss naming both hashes; ResourceExhausted. Once.
+  // Ends the appending: the name of what is there. `want`, when not empty, must equal it. Errors:
+  // DataLoss (kResync) naming both hashes.
+  virtual absl::StatusOr<std::string> Seal(std::string_view want) = 0;
+  // Seals if need be and makes the blob durable under its SHA-256 and returns that name (64 hex
+  // digits). `want`, when not empty, must equal it. Errors: DataLoss naming both hashes;
+  // ResourceExhausted. Once.
   virtual absl::StatusOr<std::string> Commit(std::string_view want) = 0;
 };
 

@@ -108,13 +108,16 @@ class FileWriter : public BlobWriter {
     return std::make_unique<FileReader>(path_, std::move(copy), size_);
   }
 
+  absl::StatusOr<std::string> Seal(std::string_view want) override {
+    if (name_.empty()) name_ = HexOf(hash_.Finish());
+    if (want.empty() || want == name_) return name_;
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "upload: got bytes with hash " + name_ + ", want " + std::string(want),
+                  Remedy::kResync);
+  }
+
   absl::StatusOr<std::string> Commit(std::string_view want) override {
-    const std::string name = HexOf(hash_.Finish());
-    if (!want.empty() && want != name) {
-      return Refuse(absl::StatusCode::kDataLoss,
-                    "upload: got bytes with hash " + name + ", want " + std::string(want),
-                    Remedy::kResync);
-    }
+    RV_ASSIGN_OR_RETURN(const std::string name, Seal(want));
     RV_RETURN_IF_ERROR(Sync());
     RV_RETURN_IF_ERROR(Ask(step_, "blob.rename"));
     const fs::path target = blobs_ / name;
@@ -153,6 +156,7 @@ class FileWriter : public BlobWriter {
   uint64_t max_bytes_;
   const DurableStep& step_;
   Sha256 hash_;
+  std::string name_;  // once sealed
   uint64_t size_ = 0;
   bool renamed_ = false;
 };

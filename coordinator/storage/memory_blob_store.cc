@@ -55,13 +55,16 @@ class MemoryWriter : public BlobWriter {
     return std::make_unique<MemoryReader>(bytes_);
   }
 
+  absl::StatusOr<std::string> Seal(std::string_view want) override {
+    if (name_.empty()) name_ = HexOf(hash_.Finish());
+    if (want.empty() || want == name_) return name_;
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "upload: got bytes with hash " + name_ + ", want " + std::string(want),
+                  Remedy::kResync);
+  }
+
   absl::StatusOr<std::string> Commit(std::string_view want) override {
-    const std::string name = HexOf(hash_.Finish());
-    if (!want.empty() && want != name) {
-      return Refuse(absl::StatusCode::kDataLoss,
-                    "upload: got bytes with hash " + name + ", want " + std::string(want),
-                    Remedy::kResync);
-    }
+    RV_ASSIGN_OR_RETURN(const std::string name, Seal(want));
     const std::lock_guard lock(shelf_->mutex);
     shelf_->blobs.emplace(name, bytes_);
     return name;
@@ -72,6 +75,7 @@ class MemoryWriter : public BlobWriter {
   uint64_t max_bytes_;
   std::shared_ptr<std::vector<std::byte>> bytes_ = std::make_shared<std::vector<std::byte>>();
   Sha256 hash_;
+  std::string name_;  // once sealed
 };
 
 class MemoryBlobStore : public BlobStore {

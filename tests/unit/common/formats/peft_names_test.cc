@@ -93,9 +93,10 @@ TEST(SelectModules, LayersNarrowTheNames) {
 }
 
 TEST(SelectModules, AnUnknownTargetIsNamedWithItsNeighbours) {
-  EXPECT_EQ(Refusal(Llama(), {"q_porj"}).message(),
-            "lora.lora-target-modules: got 'q_porj', want the name of a Linear; nearest: q_proj, "
-            "k_proj, o_proj");
+  EXPECT_EQ(
+      Refusal(Llama(), {"q_porj"}).message(),
+      "lora.lora-target-modules: got 'q_porj', want the name of a Linear (down_proj, gate_proj, "
+      "k_proj, lm_head, o_proj, q_proj, up_proj, v_proj); did you mean 'q_proj'?");
   EXPECT_EQ(Refusal(Llama(), {"all-linear", "q_proj"}).message(),
             "lora.lora-target-modules: got 'all-linear' beside other targets, want it alone");
 }

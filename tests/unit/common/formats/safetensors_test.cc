@@ -163,6 +163,17 @@ TEST(SafetensorsFile, APickleIsNamedAndRefused) {
   EXPECT_NE(message.find("got a pickle or archive"), message.npos) << message;
 }
 
+// A length of 0x0280 reads 80 02, as a pickle does.
+TEST(SafetensorsFile, AHeaderOf640BytesIsNoPickle) {
+  std::vector<TensorView> tensors;
+  for (int row = 0; row < 10; ++row)
+    tensors.push_back({{std::string(row == 0 ? 24 : 8, 'a' + row), DType::kU8, {1}}, Bytes("x")});
+  const auto path = Scratch("model.safetensors");
+  ASSERT_TRUE(WriteSafetensors(path, tensors).ok());
+  ASSERT_EQ(ReadFile(path, 1 << 20)->substr(0, 2), "\x80\x02");
+  EXPECT_TRUE(SafetensorsFile::Open(path).ok());
+}
+
 // Random tensors of every dtype and rank, 10,000 files, fixed seed: what was written is read back,
 // and written again gives the same bytes.
 TEST(SafetensorsProperty, RandomContentSurvivesTheRoundTrip) {

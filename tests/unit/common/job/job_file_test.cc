@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
+#include "common/io/file.h"
 #include "common/job/job_keys.h"
 
 namespace rivulet {
@@ -39,9 +42,17 @@ TEST(JobFile, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
 
 TEST(JobFile, UnknownKeysNameThePlaceAndTheNearestKey) {
   EXPECT_EQ(ErrorOf("[train]\nlearning-rat = 1e-3\n"),
-            "job.toml:2:16: unknown key 'train.learning-rat'; did you mean 'train.learning-rate'?");
+            "job.toml:2:1: unknown key 'train.learning-rat'; did you mean 'train.learning-rate'?");
   EXPECT_EQ(ErrorOf("[trian]\nx = 1\n"),
-            "job.toml:1:1: unknown section 'trian'; did you mean 'train'?");
+            "job.toml:1:2: unknown section 'trian'; did you mean 'train'?");
+  EXPECT_EQ(ErrorOf("[train]\n  sede = 1\n"), "job.toml:2:3: unknown key 'train.sede'");
+  EXPECT_EQ(ErrorOf("[train]\nseed = 1\n"),
+            "job.toml:2:1: unknown key 'train.seed'; did you mean 'job.seed'?");
+  EXPECT_EQ(ErrorOf("[job]\nlearning-rat = 1\n"),
+            "job.toml:2:1: unknown key 'job.learning-rat'; did you mean 'train.learning-rate'?");
+  EXPECT_EQ(ErrorOf("num-rounds = 1\n"),
+            "job.toml:1:1: unknown key 'num-rounds'; did you mean 'job.num-rounds'?");
+  EXPECT_EQ(ErrorOf("job = 3\n"), "job.toml:1:1: job: got 3, want a section [job]");
   EXPECT_EQ(ErrorOf("", {"job.sed=1"}), "unknown key 'job.sed'; did you mean 'job.seed'?");
 }
 
@@ -65,6 +76,81 @@ TEST(JobFile, UnderscoresAndAliasesAreReadAndNoted) {
   EXPECT_EQ(job->notes[0], "'lora.r' is read as 'lora.lora-r'");
 }
 
+TEST(JobFile, EveryNameKnownElsewhereIsRead) {
+  const auto job = ParseJob(
+      "[job]\ncomm_round = 7\n[lora]\npeft-lora-r = 4\npeft_lora_alpha = 2\n"
+      "[train]\nseq-length = 64\nnum-train-epochs = 3\nlearning-rate-max = 0.5\n",
+      "job.toml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->spec.job.num_rounds, 7);
+  EXPECT_EQ(job->spec.lora.lora_r, 4);
+  EXPECT_EQ(job->spec.lora.lora_alpha, 2);
+  EXPECT_EQ(job->spec.data.seq_length, 64);
+  EXPECT_EQ(job->spec.train.local_epochs, 3);
+  EXPECT_EQ(job->spec.train.learning_rate, 0.5);
+  EXPECT_EQ(job->notes.size(), 6u);
+}
+
+TEST(JobFile, AKeyByTwoNamesIsRefused) {
+  EXPECT_EQ(ErrorOf("[lora]\nr = 4\nlora-r = 8\n"),
+            "job.toml:2:1: lora.lora-r: got it twice, before at job.toml:3, want it once");
+  EXPECT_NE(ErrorOf("[job]\nseed = 4\nseed = 4\n").find("job.toml:3"), std::string::npos);
+}
+
+TEST(JobFile, OneNameStandsForAListOfOne) {
+  const auto job = ParseJob("[lora]\nlora-target-modules = \"all-linear\"\n", "job.toml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->spec.lora.lora_target_modules, std::vector<std::string>{"all-linear"});
+}
+
+TEST(JobFile, HostileNestingIsRefusedNotRecursedInto) {
+  const auto repeated = [](const char* head, const char* part, int times, const char* tail) {
+    std::string text = head;
+    for (int count = 0; count < times; ++count) text += part;
+    return text + tail;
+  };
+  EXPECT_EQ(ErrorOf(repeated("a", ".a", 300000, " = 1\n")),
+            "job.toml:1: got more than 64 dots on a line, want section.key");
+  EXPECT_NE(ErrorOf(repeated("\n[a", ".a", 300000, "]\n")).find("job.toml:2: "), std::string::npos);
+  EXPECT_NE(ErrorOf(repeated("a = {x=\"\"\".\"\"\"\", b", ".a", 300000, "=1}\n")), "");
+  EXPECT_NE(ErrorOf(repeated("a = ", "[", 300000, "\n")), "");
+  EXPECT_NE(ErrorOf(repeated("a = ", "{a=", 300000, "\n")), "");
+  EXPECT_NE(ErrorOf("", {repeated("job.seed={a", ".a", 300000, "=1}")}), "");
+  // Dots in text and comments are not nesting.
+  const std::string dots(200, '.');
+  EXPECT_EQ(ErrorOf("# " + dots + "\n[data]\nseparator = \"" + dots + "\\\".\" # " + dots + "\n"),
+            "");
+}
+
+TEST(JobFile, AFileAboveOneMebibyteIsRefused) {
+  const std::filesystem::path path =
+      std::filesystem::path(testing::TempDir()) / "rivulet_big_job.toml";
+  ASSERT_TRUE(WriteFileAtomically(path, std::string((1 << 20) + 1, '#')).ok());
+  const auto job = LoadJob(path, {}, {});
+  EXPECT_EQ(ExitCodeOf(job.status()), ExitCode::kConfig);
+  EXPECT_EQ(job.status().code(), absl::StatusCode::kOutOfRange);
+  std::filesystem::remove(path);
+  EXPECT_EQ(ExitCodeOf(LoadJob(path, {}, {}).status()), ExitCode::kConfig);
+}
+
+TEST(JobFile, AValueOutOfRangeIsNamedWithItsOrigin) {
+  const std::string toml = "[model]\nname = \"m\"\n[lora]\nlora-r = 0\n";
+  EXPECT_EQ(ParseJob(toml, "job.toml")->Validate().message(),
+            "lora.lora-r: got 0 (job.toml:4), want an integer 1..1024");
+  const auto job = ParseJob(kMinimal, "job.toml", {{"RIVULET_TRAIN__LEARNING_RATE", "-1"}});
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->Validate().message(),
+            "train.learning-rate: got -1.0 (env RIVULET_TRAIN__LEARNING_RATE), want a number "
+            "0..1000");
+  EXPECT_EQ(ExitCodeOf(job->Validate()), ExitCode::kConfig);
+}
+
+TEST(JobFile, AVariableOfTheWrongTypeIsNamed) {
+  const auto job = ParseJob("", "job.toml", {{"RIVULET_JOB__NUM_ROUNDS", "many"}});
+  EXPECT_EQ(job.status().message(),
+            "job.num-rounds: got 'many' (env RIVULET_JOB__NUM_ROUNDS), want an integer 1..1000000");
+}
+
 TEST(JobFile, OneMethodSectionOnly) {
   EXPECT_EQ(ErrorOf("[lora]\n[adapter]\n"),
             "[lora] and [adapter]: got both, want exactly one method section");
@@ -80,6 +166,11 @@ TEST(JobFile, SetTakesTomlValuesAndPlainStrings) {
   EXPECT_EQ(job->spec.job.name, "x-1");
   EXPECT_EQ(job->spec.train.learning_rate, 1.0);
   EXPECT_NE(ErrorOf("", {"job.seed=1", "job.seed=2"}).find("set twice"), std::string::npos);
+  EXPECT_EQ(ParseJob("", "job.toml", {}, {"job.name=42"})->spec.job.name, "42");
+  EXPECT_EQ(ParseJob("", "job.toml", {}, {"job.name=\"42\""})->spec.job.name, "42");
+  EXPECT_EQ(ParseJob("", "job.toml", {}, {"data.separator=\n%\n"})->spec.data.separator, "\n%\n");
+  EXPECT_NE(ErrorOf("", {"model.name=\xff"}).find("not UTF-8"), std::string::npos);
+  EXPECT_NE(ErrorOf("", {"job.seed=1\n[evil]"}), "");
   EXPECT_NE(ErrorOf("", {"job.seed"}).find("no '='"), std::string::npos);
 }
 
@@ -87,7 +178,9 @@ TEST(JobFile, VariablesThatNameNoKeyAreNotedAndIgnored) {
   const auto job = ParseJob("", "job.toml", {{"RIVULET_JOB__SED", "1"}, {"RIVULET_LOG", "debug"}});
   ASSERT_TRUE(job.ok());
   ASSERT_EQ(job->notes.size(), 1u);
-  EXPECT_NE(job->notes[0].find("RIVULET_JOB__SED"), std::string::npos);
+  EXPECT_EQ(job->notes[0],
+            "environment variable RIVULET_JOB__SED names no key and is ignored; did you mean "
+            "RIVULET_JOB__SEED?");
 }
 
 TEST(JobFile, PrintedConfigurationReadsBackTheSame) {
@@ -112,6 +205,19 @@ TEST(JobFile, OriginsArePrintedForEveryKeyOfTheMethod) {
   EXPECT_NE(table.find("job.toml:2"), std::string::npos);
   EXPECT_EQ(table.find("adapter."), std::string::npos);
   EXPECT_NE(OriginJson(*job).find("\"kind\": \"file\""), std::string::npos);
+}
+
+TEST(JobFile, EveryScenarioInTheTreeIsValid) {
+  int scenarios = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(RIVULET_SOURCE_DIR "/simulations/scenarios")) {
+    if (entry.path().extension() != ".toml") continue;
+    const auto job = LoadJob(entry.path(), {}, {});
+    ASSERT_TRUE(job.ok()) << job.status();
+    EXPECT_TRUE(job->Validate().ok()) << entry.path() << ": " << job->Validate();
+    ++scenarios;
+  }
+  EXPECT_GT(scenarios, 0);
 }
 
 TEST(JobKeys, EveryDefaultIsWithinItsOwnRange) {

@@ -16,6 +16,12 @@ std::string EscapePipes(std::string text) {
   return text;
 }
 
+std::string AliasText(const JobKey& key) {
+  std::string text(key.alias);
+  for (size_t at = 0; (at = text.find('|', at)) != std::string::npos;) text.replace(at, 1, "`, `");
+  return text;
+}
+
 std::string ReferencePage() {
   std::string page =
       "# `job.toml`\n\n"
@@ -39,7 +45,7 @@ std::string ReferencePage() {
     }
     page += "| `" + path.substr(section.size() + 1) + "` | `" + ValueText(key, defaults) + "` | " +
             EscapePipes(WantedOf(key)) + " | " + EscapePipes(std::string(key.help));
-    if (!key.alias.empty()) page += " Also read as `" + std::string(key.alias) + "`.";
+    if (!key.alias.empty()) page += " Also read as `" + AliasText(key) + "`.";
     page += " |\n";
   }
   return page;

@@ -66,8 +66,53 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"all_linear_beside",
              {"lora.lora-target-modules=[\"all-linear\",\"q_proj\"]"},
              "beside others"},
+        Case{
+            "target_twice", {"lora.lora-target-modules=[\"q_proj\",\"q_proj\"]"}, "'q_proj' twice"},
+        Case{"target_pattern", {"lora.lora-target-modules=[\"regex:(\"]"}, "lora-target-modules: "},
+        Case{"available_below_needed",
+             {"job.min-available-clients=1", "job.min-clients=2"},
+             "want min-available-clients >= min-clients, or 0"},
+        Case{"all_and_over",
+             {"job.selection=all", "job.over-selection=1.3"},
+             "job.over-selection = 1.3"},
+        Case{"over_below_one", {"job.over-selection=0.9"}, "job.over-selection: got 0.9"},
+        Case{"short_sequence", {"data.seq-length=1"}, "data.seq-length: got 1"},
+        Case{"dataset_path", {"data.dataset=/etc/passwd"}, "data.dataset: got \"/etc/passwd\""},
+        Case{"template_on_classes",
+             {"data.task=classification", "data.format=tsv", "data.template=chat"},
+             "data.template = \"chat\" and data.task"},
+        Case{"nothing_held_out",
+             {"evaluate.every=5", "data.held-out-fraction=0"},
+             "evaluate.every = 5 and data.held-out-fraction = 0.0"},
+        Case{"dirichlet_of_none", {"simulate.partition=dirichlet"}, "simulate.num-clients = 0"},
+        Case{"key_pattern",
+             {"simulate.partition=by-key", "simulate.partition-key=regex:["},
+             "simulate.partition-key: "},
+        Case{"long_text",
+             {"data.text-field=" + std::string(4097, 'x')},
+             "data.text-field: got \"xxx"},
+        Case{"lora_on_classes", {"data.task=classification", "data.format=tsv"}, ""},
         Case{"by_key", {"simulate.partition=by-key"}, "simulate.partition-key = \"\""}),
     [](const auto& info) { return std::string(info.param.name); });
+
+TEST(JobSpec, AnUnknownMethodIsRefused) {
+  JobSpec spec;
+  spec.method = "prefix";
+  EXPECT_EQ(spec.Validate().message(), "method: got 'prefix', want lora|adapter");
+}
+
+TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
+  EXPECT_TRUE(JobSpec().Warnings().empty());
+  const auto warnings = [](const std::vector<std::string>& sets) {
+    return ParseJob("", "job.toml", {}, sets)->spec.Warnings();
+  };
+  EXPECT_EQ(warnings({"train.optimizer=sgd", "train.adam-beta1=0.5"}).size(), 1u);
+  EXPECT_EQ(warnings({"strategy.weight-cap=5"}).size(), 1u);
+  EXPECT_EQ(warnings({"strategy.name=fedadam", "strategy.aggregation=freeze-a"}).size(), 1u);
+  EXPECT_EQ(warnings({"strategy.name=fedavgm"}).size(), 1u);
+  EXPECT_EQ(warnings({"evaluate.every=11"}).size(), 1u);
+  EXPECT_EQ(warnings({"simulate.num-clients=3"}).size(), 1u);
+}
 
 }  // namespace
 }  // namespace rivulet

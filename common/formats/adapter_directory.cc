@@ -1,0 +1,83 @@
+#include "common/formats/adapter_directory.h"
+
+#include "common/formats/json.h"
+#include "common/io/file.h"
+
+namespace rivulet {
+namespace {
+
+using nlohmann::json;
+
+absl::StatusOr<std::string> ProfileOf(const std::string& method, std::string_view asked) {
+  const bool lora = method == "lora";
+  if (asked.empty()) return std::string(lora ? "peft" : "adapterhub");
+  const bool fits = lora ? asked == "peft" || asked == "portable" : asked == "adapterhub";
+  if (fits) return std::string(asked);
+  return Refuse(absl::StatusCode::kInvalidArgument, "profile: got '" + std::string(asked) +
+                                                        "' for method " + method + ", want " +
+                                                        (lora ? "peft or portable" : "adapterhub"));
+}
+
+absl::StatusOr<ExportReport> WriteLora(const std::filesystem::path& directory,
+                                       const LoraAdapter& trained, const std::string& profile) {
+  LoraAdapter adapter = trained;
+  if (profile == "portable") {
+    RV_ASSIGN_OR_RETURN(adapter, WithUniformRank(trained));
+  }
+  RV_RETURN_IF_ERROR(WritePeftDirectory(directory, adapter));
+  RV_ASSIGN_OR_RETURN(const LoraAdapter again, ReadPeftDirectory(directory));
+  ExportReport report{profile, adapter.config.rank};
+  RV_ASSIGN_OR_RETURN(report.largest_difference, LargestDeltaDifference(trained, again));
+  if (again.weights.HashHex() == adapter.weights.HashHex()) return report;
+  return Refuse(absl::StatusCode::kDataLoss,
+                directory.string() + ": read back other bytes than were written");
+}
+
+absl::StatusOr<ExportReport> WriteBottleneck(const std::filesystem::path& directory,
+                                             const BottleneckAdapter& adapter) {
+  RV_RETURN_IF_ERROR(WriteAdapterHubDirectory(directory, adapter));
+  RV_ASSIGN_OR_RETURN(const BottleneckAdapter again, ReadAdapterHubDirectory(directory));
+  if (again.config == adapter.config && again.weights.HashHex() == adapter.weights.HashHex() &&
+      again.head.HashHex() == adapter.head.HashHex())
+    return ExportReport{"adapterhub"};
+  return Refuse(absl::StatusCode::kDataLoss,
+                directory.string() + ": read back other bytes than were written");
+}
+
+}  // namespace
+
+std::string ProvenanceText(const Provenance& provenance) {
+  const auto number = [](const std::optional<double>& value) {
+    return value.has_value() ? json(*value) : json(nullptr);
+  };
+  const json document = {{"adapter_hash", provenance.adapter},
+                         {"base_model_hash", provenance.base_model},
+                         {"delta", number(provenance.delta)},
+                         {"epsilon", number(provenance.epsilon)},
+                         {"job", provenance.job},
+                         {"round", provenance.round},
+                         {"software", provenance.software}};
+  return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& directory,
+                                                   const JobModel& model, const JobSpec& job,
+                                                   const ParameterSet& state, Provenance provenance,
+                                                   std::string_view profile) {
+  RV_ASSIGN_OR_RETURN(const std::string form, ProfileOf(model.plan.method, profile));
+  RV_ASSIGN_OR_RETURN(ParameterSet full, CompleteState(model.plan, job.job.seed, state));
+  if (provenance.adapter.empty()) provenance.adapter = state.HashHex();
+  ExportReport report;
+  if (form == "adapterhub") {
+    RV_ASSIGN_OR_RETURN(const BottleneckAdapter adapter, BottleneckAdapterOf(model, job, full));
+    RV_ASSIGN_OR_RETURN(report, WriteBottleneck(directory, adapter));
+  } else {
+    RV_ASSIGN_OR_RETURN(const LoraAdapter adapter, LoraAdapterOf(model, job, std::move(full)));
+    RV_ASSIGN_OR_RETURN(report, WriteLora(directory, adapter, form));
+  }
+  RV_RETURN_IF_ERROR(
+      WriteFileAtomically(directory / "rivulet_provenance.json", ProvenanceText(provenance)));
+  return report;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,299 @@
+#include "common/formats/merge.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "common/formats/float_cast.h"
+#include "common/formats/json.h"
+#include "common/formats/model_files.h"
+#include "common/formats/model_tensors.h"
+#include "common/formats/safetensors_writer.h"
+#include "common/io/file.h"
+
+namespace rivulet {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kCopied[] = {"generation_config.json",
+                                   "tokenizer.json",
+                                   "tokenizer_config.json",
+                                   "special_tokens_map.json",
+                                   "added_tokens.json",
+                                   "vocab.txt",
+                                   "vocab.json",
+                                   "merges.txt",
+                                   "tokenizer.model",
+                                   "chat_template.jinja"};
+constexpr uint64_t kMaxCopiedBytes = 256 << 20;
+
+// ---- one tensor of the result
+
+struct MergedTensor {
+  TensorSpec spec;                       // name and dtype in the new file
+  const TensorView* base = nullptr;      // null for a head that is new
+  const LoraFactors* factors = nullptr;  // null when nothing is added
+  int64_t saved = -1;                    // row of the adapter's weights that replaces it
+};
+
+void RoundTo(DType dtype, std::span<const float> values, std::span<std::byte> out) {
+  if (dtype == DType::kF32) {
+    std::memcpy(out.data(), values.data(), out.size());
+    return;
+  }
+  for (size_t row = 0; row < values.size(); ++row) {
+    const uint16_t bits =
+        dtype == DType::kBF16 ? BF16OfFloat(values[row]) : F16OfFloat(values[row]);
+    std::memcpy(out.data() + 2 * row, &bits, 2);
+  }
+}
+
+// The tensor before rounding.
+std::vector<float> Exact(const MergedTensor& tensor, const LoraAdapter& adapter) {
+  std::vector<float> values(tensor.spec.elements());
+  if (tensor.saved >= 0) {
+    const size_t row = static_cast<size_t>(tensor.saved);
+    CopyAsFloats({adapter.weights.manifest()[row], adapter.weights.bytes(row)}, values);
+    return values;
+  }
+  CopyAsFloats(*tensor.base, values);
+  std::vector<float> delta(values.size());
+  DeltaRows(adapter, *tensor.factors, 0, delta);
+  for (size_t cell = 0; cell < values.size(); ++cell) values[cell] += delta[cell];
+  return values;
+}
+
+bool IsUntouched(const MergedTensor& tensor) {
+  return tensor.saved < 0 && tensor.factors == nullptr;
+}
+
+std::vector<std::byte> BytesOf(const MergedTensor& tensor, const LoraAdapter& adapter) {
+  if (IsUntouched(tensor)) return {tensor.base->bytes.begin(), tensor.base->bytes.end()};
+  std::vector<std::byte> bytes(tensor.spec.size_bytes());
+  RoundTo(tensor.spec.dtype, Exact(tensor, adapter), bytes);
+  return bytes;
+}
+
+// ---- the list of tensors
+
+struct MergePlan {
+  ModelConfig config;
+  bool new_head = false;
+  std::map<std::string, MergedTensor> tensors;  // by name in the new file
+};
+
+bool SavesHead(const LoraAdapter& adapter) {
+  return std::any_of(adapter.saved.begin(), adapter.saved.end(), [&](size_t row) {
+    const std::string name = adapter.SavedName(row);
+    return name.starts_with("classifier.") || name.starts_with("score.");
+  });
+}
+
+// The base config with the head that the adapter brings.
+absl::StatusOr<ModelConfig> ConfigFor(ModelConfig config, const LoraAdapter& adapter,
+                                      const std::vector<std::string>& labels) {
+  if (!SavesHead(adapter)) return config;
+  return ForTask(std::move(config), "classification", labels);
+}
+
+absl::Status AddFactors(const LoraAdapter& adapter, const TensorMatch& match, MergePlan& plan) {
+  for (const LoraFactors& factors : adapter.factors) {
+    const std::string name = factors.path + ".weight";
+    const auto in_file = match.file_name_of.find(name);
+    if (in_file == match.file_name_of.end() ||
+        (name == "lm_head.weight" && plan.config.tie_word_embeddings))
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    "merge: got an adapter on '" + factors.path +
+                        "', which is tied to the embedding or not in the base model");
+    plan.tensors[in_file->second].factors = &factors;
+  }
+  return absl::OkStatus();
+}
+
+void AddSavedTensors(const LoraAdapter& adapter, const TensorMatch& match, MergePlan& plan) {
+  for (size_t row : adapter.saved) {
+    const std::string name = adapter.SavedName(row);
+    const auto in_file = match.file_name_of.find(name);
+    MergedTensor& tensor =
+        plan.tensors[in_file == match.file_name_of.end() ? name : in_file->second];
+    tensor.saved = static_cast<int64_t>(row);
+    if (tensor.base != nullptr) continue;
+    tensor.spec = adapter.weights.manifest()[row];
+    tensor.spec.name = name;
+    tensor.spec.dtype = plan.config.dtype;
+  }
+}
+
+absl::StatusOr<MergePlan> PlanMerge(const ModelFiles& files, ModelConfig config,
+                                    const LoraAdapter& adapter,
+                                    const std::vector<std::string>& labels) {
+  MergePlan plan;
+  plan.new_head = SavesHead(adapter);
+  RV_ASSIGN_OR_RETURN(plan.config, ConfigFor(std::move(config), adapter, labels));
+  RV_ASSIGN_OR_RETURN(const TensorMatch match, MatchTensors(plan.config, files.specs()));
+  RV_RETURN_IF_ERROR(CheckFits(adapter, plan.config).status());
+  for (const TensorView* tensor : files.tensors()) {
+    const auto& ignored = match.ignored;
+    if (std::find(ignored.begin(), ignored.end(), tensor->spec.name) != ignored.end()) continue;
+    plan.tensors[tensor->spec.name] = {tensor->spec, tensor};
+  }
+  RV_RETURN_IF_ERROR(AddFactors(adapter, match, plan));
+  AddSavedTensors(adapter, match, plan);
+  return plan;
+}
+
+// ---- files
+
+// Tensors in file order, cut where a shard would grow above the limit.
+std::vector<Manifest> Shards(const MergePlan& plan, uint64_t shard_bytes) {
+  Manifest order;
+  for (const auto& [name, tensor] : plan.tensors) order.push_back(tensor.spec);
+  std::stable_sort(order.begin(), order.end(), [](const TensorSpec& left, const TensorSpec& right) {
+    return left.dtype > right.dtype;  // the map has sorted the names
+  });
+  std::vector<Manifest> shards(1);
+  uint64_t filled = 0;
+  for (TensorSpec& spec : order) {
+    if (!shards.back().empty() && filled + spec.size_bytes() > shard_bytes) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    filled += spec.size_bytes();
+    shards.back().push_back(std::move(spec));
+  }
+  return shards;
+}
+
+std::string ShardName(size_t shard, size_t count) {
+  if (count == 1) return "model.safetensors";
+  char name[64];
+  std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", shard + 1, count);
+  return name;
+}
+
+absl::Status WriteShard(const std::filesystem::path& path, const Manifest& shard,
+                        const MergePlan& plan, const LoraAdapter& adapter) {
+  RV_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, shard));
+  const Manifest order = writer.order();
+  for (const TensorSpec& spec : order)
+    RV_RETURN_IF_ERROR(writer.Append(BytesOf(plan.tensors.at(spec.name), adapter)));
+  return writer.Commit();
+}
+
+absl::Status WriteWeights(const std::filesystem::path& out, const MergePlan& plan,
+                          const LoraAdapter& adapter, uint64_t shard_bytes, MergeReport& report) {
+  const std::vector<Manifest> shards = Shards(plan, shard_bytes);
+  report.shards = shards.size();
+  ShardIndex index;
+  uint64_t parameters = 0;
+  for (size_t shard = 0; shard < shards.size(); ++shard) {
+    const std::string name = ShardName(shard, shards.size());
+    RV_RETURN_IF_ERROR(WriteShard(out / name, shards[shard], plan, adapter));
+    for (const TensorSpec& spec : shards[shard]) {
+      index.file_of[spec.name] = name;
+      report.bytes += spec.size_bytes();
+      parameters += static_cast<uint64_t>(spec.elements());
+    }
+  }
+  if (shards.size() == 1) return absl::OkStatus();
+  return WriteFileAtomically(out / "model.safetensors.index.json",
+                             ShardIndexText(index, report.bytes, parameters));
+}
+
+// Without a new head the config stays byte for byte.
+absl::StatusOr<std::string> ConfigText(const std::string& text, const MergePlan& plan) {
+  if (!plan.new_head) return text;
+  RV_ASSIGN_OR_RETURN(json document, ParseJson(text));
+  const std::string family = plan.config.family == ModelFamily::kBert ? "Bert" : "Llama";
+  document["architectures"] = {family + "ForSequenceClassification"};
+  json names = json::object(), numbers = json::object();
+  for (size_t label = 0; label < plan.config.labels.size(); ++label) {
+    names[std::to_string(label)] = plan.config.labels[label];
+    numbers[plan.config.labels[label]] = label;
+  }
+  document["id2label"] = names;
+  document["label2id"] = numbers;
+  document.erase("num_labels");
+  return document.dump(2) + "\n";
+}
+
+absl::Status CopyOthers(const std::filesystem::path& base, const std::filesystem::path& out,
+                        const MergePlan& plan) {
+  for (const char* name : kCopied) {
+    if (!std::filesystem::exists(base / name)) continue;
+    RV_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(base / name, kMaxCopiedBytes));
+    RV_RETURN_IF_ERROR(WriteFileAtomically(out / name, bytes));
+  }
+  RV_ASSIGN_OR_RETURN(const std::string config, ReadFile(base / "config.json", 4 << 20));
+  RV_ASSIGN_OR_RETURN(const std::string text, ConfigText(config, plan));
+  return WriteFileAtomically(out / "config.json", text);
+}
+
+absl::Status PrepareFolder(const std::filesystem::path& out, bool overwrite) {
+  std::error_code error;
+  std::filesystem::create_directories(out, error);
+  if (error) return FileError(out, "create", error.value());
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
+    if (!std::filesystem::exists(out / name)) continue;
+    if (!overwrite)
+      return Refuse(absl::StatusCode::kAlreadyExists,
+                    out.string() + ": holds a model already, want an empty folder or --force");
+    std::filesystem::remove(out / name, error);  // a reader would prefer the old form
+    if (error) return FileError(out / name, "remove", error.value());
+  }
+  return absl::OkStatus();
+}
+
+// Reads the result and holds it against what should be there.
+absl::Status Verify(const std::filesystem::path& out, const MergePlan& plan,
+                    const LoraAdapter& adapter, MergeReport& report) {
+  RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(out));
+  RV_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(out));
+  RV_RETURN_IF_ERROR(MatchTensors(config, files.specs()).status());
+  for (const auto& [name, tensor] : plan.tensors) {
+    const TensorView* written = files.Find(name);
+    const std::vector<std::byte> want = BytesOf(tensor, adapter);
+    if (written == nullptr || written->spec != tensor.spec ||
+        !std::equal(want.begin(), want.end(), written->bytes.begin(), written->bytes.end()))
+      return Refuse(absl::StatusCode::kDataLoss,
+                    out.string() + ": '" + name + "' reads back other than it was written");
+    if (IsUntouched(tensor)) continue;
+    report.merged += tensor.factors != nullptr;
+    std::vector<float> rounded(tensor.spec.elements());
+    CopyAsFloats(*written, rounded);
+    const std::vector<float> exact = Exact(tensor, adapter);
+    for (size_t cell = 0; cell < exact.size(); ++cell)
+      report.largest_difference = std::max(report.largest_difference,
+                                           std::abs(double{exact[cell]} - double{rounded[cell]}));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
+                                       const LoraAdapter& adapter,
+                                       const std::vector<std::string>& labels,
+                                       const std::filesystem::path& out, Provenance provenance,
+                                       const MergeOptions& options) {
+  std::error_code same;
+  if (std::filesystem::equivalent(base, out, same))
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  out.string() + ": is the base model itself, want another folder");
+  RV_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(base));
+  RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(base));
+  RV_ASSIGN_OR_RETURN(const MergePlan plan, PlanMerge(files, std::move(config), adapter, labels));
+  RV_RETURN_IF_ERROR(PrepareFolder(out, options.overwrite));
+  MergeReport report;
+  RV_RETURN_IF_ERROR(WriteWeights(out, plan, adapter, options.shard_bytes, report));
+  RV_RETURN_IF_ERROR(CopyOthers(base, out, plan));
+  RV_RETURN_IF_ERROR(Verify(out, plan, adapter, report));
+  if (provenance.adapter.empty()) provenance.adapter = adapter.weights.HashHex();
+  RV_RETURN_IF_ERROR(
+      WriteFileAtomically(out / "rivulet_provenance.json", ProvenanceText(provenance)));
+  return report;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,113 @@
+#include "coordinator/rounds/aggregate.h"
+
+#include <utility>
+
+#include "aggregation/fixed_point_sum.h"
+#include "aggregation/lora_rules.h"
+#include "aggregation/server_optimizer.h"
+#include "common/formats/safetensors_writer.h"
+#include "coordinator/rounds/update_file.h"
+
+namespace rivulet {
+namespace {
+
+// The bias of factor averaging needs all updates at once and time quadratic in their number: it is
+// reported where that is small beside the rest.
+constexpr uint64_t kBiasBytes = uint64_t{32} << 20;
+constexpr size_t kBiasUpdates = 64;
+
+absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& manifest,
+                                    const std::vector<UpdateRecord>& updates) {
+  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(manifest));
+  for (const UpdateRecord& update : updates) {
+    RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> blob, blobs.Open(update.sha256));
+    RV_RETURN_IF_ERROR(sum.AddWeight(update.weight));
+    const auto add = [&](size_t row, size_t first, std::span<const float> values) {
+      return sum.AddPiece(row, first, values, update.weight);
+    };
+    RV_RETURN_IF_ERROR(
+        Annotate(StreamTensors(*blob, manifest, SafetensorsProfile::kUpload, update.sha256, add),
+                 "update of " + update.client));
+  }
+  return sum.Mean();
+}
+
+double BiasOf(const BlobStore& blobs, const JobPlan& plan, const ParameterSet& global,
+              const std::vector<UpdateRecord>& updates) {
+  const bool small =
+      updates.size() <= kBiasUpdates && updates.size() * SizeBytesOf(plan.manifest) <= kBiasBytes;
+  if (!small || plan.spec.strategy.aggregation != "factor-average") return 0;
+  std::vector<ParameterSet> sets;
+  std::vector<WeightedUpdate> weighted;
+  sets.reserve(updates.size());
+  for (const UpdateRecord& update : updates) {
+    absl::StatusOr<ParameterSet> set = ReadOwnState(blobs, update.sha256, plan.manifest);
+    if (!set.ok()) return 0;
+    sets.push_back(*std::move(set));
+    weighted.push_back({ViewOf(sets.back()), update.weight});
+  }
+  const auto report = FactorBias(global, weighted);
+  return report.ok() ? report->total : 0;  // no LoRA pair: nothing to be biased
+}
+
+RoundFigures FiguresOf(const std::vector<UpdateRecord>& updates) {
+  RoundFigures figures;
+  double weight = 0;
+  for (const UpdateRecord& update : updates) {
+    figures.loss += update.loss * static_cast<double>(update.weight);
+    weight += static_cast<double>(update.weight);
+    figures.examples += update.examples;
+    figures.tokens += update.tokens;
+    figures.bytes_up += static_cast<int64_t>(update.bytes);
+  }
+  if (weight > 0) figures.loss /= weight;
+  return figures;
+}
+
+absl::Status PutState(BlobStore& blobs, const ParameterSet& state, ModelRecord& model) {
+  const std::string bytes = SafetensorsBytes(state);
+  model.bytes = bytes.size();
+  model.state_hash = state.HashHex();
+  RV_ASSIGN_OR_RETURN(model.sha256, blobs.Put(bytes));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
+                                               const ModelRecord& parent,
+                                               const std::vector<UpdateRecord>& updates) {
+  AggregatedRound result;
+  result.model.job = parent.job;
+  result.model.round = parent.round + 1;
+  result.model.parent_sha256 = parent.sha256;
+  result.figures = FiguresOf(updates);
+  RV_ASSIGN_OR_RETURN(const ParameterSet mean, MeanOf(blobs, plan.manifest, updates));
+  RV_ASSIGN_OR_RETURN(ParameterSet state, ReadOwnState(blobs, parent.sha256, plan.manifest));
+  result.figures.bias = BiasOf(blobs, plan, state, updates);
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
+                      MakeServerOptimizer(plan.spec.strategy, plan.manifest));
+  if (!parent.optimizer_sha256.empty()) {
+    RV_ASSIGN_OR_RETURN(ParameterSet kept, ReadOwnState(blobs, parent.optimizer_sha256,
+                                                        optimizer->State().manifest()));
+    RV_RETURN_IF_ERROR(optimizer->Restore(std::move(kept)));
+  }
+  RV_RETURN_IF_ERROR(optimizer->Apply(mean, state));
+  RV_RETURN_IF_ERROR(PutState(blobs, state, result.model));
+  if (!optimizer->State().empty()) {
+    RV_ASSIGN_OR_RETURN(result.model.optimizer_sha256,
+                        blobs.Put(SafetensorsBytes(optimizer->State())));
+  }
+  return result;
+}
+
+absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,
+                                              const std::string& job) {
+  RV_ASSIGN_OR_RETURN(const ParameterSet state, plan.initial());
+  ModelRecord model;
+  model.job = job;
+  RV_RETURN_IF_ERROR(PutState(blobs, state, model));
+  return model;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,193 @@
+// Federation: doing what the engine asks for. Each action is durable before the next one acts.
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/rounds/federation_impl.h"
+
+namespace rivulet {
+
+void Federation::Impl::FeedLocked(Job& job, const Event& event) {
+  if (job.engine == nullptr) return;
+  for (Action& action : job.engine->Step(event, Now())) job.backlog.push_back(std::move(action));
+  DrainLocked(job);
+}
+
+// Performs what is waiting, in order. A full disk stops it: the next Tick goes on from there.
+void Federation::Impl::DrainLocked(Job& job) {
+  while (job.engine != nullptr) {
+    if (job.backlog.empty()) {
+      if (!job.freezing || job.committing > 0) return;
+      job.freezing = false;
+      for (Action& action : job.engine->Step(Frozen{}, Now())) {
+        job.backlog.push_back(std::move(action));
+      }
+      continue;
+    }
+    const Action action = job.backlog.front();
+    const absl::Status done =
+        std::visit([&](const auto& one) { return PerformLocked(job, one); }, action);
+    if (done.code() == absl::StatusCode::kResourceExhausted) return;
+    if (job.engine == nullptr) return;
+    job.backlog.pop_front();
+    if (done.ok()) continue;
+    job.backlog.clear();
+    for (Action& next : job.engine->Step(WorkFailed{std::string(done.message())}, Now())) {
+      job.backlog.push_back(std::move(next));
+    }
+  }
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const OpenRound& action) {
+  RoundRecord round;
+  round.job = job.record.id;
+  round.round = action.round;
+  round.attempt = action.attempt;
+  round.eligible = action.eligible;
+  round.cohort = action.cohort;
+  round.needed = action.needed;
+  round.remaining_ms = action.deadline.count();
+  round.opened_ms = clock_.UnixMillis();
+  RV_RETURN_IF_ERROR(states_.Commit({PutRound{round}}));
+  if (action.round == 1 && action.attempt == 1) EmitLocked(job, "job.started", 0);
+  job.rounds.push_back(std::move(round));
+  job.updates.clear();
+  job.uploads.clear();
+  job.freezing = false;
+  job.saved_remaining = Now();
+  EmitLocked(job, "round.started", action.round,
+             {{"attempt", int64_t{action.attempt}},
+              {"clients", static_cast<int64_t>(action.cohort.size())},
+              {"needed", int64_t{action.needed}}});
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const AssignTraining& action) {
+  EmitLocked(job, "client.selected", action.round, {{"client", action.client}});
+  EnqueueLocked(action.client, {job.record.id, action.round, action.attempt});
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const AssignEvaluation& action) {
+  EnqueueLocked(action.client, {job.record.id, action.round, 0});
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const Revoke& action) {
+  const TaskKey key{job.record.id, action.round, action.attempt};
+  const auto client = clients_.find(action.client);
+  if (client != clients_.end() && client->second.running == key) {
+    gateway_.Cancel(action.client, key.job, key.round, key.attempt, action.reason);
+  }
+  EmitLocked(job, "client.dropped", action.round,
+             {{"client", action.client}, {"reason", action.reason}});
+  TaskOverLocked(action.client, key);
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const Freeze& action) {
+  job.freezing = true;
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const CloseRound& action) {
+  MoveRound close;
+  close.job = job.record.id;
+  close.round = action.round;
+  close.attempt = action.attempt;
+  close.to = RoundState::kClosed;
+  close.counted = action.counted;
+  RV_RETURN_IF_ERROR(states_.Commit({close}));
+  job.rounds.back().state = RoundState::kClosed;
+  job.rounds.back().counted = action.counted;
+  EndUploadsLocked(job);
+  work_.push_back({job.record.id});
+  work_ready_.notify_one();
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& action) {
+  MoveRound abandon;
+  abandon.job = job.record.id;
+  abandon.round = action.round;
+  abandon.attempt = action.attempt;
+  abandon.to = RoundState::kAbandoned;
+  abandon.reason = action.reason;
+  RV_RETURN_IF_ERROR(states_.Commit({abandon}));
+  job.rounds.back().state = RoundState::kAbandoned;
+  job.rounds.back().reason = action.reason;
+  EndUploadsLocked(job);
+  for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
+  job.updates.clear();
+  job.freezing = false;
+  EmitLocked(job, "round.abandoned", action.round,
+             {{"attempt", int64_t{action.attempt}}, {"reason", action.reason}});
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const OpenEvaluation& action) {
+  EvaluationRecord evaluation{job.record.id, action.round, false, action.clients,
+                              action.deadline.count()};
+  RV_RETURN_IF_ERROR(states_.Commit({PutEvaluation{evaluation}}));
+  job.evaluations.push_back(std::move(evaluation));
+  job.saved_remaining = Now();
+  EmitLocked(job, "eval.started", action.round,
+             {{"clients", static_cast<int64_t>(action.clients.size())}});
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const EndEvaluation& action) {
+  RV_RETURN_IF_ERROR(states_.Commit({CloseEvaluation{job.record.id, action.round}}));
+  job.evaluations.back().done = true;
+  int64_t loss = 0, counted = 0, correct = 0;
+  for (const EvaluationReportRecord& report : job.reports) {
+    if (report.round != action.round) continue;
+    loss += report.loss_fixed;
+    counted += report.counted;
+    correct += report.correct;
+  }
+  const double count = static_cast<double>(std::max<int64_t>(counted, 1));
+  EmitLocked(job, "eval.completed", action.round,
+             {{"loss", static_cast<double>(loss) * 0x1p-20 / count},
+              {"accuracy", static_cast<double>(correct) / count},
+              {"counted", counted},
+              {"missing", static_cast<int64_t>(action.missing.size())}});
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
+  MoveJob end;
+  end.id = job.record.id;
+  end.from = job.record.state;
+  end.to = action.how == EndJob::How::kFinished  ? JobState::kFinished
+           : action.how == EndJob::How::kStopped ? JobState::kStopped
+                                                 : JobState::kFailed;
+  end.exit_code = end.to == JobState::kFailed ? static_cast<int>(ExitCode::kJobFailed) : 0;
+  end.reason = action.reason;
+  end.ended_ms = clock_.UnixMillis();
+  RV_RETURN_IF_ERROR(states_.Commit({end}));
+  job.record.state = end.to;
+  job.record.exit_code = end.exit_code;
+  job.record.reason = end.reason;
+  job.record.ended_ms = end.ended_ms;
+  EndUploadsLocked(job);
+  for (auto& [name, client] : clients_) {
+    std::erase_if(client.queue, [&](const TaskKey& key) { return key.job == job.record.id; });
+    if (!client.running || client.running->job != job.record.id) continue;
+    const TaskKey key = *client.running;
+    gateway_.Cancel(name, key.job, key.round, key.attempt, "the job has ended");
+    TaskOverLocked(name, key);
+  }
+  for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
+  job.updates.clear();
+  job.backlog.clear();
+  job.engine.reset();
+  job.plan.reset();
+  const char* type = end.to == JobState::kFinished  ? "job.completed"
+                     : end.to == JobState::kStopped ? "job.stopped"
+                                                    : "job.failed";
+  EmitLocked(job, type, job.models.empty() ? 0 : job.models.rbegin()->first,
+             {{"reason", action.reason}, {"exit", int64_t{end.exit_code}}});
+  return absl::OkStatus();
+}
+
+}  // namespace rivulet

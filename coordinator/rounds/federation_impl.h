@@ -1,0 +1,219 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "coordinator/rounds/federation.h"
+#include "coordinator/rounds/round_engine.h"
+
+namespace rivulet {
+
+class Upload;
+struct AggregatedRound;
+
+// Does the job keep the state of this round for download, besides the latest?
+bool IsKept(const JobPlan& plan, uint64_t round);
+
+// The insides of Federation, in several files: jobs (submit, stop), recovery, actions (what the
+// engine wants done), work (aggregate, publish), clients (connections, their queues, reports),
+// upload, view. One mutex guards everything below; methods named "...Locked" need it held.
+class Federation::Impl {
+ public:
+  Impl(FederationConfig config, StateStore& states, BlobStore& blobs, ClientGateway& gateway,
+       const Clock& clock);
+  ~Impl();
+
+  struct TaskKey {
+    std::string job;
+    uint64_t round = 0;
+    uint32_t attempt = 0;  // 0: an evaluation
+    bool operator==(const TaskKey&) const = default;
+  };
+
+  struct Client {
+    ClientFacts facts;
+    bool connected = false;
+    std::optional<TaskKey> running;
+    std::deque<TaskKey> queue;  // one task at a time: the others wait
+    int64_t last_seen_ms = 0;
+  };
+
+  struct Job {
+    JobRecord record;
+    std::shared_ptr<const JobPlan> plan;  // null once it has ended
+    std::unique_ptr<RoundEngine> engine;  // null once it has ended
+    uint64_t num_rounds = 0;
+    std::deque<Action> backlog;  // actions that a full disk holds up
+    std::map<uint64_t, ModelRecord> models;
+    std::vector<RoundRecord> rounds;  // every attempt, the last one at the end
+    std::vector<EvaluationRecord> evaluations;
+    std::vector<EvaluationReportRecord> reports;
+    std::vector<FailureRecord> failures;
+    std::vector<UpdateRecord> updates;                       // acknowledged, of the last attempt
+    std::vector<UpdateRecord> previous;                      // counted in the last published round
+    std::map<std::string, std::shared_ptr<Upload>> uploads;  // under way, by client
+    int committing = 0;                                      // updates between check and row
+    bool freezing = false;
+    int64_t bytes_down = 0;    // since the last published round
+    int64_t all_bytes_up = 0;  // of published rounds
+    int64_t all_bytes_down = 0;
+    std::chrono::milliseconds saved_remaining{0};  // when the remaining time was last stored
+  };
+
+  absl::Status Recover();
+  absl::StatusOr<std::string> Submit(const JobSubmission& submission);
+  absl::Status Stop(const std::string& job, bool now);
+  std::vector<JobView> List() const;
+  absl::StatusOr<std::string> Resolve(const std::string& job) const;
+  absl::StatusOr<JobView> Show(const std::string& job) const;
+  absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
+  std::vector<ClientView> Clients() const;
+  void Connected(const ClientFacts& facts);
+  void Disconnected(const std::string& client);
+  absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
+                                                        const std::string& sha256);
+  absl::StatusOr<std::shared_ptr<UploadSession>> BeginUpload(const std::string& client,
+                                                             const UpdateHeader& header);
+  absl::Status ReportFailure(const FailureRecord& failure);
+  absl::Status ReportEvaluation(const EvaluationReportRecord& report);
+  void Tick();
+  std::optional<std::chrono::milliseconds> NextDeadline() const;
+  uint64_t Subscribe(const std::string& job, Watcher watcher);
+  void Unsubscribe(uint64_t subscription);
+  absl::StatusOr<JobView> WaitForEnd(const std::string& job, std::chrono::milliseconds patience);
+  uint64_t epoch() const { return epoch_; }
+
+  // For Upload. StartCommit counts the update in and pins its blob, or says why it is not wanted;
+  // every success is followed by one FinishCommit with the outcome of the commit.
+  absl::Status StartCommit(const std::string& client, const UpdateHeader& header);
+  void FinishCommit(const UpdateRecord& update, const absl::Status& outcome);
+  void DropUpload(const std::string& job, const std::string& client, const Upload* upload);
+  StateStore& states() { return states_; }
+
+ private:
+  struct Work {
+    std::string job;
+    std::chrono::milliseconds not_before{0};
+  };
+
+  // ---- jobs ----
+  Job* FindLocked(const std::string& id);
+  const Job* FindLocked(const std::string& id) const;
+  absl::StatusOr<std::string> RepeatedSubmitLocked(const JobSubmission& submission) const;
+  std::string NewJobIdLocked(const JobSubmission& submission) const;
+
+  // ---- recovery ----
+  absl::Status AdoptStoredLocked(const StoredState& stored);
+  absl::Status ResumeLocked(Job& job);
+  std::unique_ptr<RoundEngine> MakeEngine(const JobPlan& plan, EngineState state) const;
+  EngineState RebuildLocked(const Job& job) const;
+  void RebuildRound(const Job& job, const RoundRecord& round, EngineState& state) const;
+  void RebuildEvaluation(const Job& job, const EvaluationRecord& evaluation,
+                         EngineState& state) const;
+  absl::Status CheckBlobs(const Job& job) const;
+  absl::Status CollectGarbageLocked();
+
+  // ---- actions ----
+  std::chrono::milliseconds Now() const { return clock_.Monotonic(); }
+  void FeedLocked(Job& job, const Event& event);
+  void DrainLocked(Job& job);
+  absl::Status PerformLocked(Job& job, const OpenRound& action);
+  absl::Status PerformLocked(Job& job, const AssignTraining& action);
+  absl::Status PerformLocked(Job& job, const AssignEvaluation& action);
+  absl::Status PerformLocked(Job& job, const Revoke& action);
+  absl::Status PerformLocked(Job& job, const Freeze& action);
+  absl::Status PerformLocked(Job& job, const CloseRound& action);
+  absl::Status PerformLocked(Job& job, const AbandonRound& action);
+  absl::Status PerformLocked(Job& job, const OpenEvaluation& action);
+  absl::Status PerformLocked(Job& job, const EndEvaluation& action);
+  absl::Status PerformLocked(Job& job, const EndJob& action);
+  void EndUploadsLocked(Job& job);
+  void EmitLocked(const Job& job, const char* type, uint64_t round,
+                  std::vector<std::pair<std::string, JobEvent::Value>> data = {});
+  void SaveRemainingLocked(Job& job);
+
+  // ---- work ----
+  void WorkLoop();
+  bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
+  void PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result);
+  void RetireLocked(Job& job);
+
+  // ---- blobs: names in use; unused ones are deleted when nobody is about to use one ----
+  void PinLocked(const std::string& sha256);
+  void UnpinLocked(const std::string& sha256);
+  void SweepLocked();
+
+  // ---- clients ----
+  bool EligibleLocked(const Job& job, const Client& client) const;
+  void EnqueueLocked(const std::string& client, TaskKey key);
+  void TaskOverLocked(const std::string& client, const TaskKey& key);
+  void PumpLocked(const std::string& name, Client& client);
+  std::optional<Task> TaskOfLocked(const TaskKey& key);
+  absl::StatusOr<Job*> OpenJobLocked(const std::string& id);
+
+  // ---- views ----
+  JobView ViewLocked(const Job& job, bool whole) const;
+  RoundView RoundViewLocked(const Job& job, const RoundRecord& round) const;
+
+  const FederationConfig config_;
+  StateStore& states_;
+  BlobStore& blobs_;
+  ClientGateway& gateway_;
+  const Clock& clock_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;  // something worth watching happened
+  std::condition_variable work_ready_;
+  std::atomic<uint64_t> epoch_{0};
+  std::vector<std::unique_ptr<Job>> jobs_;  // in order of submission
+  std::map<std::string, Client> clients_;
+  std::map<std::string, int> pins_;
+  std::set<std::string> unpinned_;
+  int putting_ = 0;  // blobs being made whose names are not known yet
+  std::deque<Work> work_;
+  bool working_ = false;
+  bool ending_ = false;
+  std::map<uint64_t, std::pair<std::string, Watcher>> watchers_;
+  uint64_t next_watcher_ = 1;
+  std::thread worker_;
+};
+
+// One update on its way in.
+class Upload : public UploadSession {
+ public:
+  Upload(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
+         std::shared_ptr<const JobPlan> plan, BlobStore& blobs);
+  // One that was accepted before.
+  explicit Upload(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs);
+
+  std::optional<Receipt> receipt() const override;
+  uint64_t committed() const override;
+  absl::Status Append(uint64_t offset, std::span<const std::byte> bytes) override;
+  absl::StatusOr<Receipt> Finish() override;
+
+  const UpdateHeader& header() const { return header_; }
+  void End() { over_ = true; }  // its round takes no more updates
+
+ private:
+  absl::Status CheckOver() const;
+  absl::Status Check();
+  absl::Status Store();
+
+  Federation::Impl& owner_;
+  BlobStore& blobs_;
+  const std::string client_;
+  const UpdateHeader header_;
+  const int64_t weight_;
+  const std::shared_ptr<const JobPlan> plan_;
+  std::atomic<bool> over_{false};
+  mutable std::mutex mutex_;
+  std::unique_ptr<BlobWriter> writer_;  // null before the first byte and after Finish
+  std::optional<Receipt> receipt_;
+};
+
+}  // namespace rivulet

@@ -1,0 +1,197 @@
+// Federation: submitting, stopping, time.
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/rounds/aggregate.h"
+#include "coordinator/rounds/federation_impl.h"
+
+namespace rivulet {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+EngineConfig EngineConfigOf(const JobSpec& spec, milliseconds return_grace) {
+  EngineConfig config;
+  config.rounds = static_cast<uint64_t>(spec.job.num_rounds);
+  config.min_clients = spec.job.min_clients;
+  config.min_available = spec.job.min_available_clients;
+  config.clients_per_round = spec.job.clients_per_round;
+  config.fraction = spec.job.fraction_train;
+  config.over_selection = spec.job.over_selection;
+  config.selection = spec.job.selection;
+  config.round_deadline = spec.job.round_deadline;
+  config.start_deadline = spec.job.start_deadline;
+  config.return_grace = return_grace;
+  config.max_failures = spec.job.max_failures;
+  config.seed = spec.job.seed;
+  config.evaluate_every = static_cast<uint64_t>(std::max(spec.evaluate.every, 0));
+  return config;
+}
+
+constexpr milliseconds kSaveRemainingEvery{10000};
+
+}  // namespace
+
+Federation::Impl::Impl(FederationConfig config, StateStore& states, BlobStore& blobs,
+                       ClientGateway& gateway, const Clock& clock)
+    : config_(std::move(config)), states_(states), blobs_(blobs), gateway_(gateway), clock_(clock) {
+  if (config_.background) worker_ = std::thread([this] { WorkLoop(); });
+}
+
+Federation::Impl::~Impl() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  work_ready_.notify_all();
+  if (worker_.joinable()) worker_.join();
+}
+
+Federation::Impl::Job* Federation::Impl::FindLocked(const std::string& id) {
+  return const_cast<Job*>(std::as_const(*this).FindLocked(id));
+}
+
+const Federation::Impl::Job* Federation::Impl::FindLocked(const std::string& id) const {
+  for (const auto& job : jobs_) {
+    if (job->record.id == id) return job.get();
+  }
+  return nullptr;
+}
+
+std::string Federation::Impl::NewJobIdLocked(const JobSubmission& submission) const {
+  for (uint64_t salt = jobs_.size();; ++salt) {
+    const std::string id = Sha256Hex(submission.submit_token + "\n" + std::to_string(salt) + "\n" +
+                                     submission.document)
+                               .substr(0, 12);
+    if (FindLocked(id) == nullptr) return id;
+  }
+}
+
+// The job that an earlier submit with this token made; empty when there is none.
+absl::StatusOr<std::string> Federation::Impl::RepeatedSubmitLocked(
+    const JobSubmission& submission) const {
+  if (submission.submit_token.empty()) return std::string();
+  for (const auto& job : jobs_) {
+    if (job->record.submit_token != submission.submit_token) continue;
+    if (job->record.document == submission.document) return job->record.id;
+    return Refuse(absl::StatusCode::kAlreadyExists,
+                  "submit token: already used for job " + job->record.id +
+                      ", whose document differs; want a new token");
+  }
+  return std::string();
+}
+
+std::unique_ptr<RoundEngine> Federation::Impl::MakeEngine(const JobPlan& plan,
+                                                          EngineState state) const {
+  return std::make_unique<RoundEngine>(EngineConfigOf(plan.spec, config_.return_grace),
+                                       std::move(state), Now());
+}
+
+absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submission) {
+  RV_ASSIGN_OR_RETURN(JobPlan planned, config_.planner(submission.document));
+  const auto plan = std::make_shared<const JobPlan>(std::move(planned));
+  std::unique_lock lock(mutex_);
+  RV_ASSIGN_OR_RETURN(const std::string known, RepeatedSubmitLocked(submission));
+  if (!known.empty()) return known;
+  ++putting_;
+  lock.unlock();
+  absl::StatusOr<ModelRecord> model = StoreInitialState(blobs_, *plan, "");
+  lock.lock();
+  --putting_;
+  if (!model.ok()) return model.status();
+  RV_ASSIGN_OR_RETURN(const std::string meanwhile, RepeatedSubmitLocked(submission));
+  if (!meanwhile.empty()) return meanwhile;
+
+  JobRecord record;
+  record.id = NewJobIdLocked(submission);
+  record.name = plan->spec.job.name;
+  record.submit_token = submission.submit_token;
+  record.document = submission.document;
+  record.submitted_ms = clock_.UnixMillis();
+  model->job = record.id;
+  RV_RETURN_IF_ERROR(states_.Commit({PutJob{record}, PutModel{*model}}));
+  PinLocked(model->sha256);
+  jobs_.push_back(std::make_unique<Job>());
+  Job& job = *jobs_.back();
+  job.record = std::move(record);
+  job.plan = plan;
+  job.engine = MakeEngine(*plan, EngineState{});
+  job.num_rounds = job.engine->config().rounds;
+  job.models[0] = *std::move(model);
+  EmitLocked(job, "job.submitted", 0, {{"name", job.record.name}});
+  const std::string id = job.record.id;
+  for (const auto& [name, client] : clients_) {
+    if (job.engine == nullptr || !EligibleLocked(job, client)) continue;
+    FeedLocked(job, ClientConnected{name, client.facts.memory_bytes});
+  }
+  return id;
+}
+
+absl::Status Federation::Impl::Stop(const std::string& id, bool now) {
+  const std::lock_guard lock(mutex_);
+  RV_ASSIGN_OR_RETURN(Job* const job, OpenJobLocked(id));
+  if (job->record.state == JobState::kActive) {
+    RV_RETURN_IF_ERROR(states_.Commit({MoveJob{id, JobState::kActive, JobState::kStopping}}));
+    job->record.state = JobState::kStopping;
+  }
+  FeedLocked(*job, StopRequested{now});
+  return absl::OkStatus();
+}
+
+// An active job. Errors: NotFound; FailedPrecondition when it has ended.
+absl::StatusOr<Federation::Impl::Job*> Federation::Impl::OpenJobLocked(const std::string& id) {
+  Job* const job = FindLocked(id);
+  if (job == nullptr) {
+    return Refuse(absl::StatusCode::kNotFound, "job: got '" + id + "', which is not known here");
+  }
+  if (job->engine != nullptr) return job;
+  return Refuse(absl::StatusCode::kFailedPrecondition,
+                "job " + id + ": has ended (" + std::string(NameOf(job->record.state)) + ")",
+                Remedy::kResync);
+}
+
+void Federation::Impl::Tick() {
+  std::unique_lock lock(mutex_);
+  for (size_t position = 0; position < jobs_.size(); ++position) {
+    Job& job = *jobs_[position];
+    if (job.engine == nullptr) continue;
+    DrainLocked(job);
+    if (job.engine == nullptr) continue;
+    FeedLocked(job, TimePassed{});
+    SaveRemainingLocked(job);
+  }
+  SweepLocked();
+  if (config_.background) {
+    work_ready_.notify_one();
+    return;
+  }
+  while (WorkOnce(lock)) {
+  }
+}
+
+// What is left of a deadline outlives a restart, whatever the clocks do meanwhile.
+void Federation::Impl::SaveRemainingLocked(Job& job) {
+  if (job.engine == nullptr || Now() - job.saved_remaining < kSaveRemainingEvery) return;
+  const EngineState& state = job.engine->state();
+  const int64_t left = std::max<int64_t>((state.deadline - Now()).count(), 0);
+  job.saved_remaining = Now();
+  if (state.phase == Phase::kOpen) {
+    (void)states_.Commit({SetRemaining{job.record.id, state.round + 1, state.attempt, left}});
+  } else if (state.phase == Phase::kEvaluating) {
+    (void)states_.Commit({SetRemaining{job.record.id, state.round, 0, left}});
+  }
+}
+
+std::optional<milliseconds> Federation::Impl::NextDeadline() const {
+  const std::lock_guard lock(mutex_);
+  std::optional<milliseconds> next;
+  for (const auto& job : jobs_) {
+    if (job->engine == nullptr) continue;
+    const std::optional<milliseconds> one = job->engine->NextDeadline();
+    if (one && (!next || *one < *next)) next = one;
+  }
+  return next;
+}
+
+}  // namespace rivulet

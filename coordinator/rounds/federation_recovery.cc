@@ -1,0 +1,185 @@
+// Federation: going on after a restart, from the rows and blobs that are there.
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/rounds/federation_impl.h"
+
+namespace rivulet {
+
+using std::chrono::milliseconds;
+
+absl::Status Federation::Impl::Recover() {
+  RV_ASSIGN_OR_RETURN(epoch_, states_.NextEpoch());
+  RV_ASSIGN_OR_RETURN(const StoredState stored, states_.Load());
+  std::unique_lock lock(mutex_);
+  RV_RETURN_IF_ERROR(AdoptStoredLocked(stored));
+  for (const auto& job : jobs_) {
+    RV_RETURN_IF_ERROR(ResumeLocked(*job));
+  }
+  RV_RETURN_IF_ERROR(CollectGarbageLocked());
+  for (const auto& job : jobs_) {
+    if (job->engine == nullptr) continue;
+    if (job->engine->state().phase == Phase::kClosed) work_.push_back({job->record.id});
+    FeedLocked(*job, TimePassed{});
+  }
+  work_ready_.notify_one();
+  return absl::OkStatus();
+}
+
+// Sorts the rows under their jobs.
+absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
+  for (const JobRecord& record : stored.jobs) {
+    auto job = std::make_unique<Job>();
+    job->record = record;
+    jobs_.push_back(std::move(job));
+  }
+  const auto deal = [this](const auto& rows, const auto& take) {
+    for (const auto& row : rows) {
+      if (Job* const job = FindLocked(row.job)) take(*job, row);
+    }
+  };
+  deal(stored.models, [](Job& job, const ModelRecord& row) { job.models[row.round] = row; });
+  deal(stored.rounds, [](Job& job, const RoundRecord& row) {
+    job.rounds.push_back(row);
+    job.all_bytes_up += row.figures.bytes_up;
+    job.all_bytes_down += row.figures.bytes_down;
+  });
+  deal(stored.updates, [](Job& job, const UpdateRecord& row) { job.updates.push_back(row); });
+  deal(stored.evaluations,
+       [](Job& job, const EvaluationRecord& row) { job.evaluations.push_back(row); });
+  deal(stored.reports,
+       [](Job& job, const EvaluationReportRecord& row) { job.reports.push_back(row); });
+  deal(stored.failures, [](Job& job, const FailureRecord& row) { job.failures.push_back(row); });
+  return absl::OkStatus();
+}
+
+// Gives an unfinished job its engine. A job whose document or blobs are no longer usable fails with
+// the reason; the others go on.
+absl::Status Federation::Impl::ResumeLocked(Job& job) {
+  absl::StatusOr<JobPlan> plan = config_.planner(job.record.document);
+  if (plan.ok()) job.num_rounds = static_cast<uint64_t>(plan->spec.job.num_rounds);
+  if (job.record.state >= JobState::kFinished) {
+    job.updates.clear();
+    return absl::OkStatus();
+  }
+  absl::Status usable = plan.status();
+  if (usable.ok()) usable = CheckBlobs(job);
+  if (usable.ok()) {
+    job.plan = std::make_shared<const JobPlan>(*std::move(plan));
+    job.engine = MakeEngine(*job.plan, RebuildLocked(job));
+    return absl::OkStatus();
+  }
+  MoveJob end{job.record.id,
+              job.record.state,
+              JobState::kFailed,
+              static_cast<int>(ExitCode::kState),
+              std::string(usable.message()),
+              clock_.UnixMillis()};
+  RV_RETURN_IF_ERROR(states_.Commit({end}));
+  job.record.state = end.to;
+  job.record.exit_code = end.exit_code;
+  job.record.reason = end.reason;
+  job.record.ended_ms = end.ended_ms;
+  return absl::OkStatus();
+}
+
+// Every blob that a row promises is there in its full size. Hashes are checked when it is read.
+absl::Status Federation::Impl::CheckBlobs(const Job& job) const {
+  const auto check = [this](const std::string& what, const std::string& sha256, uint64_t bytes) {
+    const auto blob = blobs_.Open(sha256);
+    if (!blob.ok()) return Annotate(blob.status(), what);
+    if ((*blob)->size() == bytes) return absl::OkStatus();
+    return Refuse(absl::StatusCode::kDataLoss, what + ": got " + std::to_string((*blob)->size()) +
+                                                   " bytes, want " + std::to_string(bytes));
+  };
+  if (job.models.empty()) return Refuse(absl::StatusCode::kDataLoss, "no global state is stored");
+  const ModelRecord& model = job.models.rbegin()->second;
+  RV_RETURN_IF_ERROR(check("global state", model.sha256, model.bytes));
+  for (const UpdateRecord& update : job.updates) {
+    RV_RETURN_IF_ERROR(check("update of " + update.client, update.sha256, update.bytes));
+  }
+  return absl::OkStatus();
+}
+
+EngineState Federation::Impl::RebuildLocked(const Job& job) const {
+  EngineState state;
+  state.round = job.models.rbegin()->first;
+  state.stopping = job.record.state == JobState::kStopping;
+  state.since = Now();
+  if (!job.rounds.empty()) state.expected = job.rounds.back().eligible;
+  if (!job.evaluations.empty()) {
+    const EvaluationRecord& evaluation = job.evaluations.back();
+    if (job.rounds.empty()) state.expected = evaluation.clients;
+    state.evaluated = evaluation.round == state.round && evaluation.done;
+    if (evaluation.round == state.round && !evaluation.done) {
+      RebuildEvaluation(job, evaluation, state);
+    }
+  }
+  for (const RoundRecord& round : job.rounds) {
+    if (round.round != state.round + 1) continue;
+    state.attempt = round.attempt;
+    if (round.state == RoundState::kAbandoned) ++state.abandoned;
+    if (round.state == RoundState::kOpen || round.state == RoundState::kClosed) {
+      RebuildRound(job, round, state);
+    }
+  }
+  return state;
+}
+
+void Federation::Impl::RebuildRound(const Job& job, const RoundRecord& round,
+                                    EngineState& state) const {
+  state.phase = round.state == RoundState::kOpen ? Phase::kOpen : Phase::kClosed;
+  state.cohort = {round.cohort.begin(), round.cohort.end()};
+  state.needed = round.needed;
+  state.deadline = Now() + milliseconds(round.remaining_ms);
+  for (const UpdateRecord& update : job.updates) {
+    if (update.round == round.round && update.attempt == round.attempt) {
+      state.reported.insert(update.client);
+    }
+  }
+  for (const FailureRecord& failure : job.failures) {
+    if (failure.round == round.round && failure.attempt == round.attempt &&
+        !state.reported.contains(failure.client)) {
+      state.failed.insert(failure.client);
+    }
+  }
+}
+
+void Federation::Impl::RebuildEvaluation(const Job& job, const EvaluationRecord& evaluation,
+                                         EngineState& state) const {
+  state.phase = Phase::kEvaluating;
+  state.cohort = {evaluation.clients.begin(), evaluation.clients.end()};
+  state.expected = evaluation.clients;
+  state.deadline = Now() + milliseconds(evaluation.remaining_ms);
+  for (const EvaluationReportRecord& report : job.reports) {
+    if (report.round == evaluation.round) state.reported.insert(report.client);
+  }
+  for (const FailureRecord& failure : job.failures) {
+    if (failure.round == evaluation.round && failure.attempt == 0) {
+      state.failed.insert(failure.client);
+    }
+  }
+}
+
+// Pins what rows speak of and deletes the rest: leftovers of a crash between blob and row.
+absl::Status Federation::Impl::CollectGarbageLocked() {
+  for (const auto& job : jobs_) {
+    if (job->models.empty()) continue;
+    for (const auto& [round, model] : job->models) {
+      // An ended job keeps whatever of its states is still there.
+      const bool kept = job->plan == nullptr || IsKept(*job->plan, round);
+      const bool wanted = kept || round == job->models.rbegin()->first;
+      if (wanted && blobs_.Has(model.sha256)) PinLocked(model.sha256);
+    }
+    const ModelRecord& last = job->models.rbegin()->second;
+    if (!last.optimizer_sha256.empty()) PinLocked(last.optimizer_sha256);
+    for (const UpdateRecord& update : job->updates) PinLocked(update.sha256);
+  }
+  RV_ASSIGN_OR_RETURN(const std::vector<BlobInfo> all, blobs_.List());
+  for (const BlobInfo& blob : all) {
+    if (!pins_.contains(blob.sha256)) RV_RETURN_IF_ERROR(blobs_.Delete(blob.sha256));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace rivulet

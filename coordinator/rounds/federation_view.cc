@@ -1,0 +1,232 @@
+// Federation: what people see of it.
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/rounds/federation_impl.h"
+
+namespace rivulet {
+
+namespace {
+
+constexpr size_t kCommonest = 3;
+
+void AddMissing(const std::vector<std::string>& asked, const std::vector<std::string>& done,
+                const std::vector<std::string>& failed, std::vector<std::string>& missing) {
+  for (const std::string& client : asked) {
+    const bool known = std::find(done.begin(), done.end(), client) != done.end() ||
+                       std::find(failed.begin(), failed.end(), client) != failed.end();
+    if (!known) missing.push_back(client);
+  }
+}
+
+EvaluationView EvaluationOf(const EvaluationRecord& record,
+                            const std::vector<EvaluationReportRecord>& reports) {
+  EvaluationView view;
+  view.round = record.round;
+  view.done = record.done;
+  int64_t loss = 0, correct = 0;
+  std::vector<std::string> reported;
+  for (const EvaluationReportRecord& report : reports) {
+    if (report.round != record.round) continue;
+    const double count = static_cast<double>(std::max<int64_t>(report.counted, 1));
+    view.clients.push_back({report.client, static_cast<double>(report.loss_fixed) * 0x1p-20 / count,
+                            static_cast<double>(report.correct) / count, report.counted});
+    reported.push_back(report.client);
+    loss += report.loss_fixed;
+    correct += report.correct;
+    view.counted += report.counted;
+  }
+  const double count = static_cast<double>(std::max<int64_t>(view.counted, 1));
+  view.loss = static_cast<double>(loss) * 0x1p-20 / count;
+  view.accuracy = static_cast<double>(correct) / count;
+  std::sort(view.clients.begin(), view.clients.end(),
+            [](const auto& a, const auto& b) { return a.client < b.client; });
+  AddMissing(record.clients, reported, {}, view.missing);
+  return view;
+}
+
+std::vector<FailureCount> Commonest(const std::vector<FailureRecord>& failures) {
+  std::map<std::string, FailureCount> by_code;
+  for (const FailureRecord& failure : failures) {
+    FailureCount& count = by_code[failure.code];
+    count.code = failure.code;
+    count.text = failure.text;
+    ++count.count;
+  }
+  std::vector<FailureCount> all;
+  for (auto& [code, count] : by_code) all.push_back(std::move(count));
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return a.count > b.count; });
+  if (all.size() > kCommonest) all.resize(kCommonest);
+  return all;
+}
+
+}  // namespace
+
+JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
+  JobView view;
+  view.id = job.record.id;
+  view.name = job.record.name;
+  view.state = job.record.state;
+  view.exit_code = job.record.exit_code;
+  view.reason = job.record.reason;
+  view.submitted_ms = job.record.submitted_ms;
+  view.ended_ms = job.record.ended_ms;
+  view.elapsed_ms = (view.ended_ms > 0 ? view.ended_ms : clock_.UnixMillis()) - view.submitted_ms;
+  view.bytes_up = job.all_bytes_up;
+  view.bytes_down = job.all_bytes_down + job.bytes_down;
+  view.num_rounds = job.num_rounds;
+  if (!job.models.empty()) {
+    const ModelRecord& model = job.models.rbegin()->second;
+    view.round = model.round;
+    view.state_hash = model.state_hash;
+    view.state_sha256 = model.sha256;
+    view.state_bytes = model.bytes;
+  }
+  if (job.engine != nullptr) {
+    view.waiting = job.engine->Waiting(Now());
+    view.attempt = job.engine->state().attempt;
+    view.eligible_connected = static_cast<int>(job.engine->connected());
+  }
+  view.failures = Commonest(job.failures);
+  if (!whole) return view;
+  view.document = job.record.document;
+  for (const RoundRecord& round : job.rounds) view.rounds.push_back(RoundViewLocked(job, round));
+  for (const EvaluationRecord& evaluation : job.evaluations) {
+    view.evaluations.push_back(EvaluationOf(evaluation, job.reports));
+  }
+  return view;
+}
+
+RoundView Federation::Impl::RoundViewLocked(const Job& job, const RoundRecord& round) const {
+  RoundView view;
+  view.round = round.round;
+  view.attempt = round.attempt;
+  view.state = round.state;
+  view.cohort = round.cohort;
+  view.reported = round.counted;
+  view.needed = round.needed;
+  view.figures = round.figures;
+  view.reason = round.reason;
+  if (round.state == RoundState::kOpen && job.engine != nullptr) {
+    const EngineState& state = job.engine->state();
+    view.reported = {state.reported.begin(), state.reported.end()};
+  }
+  for (const FailureRecord& failure : job.failures) {
+    if (failure.round == round.round && failure.attempt == round.attempt) {
+      view.failed.push_back(failure.client);
+    }
+  }
+  if (round.state != RoundState::kOpen) {
+    AddMissing(round.cohort, round.counted, view.failed, view.missing);
+  }
+  const auto model = job.models.find(round.round);
+  if (round.state == RoundState::kDone && model != job.models.end()) {
+    view.state_hash = model->second.state_hash;
+  }
+  return view;
+}
+
+std::vector<JobView> Federation::Impl::List() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<JobView> views;
+  for (const auto& job : jobs_) views.push_back(ViewLocked(*job, false));
+  return views;
+}
+
+absl::StatusOr<std::string> Federation::Impl::Resolve(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> found;
+  for (const auto& job : jobs_) {
+    if (job->record.id == name) return name;
+    if (!name.empty() && job->record.id.starts_with(name)) found.push_back(job->record.id);
+  }
+  if (name == "@last" && !jobs_.empty()) return jobs_.back()->record.id;
+  if (found.size() == 1) return found[0];
+  if (found.empty()) {
+    return Refuse(absl::StatusCode::kNotFound, "job: got '" + name + "', which is not known here");
+  }
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "job: got '" + name + "', which begins the ids of " + std::to_string(found.size()) +
+                    " jobs; want more of it");
+}
+
+absl::StatusOr<JobView> Federation::Impl::Show(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  const Job* const job = FindLocked(id);
+  if (job != nullptr) return ViewLocked(*job, true);
+  return Refuse(absl::StatusCode::kNotFound, "job: got '" + id + "', which is not known here");
+}
+
+absl::StatusOr<std::vector<NamedBlob>> Federation::Impl::Downloads(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  const Job* const job = FindLocked(id);
+  if (job == nullptr) {
+    return Refuse(absl::StatusCode::kNotFound, "job: got '" + id + "', which is not known here");
+  }
+  std::vector<NamedBlob> blobs;
+  if (!job->models.empty()) {
+    const ModelRecord& last = job->models.rbegin()->second;
+    blobs.push_back({"state", last.sha256, last.bytes, last.state_hash});
+  }
+  for (const auto& [round, model] : job->models) {
+    if (!pins_.contains(model.sha256)) continue;
+    blobs.push_back(
+        {"state-" + std::to_string(round), model.sha256, model.bytes, model.state_hash});
+  }
+  return blobs;
+}
+
+std::vector<ClientView> Federation::Impl::Clients() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ClientView> views;
+  for (const auto& [name, client] : clients_) {
+    ClientView view;
+    view.name = name;
+    view.connected = client.connected;
+    view.queued = static_cast<int>(client.queue.size());
+    view.last_seen_ms = client.last_seen_ms;
+    if (client.running) {
+      view.task = (client.running->attempt == 0 ? "evaluate " : "train ") + client.running->job +
+                  " round " + std::to_string(client.running->round);
+    }
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+// ---- watchers ----
+
+void Federation::Impl::EmitLocked(const Job& job, const char* type, uint64_t round,
+                                  std::vector<std::pair<std::string, JobEvent::Value>> data) {
+  changed_.notify_all();
+  if (watchers_.empty()) return;
+  const JobEvent event{type, job.record.id, round, clock_.UnixMillis(), std::move(data)};
+  for (const auto& [id, watcher] : watchers_) {
+    if (watcher.first.empty() || watcher.first == job.record.id) watcher.second(event);
+  }
+}
+
+uint64_t Federation::Impl::Subscribe(const std::string& job, Watcher watcher) {
+  const std::lock_guard lock(mutex_);
+  watchers_[next_watcher_] = {job, std::move(watcher)};
+  return next_watcher_++;
+}
+
+void Federation::Impl::Unsubscribe(uint64_t subscription) {
+  const std::lock_guard lock(mutex_);
+  watchers_.erase(subscription);
+}
+
+absl::StatusOr<JobView> Federation::Impl::WaitForEnd(const std::string& id,
+                                                     std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  const Job* const job = FindLocked(id);
+  if (job == nullptr) {
+    return Refuse(absl::StatusCode::kNotFound, "job: got '" + id + "', which is not known here");
+  }
+  changed_.wait_for(lock, patience, [job] { return job->engine == nullptr; });
+  return ViewLocked(*job, true);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,137 @@
+// Federation: aggregating and publishing, outside the lock; blobs that nobody needs any more.
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/rounds/aggregate.h"
+#include "coordinator/rounds/federation_impl.h"
+
+namespace rivulet {
+
+namespace {
+constexpr std::chrono::milliseconds kTryAgainAfter{1000};
+}
+
+void Federation::Impl::WorkLoop() {
+  std::unique_lock lock(mutex_);
+  while (!ending_) {
+    if (WorkOnce(lock)) continue;
+    if (work_.empty()) {
+      work_ready_.wait(lock);
+    } else {
+      work_ready_.wait_for(lock, std::chrono::milliseconds(250));
+    }
+  }
+}
+
+bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
+  const auto due = std::find_if(work_.begin(), work_.end(),
+                                [this](const Work& one) { return one.not_before <= Now(); });
+  if (working_ || ending_ || due == work_.end()) return false;
+  Job* const job = FindLocked(due->job);
+  work_.erase(due);
+  if (job == nullptr || job->engine == nullptr) return true;
+  if (job->engine->state().phase != Phase::kClosed || job->rounds.empty()) return true;
+
+  const std::vector<std::string>& counted = job->rounds.back().counted;
+  std::vector<UpdateRecord> set;
+  for (const UpdateRecord& update : job->updates) {
+    if (std::binary_search(counted.begin(), counted.end(), update.client)) set.push_back(update);
+  }
+  std::sort(set.begin(), set.end(),
+            [](const UpdateRecord& a, const UpdateRecord& b) { return a.client < b.client; });
+  const ModelRecord parent = job->models.rbegin()->second;
+  const std::shared_ptr<const JobPlan> plan = job->plan;
+  working_ = true;
+  ++putting_;
+  lock.unlock();
+  absl::StatusOr<AggregatedRound> result = AggregateRound(blobs_, *plan, parent, set);
+  lock.lock();
+  PublishLocked(*job, std::move(result));
+  working_ = false;
+  --putting_;
+  SweepLocked();
+  return true;
+}
+
+void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result) {
+  if (job.engine == nullptr) return;
+  RoundRecord& round = job.rounds.back();
+  absl::Status published = result.status();
+  if (published.ok()) {
+    result->model.job = job.record.id;
+    result->figures.bytes_down = job.bytes_down;
+    result->figures.milliseconds = clock_.UnixMillis() - round.opened_ms;
+    MoveRound done;
+    done.job = job.record.id;
+    done.round = round.round;
+    done.attempt = round.attempt;
+    done.from = RoundState::kClosed;
+    done.to = RoundState::kDone;
+    done.figures = result->figures;
+    published = states_.Commit({done, PutModel{result->model}});
+  }
+  if (published.code() == absl::StatusCode::kResourceExhausted) {
+    work_.push_back({job.record.id, Now() + kTryAgainAfter});
+    return;
+  }
+  if (!published.ok()) {
+    return FeedLocked(job, WorkFailed{"round " + std::to_string(round.round) + ": " +
+                                      std::string(published.message())});
+  }
+  round.state = RoundState::kDone;
+  round.figures = result->figures;
+  job.all_bytes_up += round.figures.bytes_up;
+  job.all_bytes_down += round.figures.bytes_down;
+  job.bytes_down = 0;
+  PinLocked(result->model.sha256);
+  if (!result->model.optimizer_sha256.empty()) PinLocked(result->model.optimizer_sha256);
+  job.models[round.round] = result->model;
+  RetireLocked(job);
+  EmitLocked(job, "round.completed", round.round,
+             {{"attempt", int64_t{round.attempt}},
+              {"clients", static_cast<int64_t>(round.counted.size())},
+              {"loss", round.figures.loss},
+              {"tokens", round.figures.tokens},
+              {"bytes_up", round.figures.bytes_up},
+              {"bytes_down", round.figures.bytes_down},
+              {"bias", round.figures.bias},
+              {"milliseconds", round.figures.milliseconds},
+              {"state_hash", result->model.state_hash}});
+  FeedLocked(job, Published{});
+}
+
+bool IsKept(const JobPlan& plan, uint64_t round) {
+  const int every = plan.spec.export_.save_every_round;
+  return every > 0 && round % static_cast<uint64_t>(every) == 0;
+}
+
+// After a publication: its updates and what it was made from have served.
+void Federation::Impl::RetireLocked(Job& job) {
+  for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
+  job.previous = std::exchange(job.updates, {});
+  const ModelRecord& parent = std::next(job.models.rbegin())->second;
+  if (!IsKept(*job.plan, parent.round)) UnpinLocked(parent.sha256);
+  if (!parent.optimizer_sha256.empty()) UnpinLocked(parent.optimizer_sha256);
+}
+
+void Federation::Impl::PinLocked(const std::string& sha256) {
+  ++pins_[sha256];
+  unpinned_.erase(sha256);
+}
+
+void Federation::Impl::UnpinLocked(const std::string& sha256) {
+  const auto pin = pins_.find(sha256);
+  if (pin == pins_.end() || --pin->second > 0) return;
+  pins_.erase(pin);
+  unpinned_.insert(sha256);
+}
+
+// A blob that is being made may turn out to be one that nobody needed any more: nothing is deleted
+// meanwhile.
+void Federation::Impl::SweepLocked() {
+  if (putting_ > 0) return;
+  for (const std::string& sha256 : unpinned_) (void)blobs_.Delete(sha256);
+  unpinned_.clear();
+}
+
+}  // namespace rivulet

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "common/formats/safetensors.h"
+#include "common/tensor/parameter_set.h"
+#include "coordinator/storage/blob_store.h"
+
+namespace rivulet {
+
+// The largest file that can hold `manifest` and nothing else: its data and the longest header.
+uint64_t LargestUpdateBytes(const Manifest& manifest);
+
+// Takes values `first`.. of tensor `row`; an error ends the reading.
+using PieceSink = std::function<absl::Status(size_t row, size_t first, std::span<const float>)>;
+
+// Reads a safetensors blob of exactly `manifest` (F32) in pieces of at most 1 MiB, in file order:
+// memory does not grow with the file. With `sha256` not empty the whole file must have that hash.
+// Errors: InvalidArgument for a file that is not that, naming the first difference; DataLoss for
+// another hash; the sink's.
+absl::Status StreamTensors(const BlobReader& blob, const Manifest& manifest,
+                           SafetensorsProfile profile, std::string_view sha256,
+                           const PieceSink& sink);
+
+// An upload of foreign bytes: upload profile, every value finite and |value| < 128. Errors:
+// InvalidArgument naming tensor, index, value seen and wanted.
+absl::Status CheckUpdate(const BlobReader& blob, const Manifest& manifest);
+
+// A blob of our own, verified by its hash.
+absl::StatusOr<ParameterSet> ReadOwnState(const BlobStore& blobs, const std::string& sha256,
+                                          const Manifest& manifest);
+
+}  // namespace rivulet

@@ -1,0 +1,105 @@
+#include <utility>
+
+#include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/update_file.h"
+
+namespace rivulet {
+
+Upload::Upload(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
+               std::shared_ptr<const JobPlan> plan, BlobStore& blobs)
+    : owner_(owner),
+      blobs_(blobs),
+      client_(std::move(client)),
+      header_(std::move(header)),
+      weight_(weight),
+      plan_(std::move(plan)) {}
+
+Upload::Upload(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs)
+    : owner_(owner),
+      blobs_(blobs),
+      client_(accepted.client),
+      weight_(accepted.weight),
+      receipt_(Receipt{accepted.job, accepted.round, accepted.attempt, accepted.sha256,
+                       accepted.bytes}) {}
+
+std::optional<Receipt> Upload::receipt() const {
+  const std::lock_guard lock(mutex_);
+  return receipt_;
+}
+
+uint64_t Upload::committed() const {
+  const std::lock_guard lock(mutex_);
+  if (receipt_) return receipt_->bytes;
+  return writer_ == nullptr ? 0 : writer_->size();
+}
+
+absl::Status Upload::CheckOver() const {
+  if (!over_) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kFailedPrecondition,
+                "job " + header_.job_id + " round " + std::to_string(header_.round) + " attempt " +
+                    std::to_string(header_.attempt) + ": takes no more updates",
+                Remedy::kResync);
+}
+
+absl::Status Upload::Append(uint64_t offset, std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  if (receipt_) return absl::OkStatus();
+  RV_RETURN_IF_ERROR(CheckOver());
+  if (writer_ == nullptr) {
+    RV_ASSIGN_OR_RETURN(writer_, blobs_.Create(header_.bytes));
+  }
+  if (offset != writer_->size()) {
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "upload: got offset " + std::to_string(offset) + ", want " +
+                      std::to_string(writer_->size()),
+                  Remedy::kResync);
+  }
+  return writer_->Append(bytes);
+}
+
+// The bytes are as declared, and an update that may be summed.
+absl::Status Upload::Check() {
+  if (writer_ == nullptr || writer_->size() < header_.bytes) {
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "upload: got " + std::to_string(writer_ == nullptr ? 0 : writer_->size()) +
+                      " bytes, want " + std::to_string(header_.bytes),
+                  Remedy::kResync);
+  }
+  absl::Status checked = writer_->Seal(header_.sha256).status();
+  if (checked.ok()) {
+    RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader, writer_->Reread());
+    checked = CheckUpdate(*reader, plan_->manifest);
+  }
+  // Nothing of it is worth keeping: what comes next starts at offset 0.
+  if (!checked.ok()) writer_.reset();
+  return checked;
+}
+
+absl::Status Upload::Store() {
+  UpdateRecord update{header_.job_id, header_.round, header_.attempt, client_,
+                      header_.sha256, header_.bytes, weight_,         header_.examples,
+                      header_.tokens, header_.steps, header_.loss,    header_.grad_norm};
+  RV_RETURN_IF_ERROR(owner_.StartCommit(client_, header_));
+  absl::Status stored = writer_->Commit(header_.sha256).status();
+  if (stored.ok()) stored = owner_.states().Commit({PutUpdate{update}});
+  writer_.reset();
+  owner_.FinishCommit(update, stored);
+  return stored;
+}
+
+absl::StatusOr<Receipt> Upload::Finish() {
+  const std::lock_guard lock(mutex_);
+  if (receipt_) return *receipt_;
+  RV_RETURN_IF_ERROR(CheckOver());
+  absl::Status done = Check();
+  if (done.ok()) done = Store();
+  if (!done.ok()) {
+    // An incomplete upload goes on where it stopped; any other one starts over.
+    if (writer_ == nullptr) owner_.DropUpload(header_.job_id, client_, this);
+    return done;
+  }
+  receipt_ = Receipt{header_.job_id, header_.round, header_.attempt, header_.sha256, header_.bytes};
+  return *receipt_;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,149 @@
+#include "common/formats/adapter_directory.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "common/io/file.h"
+#include "tests/unit/common/formats/golden.h"
+
+namespace rivulet {
+namespace {
+
+using nlohmann::json;
+
+std::filesystem::path Scratch() {
+  const auto dir = std::filesystem::path(testing::TempDir()) /
+                   testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::remove_all(dir);
+  return dir;
+}
+
+JobModel ModelOf(const std::string& base, const JobSpec& job) {
+  const auto folder = SharedGolden() / "models" / base;
+  return *DescribeJobModel(folder, *ModelFiles::Open(folder), job);
+}
+
+// AdapterHub 1.2.0 wrote these.
+TEST(AdapterHub, RoundTripKeepsEveryByteOfTheReference) {
+  const auto golden = SharedGolden() / "adapters";
+  RV_SKIP_WITHOUT(golden);
+  for (const char* name : {"llama_seq_bn", "bert_seq_bn"}) {
+    const auto adapter = ReadAdapterHubDirectory(golden / name);
+    ASSERT_TRUE(adapter.ok()) << name << adapter.status();
+    const auto out = Scratch();
+    ASSERT_TRUE(WriteAdapterHubDirectory(out, *adapter).ok());
+    for (const char* file : {"adapter.safetensors", "adapter_config.json", "head_config.json",
+                             "model_head.safetensors"})
+      EXPECT_EQ(*ReadFile(out / file, 1 << 20), *ReadFile(golden / name / file, 1 << 20))
+          << name << "/" << file;
+  }
+}
+
+TEST(AdapterHub, OtherPresetsAreRefusedByTheFieldThatDiffers) {
+  const auto golden = SharedGolden() / "adapters";
+  RV_SKIP_WITHOUT(golden);
+  for (const char* name : {"llama_double_seq_bn", "llama_par_bn"}) {
+    EXPECT_EQ(ReadAdapterHubDirectory(golden / name).status().code(),
+              absl::StatusCode::kUnimplemented)
+        << name;
+  }
+  json config = json::parse(*ReadFile(golden / "llama_seq_bn" / "adapter_config.json", 1 << 20));
+  config.erase("version");
+  EXPECT_FALSE(ParseAdapterHubConfig(config.dump()).ok());
+  config["version"] = "adapters.1.2.0";
+  EXPECT_TRUE(ParseAdapterHubConfig(config.dump()).ok());
+  config["config"]["use_gating"] = true;
+  EXPECT_EQ(ParseAdapterHubConfig(config.dump()).status().message(),
+            "config.use_gating: got true, want false (seq_bn)");
+}
+
+TEST(AdapterHub, RenamingChangesKeysOnly) {
+  const auto golden = SharedGolden() / "adapters" / "llama_seq_bn";
+  RV_SKIP_WITHOUT(golden);
+  const BottleneckAdapter tiny = *ReadAdapterHubDirectory(golden);
+  const BottleneckAdapter other = Renamed(tiny, "zebra");
+  EXPECT_TRUE(other.weights.manifest()[0].name.find(".adapters.zebra.adapter_") !=
+              std::string::npos);
+  EXPECT_EQ(Renamed(other, "tiny").weights.HashHex(), tiny.weights.HashHex());
+}
+
+TEST(AdapterDirectory, AJobsLoraIsWrittenInPeftForm) {
+  RV_SKIP_WITHOUT(SharedGolden());
+  JobSpec job;
+  job.model.name = "llama";
+  job.lora.lora_target_modules = {"all-linear"};
+  job.strategy.aggregation = "freeze-a";
+  const JobModel model = ModelOf("llama", job);
+  ParameterSet state = *InitialState(model.plan, job.job.seed);
+  state.floats(3)[5] = 0.5f;
+  const auto out = Scratch();
+  const auto report =
+      WriteAdapterDirectory(out, model, job, state, {.job = "j", .round = 10, .software = "s"});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->profile, "peft");
+  EXPECT_EQ(report->rank, 8);
+  EXPECT_EQ(report->largest_difference, 0);
+  const LoraAdapter adapter = *ReadPeftDirectory(out);
+  EXPECT_EQ(adapter.weights.manifest(), model.plan.full());  // frozen factors are back
+  EXPECT_EQ(adapter.config.target_modules,
+            (std::vector<std::string>{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj",
+                                      "up_proj", "v_proj"}));
+  const json provenance = json::parse(*ReadFile(out / "rivulet_provenance.json", 1 << 16));
+  EXPECT_EQ(provenance["adapter_hash"], state.HashHex());
+  EXPECT_EQ(provenance["round"], 10);
+  EXPECT_TRUE(provenance["epsilon"].is_null());
+}
+
+// bert's "dense" would also select the pooler, which is trained whole: then paths are written.
+TEST(AdapterDirectory, ShortNamesAreUsedOnlyWhereTheySelectTheSame) {
+  RV_SKIP_WITHOUT(SharedGolden());
+  JobSpec job;
+  job.data.task = "classification";
+  job.lora.lora_target_modules = {"output.dense"};
+  const JobModel model = ModelOf("bert", job);
+  const LoraAdapter adapter = *LoraAdapterOf(model, job, ParameterSet(model.plan.full()));
+  EXPECT_EQ(adapter.config.target_modules.size(), 4u);
+  EXPECT_EQ(adapter.config.target_modules[0], "bert.encoder.layer.0.attention.output.dense");
+  EXPECT_EQ(adapter.config.modules_to_save, (std::vector<std::string>{"classifier", "score"}));
+  EXPECT_EQ(adapter.config.task_type, "SEQ_CLS");
+}
+
+TEST(AdapterDirectory, AJobsBottleneckAdapterIsWrittenInAdapterHubForm) {
+  RV_SKIP_WITHOUT(SharedGolden());
+  JobSpec job;
+  job.method = "adapter";
+  job.data.task = "classification";
+  job.model.name = "models/bert";
+  const JobModel model = ModelOf("bert", job);
+  const auto folder = SharedGolden() / "models" / "bert";
+  const ModelFiles files = *ModelFiles::Open(folder);
+  const ParameterSet state = *InitialState(model.plan, 42, &files);
+  const auto out = Scratch();
+  const auto report = WriteAdapterDirectory(out, model, job, state, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->profile, "adapterhub");
+  const BottleneckAdapter adapter = *ReadAdapterHubDirectory(out);
+  EXPECT_EQ(adapter.head.manifest()[1].name, "classifier.weight");
+  json got = json::parse(*ReadFile(out / "adapter_config.json", 1 << 16));
+  json want = json::parse(
+      *ReadFile(SharedGolden() / "adapters" / "bert_seq_bn" / "adapter_config.json", 1 << 16));
+  want["name"] = kAdapterName;
+  EXPECT_EQ(got, want);
+}
+
+TEST(AdapterDirectory, AProfileThatDoesNotFitTheMethodIsRefused) {
+  RV_SKIP_WITHOUT(SharedGolden());
+  JobSpec job;
+  const JobModel model = ModelOf("llama", job);
+  const ParameterSet state(model.plan.wire());
+  EXPECT_EQ(
+      WriteAdapterDirectory(Scratch(), model, job, state, {}, "adapterhub").status().message(),
+      "profile: got 'adapterhub' for method lora, want peft or portable");
+  EXPECT_FALSE(WriteAdapterDirectory(Scratch(), model, job, ParameterSet(), {}).ok());
+  EXPECT_FALSE(std::filesystem::exists(Scratch()));
+  EXPECT_TRUE(WriteAdapterDirectory(Scratch(), model, job, state, {}, "portable").ok());
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,125 @@
+#include "common/formats/merge.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "common/io/file.h"
+#include "tests/unit/common/formats/golden.h"
+
+namespace rivulet {
+namespace {
+
+using nlohmann::json;
+
+std::filesystem::path Scratch() {
+  const auto dir = std::filesystem::path(testing::TempDir()) /
+                   testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::remove_all(dir);
+  return dir;
+}
+
+std::vector<float> Floats(const TensorView& tensor) {
+  std::vector<float> values(tensor.spec.elements());
+  CopyAsFloats(tensor, values);
+  return values;
+}
+
+// merged.<name> of the golden file is PEFT's merge_and_unload.
+TEST(MergeModel, GivesTheMatricesThatPeftGives) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
+  const auto out = Scratch();
+  const auto report = MergeModel(golden / "models" / "llama", adapter, {}, out, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->merged, 14u);
+  EXPECT_EQ(report->largest_difference, 0);  // F32 in, F32 out
+  const ModelFiles merged = *ModelFiles::Open(out);
+  const SafetensorsFile want =
+      *SafetensorsFile::Open(golden / "adapters" / "llama_lora" / "golden.safetensors");
+  int compared = 0;
+  for (const TensorView& tensor : want.view().tensors()) {
+    if (!tensor.spec.name.starts_with("merged.model.")) continue;
+    const std::vector<float> expected = Floats(tensor);
+    const std::vector<float> got = Floats(*merged.Find(tensor.spec.name.substr(7)));
+    // Values reach about 1: a few units of the last place of binary32.
+    for (size_t cell = 0; cell < got.size(); ++cell) ASSERT_NEAR(got[cell], expected[cell], 1e-6);
+    ++compared;
+  }
+  EXPECT_EQ(compared, 2);
+  EXPECT_EQ(*ReadFile(out / "config.json", 1 << 16),
+            *ReadFile(golden / "models" / "llama" / "config.json", 1 << 16));
+  EXPECT_TRUE(std::filesystem::exists(out / "generation_config.json"));
+}
+
+TEST(MergeModel, ShardsHoldTheSameTensorsAsOneFile) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
+  const auto out = Scratch();
+  const auto whole = MergeModel(golden / "models" / "llama", adapter, {}, out / "whole", {});
+  const auto sharded = MergeModel(golden / "models" / "llama", adapter, {}, out / "sharded", {},
+                                  {.shard_bytes = 100'000});
+  ASSERT_TRUE(whole.ok() && sharded.ok()) << sharded.status();
+  EXPECT_GE(sharded->shards, 3u);
+  const ModelFiles one = *ModelFiles::Open(out / "whole");
+  const ModelFiles many = *ModelFiles::Open(out / "sharded");
+  EXPECT_EQ(many.names()[0].substr(0, 15), "model-00001-of-");
+  for (const TensorView* tensor : one.tensors())
+    EXPECT_EQ(Floats(*tensor), Floats(*many.Find(tensor->spec.name)));
+}
+
+TEST(MergeModel, SixteenBitModelsStaySixteenBitAndTellTheRounding) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
+  const auto out = Scratch();
+  const auto report = MergeModel(golden / "models" / "llama_bf16", adapter, {}, out, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->largest_difference, 0);
+  EXPECT_LT(report->largest_difference, 0x1p-8);  // half a step of bf16 below 2
+  EXPECT_EQ(ModelFiles::Open(out)->Find("model.layers.0.mlp.up_proj.weight")->spec.dtype,
+            DType::kBF16);
+}
+
+TEST(MergeModel, ANewClassificationHeadChangesTheConfig) {
+  const auto base = SharedFolder() / "models" / "bert-7m";
+  RV_SKIP_WITHOUT(base);
+  JobSpec job;
+  job.data.task = "classification";
+  job.data.labels = {"negative", "positive"};
+  const JobModel model = *DescribeJobModel(base, *ModelFiles::Open(base), job);
+  const LoraAdapter adapter = *LoraAdapterOf(model, job, *InitialState(model.plan, 42));
+  const auto out = Scratch();
+  const auto report = MergeModel(base, adapter, job.data.labels, out, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  const json config = json::parse(*ReadFile(out / "config.json", 1 << 16));
+  EXPECT_EQ(config["architectures"][0], "BertForSequenceClassification");
+  EXPECT_EQ(config["id2label"]["1"], "positive");
+  EXPECT_EQ(config["hidden_size"], 256);
+  const ModelFiles files = *ModelFiles::Open(out);
+  EXPECT_NE(files.Find("classifier.weight"), nullptr);
+  EXPECT_NE(files.Find("bert.pooler.dense.bias"), nullptr);
+  EXPECT_EQ(files.Find("cls.predictions.bias"), nullptr);
+  EXPECT_TRUE(std::filesystem::exists(out / "tokenizer.json"));
+}
+
+TEST(MergeModel, NeverOverwritesWithoutBeingTold) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
+  const auto base = golden / "models" / "llama";
+  const auto out = Scratch();
+  ASSERT_TRUE(MergeModel(base, adapter, {}, out, {}).ok());
+  EXPECT_EQ(MergeModel(base, adapter, {}, out, {}).status().code(),
+            absl::StatusCode::kAlreadyExists);
+  EXPECT_TRUE(MergeModel(base, adapter, {}, out, {}, {.overwrite = true}).ok());
+  EXPECT_EQ(MergeModel(base, adapter, {}, base, {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(MergeModel(SharedGolden() / "models" / "bert", adapter, {}, out / "b", {}).ok());
+}
+
+}  // namespace
+}  // namespace rivulet

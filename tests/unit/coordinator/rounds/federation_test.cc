@@ -1,0 +1,591 @@
+#include "coordinator/rounds/federation.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <thread>
+
+#include "coordinator/rounds/update_file.h"
+#include "toy_federation.h"
+
+namespace rivulet {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class FederationTest : public testing::Test {
+ protected:
+  void Start(const JobSpec& spec) {
+    FederationConfig config;
+    config.planner = ToyPlanner(spec);
+    config.background = false;
+    federation_ = std::make_unique<Federation>(config, *states_, *blobs_, gateway_, clock_);
+    ASSERT_TRUE(federation_->Recover().ok());
+  }
+  void Restart(const JobSpec& spec) {
+    federation_.reset();
+    gateway_.orders.clear();
+    Start(spec);
+  }
+  void Connect(const std::vector<std::string>& names) {
+    for (const std::string& name : names) federation_->Connected(ToyClient(name));
+  }
+  std::string Submit(const std::string& token = "") {
+    const auto id = federation_->Submit({"toy", token});
+    EXPECT_TRUE(id.ok()) << id.status();
+    return *id;
+  }
+  void Pass(milliseconds time) {
+    clock_.Advance(time);
+    federation_->Tick();
+  }
+  JobView Show(const std::string& id) { return *federation_->Show(id); }
+  // Runs the evaluation of the initial state, so that round 1 opens.
+  void OpenFirstRound() {
+    while (!gateway_.orders.empty() && gateway_.orders.front().task.kind == Task::Kind::kEvaluate) {
+      const auto order = gateway_.orders.front();
+      gateway_.orders.pop_front();
+      ASSERT_TRUE(ToyWork(*federation_, order).ok());
+    }
+  }
+  ToyGateway::Order Take(const std::string& client) {
+    for (auto order = gateway_.orders.begin(); order != gateway_.orders.end(); ++order) {
+      if (order->client != client) continue;
+      const ToyGateway::Order taken = *order;
+      gateway_.orders.erase(order);
+      return taken;
+    }
+    ADD_FAILURE() << "nothing was sent to " << client;
+    return {};
+  }
+  absl::StatusOr<Receipt> Upload(const ToyGateway::Order& order) {
+    return ToyUpload(*federation_, order.client, order.task,
+                     ToyTrain(order.client, order.task.round, order.task.state_sha256));
+  }
+
+  std::unique_ptr<StateStore> states_ = MakeMemoryStateStore();
+  std::unique_ptr<BlobStore> blobs_ = MakeMemoryBlobStore();
+  ToyGateway gateway_;
+  VirtualClock clock_;
+  std::unique_ptr<Federation> federation_;
+};
+
+TEST_F(FederationTest, ThreeRoundsEndFinishedWithFiguresForEach) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  const JobView view = Show(id);
+  EXPECT_EQ(view.state, JobState::kFinished) << view.reason << view.waiting;
+  EXPECT_EQ(view.round, 3u);
+  ASSERT_EQ(view.rounds.size(), 3u);
+  EXPECT_EQ(view.rounds[0].figures.loss, 2.0);
+  EXPECT_EQ(view.rounds[1].figures.loss, 1.0);
+  EXPECT_EQ(view.rounds[2].state_hash, view.state_hash);
+  ASSERT_EQ(view.evaluations.size(), 2u);  // before the first, after the last
+  EXPECT_EQ(view.evaluations[0].round, 0u);
+  EXPECT_EQ(view.evaluations[1].round, 3u);
+  EXPECT_EQ(view.evaluations[1].loss, 1.5);  // 3 nats over 2 tokens, from each of three clients
+  EXPECT_EQ(view.evaluations[1].accuracy, 0.5);
+  EXPECT_EQ(view.evaluations[1].clients.size(), 3u);
+  EXPECT_GT(view.bytes_up, 0);
+}
+
+// The oracle: the mean in the fixed-point sum of aggregation/, added to the state by FedAvg.
+TEST_F(FederationTest, TheStateIsTheReferenceSumWhateverTheOrderOfArrival) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  std::set<std::string> hashes;
+  for (const std::vector<std::string>& order :
+       {std::vector<std::string>{"a", "b", "c"}, {"c", "a", "b"}, {"b", "c", "a"}}) {
+    states_ = MakeMemoryStateStore();
+    blobs_ = MakeMemoryBlobStore();
+    Start(spec);
+    Connect({"a", "b", "c"});
+    const std::string id = Submit();
+    OpenFirstRound();
+    for (const std::string& client : order) ASSERT_TRUE(Upload(Take(client)).ok());
+    ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+    hashes.insert(Show(id).state_hash);
+
+    ParameterSet state = *ToyPlanner(spec)("toy")->initial();
+    FixedPointSum sum = *FixedPointSum::Make(ToyManifest());
+    const std::string parent = Sha256Hex(SafetensorsBytes(state));
+    for (const char* client : {"a", "b", "c"}) {
+      const ToyUpdate update = ToyTrain(client, 1, parent);
+      ASSERT_TRUE(sum.Add(update.delta, update.tokens).ok());
+    }
+    auto optimizer = *MakeServerOptimizer(spec.strategy, ToyManifest());
+    ASSERT_TRUE(optimizer->Apply(*sum.Mean(), state).ok());
+    EXPECT_EQ(Show(id).state_hash, state.HashHex());
+  }
+  EXPECT_EQ(hashes.size(), 1u);
+}
+
+TEST_F(FederationTest, ServerOptimisersKeepTheirStateAcrossARestart) {
+  for (const char* name : {"fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"}) {
+    JobSpec spec = ToySpec();
+    spec.strategy.name = name;
+    std::string whole;
+    for (const bool restart : {false, true}) {
+      states_ = MakeMemoryStateStore();
+      blobs_ = MakeMemoryBlobStore();
+      gateway_.orders.clear();
+      Start(spec);
+      Connect({"a", "b", "c"});
+      const std::string id = Submit();
+      for (int order = 0; order < 9; ++order) {  // 3 evaluations, 2 rounds
+        ASSERT_FALSE(gateway_.orders.empty());
+        ASSERT_TRUE(ToyWork(*federation_, Take(gateway_.orders.front().client)).ok());
+        federation_->Tick();
+      }
+      ASSERT_EQ(Show(id).round, 2u);
+      if (restart) {
+        Restart(spec);
+        Connect({"c", "b", "a"});
+      }
+      ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+      EXPECT_EQ(Show(id).state, JobState::kFinished) << name;
+      if (restart) {
+        EXPECT_EQ(Show(id).state_hash, whole) << name;
+      }
+      whole = Show(id).state_hash;
+    }
+  }
+}
+
+TEST_F(FederationTest, ARepeatedUploadGetsTheSameReceiptAndAnotherOneIsRefused) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  const Receipt first = *Upload(order);
+  const Receipt second = *Upload(order);
+  EXPECT_EQ(first.sha256, second.sha256);
+  ToyUpdate other = ToyTrain("b", 1, "");
+  EXPECT_EQ(ToyUpload(*federation_, "a", order.task, other).status().code(),
+            absl::StatusCode::kAlreadyExists);
+  ASSERT_TRUE(Upload(Take("b")).ok());
+  ASSERT_TRUE(Upload(Take("c")).ok());
+  federation_->Tick();  // published: round 2 is open
+  EXPECT_EQ(Upload(order)->sha256, first.sha256);
+}
+
+TEST_F(FederationTest, AnUploadResumesAtTheByteItLost) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  const ToyUpdate update = ToyTrain("a", 1, order.task.state_sha256);
+  const auto bytes = std::as_bytes(std::span(update.file));
+  const auto first = *federation_->BeginUpload("a", ToyHeader(order.task, update));
+  ASSERT_TRUE(first->Append(0, bytes.first(10)).ok());
+  EXPECT_EQ(first->Finish().status().code(), absl::StatusCode::kDataLoss);  // incomplete
+  const auto second = *federation_->BeginUpload("a", ToyHeader(order.task, update));
+  EXPECT_EQ(second->committed(), 10u);
+  EXPECT_EQ(second->Append(11, bytes.subspan(11)).code(), absl::StatusCode::kDataLoss);
+  ASSERT_TRUE(second->Append(10, bytes.subspan(10)).ok());
+  EXPECT_TRUE(second->Finish().ok());
+}
+
+TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  const auto begin = [&](auto change) {
+    UpdateHeader header = ToyHeader(order.task, ToyTrain("a", 1, ""));
+    change(header);
+    return federation_->BeginUpload("a", header).status();
+  };
+  using Code = absl::StatusCode;
+  EXPECT_EQ(begin([](auto& h) { h.bytes = 0; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.bytes = LargestUpdateBytes(ToyManifest()) + 1; }).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.sha256 = "../x"; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.tokens = 0; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.tokens = 1 << 30; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.examples = -1; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.loss = NAN; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.round = 2; }).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(begin([](auto& h) { h.attempt = 2; }).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(begin([](auto& h) { h.job_id = "no"; }).code(), Code::kNotFound);
+  EXPECT_EQ(federation_->BeginUpload("stranger", ToyHeader(order.task, ToyTrain("a", 1, "")))
+                .status()
+                .code(),
+            Code::kPermissionDenied);
+
+  const auto send = [&](ToyUpdate update) {
+    update.tokens = 5;
+    return ToyUpload(*federation_, "a", order.task, update).status();
+  };
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
+                          std::numeric_limits<float>::infinity(), 128.0f, -200.0f}) {
+    ToyUpdate update = ToyTrain("a", 1, "");
+    update.delta.floats(1)[2] = bad;
+    update.file = SafetensorsBytes(update.delta);
+    const absl::Status refused = send(update);
+    EXPECT_EQ(refused.code(), Code::kInvalidArgument);
+    EXPECT_EQ(RemedyOf(refused), Remedy::kLeaveRun);
+    EXPECT_NE(refused.message().find("b[2]: got "), std::string_view::npos) << refused;
+  }
+  const auto shaped = [&](const Manifest& manifest) {
+    ToyUpdate update;
+    update.file = SafetensorsBytes(ParameterSet(manifest));
+    return send(update);
+  };
+  EXPECT_EQ(shaped({{"a", DType::kF32, {4}}}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(shaped({{"a", DType::kF32, {4}}, {"b", DType::kF32, {2, 3}}}).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(shaped({{"a", DType::kF32, {4}}, {"b", DType::kI32, {3, 2}}}).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(
+      shaped({{"a", DType::kF32, {4}}, {"b", DType::kF32, {3, 2}}, {"c", DType::kF32, {1}}}).code(),
+      Code::kInvalidArgument);
+  ToyUpdate cut = ToyTrain("a", 1, "");
+  cut.file.resize(cut.file.size() - 4);
+  EXPECT_EQ(send(cut).code(), Code::kInvalidArgument);
+  cut.file = "rubbish";
+  EXPECT_EQ(send(cut).code(), Code::kInvalidArgument);
+
+  // Bytes that are not those announced.
+  const ToyUpdate honest = ToyTrain("a", 1, order.task.state_sha256);
+  const auto session = *federation_->BeginUpload("a", ToyHeader(order.task, honest));
+  std::string flipped = honest.file;
+  flipped.back() ^= 1;
+  ASSERT_TRUE(session->Append(0, std::as_bytes(std::span(flipped))).ok());
+  const absl::Status lost = session->Finish().status();
+  const std::string twice = flipped + flipped;
+  EXPECT_EQ(lost.code(), Code::kDataLoss);
+  EXPECT_EQ(RemedyOf(lost), Remedy::kResync);
+  EXPECT_EQ(session->Append(0, std::as_bytes(std::span(twice))).code(), Code::kOutOfRange);
+
+  EXPECT_EQ(Show(id).rounds[0].reported.size(), 0u);
+  EXPECT_EQ(blobs_->List()->size(), 1u);  // the initial state alone
+  EXPECT_TRUE(Upload(order).ok());
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  EXPECT_EQ(Show(id).state, JobState::kFinished);
+}
+
+TEST_F(FederationTest, ALateUpdateIsToldThatItsRoundHasClosed) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  const auto late = Take("c");
+  const auto update = ToyTrain("c", 1, late.task.state_sha256);
+  const auto session = *federation_->BeginUpload("c", ToyHeader(late.task, update));
+  ASSERT_TRUE(Upload(Take("a")).ok());
+  ASSERT_TRUE(Upload(Take("b")).ok());
+  Pass(seconds(101));  // two of three are enough after the deadline
+  EXPECT_EQ(Show(id).round, 1u);
+  EXPECT_EQ(Show(id).rounds[0].missing, std::vector<std::string>{"c"});
+  for (const absl::Status& status :
+       {session->Append(0, std::as_bytes(std::span(update.file))), Upload(late).status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(RemedyOf(status), Remedy::kResync);
+  }
+  ASSERT_EQ(gateway_.cancelled.size(), 1u);
+  EXPECT_EQ(gateway_.cancelled[0], "c: round 1 closed with 2 updates");
+}
+
+TEST_F(FederationTest, AClientThatReturnsGetsItsTaskAgainUnlessItHasReported) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  Submit();
+  OpenFirstRound();
+  ASSERT_TRUE(Upload(Take("a")).ok());
+  const auto before = Take("b");
+  federation_->Disconnected("a");
+  federation_->Disconnected("b");
+  Connect({"a", "b"});
+  const auto again = Take("b");
+  EXPECT_EQ(again.task.round, before.task.round);
+  EXPECT_EQ(again.task.attempt, before.task.attempt);
+  EXPECT_EQ(gateway_.orders.size(), 1u);  // c's; a has reported
+}
+
+TEST_F(FederationTest, AJobNobodyComesForFailsAfterItsDeadlineAndSaysSo) {
+  Start(ToySpec());
+  Connect({"a"});
+  const std::string id = Submit();
+  EXPECT_EQ(Show(id).waiting, "waiting: 1 of 3 nodes, 00:16:40 left");
+  Pass(seconds(400));
+  EXPECT_EQ(Show(id).waiting, "waiting: 1 of 3 nodes, 00:10:00 left");
+  Pass(seconds(601));
+  const JobView view = Show(id);
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_EQ(view.exit_code, 5);
+  EXPECT_EQ(view.reason, "round 1 could not start: 1 of 3 nodes were connected after 00:16:40");
+}
+
+TEST_F(FederationTest, AJobFailsAfterThreeAbandonedAttemptsWithTheCommonestErrors) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  for (uint32_t attempt = 1; attempt <= 3; ++attempt) {
+    for (const char* client : {"a", "b"}) {
+      const auto order = Take(client);
+      EXPECT_EQ(order.task.attempt, attempt);
+      EXPECT_TRUE(federation_
+                      ->ReportFailure(client, id, 1, attempt,
+                                      client[0] == 'a' ? "out-of-memory" : "no-data", "why\n")
+                      .ok());
+    }
+    (void)federation_->ReportFailure("a", id, 1, attempt, "again", "first wins");
+    if (attempt < 3)
+      std::erase_if(gateway_.orders, [&](auto& o) { return o.task.attempt == attempt; });
+  }
+  const JobView view = Show(id);
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_EQ(view.reason, "round 1 was abandoned 3 times in a row");
+  ASSERT_EQ(view.failures.size(), 2u);
+  EXPECT_EQ(view.failures[0].count, 3);
+  EXPECT_EQ(view.failures[0].text, "why ");
+  EXPECT_EQ(view.rounds.size(), 3u);
+  EXPECT_EQ(view.rounds[2].reason, "2 of 3 clients failed");
+}
+
+TEST_F(FederationTest, OverSelectionClosesWhenEnoughHaveReported) {
+  JobSpec spec = ToySpec();
+  spec.job.clients_per_round = 2;
+  spec.job.over_selection = 1.5;
+  spec.job.num_rounds = 1;
+  Start(spec);
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  EXPECT_EQ(gateway_.orders.size(), 3u);
+  ASSERT_TRUE(Upload(Take("c")).ok());
+  ASSERT_TRUE(Upload(Take("a")).ok());
+  federation_->Tick();
+  EXPECT_EQ(Show(id).round, 1u);
+  EXPECT_EQ(Show(id).rounds[0].reported, (std::vector<std::string>{"a", "c"}));
+}
+
+TEST_F(FederationTest, AClientWorksOnOneTaskAtATime) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string first = Submit();
+  const std::string second = Submit();
+  EXPECT_NE(first, second);
+  EXPECT_EQ(gateway_.sent, 3);
+  for (const ClientView& client : federation_->Clients()) EXPECT_EQ(client.queued, 1);
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  EXPECT_EQ(Show(first).state, JobState::kFinished);
+  EXPECT_EQ(Show(second).state, JobState::kFinished);
+  EXPECT_EQ(Show(first).state_hash, Show(second).state_hash);  // same seed, same clients
+}
+
+TEST_F(FederationTest, StopFinishesTheRoundAndStopNowDoesNot) {
+  for (const bool now : {false, true}) {
+    Start(ToySpec());
+    Connect({"a", "b", "c"});
+    const std::string id = Submit();
+    OpenFirstRound();
+    ASSERT_TRUE(Upload(Take("a")).ok());
+    ASSERT_TRUE(federation_->Stop(id, now).ok());
+    EXPECT_EQ(Show(id).state, now ? JobState::kStopped : JobState::kStopping);
+    if (!now) {
+      ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+    }
+    EXPECT_EQ(Show(id).state, JobState::kStopped);
+    EXPECT_EQ(Show(id).round, now ? 0u : 1u);
+    EXPECT_EQ(federation_->Stop(id, now).code(), absl::StatusCode::kFailedPrecondition);
+    gateway_.orders.clear();
+  }
+}
+
+TEST_F(FederationTest, ASubmitTokenMakesOneJob) {
+  Start(ToySpec());
+  const std::string id = Submit("token");
+  EXPECT_EQ(Submit("token"), id);
+  EXPECT_EQ(federation_->Submit({"other", "token"}).status().code(),
+            absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(federation_->Submit({"", ""}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(federation_->List().size(), 1u);
+  EXPECT_EQ(*federation_->Resolve("@last"), id);
+  EXPECT_EQ(*federation_->Resolve(id.substr(0, 4)), id);
+  EXPECT_EQ(federation_->Resolve("zz").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FederationTest, OnlyClientsWithTheDataAndTheBaseModelAreEligible) {
+  JobSpec spec = ToySpec();
+  spec.data.dataset = "mail";
+  Start(spec);
+  Connect({"a", "b"});
+  for (const char* name : {"c", "d", "e"}) {
+    ClientFacts facts = ToyClient(name);
+    facts.datasets = {"other", "mail"};
+    federation_->Connected(facts);
+  }
+  const std::string id = Submit();
+  EXPECT_EQ(Show(id).eligible_connected, 3);
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  EXPECT_EQ(Show(id).rounds[0].cohort, (std::vector<std::string>{"c", "d", "e"}));
+}
+
+TEST_F(FederationTest, AStateIsOpenToTheClientsOfItsTaskAlone) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  ASSERT_TRUE(Upload(order).ok());
+  EXPECT_EQ((*federation_->OpenState("b", order.task.state_sha256))->size(),
+            order.task.state_bytes);
+  EXPECT_FALSE(federation_->OpenState("stranger", order.task.state_sha256).ok());
+  const std::string update = Sha256Hex(ToyTrain("a", 1, order.task.state_sha256).file);
+  ASSERT_TRUE(blobs_->Has(update));
+  EXPECT_EQ(federation_->OpenState("b", update).status().code(),
+            absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(FederationTest, ServedBlobsAreDeletedAndTheStateStays) {
+  JobSpec spec = ToySpec();
+  spec.export_.save_every_round = 2;
+  Start(spec);
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  const auto downloads = *federation_->Downloads(id);
+  std::vector<std::string> names;
+  for (const NamedBlob& blob : downloads) names.push_back(blob.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"state", "state-0", "state-2", "state-3"}));
+  EXPECT_EQ(blobs_->List()->size(), 3u);
+  Restart(spec);
+  EXPECT_EQ(federation_->Downloads(id)->size(), 4u);
+  EXPECT_EQ(blobs_->List()->size(), 3u);
+  EXPECT_EQ(Show(id).num_rounds, 3u);
+}
+
+TEST_F(FederationTest, EventsTellTheStoryInOrder) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  Start(spec);
+  std::vector<std::string> types;
+  const uint64_t watch = federation_->Subscribe("", [&](const JobEvent& event) {
+    if (types.empty() || types.back() != event.type) types.push_back(event.type);
+  });
+  Connect({"a", "b", "c"});
+  Submit();
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  EXPECT_EQ(types, (std::vector<std::string>{"job.submitted", "eval.started", "eval.completed",
+                                             "job.started", "round.started", "client.selected",
+                                             "client.completed", "round.completed", "eval.started",
+                                             "eval.completed", "job.completed"}));
+  federation_->Unsubscribe(watch);
+}
+
+TEST_F(FederationTest, EvaluationReportsMustAddUp) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  EXPECT_EQ(federation_->ReportEvaluation("a", id, 0, {1, 2, 3}).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(federation_->ReportEvaluation("a", id, 0, {1, -2, 0}).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(federation_->ReportEvaluation("stranger", id, 0, {1, 2, 1}).code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(federation_->ReportEvaluation("a", id, 0, {1, 2, 1}).ok());
+  EXPECT_TRUE(federation_->ReportEvaluation("a", id, 0, {1, 2, 1}).ok());
+}
+
+TEST_F(FederationTest, ARoundGoesOnAfterARestartWithWhatIsLeftOfItsDeadline) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  ASSERT_TRUE(Upload(Take("a")).ok());
+  Pass(seconds(60));
+  clock_.Advance(seconds(100000));  // the machine is off; monotonic time means nothing
+  Restart(ToySpec());
+  EXPECT_EQ(Show(id).waiting, "waiting: 1 of 3 updates, 00:00:40 left");
+  EXPECT_EQ(federation_->epoch(), 2u);
+  Connect({"b"});
+  const auto order = Take("b");
+  EXPECT_EQ(order.task.deadline, seconds(40));
+  EXPECT_EQ(order.task.epoch, 2u);
+  ASSERT_TRUE(Upload(order).ok());
+  Pass(seconds(41));
+  EXPECT_EQ(Show(id).round, 1u);
+  EXPECT_EQ(Show(id).rounds[0].reported, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST_F(FederationTest, LeftoverBlobsAreCollectedAtStart) {
+  Start(ToySpec());
+  const std::string id = Submit();
+  ASSERT_TRUE(blobs_->Put("nobody speaks of this").ok());
+  Restart(ToySpec());
+  EXPECT_EQ(blobs_->List()->size(), 1u);
+  EXPECT_TRUE(blobs_->Has(Show(id).state_sha256));
+}
+
+TEST_F(FederationTest, AJobWhoseStateIsGoneFailsAndTheOthersGoOn) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  Start(spec);
+  Connect({"a", "b", "c"});
+  const std::string lost = Submit();
+  ASSERT_TRUE(blobs_->Delete(Show(lost).state_sha256).ok());
+  Restart(spec);
+  EXPECT_EQ(Show(lost).state, JobState::kFailed);
+  EXPECT_EQ(Show(lost).exit_code, 8);
+  const std::string next = Submit();
+  Connect({"a", "b", "c"});
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  EXPECT_EQ(Show(next).state, JobState::kFinished);
+}
+
+TEST_F(FederationTest, WithAThreadOfItsOwnItPublishesByItself) {
+  FederationConfig config;
+  config.planner = ToyPlanner(ToySpec());
+  const SystemClock clock;
+  std::vector<ToyGateway::Order> done;
+  struct Gateway : ClientGateway {
+    void Send(const std::string& client, const Task& task) override {
+      const std::lock_guard lock(mutex);
+      orders.push_back({client, task});
+    }
+    void Cancel(const std::string&, const std::string&, uint64_t, uint32_t,
+                const std::string&) override {}
+    std::mutex mutex;
+    std::deque<ToyGateway::Order> orders;
+  } gateway;
+  Federation federation(config, *states_, *blobs_, gateway, clock);
+  ASSERT_TRUE(federation.Recover().ok());
+  for (const char* name : {"a", "b", "c"}) federation.Connected(ToyClient(name));
+  const std::string id = *federation.Submit({"toy", ""});
+  std::vector<std::thread> agents;
+  std::atomic<bool> ended{false};
+  for (int agent = 0; agent < 3; ++agent) {
+    agents.emplace_back([&] {
+      while (!ended) {
+        std::unique_lock lock(gateway.mutex);
+        if (gateway.orders.empty()) {
+          lock.unlock();
+          std::this_thread::sleep_for(milliseconds(1));
+          continue;
+        }
+        const auto order = gateway.orders.front();
+        gateway.orders.pop_front();
+        lock.unlock();
+        EXPECT_TRUE(ToyWork(federation, order).ok());
+      }
+    });
+  }
+  const JobView view = *federation.WaitForEnd(id, seconds(60));
+  ended = true;
+  for (std::thread& agent : agents) agent.join();
+  EXPECT_EQ(view.state, JobState::kFinished);
+}
+
+}  // namespace
+}  // namespace rivulet
