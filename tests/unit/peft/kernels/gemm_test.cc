@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <ostream>
 #include <vector>
 
 #include "common/random.h"
@@ -44,6 +45,10 @@ void ExpectProduct(const GemmCall& call, const std::vector<float>& before) {
 struct Size {
   int64_t m, n, k;
 };
+
+void PrintTo(const Size& size, std::ostream* out) {
+  *out << size.m << " x " << size.n << " x " << size.k;
+}
 
 class GemmSizes : public ::testing::TestWithParam<Size> {
  protected:

@@ -16,6 +16,7 @@ struct Case {
   std::string model;
   void (*shape)(JobSpec& job);
 };
+void PrintTo(const Case& which, std::ostream* out) { *out << which.name; }
 
 const Case kCases[] = {
     {"lora", "llama", [](JobSpec& job) { job.lora.lora_target_modules = {"all-linear"}; }},

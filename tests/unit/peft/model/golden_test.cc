@@ -16,6 +16,7 @@ struct Case {
   std::string golden;  // folder of golden.safetensors
   Task task = Task::kCausalLm;
 };
+void PrintTo(const Case& which, std::ostream* out) { *out << which.model; }
 
 class ModelGolden : public ::testing::TestWithParam<Case> {
  protected:
