@@ -30,12 +30,59 @@ __attribute__((always_inline)) inline void AddBody(const float* __restrict value
   }
 }
 
+// Rubbish from values out of range wraps around, hence unsigned words.
+template <int kCount, bool kAdd>
+__attribute__((always_inline)) inline uint32_t TogetherBody(const ScaledValues* updates,
+                                                            size_t count, uint64_t* words) {
+  const float* values[kCount];
+  double factors[kCount];
+  for (int each = 0; each < kCount; ++each) {
+    values[each] = updates[each].values;
+    factors[each] = updates[each].factor;
+  }
+  uint32_t largest = 0;
+  for (size_t index = 0; index < count; ++index) {
+    uint64_t sum = -kCount * std::bit_cast<uint64_t>(kMagic);
+    for (int each = 0; each < kCount; ++each) {
+      const float value = values[each][index];
+      largest = std::max(largest, std::bit_cast<uint32_t>(value) & kMagnitudeMask);
+      sum += std::bit_cast<uint64_t>(static_cast<double>(value) * factors[each] + kMagic);
+    }
+    words[index] += kAdd ? sum : -sum;
+  }
+  return largest;
+}
+
+template <bool kAdd>
+__attribute__((always_inline)) inline uint32_t TogetherAny(std::span<const ScaledValues> updates,
+                                                           size_t count, int64_t* words) {
+  auto* unsigned_words = reinterpret_cast<uint64_t*>(words);
+  switch (updates.size()) {
+    case 1:
+      return TogetherBody<1, kAdd>(updates.data(), count, unsigned_words);
+    case 2:
+      return TogetherBody<2, kAdd>(updates.data(), count, unsigned_words);
+    case 3:
+      return TogetherBody<3, kAdd>(updates.data(), count, unsigned_words);
+    default:
+      return TogetherBody<4, kAdd>(updates.data(), count, unsigned_words);
+  }
+}
+
 uint32_t LargestBaseline(const float* values, size_t count) { return LargestBody(values, count); }
 void AddBaseline(const float* values, size_t count, double factor, int64_t* words) {
   AddBody(values, count, factor, words);
 }
 
+uint32_t TogetherBaseline(std::span<const ScaledValues> updates, size_t count, int64_t* words) {
+  return TogetherAny<true>(updates, count, words);
+}
+
 #if defined(__x86_64__)
+__attribute__((target("avx2"))) uint32_t TogetherAvx2(std::span<const ScaledValues> updates,
+                                                      size_t count, int64_t* words) {
+  return TogetherAny<true>(updates, count, words);
+}
 __attribute__((target("avx2"))) uint32_t LargestAvx2(const float* values, size_t count) {
   return LargestBody(values, count);
 }
@@ -51,6 +98,7 @@ bool HasAvx2() {
 bool HasAvx2() { return false; }
 #define LargestAvx2 LargestBaseline
 #define AddAvx2 AddBaseline
+#define TogetherAvx2 TogetherBaseline
 #endif
 
 // Doubles do it when |weight * value| * 2^24 < 2^51, where kMagic rounds at the unit, and when the
@@ -97,6 +145,14 @@ void AddRounded(std::span<const float> values, int64_t weight, uint32_t magnitud
   const double factor = static_cast<double>(weight) * 0x1p24;
   HasAvx2() ? AddAvx2(values.data(), values.size(), factor, words)
             : AddBaseline(values.data(), values.size(), factor, words);
+}
+
+uint32_t AddTogether(std::span<const ScaledValues> updates, size_t count, int64_t* words) {
+  return HasAvx2() ? TogetherAvx2(updates, count, words) : TogetherBaseline(updates, count, words);
+}
+
+void SubtractTogether(std::span<const ScaledValues> updates, size_t count, int64_t* words) {
+  TogetherAny<false>(updates, count, words);
 }
 
 }  // namespace rivulet

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -15,7 +16,22 @@ uint32_t LargestMagnitudeBits(std::span<const float> values);
 //   magnitude  LargestMagnitudeBits(values), below the bits of 128.0f
 void AddRounded(std::span<const float> values, int64_t weight, uint32_t magnitude, int64_t* words);
 
-// One value of the above, in integers alone.
+// One update of several that are added in the same pass.
+struct ScaledValues {
+  const float* values;
+  double factor;  // weight * 2^24
+};
+inline constexpr size_t kMostTogether = 4;
+inline constexpr int64_t kWeightTogether = int64_t{1} << 20;  // the largest weight
+
+// words[i] += the rounded products of all `updates` (1 .. kMostTogether), each of `count` values,
+// in one pass over memory. Returns the largest magnitude seen, as LargestMagnitudeBits: when it
+// reaches the bits of 128.0f the words hold rubbish, and SubtractTogether with the same arguments
+// restores them to the bit.
+uint32_t AddTogether(std::span<const ScaledValues> updates, size_t count, int64_t* words);
+void SubtractTogether(std::span<const ScaledValues> updates, size_t count, int64_t* words);
+
+// One value of AddRounded, in integers alone.
 int64_t RoundedProduct(float value, int64_t weight);
 
 }  // namespace rivulet

@@ -1,6 +1,7 @@
 #include "aggregation/fixed_point_sum.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <string>
@@ -131,14 +132,44 @@ absl::Status FixedPointSum::AddBlocks(std::span<const WeightedUpdate> updates, s
   }
   const std::vector<Block> blocks = Blocks();
   for (size_t block = 0; block < blocks.size(); ++block) {
-    for (position = 0; position < updates.size(); ++position) {
-      const absl::Status added = AddBlock(blocks[block], updates[position], 1);
+    for (size_t first = 0; first < updates.size(); first += kMostTogether) {
+      const auto group = updates.subspan(first, std::min(kMostTogether, updates.size() - first));
+      size_t bad = 0;
+      const absl::Status added = AddGroup(blocks[block], group, bad);
       if (added.ok()) continue;
-      TakeBack(blocks, block, updates, position);
+      TakeBack(blocks, block, updates, first);
+      position = first + bad;
       return added;
     }
   }
   weight_ = weight;
+  return absl::OkStatus();
+}
+
+// Adds one block of up to kMostTogether updates, or nothing when the one at position `bad` holds a
+// value out of range.
+absl::Status FixedPointSum::AddGroup(const Block& block, std::span<const WeightedUpdate> group,
+                                     size_t& bad) {
+  std::array<ScaledValues, kMostTogether> scaled;
+  bool together = true;
+  for (size_t each = 0; each < group.size(); ++each) {
+    const WeightedUpdate& update = group[each];
+    together = together && update.weight <= kWeightTogether;
+    scaled[each] = {update.values[block.tensor].data() + block.first,
+                    std::ldexp(static_cast<double>(update.weight), kFractionBits)};
+  }
+  if (together) {
+    const std::span terms(scaled.data(), group.size());
+    int64_t* words = WordsAt(block.tensor, block.first);
+    if (AddTogether(terms, block.count, words) < kLimitBits) return absl::OkStatus();
+    SubtractTogether(terms, block.count, words);
+  }
+  for (bad = 0; bad < group.size(); ++bad) {
+    const absl::Status added = AddBlock(block, group[bad], 1);
+    if (added.ok()) continue;
+    for (const WeightedUpdate& before : group.first(bad)) (void)AddBlock(block, before, -1);
+    return added;
+  }
   return absl::OkStatus();
 }
 

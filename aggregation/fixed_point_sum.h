@@ -74,6 +74,7 @@ class FixedPointSum {
   absl::Status CheckWeight(int64_t weight, int64_t sum) const;
   absl::Status CheckPiece(size_t tensor, size_t first, size_t count) const;
   absl::Status AddBlocks(std::span<const WeightedUpdate> updates, size_t& position);
+  absl::Status AddGroup(const Block& block, std::span<const WeightedUpdate> group, size_t& bad);
   absl::Status AddBlock(const Block& block, const WeightedUpdate& update, int64_t sign);
   void TakeBack(std::span<const Block> blocks, size_t end, std::span<const WeightedUpdate> updates,
                 size_t done);

@@ -1,12 +1,12 @@
 // Feeds bytes to the two readers of a job. A text that is accepted must print back: the file as a
 // complete file that reads the same, the document as the very same bytes.
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
 #include "common/job/job_document.h"
 #include "common/job/job_file.h"
+#include "tests/fuzz/require.h"
 
 namespace {
 
@@ -15,17 +15,17 @@ void CheckFile(std::string_view text) {
   if (!job.ok() || !job->Validate().ok()) return;
   const std::string printed = rivulet::JobToml(job->spec);
   const auto again = rivulet::ParseJob(printed, "printed.toml");
-  if (!again.ok() || rivulet::JobToml(again->spec) != printed) std::abort();
+  Require(again.ok() && rivulet::JobToml(again->spec) == printed);
   rivulet::JobDocument document;
   document.spec = job->spec;
   document.base_hash = "sha256:" + std::string(64, '0');
   document.model_config = "{}";
-  if (!rivulet::ParseJobDocument(rivulet::JobDocumentText(document)).ok()) std::abort();
+  Require(rivulet::ParseJobDocument(rivulet::JobDocumentText(document)).ok());
 }
 
 void CheckDocument(std::string_view text) {
   const auto document = rivulet::ParseJobDocument(text);
-  if (document.ok() && rivulet::JobDocumentText(*document) != text) std::abort();
+  if (document.ok()) Require(rivulet::JobDocumentText(*document) == text);
 }
 
 }  // namespace

@@ -91,6 +91,32 @@ TEST(AddRounded, TheVectorPathEqualsTheIntegerOne) {
   }
 }
 
+TEST(AddTogether, EqualsTheDefinitionUpToTheLargestWeightAndIsUndoneToTheBit) {
+  RandomCursor cursor = Cursor(5);
+  for (int repeat = 0; repeat < 2000; ++repeat) {
+    const size_t size = 1 + cursor.Bounded(40), count = 1 + cursor.Bounded(kMostTogether);
+    std::vector<std::vector<float>> values(count, std::vector<float>(size));
+    std::vector<ScaledValues> updates;
+    std::vector<int64_t> want(size, -9);
+    for (std::vector<float>& update : values) {
+      const int64_t weight = repeat % 5 == 0 ? kWeightTogether : 1 + cursor.Bounded(1 << 20);
+      for (size_t index = 0; index < size; ++index) {
+        update[index] = AnyValue(cursor);
+        want[index] += Reference(update[index], weight);
+      }
+      updates.push_back({update.data(), static_cast<double>(weight) * 0x1p24});
+    }
+    std::vector<int64_t> words(size, -9);
+    EXPECT_LT(AddTogether(updates, size, words.data()), std::bit_cast<uint32_t>(128.0f));
+    ASSERT_EQ(words, want);
+    const float bad[] = {kNan, kInf, -kInf, 1e38f, 128.0f};
+    values[count - 1][size - 1] = bad[repeat % 5];
+    EXPECT_GE(AddTogether(updates, size, words.data()), std::bit_cast<uint32_t>(128.0f));
+    SubtractTogether(updates, size, words.data());
+    ASSERT_EQ(words, want);
+  }
+}
+
 ParameterSet RandomUpdate(const Manifest& manifest, uint64_t seed) {
   RandomCursor cursor = Cursor(seed);
   ParameterSet update(manifest);
@@ -199,7 +225,26 @@ TEST_F(RoundOfUpdates, ABadValueAnywhereIsNamedAndNothingIsAdded) {
     const absl::Status together = sum.AddAll(views);
     EXPECT_EQ(together.message().find("update 4: b[20000]: got "), 0u) << together;
     EXPECT_EQ(AllWords(sum), words_);
+    views[6].weight = int64_t{1} << 25;  // beyond what is added together
+    EXPECT_EQ(sum.AddAll(views).message(), together.message());
+    EXPECT_EQ(AllWords(sum), words_);
     EXPECT_EQ(sum.Mean()->HashHex(), mean_);
+  }
+}
+
+TEST(FixedPointSum, HeavyAndLightUpdatesAddUpInAnyGrouping) {
+  const ParameterSet update = RandomUpdate(Several(), 9);
+  const std::vector<WeightedUpdate> views = {{ViewOf(update), 3},
+                                             {ViewOf(update), int64_t{1} << 20},
+                                             {ViewOf(update), (int64_t{1} << 20) + 1},
+                                             {ViewOf(update), 1234567891}};
+  FixedPointSum sum = SumOf(Several());
+  ASSERT_TRUE(sum.AddAll(views).ok());
+  for (size_t index = 0; index < 20001; ++index) {
+    int64_t want = 0;
+    for (const WeightedUpdate& view : views)
+      want += Reference(update.floats(1)[index], view.weight);
+    ASSERT_EQ(std::as_const(sum).words(1)[index], want);
   }
 }
 

@@ -1,0 +1,358 @@
+#include "coordinator/rounds/round_engine.h"
+
+#include <gtest/gtest.h>
+
+#include "coordinator/rounds/selection.h"
+
+namespace rivulet {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+EngineConfig Config() {
+  EngineConfig config;
+  config.rounds = 2;
+  config.min_clients = 2;
+  config.min_available = 3;
+  config.round_deadline = seconds(100);
+  config.start_deadline = seconds(1000);
+  config.return_grace = seconds(10);
+  return config;
+}
+
+// One line for each action, so that a whole transcript can be compared.
+std::string Text(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += name;
+  return text;
+}
+struct Teller {
+  std::string operator()(const OpenRound& a) const {
+    return "open " + std::to_string(a.round) + "." + std::to_string(a.attempt) + " " +
+           Text(a.cohort) + " of " + Text(a.eligible) + " need " + std::to_string(a.needed);
+  }
+  std::string operator()(const AssignTraining& a) const {
+    return "train " + a.client + " " + std::to_string(a.round) + "." + std::to_string(a.attempt);
+  }
+  std::string operator()(const AssignEvaluation& a) const {
+    return "evaluate " + a.client + " " + std::to_string(a.round);
+  }
+  std::string operator()(const Revoke& a) const { return "revoke " + a.client; }
+  std::string operator()(const Freeze& a) const { return "freeze"; }
+  std::string operator()(const CloseRound& a) const {
+    return "close " + std::to_string(a.round) + " with " + Text(a.counted);
+  }
+  std::string operator()(const AbandonRound& a) const { return "abandon: " + a.reason; }
+  std::string operator()(const OpenEvaluation& a) const {
+    return "open evaluation " + std::to_string(a.round) + " " + Text(a.clients);
+  }
+  std::string operator()(const EndEvaluation& a) const {
+    return "end evaluation " + std::to_string(a.round) + " missing " + Text(a.missing);
+  }
+  std::string operator()(const EndJob& a) const {
+    constexpr const char* kHow[] = {"finished", "failed", "stopped"};
+    return std::string(kHow[static_cast<int>(a.how)]) + (a.reason.empty() ? "" : ": " + a.reason);
+  }
+};
+
+// Drives an engine and answers Freeze at once, as a driver without commits under way does.
+class Play {
+ public:
+  explicit Play(EngineConfig config = Config(), EngineState state = {})
+      : engine(config, std::move(state), seconds(0)) {}
+
+  std::vector<std::string> Do(const Event& event) {
+    std::vector<std::string> lines;
+    std::vector<Action> actions = engine.Step(event, now);
+    for (size_t at = 0; at < actions.size(); ++at) {
+      if (std::holds_alternative<Freeze>(actions[at])) {
+        for (Action& action : engine.Step(Frozen{}, now)) actions.push_back(std::move(action));
+        continue;
+      }
+      lines.push_back(std::visit(Teller{}, actions[at]));
+    }
+    return lines;
+  }
+  std::vector<std::string> After(milliseconds time) {
+    now += time;
+    return Do(TimePassed{});
+  }
+  void Connect(const std::string& names) {
+    for (const char name : names) Do(ClientConnected{std::string(1, name)});
+  }
+  // Brings three clients, evaluates the initial state, leaves round 1 open.
+  void OpenFirst() {
+    Connect("abc");
+    for (const char* name : {"a", "b", "c"}) Do(ReportStored{name, 0});
+  }
+  RoundEngine engine;
+  milliseconds now{0};
+};
+
+using Lines = std::vector<std::string>;
+
+TEST(RoundEngine, AWholeJobIsThisTranscript) {
+  Play play;
+  EXPECT_EQ(play.Do(ClientConnected{"b"}), Lines{});
+  EXPECT_EQ(play.Do(ClientConnected{"a"}), Lines{});
+  EXPECT_EQ(play.Do(ClientConnected{"c"}),
+            (Lines{"open evaluation 0 abc", "evaluate a 0", "evaluate b 0", "evaluate c 0"}));
+  play.Do(ReportStored{"a", 0});
+  play.Do(ReportStored{"b", 0});
+  EXPECT_EQ(play.Do(ReportStored{"c", 0}),
+            (Lines{"end evaluation 0 missing ", "open 1.1 abc of abc need 3", "train a 1.1",
+                   "train b 1.1", "train c 1.1"}));
+  play.Do(UpdateStored{"c", 1, 1});
+  play.Do(UpdateStored{"a", 1, 1});
+  EXPECT_EQ(play.Do(UpdateStored{"b", 1, 1}), (Lines{"close 1 with abc"}));
+  EXPECT_EQ(play.Do(Published{}),
+            (Lines{"open 2.1 abc of abc need 3", "train a 2.1", "train b 2.1", "train c 2.1"}));
+  for (const char* name : {"a", "b", "c"}) play.Do(UpdateStored{name, 2, 1});
+  EXPECT_EQ(play.Do(Published{}),
+            (Lines{"open evaluation 2 abc", "evaluate a 2", "evaluate b 2", "evaluate c 2"}));
+  play.Do(ReportStored{"a", 2});
+  play.Do(TaskFailed{"b", 2, 0});
+  EXPECT_EQ(play.Do(ReportStored{"c", 2}), (Lines{"end evaluation 2 missing ", "finished"}));
+  EXPECT_EQ(play.engine.state().phase, Phase::kEnded);
+  EXPECT_EQ(play.Do(TimePassed{}), Lines{});
+}
+
+struct Ending {
+  const char* name;
+  std::vector<Event> events;  // in open round 1.1 of a, b, c
+  milliseconds wait;
+  Lines want;
+};
+
+class OpenRoundTable : public testing::TestWithParam<Ending> {};
+
+TEST_P(OpenRoundTable, EndsAsTold) {
+  Play play;
+  play.OpenFirst();
+  Lines last;
+  for (const Event& event : GetParam().events) last = play.Do(event);
+  if (GetParam().wait > milliseconds(0)) last = play.After(GetParam().wait);
+  EXPECT_EQ(last, GetParam().want);
+}
+
+const UpdateStored kA{"a", 1, 1}, kB{"b", 1, 1};
+const TaskFailed kNoB{"b", 1, 1}, kNoC{"c", 1, 1};
+const Lines kSecondAttempt = {"open 1.2 abc of abc need 3", "train a 1.2", "train b 1.2",
+                              "train c 1.2"};
+Lines Then(Lines first, const Lines& rest) {
+  first.insert(first.end(), rest.begin(), rest.end());
+  return first;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, OpenRoundTable,
+    testing::Values(
+        Ending{"DeadlineWithEnoughCloses", {kA, kB}, seconds(100), {"close 1 with ab", "revoke c"}},
+        Ending{"DeadlineWithTooFewAbandons",
+               {kA},
+               seconds(100),
+               Then({"abandon: the deadline passed with 1 of 2 updates; missing: b, c", "revoke b",
+                     "revoke c"},
+                    kSecondAttempt)},
+        Ending{"JustBeforeTheDeadlineNothing", {kA, kB}, milliseconds(99999), {}},
+        Ending{"AFailureWithinTheLimitCloses", {kA, kNoC, kB}, {}, {"close 1 with ab"}},
+        Ending{"TooManyFailuresAbandon",
+               {kA, kNoB, kNoC},
+               {},
+               Then({"abandon: 2 of 3 clients failed"}, kSecondAttempt)},
+        Ending{"AFailureAfterTheUpdateCountsNothing", {kA, TaskFailed{"a", 1, 1}}, {}, {}},
+        Ending{"TheSameUpdateTwiceCountsOnce", {kA, kB, kA, kA}, {}, {}},
+        Ending{"AStrangersUpdateCountsNothing", {kA, kB, UpdateStored{"x", 1, 1}}, {}, {}},
+        Ending{"AnotherAttemptsUpdateCountsNothing", {kA, kB, UpdateStored{"c", 1, 2}}, {}, {}},
+        Ending{"AnotherRoundsUpdateCountsNothing", {kA, kB, UpdateStored{"c", 2, 1}}, {}, {}},
+        Ending{"AClientThatLeavesIsWaitedFor", {kA, kB, ClientDisconnected{"c"}}, seconds(99), {}},
+        Ending{"OneThatReturnsGetsItsTaskAgain",
+               {ClientDisconnected{"c"}, ClientConnected{"c"}},
+               {},
+               {"train c 1.1"}},
+        Ending{
+            "OneThatReportedDoesNot", {kA, ClientDisconnected{"a"}, ClientConnected{"a"}}, {}, {}},
+        Ending{
+            "OneThatGaveUpDoesNot", {kNoC, ClientDisconnected{"c"}, ClientConnected{"c"}}, {}, {}},
+        Ending{"ANewcomerWaitsForTheNextRound", {ClientConnected{"d"}}, {}, {}},
+        Ending{"StopWaitsForTheRound", {StopRequested{false}}, {}, {}},
+        Ending{"StopNowDoesNot",
+               {kA, StopRequested{true}},
+               {},
+               {"abandon: stopped by the operator", "revoke b", "revoke c",
+                "stopped: stopped by the operator"}},
+        Ending{"StopEndsAfterTheRound",
+               {StopRequested{false}, kA, kB, UpdateStored{"c", 1, 1}, Published{}},
+               {},
+               {"stopped: stopped by the operator"}},
+        Ending{"ImpossibleWorkFailsTheJob",
+               {kA, kB, UpdateStored{"c", 1, 1}, WorkFailed{"rotten"}},
+               {},
+               {"failed: rotten"}}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(RoundEngine, UpdatesBeingCommittedWhenTheRoundFreezesStillCount) {
+  EngineConfig config = Config();
+  config.clients_per_round = 2;
+  config.over_selection = 1.5;
+  Play play(config);
+  play.OpenFirst();
+  play.Do(kA);
+  const auto frozen = play.engine.Step(kB, play.now);
+  ASSERT_EQ(frozen.size(), 1u);
+  EXPECT_FALSE(play.engine.Wants("c", 1, 1));  // no new one
+  EXPECT_TRUE(play.engine.Step(UpdateStored{"c", 1, 1}, play.now).empty());
+  const auto closed = play.engine.Step(Frozen{}, play.now);
+  EXPECT_EQ(std::visit(Teller{}, closed.at(0)), "close 1 with abc");
+}
+
+TEST(RoundEngine, LaterRoundsWaitForTheClientsOfTheLastOneButNotForEver) {
+  Play play;
+  play.OpenFirst();
+  for (const char* name : {"a", "b", "c"}) play.Do(UpdateStored{name, 1, 1});
+  play.Do(ClientDisconnected{"c"});
+  EXPECT_EQ(play.Do(Published{}), Lines{});
+  EXPECT_EQ(play.engine.Waiting(play.now), "waiting: 2 of 3 nodes to return, 00:16:40 left");
+  EXPECT_EQ(*play.engine.NextDeadline(), play.now + seconds(10));
+  EXPECT_EQ(play.After(seconds(9)), Lines{});
+  EXPECT_EQ(play.After(seconds(1)),
+            (Lines{"open 2.1 ab of ab need 2", "train a 2.1", "train b 2.1"}));
+}
+
+TEST(RoundEngine, AnEvaluationDoesNotWaitForTheDeadlineOfClientsThatAreGone) {
+  Play play;
+  play.Connect("abc");
+  play.Do(ReportStored{"a", 0});
+  play.Do(ReportStored{"b", 0});
+  play.Do(ClientDisconnected{"c"});
+  EXPECT_EQ(play.After(seconds(10)).at(0), "end evaluation 0 missing c");
+}
+
+TEST(RoundEngine, AFinalEvaluationNobodyComesForStillFinishesTheJob) {
+  EngineConfig config = Config();
+  config.rounds = 1;
+  Play play(config);
+  play.OpenFirst();
+  for (const char* name : {"a", "b", "c"}) play.Do(UpdateStored{name, 1, 1});
+  for (const char* name : {"a", "b", "c"}) play.Do(ClientDisconnected{name});
+  EXPECT_EQ(play.Do(Published{}), Lines{});
+  EXPECT_EQ(play.After(seconds(1000)), Lines{"finished"});
+}
+
+TEST(RoundEngine, EvaluationsComeEverySoManyRounds) {
+  EngineConfig config = Config();
+  config.rounds = 5;
+  config.evaluate_every = 2;
+  Play play(config);
+  play.OpenFirst();
+  std::vector<uint64_t> evaluated;
+  for (uint64_t round = 1; round <= 5; ++round) {
+    for (const char* name : {"a", "b", "c"}) play.Do(UpdateStored{name, round, 1});
+    play.Do(Published{});
+    if (play.engine.state().phase != Phase::kEvaluating) continue;
+    evaluated.push_back(round);
+    for (const char* name : {"a", "b", "c"}) play.Do(ReportStored{name, round});
+  }
+  EXPECT_EQ(evaluated, (std::vector<uint64_t>{2, 4, 5}));
+}
+
+TEST(RoundEngine, ThreeAbandonedAttemptsInARowFailTheJob) {
+  Play play;
+  play.OpenFirst();
+  play.After(seconds(100));
+  play.After(seconds(100));
+  EXPECT_EQ(play.After(seconds(100)).back(), "failed: round 1 was abandoned 3 times in a row");
+}
+
+TEST(RoundEngine, WhatItWaitsForIsASentenceInEveryPhase) {
+  Play play;
+  play.Connect("a");
+  EXPECT_EQ(play.engine.Waiting(seconds(748)), "waiting: 1 of 3 nodes, 00:04:12 left");
+  play.Connect("bc");
+  EXPECT_EQ(play.engine.Waiting(seconds(1)), "waiting: 0 of 3 evaluations, 00:01:39 left");
+  for (const char* name : {"a", "b", "c"}) play.Do(ReportStored{name, 0});
+  play.Do(kA);
+  EXPECT_EQ(play.engine.Waiting(seconds(999)), "waiting: 1 of 3 updates, 00:00:00 left");
+}
+
+// ---- selection ----
+
+std::map<std::string, uint64_t> Clients(int count) {
+  std::map<std::string, uint64_t> clients;
+  for (int at = 0; at < count; ++at) clients["c" + std::to_string(10 + at)] = at % 4;
+  return clients;
+}
+
+struct Share {
+  double fraction;
+  int clients_per_round;
+  double over;
+  int eligible;
+  int needed;
+  size_t invited;
+};
+
+TEST(Selection, CohortSizesAreAsTold) {
+  // floor(fraction * eligible), at least min_clients; ceil(needed * over), at most all.
+  for (const Share& share : std::initializer_list<Share>{{1.0, 0, 1.0, 10, 10, 10},
+                                                         {0.3, 0, 1.0, 10, 3, 3},
+                                                         {0.05, 0, 1.0, 10, 2, 2},
+                                                         {1.0, 4, 1.0, 10, 4, 4},
+                                                         {1.0, 4, 1.3, 10, 4, 6},
+                                                         {1.0, 4, 3.0, 10, 4, 10},
+                                                         {1.0, 4, 1.0, 3, 3, 3}}) {
+    EngineConfig config = Config();
+    config.fraction = share.fraction;
+    config.clients_per_round = share.clients_per_round;
+    config.over_selection = share.over;
+    const Cohort cohort = SelectCohort(config, Clients(share.eligible), 1, 1);
+    EXPECT_EQ(cohort.needed, share.needed) << share.fraction << " " << share.clients_per_round;
+    EXPECT_EQ(cohort.invited.size(), share.invited) << share.over;
+    EXPECT_TRUE(std::is_sorted(cohort.invited.begin(), cohort.invited.end()));
+  }
+}
+
+TEST(Selection, TheDrawDependsOnSeedRoundAndAttemptAlone) {
+  EngineConfig config = Config();
+  config.clients_per_round = 5;
+  config.seed = 3;
+  const auto draw = [&](uint64_t round, uint32_t attempt) {
+    return SelectCohort(config, Clients(20), round, attempt).invited;
+  };
+  EXPECT_EQ(draw(1, 1), draw(1, 1));
+  EXPECT_NE(draw(1, 1), draw(2, 1));
+  EXPECT_NE(draw(1, 1), draw(1, 2));
+  const auto before = draw(1, 1);
+  config.seed = 4;
+  EXPECT_NE(draw(1, 1), before);
+}
+
+// 4000 draws of 5 from 20: each client is expected 1000 times with standard deviation
+// sqrt(4000 * 1/4 * 3/4) = 27.4; beyond 5 of them with probability 2e-5 for 20 clients, seed fixed.
+TEST(Selection, EveryClientIsDrawnEquallyOften) {
+  EngineConfig config = Config();
+  config.clients_per_round = 5;
+  std::map<std::string, int> counts;
+  for (uint64_t round = 1; round <= 4000; ++round) {
+    for (const std::string& name : SelectCohort(config, Clients(20), round, 1).invited) {
+      ++counts[name];
+    }
+  }
+  ASSERT_EQ(counts.size(), 20u);
+  for (const auto& [name, count] : counts) EXPECT_NEAR(count, 1000, 137) << name;
+}
+
+TEST(Selection, CapabilityTakesTheMostCapableAndAllTakesAll) {
+  EngineConfig config = Config();
+  config.clients_per_round = 3;
+  config.selection = "capability";
+  // Capability 3: c13, c17; the next best, 2, by name: c12.
+  EXPECT_EQ(SelectCohort(config, Clients(9), 1, 1).invited,
+            (std::vector<std::string>{"c12", "c13", "c17"}));
+  config.selection = "all";
+  EXPECT_EQ(SelectCohort(config, Clients(9), 1, 1).needed, 9);
+}
+
+}  // namespace
+}  // namespace rivulet
