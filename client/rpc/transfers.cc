@@ -84,13 +84,15 @@ absl::Status UploadUpdate(v1::Federation::Stub& stub, grpc::ClientContext& conte
   const auto stream = stub.Upload(&context);
   v1::UploadReply reply;
   stream->Write(BeginOf(outcome));
-  bool received = false;
-  if (stream->Read(&reply) && !reply.has_receipt() && reply.committed() <= file.size()) {
-    SendFrom(*stream, file, reply.committed());
+  // A failed read means that the call is over and Finish says why; cancelling then could hide it.
+  if (stream->Read(&reply) && !reply.has_receipt()) {
+    if (reply.committed() > file.size())
+      context.TryCancel();
+    else
+      SendFrom(*stream, file, reply.committed());
     stream->Read(&reply);
   }
-  received = reply.has_receipt();
-  if (!received) context.TryCancel();  // harmless when the server has ended the call
+  const bool received = reply.has_receipt();
   const absl::Status ended = FromGrpc(stream->Finish(), context);
   if (received && HexOfBytes(reply.receipt().sha256()) == outcome.sha256) return absl::OkStatus();
   if (!ended.ok()) return ended;
