@@ -191,6 +191,10 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
   for (const std::string& problem : opened->problems()) std::cerr << "skipped: " << problem << '\n';
   if (job.spec.data.labels.empty()) job.spec.data.labels = opened->labels();
   const std::vector<std::string> clients = opened->names();
+  // All clients of a simulation are there from the start: cohorts are drawn from all of them.
+  if (job.spec.job.min_available_clients == 0) {
+    job.spec.job.min_available_clients = static_cast<int>(clients.size());
+  }
   SimulatedResources resources(*std::move(opened), config.base_model);
 
   auto described = DescribeJob(config.base_model, job.spec);
