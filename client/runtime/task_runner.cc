@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "client/runtime/job_tuner.h"
+#include "common/formats/model_config.h"
 #include "common/formats/safetensors.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/job/job_document.h"

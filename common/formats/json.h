@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "common/status.h"
+#include "common/utf8.h"
 
 // For the .cc files of common/formats: the JSON header is too heavy for our own headers.
 
@@ -14,11 +15,6 @@ struct JsonLimits {
   size_t bytes = 4 << 20;
   int depth = 16;
 };
-
-// True when `text` is UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF.
-bool IsUtf8(std::string_view text);
-// Position of the first byte that is not part of valid UTF-8; text.size() when there is none.
-size_t FirstInvalidUtf8(std::string_view text);
 
 // One JSON document (RFC 8259), stricter than most readers because the text may be hostile: strict
 // UTF-8, no raw NUL, no byte order mark, no comments, no key twice in one object, bounded size and

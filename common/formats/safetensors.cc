@@ -80,8 +80,6 @@ absl::Status CheckShape(const HeaderEntry& entry, SafetensorsProfile profile) {
 }
 
 bool LooksLikePickle(std::span<const std::byte> file) {
-  // A header of 1152 bytes begins as a pickle of protocol 4 does: 80 04.
-  if (file.size() > 8 && file[8] == std::byte{'{'}) return false;
   const auto starts = [&](std::string_view magic) {
     return file.size() >= magic.size() && std::memcmp(file.data(), magic.data(), magic.size()) == 0;
   };

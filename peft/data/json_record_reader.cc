@@ -7,7 +7,7 @@
 namespace rivulet {
 namespace {
 
-constexpr JsonLimits kRecordLimits{.max_depth = 32, .max_values = 100'000};
+constexpr JsonTreeLimits kRecordLimits{.max_depth = 32, .max_values = 100'000};
 constexpr size_t kMaxMessages = 256;
 
 absl::Status Malformed(std::string_view message) {

@@ -45,7 +45,7 @@ std::string_view WithoutTrailingSpace(std::string_view text) {
 }
 
 absl::Status TakeRecord(std::string_view raw, int64_t line, RecordSink& sink) {
-  if (const size_t bad = FirstInvalidUtf8(raw); bad != std::string_view::npos) {
+  if (const size_t bad = FirstInvalidUtf8(raw); bad != raw.size()) {
     const auto lines =
         std::count(raw.begin(), raw.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
     return sink.Reject(line + lines, "got bytes that are not UTF-8");

@@ -25,7 +25,7 @@ bool NamesColumns(const std::vector<std::string>& cells, const DataSection& data
 
 absl::Status TakeRow(std::string_view row, const std::vector<std::string>& columns, int64_t line,
                      RecordSink& sink) {
-  if (FirstInvalidUtf8(row) != std::string_view::npos) {
+  if (!IsUtf8(row)) {
     return sink.Reject(line, "got bytes that are not UTF-8");
   }
   if (row.size() > kMaxRecordBytes) {

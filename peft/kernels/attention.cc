@@ -116,11 +116,15 @@ void BackwardBlock(const Heads& at, const Block& block, int64_t head, const Back
            with.d_qkv + value_at, width, true, workspace);
 }
 
+// body(heads, workspace) for every group of heads that share keys; groups are independent.
 template <typename Body>
-void ForEachKvHead(const AttentionShape& shape, Body body) {
-  for (int64_t sequence = 0; sequence < shape.batch; ++sequence) {
-    for (int64_t kv = 0; kv < shape.kv_heads; ++kv) body(Heads{shape, sequence, kv});
-  }
+void ForEachKvHead(const AttentionShape& shape, Workspace& workspace, Body body) {
+  const auto range = [&](int64_t first, int64_t last, Workspace& own) {
+    for (int64_t i = first; i < last; ++i) {
+      body(Heads{shape, i / shape.kv_heads, i % shape.kv_heads}, own);
+    }
+  };
+  Divide(workspace, shape.batch * shape.kv_heads, 1, range);
 }
 
 void ClearKeysAndValues(const AttentionShape& shape, float* d_qkv) {
@@ -135,14 +139,14 @@ void ClearKeysAndValues(const AttentionShape& shape, float* d_qkv) {
 void Attention(const AttentionShape& shape, const float* qkv, float* out, float* log_sums,
                Workspace& workspace) {
   const int64_t group = shape.heads / shape.kv_heads;
-  float* turned = workspace.turned.Resize(2 * shape.head_dim * shape.length);
-  ForEachKvHead(shape, [&](const Heads& at) {
+  ForEachKvHead(shape, workspace, [&](const Heads& at, Workspace& own) {
+    float* turned = own.turned.Resize(shape.head_dim * shape.length);
     Turn(qkv + at.row() * shape.width() + at.key_column(), shape.width(), shape.length,
          shape.head_dim, turned);
     for (int64_t head = at.kv * group; head < (at.kv + 1) * group; ++head) {
       float* sums = log_sums + (at.sequence * shape.heads + head) * shape.length;
       for (int64_t first = 0; first < shape.length; first += kQueries) {
-        ForwardBlock(at, at.BlockAt(first), head, qkv, turned, out, sums, workspace);
+        ForwardBlock(at, at.BlockAt(first), head, qkv, turned, out, sums, own);
       }
     }
   });
@@ -152,10 +156,10 @@ void AttentionBackward(const AttentionShape& shape, const float* qkv, const floa
                        const float* log_sums, const float* d_out, float* d_qkv,
                        Workspace& workspace) {
   const int64_t group = shape.heads / shape.kv_heads, plane = shape.head_dim * shape.length;
-  float* keys = workspace.turned.Resize(2 * plane);
-  float* values = keys + plane;
   ClearKeysAndValues(shape, d_qkv);
-  ForEachKvHead(shape, [&](const Heads& at) {
+  ForEachKvHead(shape, workspace, [&](const Heads& at, Workspace& own) {
+    float* keys = own.turned.Resize(2 * plane);
+    float* values = keys + plane;
     const float* rows = qkv + at.row() * shape.width();
     Turn(rows + at.key_column(), shape.width(), shape.length, shape.head_dim, keys);
     Turn(rows + at.value_column(), shape.width(), shape.length, shape.head_dim, values);
@@ -163,7 +167,7 @@ void AttentionBackward(const AttentionShape& shape, const float* qkv, const floa
       const float* sums = log_sums + (at.sequence * shape.heads + head) * shape.length;
       const BackwardOperands with = {qkv, out, sums, d_out, d_qkv, keys, values};
       for (int64_t first = 0; first < shape.length; first += kQueries) {
-        BackwardBlock(at, at.BlockAt(first), head, with, workspace);
+        BackwardBlock(at, at.BlockAt(first), head, with, own);
       }
     }
   });

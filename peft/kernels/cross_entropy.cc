@@ -29,9 +29,9 @@ double Row(float* logits, int64_t classes, int32_t target, float scale, bool gra
 
 }  // namespace
 
-CrossEntropySums CrossEntropy(const float* hidden, const float* weight, const int32_t* targets,
-                              int64_t rows, int64_t width, int64_t classes, float scale,
-                              float* d_hidden, float* d_weight, Workspace& workspace) {
+CrossEntropySums CrossEntropy(const float* hidden, const ClassMatrix& weight,
+                              const int32_t* targets, int64_t rows, int64_t width, int64_t classes,
+                              float scale, float* d_hidden, float* d_weight, Workspace& workspace) {
   const int64_t chunk = ChunkRows(classes);
   const int64_t stride = (classes + 15) / 16 * 16 + 16;  // never a power of two apart: cache sets
   float* logits = workspace.scores.Resize(chunk * stride);
@@ -39,15 +39,15 @@ CrossEntropySums CrossEntropy(const float* hidden, const float* weight, const in
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
     const float* x = hidden + first * width;
-    Multiply(count, classes, width, {x, width, 1}, {weight, 1, width}, logits, stride, false,
-             workspace);
+    const Product forward = {{x, width, 1}, {weight.full, 1, width}, width, weight.narrow};
+    Gemm({count, classes, {&forward, 1}, logits, stride}, workspace);
     for (int64_t i = 0; i < count; ++i) {
       sums.loss += Row(logits + i * stride, classes, targets[first + i], scale,
                        d_hidden || d_weight, &sums.correct);
     }
     if (d_hidden) {
-      Multiply(count, width, classes, {logits, stride, 1}, {weight, width, 1},
-               d_hidden + first * width, width, false, workspace);
+      const Product back = {{logits, stride, 1}, {weight.full, width, 1}, classes, weight.narrow};
+      Gemm({count, width, {&back, 1}, d_hidden + first * width, width}, workspace);
     }
     if (d_weight) {
       Multiply(classes, width, count, {logits, 1, stride}, {x, width, 1}, d_weight, width, true,

@@ -1,17 +1,106 @@
 #include "peft/kernels/dropout.h"
 
-namespace rivulet::kernels {
+#include <algorithm>
 
-void Dropout(const RandomStream& stream, uint32_t tensor, double rate, const float* x, float* y,
-             int64_t n) {
-  const uint32_t threshold = static_cast<uint32_t>(rate * 0x1p24);
-  const float factor = static_cast<float>(1.0 / (1.0 - rate));
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "peft/kernels/dropout.cc"
+#include "hwy/foreach_target.h"  // compiles this file once per instruction set
+//
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace rivulet::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Elements first .. first + n - 1 with Philox one block at a time; first % 4 == 0.
+void DropBlocks(const DropoutMask& mask, int64_t first, const float* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; i += 4) {
-    const PhiloxBlock block = stream.Block(static_cast<uint64_t>(i) >> 2, tensor);
-    for (int64_t j = i; j < n && j < i + 4; ++j) {
-      y[j] = (block.word[j - i] >> 8) < threshold ? 0.0f : x[j] * factor;
+    const uint64_t at = static_cast<uint64_t>(first + i) >> 2;
+    const PhiloxBlock block = Philox(
+        {{static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32), mask.tensor, mask.lane}},
+        mask.key);
+    for (int64_t j = i; j < std::min(n, i + 4); ++j) {
+      y[j] = (block.word[j - i] >> 8) < mask.threshold ? 0.0f : x[j] * mask.factor;
     }
   }
 }
 
+#if HWY_TARGET != HWY_SCALAR
+using Words = hn::CappedTag<uint32_t, 16>;
+using WordVector = hn::Vec<Words>;
+
+// Low and high halves of m * x, lane by lane.
+HWY_INLINE void MulWide(WordVector m, WordVector x, WordVector& low, WordVector& high) {
+  const Words d;
+  const hn::Repartition<uint64_t, Words> wide;
+  const auto even = hn::BitCast(d, hn::MulEven(m, x));
+  const auto odd =
+      hn::BitCast(d, hn::MulEven(m, hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(wide, x)))));
+  low = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(hn::BitCast(wide, odd))), even);
+  high = hn::OddEven(odd, hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(wide, even))));
+}
+
+// 4 * lanes elements: a block a lane.
+HWY_INLINE void DropVector(const DropoutMask& mask, uint64_t block, const float* x, float* y) {
+  const Words d;
+  const hn::RebindToFloat<Words> f;
+  WordVector c0 = hn::Iota(d, static_cast<uint32_t>(block));
+  WordVector c1 = hn::Set(d, static_cast<uint32_t>(block >> 32));
+  WordVector c2 = hn::Set(d, mask.tensor), c3 = hn::Set(d, mask.lane);
+  const WordVector m0 = hn::Set(d, 0xD2511F53u), m1 = hn::Set(d, 0xCD9E8D57u);
+  uint32_t k0 = mask.key.word[0], k1 = mask.key.word[1];
+  for (int round = 0; round < 10; ++round) {
+    WordVector low0, high0, low1, high1;
+    MulWide(m0, c0, low0, high0);
+    MulWide(m1, c2, low1, high1);
+    c0 = hn::Xor(hn::Xor(high1, c1), hn::Set(d, k0));
+    c2 = hn::Xor(hn::Xor(high0, c3), hn::Set(d, k1));
+    c1 = low1;
+    c3 = low0;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  const auto factor = hn::Set(f, mask.factor);
+  const WordVector threshold = hn::Set(d, mask.threshold);
+  const auto keep = [&](WordVector word) HWY_ATTR {
+    const auto dropped = hn::Lt(hn::ShiftRight<8>(word), threshold);
+    return hn::BitCast(f, hn::IfThenZeroElse(dropped, hn::BitCast(d, factor)));
+  };
+  HWY_ALIGN float factors[64];
+  hn::StoreInterleaved4(keep(c0), keep(c1), keep(c2), keep(c3), f, factors);
+  const int64_t lanes = hn::Lanes(f);
+  for (int64_t i = 0; i < 4 * lanes; i += lanes) {
+    hn::StoreU(hn::Mul(hn::LoadU(f, x + i), hn::Load(f, factors + i)), f, y + i);
+  }
+}
+#endif
+
+void DropAll(const DropoutMask& mask, const float* x, float* y, int64_t n) {
+  int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const int64_t step = 4 * hn::Lanes(Words());
+  // Lane counters must not carry into the upper word.
+  for (; i + step <= n && (i + step) / 4 <= int64_t{0xFFFFFFFF}; i += step) {
+    DropVector(mask, static_cast<uint64_t>(i) / 4, x + i, y + i);
+  }
+#endif
+  DropBlocks(mask, i, x + i, y + i, n - i);
+}
+
+}  // namespace rivulet::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace rivulet::kernels {
+HWY_EXPORT(DropAll);
+
+void Dropout(const RandomStream& stream, uint32_t tensor, double rate, const float* x, float* y,
+             int64_t n) {
+  HWY_DYNAMIC_DISPATCH(DropAll)
+  ({stream.key(), stream.lane(), tensor, static_cast<uint32_t>(rate * 0x1p24),
+    static_cast<float>(1.0 / (1.0 - rate))},
+   x, y, n);
+}
+
 }  // namespace rivulet::kernels
+#endif

@@ -6,6 +6,15 @@
 
 namespace rivulet::kernels {
 
+// A mask by its address.
+struct DropoutMask {
+  PhiloxKey key;
+  uint32_t lane;
+  uint32_t tensor;
+  uint32_t threshold;  // of 24 bits; below it an element is dropped
+  float factor;        // on the others
+};
+
 // y = x * keep / (1 - rate), where element i is dropped when word i & 3 of block i >> 2 of
 // (`stream`, `tensor`), shifted right by 8, is below rate * 2^24. Applying it to a gradient is its
 // own backward pass: the mask is addressed, never stored. y may be x; [n] each; 0 <= rate < 1.

@@ -16,12 +16,19 @@ struct Matrix {
 };
 inline Matrix Transposed(Matrix m) { return {m.data, m.column_stride, m.row_stride}; }
 
-// One summand a * b: a is [m, k], b is [k, n].
+// One summand a * b: a is [m, k], b is [k, n]. Where `narrow` is set it stands for b.data: bf16
+// values (upper halves of fp32) with b's strides. Then, on a CPU that multiplies bf16, a is rounded
+// to bf16 as well (nearest even) and products are added up in fp32; elsewhere b is widened and the
+// arithmetic is fp32.
 struct Product {
   Matrix a;
   Matrix b;
   int64_t k = 0;
+  const uint16_t* narrow = nullptr;
 };
+
+// True when this CPU multiplies bf16 (AVX512_BF16).
+bool MultipliesBf16();
 
 // c [m, n] = (accumulate ? c : bias ? bias : 0) + sum of a * b. The summands share the
 // accumulators, so a low-rank term beside a dense one costs its own arithmetic and no second pass
@@ -36,8 +43,9 @@ struct GemmCall {
   bool accumulate = false;
 };
 
-// Runs on the calling thread. The order of every sum depends on the shapes alone, so equal calls
-// give equal bits whatever else runs. fp32 with fused multiply-add; no operand may overlap c.
+// The order of every sum depends on the shapes alone, so equal calls give equal bits whatever else
+// runs and however many threads the workspace has. fp32 with fused multiply-add; no operand may
+// overlap c.
 void Gemm(const GemmCall& call, Workspace& workspace);
 
 // c = a * b, one product.

@@ -6,13 +6,16 @@ namespace rivulet::kernels {
 
 // Plain loops: the compiler vectorises them, and a step touches these buffers once.
 void AdamW(const AdamWStep& with, const float* gradient, float* w, float* m, float* v, int64_t n) {
-  const double correction1 = 1.0 - std::pow(static_cast<double>(with.beta1), with.step);
-  const double correction2 = 1.0 - std::pow(static_cast<double>(with.beta2), with.step);
+  // As torch does: constants in double, rounded once; everything per element in fp32.
+  const double correction1 = 1.0 - std::pow(with.beta1, with.step);
+  const double correction2 = 1.0 - std::pow(with.beta2, with.step);
   const float step = static_cast<float>(with.learning_rate / correction1);
   const float root = static_cast<float>(std::sqrt(correction2));
-  const float keep = 1.0f - with.learning_rate * with.weight_decay;
-  const float beta1 = with.beta1, beta2 = with.beta2, epsilon = with.epsilon, clip = with.clip;
-  const float rest1 = 1.0f - beta1, rest2 = 1.0f - beta2;
+  const float keep = static_cast<float>(1.0 - with.learning_rate * with.weight_decay);
+  const float beta1 = static_cast<float>(with.beta1), beta2 = static_cast<float>(with.beta2);
+  const float rest1 = static_cast<float>(1.0 - with.beta1);
+  const float rest2 = static_cast<float>(1.0 - with.beta2);
+  const float epsilon = static_cast<float>(with.epsilon), clip = with.clip;
   for (int64_t i = 0; i < n; ++i) {
     const float g = gradient[i] * clip;
     m[i] = beta1 * m[i] + rest1 * g;
@@ -23,10 +26,13 @@ void AdamW(const AdamWStep& with, const float* gradient, float* w, float* m, flo
 }
 
 void Sgd(const SgdStep& with, const float* gradient, float* w, float* buffer, int64_t n) {
+  const float rate = static_cast<float>(with.learning_rate);
+  const float momentum = static_cast<float>(with.momentum);
+  const float decay = static_cast<float>(with.weight_decay);
   for (int64_t i = 0; i < n; ++i) {
-    const float g = gradient[i] * with.clip + with.weight_decay * w[i];
-    buffer[i] = with.first ? g : with.momentum * buffer[i] + g;
-    w[i] -= with.learning_rate * buffer[i];
+    const float g = gradient[i] * with.clip + decay * w[i];
+    buffer[i] = with.first ? g : momentum * buffer[i] + g;
+    w[i] -= rate * buffer[i];
   }
 }
 

@@ -8,7 +8,7 @@ namespace rivulet::kernels {
 // not depend on the instruction set's width.
 
 struct AdamWStep {
-  float learning_rate, beta1, beta2, epsilon, weight_decay;
+  double learning_rate, beta1, beta2, epsilon, weight_decay;
   int64_t step;       // 1 for the first
   float clip = 1.0f;  // the gradient is multiplied by this first
 };
@@ -17,7 +17,7 @@ struct AdamWStep {
 void AdamW(const AdamWStep& with, const float* gradient, float* w, float* m, float* v, int64_t n);
 
 struct SgdStep {
-  float learning_rate, momentum, weight_decay;
+  double learning_rate, momentum, weight_decay;
   bool first;  // the buffer is not read yet
   float clip = 1.0f;
 };

@@ -1,8 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <vector>
+
+#include "peft/kernels/team.h"
 
 namespace rivulet::kernels {
 
@@ -28,13 +33,40 @@ class Scratch {
   size_t capacity_ = 0;
 };
 
-// What the kernels of one thread need beside their operands. Not thread safe: one per thread.
+// What the kernels of one client's step need beside their operands: memory, and the threads among
+// which they divide their work. Not thread safe: one per step that runs.
 struct Workspace {
-  Scratch packed;     // right-hand panels of a product
-  Scratch rows;       // left-hand rows of a product, when they are repacked
-  Scratch scores;     // attention: probabilities of a block of queries
-  Scratch gradients;  // attention: their gradients
-  Scratch turned;     // attention: transposed keys and values
+  Scratch packed;              // right-hand panels of a product
+  Scratch rows;                // left-hand rows of a product, when they are repacked
+  Scratch scores;              // attention: probabilities of a block of queries
+  Scratch gradients;           // attention: their gradients
+  Scratch turned;              // attention: transposed keys and values
+  std::unique_ptr<Team> team;  // null: the calling thread alone
+  std::vector<std::unique_ptr<Workspace>> of_parts;  // one for each further part of the team
+
+  Workspace() = default;
+  explicit Workspace(int threads) {
+    if (threads <= 1) return;
+    team = std::make_unique<Team>(threads);
+    for (int part = 0; part < threads; ++part) of_parts.push_back(std::make_unique<Workspace>());
+  }
 };
+
+// Calls body(begin, end, workspace) for pieces that cover 0 .. n, each a multiple of `grain` long
+// but the last, side by side where the workspace has a team.
+template <typename Body>
+void Divide(Workspace& workspace, int64_t n, int64_t grain, Body body) {
+  const int64_t grains = (n + grain - 1) / grain;
+  if (!workspace.team || grains < 2) {
+    body(int64_t{0}, n, workspace);
+    return;
+  }
+  const int64_t parts = workspace.team->size();
+  workspace.team->Run([&](int part) {
+    const int64_t begin = std::min(n, grains * part / parts * grain);
+    const int64_t end = std::min(n, grains * (part + 1) / parts * grain);
+    if (begin < end) body(begin, end, *workspace.of_parts[part]);
+  });
+}
 
 }  // namespace rivulet::kernels

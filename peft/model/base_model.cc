@@ -47,6 +47,24 @@ absl::StatusOr<at::Tensor> Widen(const TensorView& view) {
   }
 }
 
+// What stays bf16 in bf16 arithmetic: matrices of the layers, embeddings, lm_head. Norms, biases
+// and small heads are fp32.
+bool IsLarge(const std::string& name, const TensorView& view) {
+  const bool head = name.starts_with("classifier") || name.starts_with("score") ||
+                    name.find("pooler") != std::string::npos;
+  return view.spec.shape.size() == 2 && !head;
+}
+
+// BF16 values: the mapped bytes themselves where the file has them.
+absl::StatusOr<at::Tensor> Narrow(const TensorView& view) {
+  std::byte* bytes = const_cast<std::byte*>(view.bytes.data());  // never written: frozen
+  if (view.spec.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(bytes) % 4 == 0) {
+    return at::from_blob(bytes, view.spec.shape, at::kBFloat16);
+  }
+  RV_ASSIGN_OR_RETURN(const at::Tensor wide, Widen(view));
+  return wide.to(at::kBFloat16);
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const BaseModel>> BaseModel::Load(
@@ -61,7 +79,9 @@ absl::StatusOr<std::shared_ptr<const BaseModel>> BaseModel::Load(
   for (const auto& [name, file_name] : model->match_.file_name_of) {
     at::Tensor& tensor = by_file_name[file_name];
     if (!tensor.defined()) {
-      RV_ASSIGN_OR_RETURN(tensor, Widen(*model->files_.Find(file_name)));
+      const TensorView& view = *model->files_.Find(file_name);
+      const bool narrow = options.compute == Compute::kBFloat16 && IsLarge(name, view);
+      RV_ASSIGN_OR_RETURN(tensor, narrow ? Narrow(view) : Widen(view));
     }
     model->tensors_.emplace(name, tensor);
   }

@@ -21,6 +21,11 @@ class Bert : public Network {
     return x;
   }
 
+  at::Tensor Continue(const at::Tensor& ids, KeyValueCache& cache, const Adaptation& adaptation,
+                      Pass& pass) const override {
+    TORCH_CHECK(false, "bert does not generate");
+  }
+
   at::Tensor OutputMatrix(const Adaptation& adaptation) const override {
     TORCH_CHECK(false, "bert has no language-model head here");
   }
@@ -49,10 +54,12 @@ class Bert : public Network {
     const std::string at = "bert.embeddings.";
     const at::Tensor types = batch.types.defined() ? batch.types : at::zeros_like(batch.ids);
     const at::Tensor positions = at::arange(batch.length, batch.ids.options()).repeat(batch.size);
-    const at::Tensor sum =
-        at::embedding(Weight(at + "word_embeddings.weight", adaptation), batch.ids) +
-        at::embedding(Weight(at + "token_type_embeddings.weight", adaptation), types) +
-        at::embedding(Weight(at + "position_embeddings.weight", adaptation), positions);
+    const auto rows = [&](const char* table, const at::Tensor& ids) {
+      return at::embedding(Weight(at + table + ".weight", adaptation), ids).to(at::kFloat);
+    };
+    const at::Tensor sum = rows("word_embeddings", batch.ids) +
+                           rows("token_type_embeddings", types) +
+                           rows("position_embeddings", positions);
     return Norm(at + "LayerNorm", sum, adaptation);
   }
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
+
 #include "peft/model/layers.h"
 #include "peft/model/rotary.h"
 
@@ -14,15 +16,33 @@ class Llama : public Network {
 
   at::Tensor Hidden(const Batch& batch, const Adaptation& adaptation, Pass& pass) const override {
     const RotaryTable rotary = RotaryTableOf(base().config(), 0, batch.length, batch.length);
-    at::Tensor x =
-        at::embedding(Weight("model.embed_tokens.weight", adaptation), batch.ids).contiguous();
+    const kernels::AttentionShape shape = ShapeOf(batch.size, batch.length);
+    // Padding is on the right, so no real query sees it and causality is mask enough.
+    const Mixer attend = [shape, rotary, &pass](int64_t layer, const at::Tensor& qkv) {
+      return Attend(qkv, shape, {}, &rotary, pass);
+    };
+    at::Tensor x = Embed(batch.ids, adaptation);
     for (int64_t layer = 0; layer < base().config().num_hidden_layers; ++layer) {
-      // Copies, so that a layer computed again in the backward pass finds what it needs.
-      x = Checkpointed(x, pass,
-                       [this, layer, rotary, &batch, &adaptation, &pass](const at::Tensor& in) {
-                         return Layer(layer, in, batch, rotary, adaptation, pass);
-                       });
+      x = Checkpointed(x, pass, [this, layer, attend, &adaptation, &pass](const at::Tensor& in) {
+        return Layer(layer, in, attend, adaptation, pass);
+      });
     }
+    return RmsNorm(x, Weight("model.norm.weight", adaptation), base().config().norm_eps);
+  }
+
+  at::Tensor Continue(const at::Tensor& ids, KeyValueCache& cache, const Adaptation& adaptation,
+                      Pass& pass) const override {
+    const int64_t count = ids.size(0), total = cache.length + count;
+    const RotaryTable rotary = RotaryTableOf(base().config(), cache.length, count, total);
+    const Mixer attend = [&](int64_t layer, const at::Tensor& qkv) {
+      return AttendWithCache(qkv, ShapeOf(1, count), rotary, cache.length,
+                             RowsOf(cache, layer, total));
+    };
+    at::Tensor x = Embed(ids, adaptation);
+    for (int64_t layer = 0; layer < base().config().num_hidden_layers; ++layer) {
+      x = Layer(layer, x, attend, adaptation, pass);
+    }
+    cache.length = total;
     return RmsNorm(x, Weight("model.norm.weight", adaptation), base().config().norm_eps);
   }
 
@@ -41,29 +61,43 @@ class Llama : public Network {
   }
 
  private:
-  kernels::AttentionShape ShapeOf(const Batch& batch) const {
+  // Attention of a layer: rows of queries, keys and values to rows of heads.
+  using Mixer = std::function<at::Tensor(int64_t layer, const at::Tensor& qkv)>;
+
+  kernels::AttentionShape ShapeOf(int64_t size, int64_t length) const {
     const ModelConfig& config = base().config();
-    return {batch.size,
-            batch.length,
-            config.num_attention_heads,
-            config.num_key_value_heads,
-            config.head_dim,
-            true,
-            nullptr};
+    return {size, length, config.num_attention_heads, config.num_key_value_heads, config.head_dim,
+            true, nullptr};
   }
 
-  at::Tensor Layer(int64_t layer, const at::Tensor& x, const Batch& batch,
-                   const RotaryTable& rotary, const Adaptation& adaptation, Pass& pass) const {
+  // The cache of a layer with room for `total` tokens; grows by doubling.
+  at::Tensor& RowsOf(KeyValueCache& cache, int64_t layer, int64_t total) const {
+    const ModelConfig& config = base().config();
+    cache.rows.resize(config.num_hidden_layers);
+    at::Tensor& rows = cache.rows[layer];
+    if (rows.defined() && rows.size(0) >= total) return rows;
+    at::Tensor grown = at::empty(
+        {std::max<int64_t>(64, 2 * total), 2 * config.num_key_value_heads * config.head_dim},
+        at::kFloat);
+    if (rows.defined()) grown.narrow(0, 0, cache.length).copy_(rows.narrow(0, 0, cache.length));
+    rows = grown;
+    return rows;
+  }
+
+  at::Tensor Embed(const at::Tensor& ids, const Adaptation& adaptation) const {
+    return at::embedding(Weight("model.embed_tokens.weight", adaptation), ids).to(at::kFloat);
+  }
+
+  at::Tensor Layer(int64_t layer, const at::Tensor& x, const Mixer& attend,
+                   const Adaptation& adaptation, Pass& pass) const {
     const std::string at = "model.layers." + std::to_string(layer) + ".";
-    const double epsilon = base().config().norm_eps;
-    const at::Tensor n = RmsNorm(x, Weight(at + "input_layernorm.weight", adaptation), epsilon);
+    const at::Tensor n =
+        RmsNorm(x, Weight(at + "input_layernorm.weight", adaptation), base().config().norm_eps);
     const Linear qkv[] = {LinearOf(at + "self_attn.q_proj", adaptation),
                           LinearOf(at + "self_attn.k_proj", adaptation),
                           LinearOf(at + "self_attn.v_proj", adaptation)};
-    // Padding is on the right, so no real query sees it and causality is mask enough.
-    const at::Tensor mixed = Attend(Project(n, qkv, pass), ShapeOf(batch), {}, &rotary, pass);
     const Linear o[] = {LinearOf(at + "self_attn.o_proj", adaptation)};
-    const at::Tensor middle = x + Project(mixed, o, pass);
+    const at::Tensor middle = x + Project(attend(layer, Project(n, qkv, pass)), o, pass);
     return middle + FeedForward(at, layer, middle, adaptation, pass);
   }
 

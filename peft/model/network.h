@@ -34,6 +34,12 @@ struct Batch {
 absl::StatusOr<Batch> MakeBatch(std::span<const Example* const> examples, Task task,
                                 const ModelConfig& config);
 
+// Keys and values of a sequence so far, for generation.
+struct KeyValueCache {
+  int64_t length = 0;            // tokens
+  std::vector<at::Tensor> rows;  // by layer: [capacity, 2 * kv_heads * head_dim], keys rotated
+};
+
 // The forward pass of one architecture over a base model and an adaptation. Holds no state of a
 // pass; safe from many threads with a Pass each. Failures inside libtorch are C++ exceptions.
 class Network {
@@ -42,6 +48,10 @@ class Network {
 
   // States after the last layer, final norm applied: [size * length, hidden].
   virtual at::Tensor Hidden(const Batch& batch, const Adaptation& adaptation, Pass& pass) const = 0;
+  // States of `ids` [n] int64, which follow what is in the cache: [n, hidden]. The cache grows by
+  // n. Throws for an architecture that does not generate.
+  virtual at::Tensor Continue(const at::Tensor& ids, KeyValueCache& cache,
+                              const Adaptation& adaptation, Pass& pass) const = 0;
   // What turns hidden states into logits over the vocabulary: [vocabulary, hidden].
   virtual at::Tensor OutputMatrix(const Adaptation& adaptation) const = 0;
   // Logits of each sequence: [size, classes].

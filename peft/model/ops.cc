@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <limits>
+
 #include "peft/kernels/cross_entropy.h"
 #include "peft/kernels/rows.h"
 #include "peft/model/node.h"
@@ -11,10 +14,17 @@ namespace {
 
 using torch::autograd::variable_list;
 
+bool IsNarrow(const at::Tensor& weight) { return weight.scalar_type() == at::kBFloat16; }
+
 bool OnFastPath(const at::Tensor& x, const at::Tensor& weight) {
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous() &&
          (!weight.defined() || (!weight.requires_grad() && weight.scalar_type() == at::kFloat &&
                                 weight.is_contiguous()));
+}
+
+// Norms and softmax are computed in fp32, or in double where the input is.
+at::ScalarType AtLeastFloat(const at::Tensor& x) {
+  return at::promote_types(x.scalar_type(), at::kFloat);
 }
 
 at::Tensor EmptyRows(int64_t rows, int64_t width) { return at::empty({rows, width}, at::kFloat); }
@@ -142,7 +152,7 @@ at::Tensor AttendComposed(const at::Tensor& qkv, const kernels::AttentionShape& 
   at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(double(shape.head_dim));
   scores = scores.masked_fill(HiddenKeys(shape, key_counts, qkv.device()),
                               -std::numeric_limits<double>::infinity());
-  return at::matmul(at::softmax(scores, -1, at::kFloat).to(qkv.scalar_type()), v)
+  return at::matmul(at::softmax(scores, -1, AtLeastFloat(scores)).to(qkv.scalar_type()), v)
       .transpose(1, 2)
       .reshape({shape.batch * shape.length, shape.heads * shape.head_dim});
 }
@@ -163,10 +173,10 @@ struct TokenLossNode : torch::autograd::Node {
 
 LossSums TokenLossComposed(const at::Tensor& hidden, const at::Tensor& weight,
                            const at::Tensor& targets) {
-  const at::Tensor logits = at::linear(hidden, weight).to(at::kFloat);
+  const at::Tensor logits = at::linear(hidden, weight.to(hidden.scalar_type()));
   const at::Tensor classes = targets.to(at::kLong).to(hidden.device());
   LossSums sums;
-  sums.mean = at::cross_entropy_loss(logits, classes);
+  sums.mean = at::cross_entropy_loss(logits.to(AtLeastFloat(logits)), classes);
   sums.loss = sums.mean.item<double>() * static_cast<double>(targets.size(0));
   sums.correct = (logits.argmax(1) == classes).sum().item<int64_t>();
   return sums;
@@ -176,7 +186,7 @@ LossSums TokenLossComposed(const at::Tensor& hidden, const at::Tensor& weight,
 
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
   if (!OnFastPath(x, weight)) {
-    const at::Tensor wide = x.to(at::kFloat);
+    const at::Tensor wide = x.to(AtLeastFloat(x));
     const at::Tensor n = wide * at::rsqrt(wide.square().mean(-1, true) + epsilon);
     return n.to(x.scalar_type()) * weight;
   }
@@ -215,17 +225,55 @@ at::Tensor Attend(const at::Tensor& qkv, const kernels::AttentionShape& shape,
   return AttendFused(qkv, shape, key_counts, rotary, pass);
 }
 
+at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape& shape,
+                           const RotaryTable& rotary, int64_t past, at::Tensor& rows) {
+  const int64_t n = shape.length, dim = shape.head_dim, total = past + n;
+  const int64_t group = shape.heads / shape.kv_heads;
+  const at::Tensor x = qkv.view({n, shape.heads + 2 * shape.kv_heads, dim});
+  const at::Tensor turning = x.narrow(1, 0, shape.heads + shape.kv_heads).transpose(0, 1);
+  const at::Tensor turned = RotateComposed(turning, rotary);  // [heads + kv_heads, n, dim]
+  at::Tensor fresh = rows.narrow(0, past, n).view({n, 2 * shape.kv_heads, dim});
+  fresh.narrow(1, 0, shape.kv_heads)
+      .copy_(turned.narrow(0, shape.heads, shape.kv_heads).transpose(0, 1));
+  fresh.narrow(1, shape.kv_heads, shape.kv_heads)
+      .copy_(x.narrow(1, shape.heads + shape.kv_heads, shape.kv_heads));
+  const at::Tensor seen = rows.narrow(0, 0, total).view({total, 2 * shape.kv_heads, dim});
+  const at::Tensor keys = seen.narrow(1, 0, shape.kv_heads).permute({1, 2, 0});
+  const at::Tensor values = seen.narrow(1, shape.kv_heads, shape.kv_heads).transpose(0, 1);
+  // A group of query heads shares its keys: [kv_heads, group * n, dim].
+  const at::Tensor queries =
+      turned.narrow(0, 0, shape.heads).reshape({shape.kv_heads, group * n, dim});
+  at::Tensor scores =
+      at::bmm(queries, keys).view({shape.heads, n, total}) / std::sqrt(static_cast<double>(dim));
+  if (n > 1) {
+    const at::Tensor at_key = at::arange(total, at::kLong);
+    const at::Tensor later = at_key.view({1, -1}) > at_key.narrow(0, past, n).view({-1, 1});
+    scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
+  }
+  const at::Tensor p = at::softmax(scores, -1).view({shape.kv_heads, group * n, total});
+  return at::bmm(p, values)
+      .view({shape.heads, n, dim})
+      .transpose(0, 1)
+      .reshape({n, shape.heads * dim});
+}
+
 LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                    Pass& pass) {
-  if (!OnFastPath(hidden, weight.detach())) return TokenLossComposed(hidden, weight, targets);
+  const bool narrow = IsNarrow(weight) && !weight.requires_grad() && weight.is_contiguous();
+  if (!OnFastPath(hidden, narrow ? at::Tensor() : weight.detach())) {
+    return TokenLossComposed(hidden, weight, targets);
+  }
   const bool graph = NeedsGraph({hidden, weight});
   at::Tensor d_hidden, d_weight;
   if (graph && hidden.requires_grad()) d_hidden = at::empty_like(hidden);
   if (graph && weight.requires_grad()) d_weight = at::zeros_like(weight);
   const int64_t rows = hidden.size(0);
+  const kernels::ClassMatrix matrix = {
+      narrow ? nullptr : weight.data_ptr<float>(),
+      narrow ? static_cast<const uint16_t*>(weight.data_ptr()) : nullptr};
   const kernels::CrossEntropySums sums = kernels::CrossEntropy(
-      hidden.data_ptr<float>(), weight.data_ptr<float>(), targets.data_ptr<int32_t>(), rows,
-      hidden.size(1), weight.size(0), 1.0f / static_cast<float>(std::max<int64_t>(rows, 1)),
+      hidden.data_ptr<float>(), matrix, targets.data_ptr<int32_t>(), rows, hidden.size(1),
+      weight.size(0), 1.0f / static_cast<float>(std::max<int64_t>(rows, 1)),
       d_hidden.defined() ? d_hidden.data_ptr<float>() : nullptr,
       d_weight.defined() ? d_weight.data_ptr<float>() : nullptr, *pass.workspace);
   LossSums result = {at::scalar_tensor(sums.loss / std::max<double>(rows, 1), at::kFloat),

@@ -50,6 +50,11 @@ struct RotaryTable {
 at::Tensor Attend(const at::Tensor& qkv, const kernels::AttentionShape& shape,
                   const at::Tensor& key_counts, const RotaryTable* rotary, Pass& pass);
 
+// The same for one sequence whose first `past` tokens are in the cache: qkv [n, width], `rows`
+// [capacity, 2 * kv_heads * head_dim] gets n rows more. Not differentiable.
+at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape& shape,
+                           const RotaryTable& rotary, int64_t past, at::Tensor& rows);
+
 struct LossSums {
   at::Tensor mean;  // scalar, differentiable; the sum of losses over the number of targets
   double loss = 0;  // nats, summed

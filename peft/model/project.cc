@@ -20,6 +20,18 @@ Matrix Columns(const at::Tensor& t, int64_t first) {
   return {t.data_ptr<float>() + first, t.stride(0), 1};
 }
 
+// left * weight [k, n]; the weight may be bf16.
+Product Times(Matrix left, const at::Tensor& weight, int64_t k) {
+  if (weight.scalar_type() != at::kBFloat16) return {left, Rows(weight), k};
+  return {left, {nullptr, weight.stride(0), 1}, k, static_cast<const uint16_t*>(weight.data_ptr())};
+}
+// left * transpose of weight [n, k].
+Product TimesTransposed(Matrix left, const at::Tensor& weight, int64_t k) {
+  Product product = Times(left, weight, k);
+  product.b = Transposed(product.b);
+  return product;
+}
+
 // A member as the backward pass needs it. Tensors of the low-rank term are detached.
 struct Member {
   at::Tensor weight, a, b;
@@ -102,7 +114,7 @@ void Forward(const Group& group, std::span<const Linear> linears, const at::Tens
              const at::Tensor& hidden, at::Tensor& y, kernels::Workspace& workspace) {
   for (size_t i = 0; i < group.members.size(); ++i) {
     const Member& member = group.members[i];
-    Product products[2] = {{Rows(x), Transposed(Rows(member.weight)), group.inputs}};
+    Product products[2] = {TimesTransposed(Rows(x), member.weight, group.inputs)};
     size_t count = 1;
     if (member.rank() > 0) {
       products[count++] = {Columns(hidden, member.rank_column), Transposed(Rows(member.b)),
@@ -174,7 +186,7 @@ struct ProjectNode : torch::autograd::Node {
     at::Tensor dx = at::empty_like(x);
     std::vector<Product> products;
     for (const Member& member : group.members) {
-      products.push_back({Columns(dy, member.column), Rows(member.weight), member.outputs()});
+      products.push_back(Times(Columns(dy, member.column), member.weight, member.outputs()));
       if (member.rank() > 0 && member.dropout == 0) {
         products.push_back({Columns(d_hidden, member.rank_column), Rows(member.a), member.rank()});
       }
@@ -230,7 +242,7 @@ at::Tensor DropoutMask(const RandomStream& stream, const LowRank& low_rank, cons
 at::Tensor ProjectComposed(const at::Tensor& x, std::span<const Linear> linears, const Pass& pass) {
   std::vector<at::Tensor> outputs;
   for (const Linear& linear : linears) {
-    at::Tensor y = at::linear(x, linear.weight, linear.bias);
+    at::Tensor y = at::linear(x, linear.weight.to(x.scalar_type()), linear.bias);
     if (const LowRank* low_rank = linear.low_rank) {
       at::Tensor from = x;
       if (pass.dropout && low_rank->dropout > 0) {
@@ -250,7 +262,8 @@ bool Fusable(const at::Tensor& x, std::span<const Linear> linears) {
   if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) return false;
   for (const Linear& linear : linears) {
     const at::Tensor& w = linear.weight;
-    if (w.requires_grad() || w.scalar_type() != at::kFloat || !w.is_contiguous()) return false;
+    const bool known = w.scalar_type() == at::kFloat || w.scalar_type() == at::kBFloat16;
+    if (w.requires_grad() || !known || !w.is_contiguous()) return false;
     if (linear.bias.defined() && linear.bias.requires_grad()) return false;
   }
   return true;

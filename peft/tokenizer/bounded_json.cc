@@ -9,7 +9,7 @@ namespace {
 // Walks a document without keeping it. Returning false stops the parser.
 class BoundsCheck final : public nlohmann::json_sax<Json> {
  public:
-  explicit BoundsCheck(const JsonLimits& limits) : limits_(limits) {}
+  explicit BoundsCheck(const JsonTreeLimits& limits) : limits_(limits) {}
 
   bool null() override { return Count(); }
   bool boolean(bool) override { return Count(); }
@@ -47,7 +47,7 @@ class BoundsCheck final : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  const JsonLimits limits_;
+  const JsonTreeLimits limits_;
   size_t values_ = 0;
   size_t depth_ = 0;
   std::string problem_;
@@ -62,7 +62,7 @@ std::string Describe(const Json* value) {
 
 }  // namespace
 
-absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonLimits& limits) {
+absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonTreeLimits& limits) {
   BoundsCheck check(limits);
   if (!Json::sax_parse(text.begin(), text.end(), &check)) {
     return Refuse(absl::StatusCode::kInvalidArgument, check.problem());

@@ -166,7 +166,7 @@ class ByteFallback final : public Decoder {
  private:
   static void Flush(std::string& run, std::vector<std::string>& out) {
     if (run.empty()) return;
-    if (FirstInvalidUtf8(run) == std::string::npos) {
+    if (IsUtf8(run)) {
       out.push_back(run);
     } else {
       for (size_t count = run.size(); count > 0; --count) out.push_back("\xEF\xBF\xBD");

@@ -24,7 +24,7 @@ std::vector<std::string_view> LinesOf(std::string_view text) {
 
 absl::StatusOr<std::string> ReadUtf8(const std::filesystem::path& path, uint64_t max_bytes) {
   RV_ASSIGN_OR_RETURN(std::string text, ReadFile(path, max_bytes));
-  if (const size_t bad = FirstInvalidUtf8(text); bad != std::string::npos) {
+  if (const size_t bad = FirstInvalidUtf8(text); bad != text.size()) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   path.string() + ": byte " + std::to_string(bad) + " is not valid UTF-8");
   }

@@ -109,7 +109,7 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern) {
                   "pattern: got " + std::to_string(pattern.size()) + " bytes, want at most " +
                       std::to_string(kMaxPatternBytes));
   }
-  if (FirstInvalidUtf8(pattern) != std::string_view::npos) {
+  if (!IsUtf8(pattern)) {
     return Refuse(absl::StatusCode::kInvalidArgument, "pattern: got invalid UTF-8");
   }
   const std::string rewritten = WithOwnSpaceClass(pattern);

@@ -52,7 +52,7 @@ absl::Status CheckText(std::string_view text) {
                                                           " bytes, want at most " +
                                                           std::to_string(Tokenizer::kMaxTextBytes));
   }
-  if (const size_t bad = FirstInvalidUtf8(text); bad != std::string_view::npos) {
+  if (const size_t bad = FirstInvalidUtf8(text); bad != text.size()) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "text: byte " + std::to_string(bad) + " is not valid UTF-8");
   }

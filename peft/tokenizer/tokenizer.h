@@ -34,7 +34,7 @@ struct SpecialIds {
 // length is the caller's, as in transformers.
 //
 // Immutable, cheap to copy (shared), thread safe.
-// Format: docs/formats/tokenizer.md; reference: huggingface/tokenizers 0.23.
+// Reference: huggingface/tokenizers 0.23.3.
 class Tokenizer {
  public:
   static constexpr uint64_t kMaxFileBytes = 64 << 20;

@@ -61,16 +61,6 @@ utf8proc_option_t OptionsOf(NormalForm form) {
 
 }  // namespace
 
-size_t FirstInvalidUtf8(std::string_view text) {
-  size_t bad = 0;
-  for (size_t position = 0; position < text.size();) {
-    const size_t length = SequenceAt(text, position, &bad);
-    if (length == 0) return position;
-    position += length;
-  }
-  return std::string_view::npos;
-}
-
 std::string Utf8Lossy(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size());

@@ -5,15 +5,13 @@
 #include <string_view>
 
 #include "common/status.h"
+#include "common/utf8.h"
 
 namespace rivulet {
 
 // UTF-8 and the character classes that tokenizer pipelines speak of. Every function but
-// FirstInvalid and Utf8Lossy expects valid UTF-8.
+// Utf8Lossy expects valid UTF-8.
 
-// Position of the first byte that is not valid UTF-8 (surrogates and overlong forms are not);
-// npos when all is valid.
-size_t FirstInvalidUtf8(std::string_view text);
 // Each maximal invalid part becomes one U+FFFD.
 std::string Utf8Lossy(std::string_view bytes);
 

@@ -5,6 +5,10 @@
 #include <mutex>
 #include <vector>
 
+#include "peft/method/method.h"
+#include "peft/model/base_model.h"
+#include "peft/model/network.h"
+#include "peft/trainer/guarded.h"
 #include "peft/trainer/process.h"
 #include "peft/trainer/schedule.h"
 #include "peft/trainer/training_run.h"
@@ -15,9 +19,10 @@ namespace {
 // Scratch memory outlives a call and moves from one to the next.
 class WorkspacePool {
  public:
+  explicit WorkspacePool(int threads) : threads_(threads) {}
   std::unique_ptr<kernels::Workspace> Take() {
     const std::lock_guard lock(mutex_);
-    if (free_.empty()) return std::make_unique<kernels::Workspace>();
+    if (free_.empty()) return std::make_unique<kernels::Workspace>(threads_);
     std::unique_ptr<kernels::Workspace> workspace = std::move(free_.back());
     free_.pop_back();
     return workspace;
@@ -28,24 +33,10 @@ class WorkspacePool {
   }
 
  private:
+  const int threads_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<kernels::Workspace>> free_;
 };
-
-// The one place where exceptions of libtorch become a Status.
-template <typename Body>
-auto Guarded(Body body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const c10::Error& error) {
-    return Refuse(absl::StatusCode::kInternal, error.what_without_backtrace());
-  } catch (const std::bad_alloc&) {
-    return WithExit(Refuse(absl::StatusCode::kResourceExhausted, "tuning: out of memory"),
-                    ExitCode::kResource);
-  } catch (const std::exception& error) {
-    return Refuse(absl::StatusCode::kInternal, error.what());
-  }
-}
 
 class FirstOrderTuner : public Tuner {
  public:
@@ -56,7 +47,8 @@ class FirstOrderTuner : public Tuner {
         train_(job.train),
         seed_(job.job.seed),
         checkpointing_(job.model.gradient_checkpointing),
-        task_(job.data.task == "classification" ? Task::kClassification : Task::kCausalLm) {}
+        task_(job.data.task == "classification" ? Task::kClassification : Task::kCausalLm),
+        workspaces_(job.train.threads) {}
 
   const Manifest& manifest() const override { return method_->manifest(); }
 
@@ -82,7 +74,7 @@ class FirstOrderTuner : public Tuner {
 
  private:
   absl::StatusOr<TuneResult> TuneWith(const TuneRequest& request, kernels::Workspace& workspace) {
-    SetComputeThreads(train_.threads);
+    SetComputeThreads(1);  // the workspace divides the work
     const uint64_t root = RootOf(seed_, request.round, request.client);
     TrainingRun run({network_.get(), method_.get(), task_, &train_, checkpointing_, root},
                     *request.global, workspace);
@@ -125,7 +117,7 @@ class FirstOrderTuner : public Tuner {
   absl::StatusOr<EvaluationSums> EvaluateWith(const ParameterSet& global,
                                               std::span<const Example> examples,
                                               kernels::Workspace& workspace) {
-    SetComputeThreads(train_.threads);
+    SetComputeThreads(1);  // the workspace divides the work
     const at::NoGradGuard no_grad;
     const TrainableState state(global);
     const Adaptation adaptation = method_->Bind(state.leaves());

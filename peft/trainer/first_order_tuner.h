@@ -1,14 +1,15 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 
 #include "common/job/job_spec.h"
-#include "peft/method/method.h"
-#include "peft/model/base_model.h"
-#include "peft/model/network.h"
 #include "peft/trainer/tuner.h"
 
 namespace rivulet {
+
+class BaseModel;
+class Method;
 
 // Loads the base model of a job from `directory`, as its task, labels and dtype want it.
 absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(

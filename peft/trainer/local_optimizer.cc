@@ -13,16 +13,13 @@ LocalOptimizer::LocalOptimizer(const TrainSection& train, int64_t n)
 
 void LocalOptimizer::Step(double learning_rate, float clip, const float* gradient, float* values) {
   ++step_;
-  const float rate = static_cast<float>(learning_rate);
-  const float decay = static_cast<float>(train_.weight_decay);
   if (train_.optimizer == "adamw") {
-    kernels::AdamW(
-        {rate, static_cast<float>(train_.adam_beta1), static_cast<float>(train_.adam_beta2),
-         static_cast<float>(train_.adam_epsilon), decay, step_, clip},
-        gradient, values, first_.data(), second_.data(), n_);
+    kernels::AdamW({learning_rate, train_.adam_beta1, train_.adam_beta2, train_.adam_epsilon,
+                    train_.weight_decay, step_, clip},
+                   gradient, values, first_.data(), second_.data(), n_);
     return;
   }
-  kernels::Sgd({rate, static_cast<float>(train_.momentum), decay, step_ == 1, clip}, gradient,
+  kernels::Sgd({learning_rate, train_.momentum, train_.weight_decay, step_ == 1, clip}, gradient,
                values, first_.data(), n_);
 }
 

@@ -4,6 +4,8 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include "peft/model/generate.h"
+
 namespace rivulet {
 namespace {
 
@@ -14,6 +16,7 @@ struct Case {
   std::string golden;  // folder of golden.safetensors
   Task task = Task::kCausalLm;
 };
+void PrintTo(const Case& which, std::ostream* out) { *out << which.model; }
 
 class ModelGolden : public ::testing::TestWithParam<Case> {
  protected:
@@ -94,6 +97,18 @@ TEST_P(ModelGolden, GradientsOfBaseTensorsEqualTheReference) {
               2e-5 * want.abs().max().item<double>())
         << name;
   }
+}
+
+TEST_P(ModelGolden, GreedyTextEqualsTheReference) {
+  if (!golden_->Has("greedy.prompt")) GTEST_SKIP() << "the golden file has no text";
+  const at::Tensor prompt = Value("greedy.prompt"), want = Value("greedy.ids");
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < prompt.numel(); ++i) ids.push_back(prompt[i].item<int32_t>());
+  GenerateOptions options;
+  options.max_new_tokens = static_cast<int>(want.numel());
+  const auto text = GenerateTokens(*network_, {}, ids, options, pass_);
+  ASSERT_EQ(static_cast<int64_t>(text.size()), want.numel());
+  for (int64_t i = 0; i < want.numel(); ++i) EXPECT_EQ(text[i], want[i].item<int32_t>()) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -17,6 +17,7 @@ struct Run {
   Task task;
   int steps;
 };
+void PrintTo(const Run& which, std::ostream* out) { *out << which.name; }
 
 class GoldenTraining : public ::testing::TestWithParam<Run> {};
 

@@ -12,8 +12,8 @@ namespace rivulet {
 namespace {
 
 std::filesystem::path Scratch() {
-  const auto dir =
-      std::filesystem::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+  const auto dir = std::filesystem::path(testing::TempDir()) /
+                   testing::UnitTest::GetInstance()->current_test_info()->name();
   std::filesystem::remove_all(dir);
   return dir;
 }
@@ -66,7 +66,9 @@ TEST(RunDirectory, LeavesMetricsPlotSummaryAndTheLatestLink) {
   event.job = "rnd-1";
   event.round = 1;
   event.unix_ms = 1700000000123;
-  event.data = {{"loss", 4.0}, {"bad", std::numeric_limits<double>::quiet_NaN()}, {"note", std::string("x\"y")}};
+  event.data = {{"loss", 4.0},
+                {"bad", std::numeric_limits<double>::quiet_NaN()},
+                {"note", std::string("x\"y")}};
   ASSERT_TRUE((*run)->Append(event).ok());
   ASSERT_TRUE((*run)->Conclude(TwoRounds(), /*tensorboard=*/true).ok());
   ASSERT_TRUE((*run)->LinkLatest().ok());
@@ -76,9 +78,11 @@ TEST(RunDirectory, LeavesMetricsPlotSummaryAndTheLatestLink) {
   EXPECT_EQ(line["data"]["loss"], 4.0);
   EXPECT_TRUE(line["data"]["bad"].is_null());
   EXPECT_EQ(line["data"]["note"], "x\"y");
-  EXPECT_EQ(nlohmann::json::parse(Content(base / "latest" / "summary.json"))["evaluations"].size(), 2u);
+  EXPECT_EQ(nlohmann::json::parse(Content(base / "latest" / "summary.json"))["evaluations"].size(),
+            2u);
   EXPECT_NE(Content(base / "latest" / "plot.svg").find("held-out perplexity"), std::string::npos);
-  for (const char* stream : {"train", "eval"}) EXPECT_FALSE(std::filesystem::is_empty(base / "latest" / stream));
+  for (const char* stream : {"train", "eval"})
+    EXPECT_FALSE(std::filesystem::is_empty(base / "latest" / stream));
 }
 
 TEST(RunDirectory, TwoRunsOfOneSecondDoNotMeet) {
@@ -89,7 +93,8 @@ TEST(RunDirectory, TwoRunsOfOneSecondDoNotMeet) {
   EXPECT_NE((*first)->path(), (*second)->path());
   ASSERT_TRUE((*first)->LinkLatest().ok());
   ASSERT_TRUE((*second)->LinkLatest().ok());
-  EXPECT_EQ(std::filesystem::canonical(base / "latest"), std::filesystem::canonical((*second)->path()));
+  EXPECT_EQ(std::filesystem::canonical(base / "latest"),
+            std::filesystem::canonical((*second)->path()));
 }
 
 // exp of the losses above; one of the two clients got better.
@@ -98,7 +103,8 @@ TEST(SummaryTable, ShowsBeforeAndAfterForAllAndEachClient) {
   EXPECT_NE(table.find("200.00 ->    50.00"), std::string::npos) << table;
   EXPECT_NE(table.find("300.00 ->    60.00"), std::string::npos) << table;
   EXPECT_NE(table.find("1 of 2 clients"), std::string::npos) << table;
-  EXPECT_NE(table.find("2000 tokens in 1.0 s of rounds, 2000 tokens/s"), std::string::npos) << table;
+  EXPECT_NE(table.find("2000 tokens in 1.0 s of rounds, 2000 tokens/s"), std::string::npos)
+      << table;
   EXPECT_EQ(SummaryTable(TwoRounds(), /*per_client=*/false).find("300.00"), std::string::npos);
 }
 

@@ -1,0 +1,255 @@
+#include "client/agent/agent.h"
+
+#include <spdlog/spdlog.h>
+
+#include <random>
+
+#include "common/io/file.h"
+
+namespace rivulet {
+namespace {
+
+constexpr uint64_t kMaxState = uint64_t{64} << 30;
+constexpr size_t kMaxText = 1000;
+constexpr int kMaxDownloads = 20;  // resumed attempts without reaching the end
+
+// Waits must differ between agents that lost the same coordinator: a seed of the system's.
+std::function<double()> Jitter() {
+  auto engine = std::make_shared<std::mt19937_64>(std::random_device{}());
+  return [engine] { return std::uniform_real_distribution<double>(0, 1)(*engine); };
+}
+
+std::string CodeOf(const absl::Status& status) {
+  if (ExitCodeOf(status) == ExitCode::kPolicy) return "refused_policy";
+  if (status.code() == absl::StatusCode::kResourceExhausted) return "out_of_memory";
+  if (status.code() == absl::StatusCode::kInvalidArgument) return "bad_data";
+  return "failed";
+}
+
+Outcome FailureOf(const TaskKey& key, const absl::Status& status) {
+  Outcome outcome;
+  outcome.kind = Outcome::Kind::kFailed;
+  outcome.key = key;
+  outcome.code = CodeOf(status);
+  outcome.text = std::string(status.message().substr(0, kMaxText));
+  return outcome;
+}
+
+bool FailedOnTheWay(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnavailable ||
+         status.code() == absl::StatusCode::kCancelled ||
+         status.code() == absl::StatusCode::kPermissionDenied;
+}
+
+}  // namespace
+
+Agent::Lane::~Lane() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    queue_.clear();
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+void Agent::Lane::Post(std::function<void()> work) {
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(work));
+  }
+  wake_.notify_one();
+}
+
+void Agent::Lane::Run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (stopping_) return;
+    const std::function<void()> work = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    work();
+    lock.lock();
+  }
+}
+
+Agent::Agent(AgentFacts facts, SessionConfig config, AgentStore& store, CoordinatorLink& link,
+             LocalWork& work)
+    : facts_(std::move(facts)), store_(store), link_(link), work_(work), config_(config) {}
+
+Agent::~Agent() {
+  abort_ = true;
+  link_.Close();
+}
+
+absl::Status Agent::Run() {
+  RV_ASSIGN_OR_RETURN(SessionMemory memory, store_.Load());
+  session_ = std::make_unique<Session>(config_, std::move(memory), Jitter());
+  working_ = std::make_unique<Lane>();
+  uploading_ = std::make_unique<Lane>();
+  Post(Started{});
+  absl::Status failure;
+  while (!ended_.has_value() && failure.ok()) {
+    for (const SessionAction& action : session_->Step(Wait())) {
+      failure = std::visit([this](const auto& detail) { return Perform(detail); }, action);
+      if (!failure.ok() || ended_.has_value()) break;
+    }
+  }
+  abort_ = true;
+  link_.Close();
+  working_.reset();
+  uploading_.reset();
+  return failure.ok() ? *ended_ : failure;
+}
+
+void Agent::Post(SessionEvent event) {
+  {
+    const std::lock_guard lock(mutex_);
+    events_.push_back(std::move(event));
+  }
+  arrived_.notify_one();
+}
+
+SessionEvent Agent::Wait() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    if (const auto timer = timers_.TakeDue(std::chrono::steady_clock::now())) {
+      return TimerFired{*timer};
+    }
+    if (!events_.empty()) {
+      SessionEvent event = std::move(events_.front());
+      events_.pop_front();
+      return event;
+    }
+    if (const auto due = timers_.Next()) {
+      arrived_.wait_until(lock, *due);
+    } else {
+      arrived_.wait(lock);
+    }
+  }
+}
+
+absl::Status Agent::Perform(const OpenStream&) {
+  link_.Open(facts_, [this](SessionEvent event) { Post(std::move(event)); });
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const CloseStream&) {
+  link_.Close();
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const RememberEpoch& action) { return store_.PutEpoch(action.epoch); }
+absl::Status Agent::Perform(const RememberStart& action) { return store_.PutStart(action.key); }
+absl::Status Agent::Perform(const Keep& action) { return store_.PutOutcome(action.outcome); }
+absl::Status Agent::Perform(const Forget& action) { return store_.Forget(action.key); }
+
+absl::Status Agent::Perform(const StartWork& action) {
+  spdlog::info("{}: begun", TextOf(action.task.key));
+  abort_ = false;
+  working_->Post([this, task = action.task] { Post(WorkEnded{task.key, Work(task)}); });
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const AbortWork&) {
+  abort_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const Upload& action) {
+  uploading_->Post([this, outcome = action.outcome] {
+    Post(Reported{outcome.key, SendUpdate(outcome)});
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const Report& action) {
+  link_.Report(action.outcome);
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const Beat& action) {
+  link_.Beat(action.activity);
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const StartTimer& action) {
+  timers_.Set(action.timer, std::chrono::steady_clock::now() + action.after);
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const Say& action) {
+  spdlog::log(action.warning ? spdlog::level::warn : spdlog::level::info, "{}", action.text);
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const Exit& action) {
+  ended_ = action.status;
+  return absl::OkStatus();
+}
+
+std::optional<Outcome> Agent::Work(const Assignment& task) {
+  absl::StatusOr<WorkResult> result = FetchAndDo(task);
+  if (abort_) return std::nullopt;
+  // The way to the coordinator failed, not the task: it comes again with the next connection.
+  if (!result.ok() && FailedOnTheWay(result.status()) &&
+      ExitCodeOf(result.status()) == ExitCode::kConnection) {
+    spdlog::warn("{}: {}", TextOf(task.key), std::string(result.status().message()));
+    return std::nullopt;
+  }
+  if (!result.ok()) {
+    spdlog::warn("{}: {}", TextOf(task.key), std::string(result.status().message()));
+    return FailureOf(task.key, result.status());
+  }
+  Outcome outcome = std::move(result->outcome);
+  outcome.key = task.key;
+  if (outcome.kind == Outcome::Kind::kTrained) {
+    outcome.sha256 = Sha256Hex(result->file);
+    outcome.bytes = result->file.size();
+    const absl::Status kept =
+        WriteFileAtomically(store_.UpdatePath(outcome.sha256), result->file, 0600);
+    if (!kept.ok()) return FailureOf(task.key, kept);
+    spdlog::info("{}: trained, loss {:.4f}, {} tokens", TextOf(task.key), outcome.loss,
+                 outcome.tokens);
+  }
+  return outcome;
+}
+
+absl::StatusOr<WorkResult> Agent::FetchAndDo(const Assignment& task) {
+  RV_ASSIGN_OR_RETURN(const std::string state, FetchState(task));
+  return work_.Do(task, state, [this] { return abort_.load(); });
+}
+
+absl::StatusOr<std::string> Agent::FetchState(const Assignment& task) {
+  const std::filesystem::path path = store_.StatePath(task.state_sha256);
+  for (int attempt = 0; attempt < kMaxDownloads && !abort_; ++attempt) {
+    const absl::Status fetched = link_.Download(task.state_sha256, task.state_bytes, path);
+    if (!fetched.ok() && !FailedOnTheWay(fetched)) return fetched;
+    if (!fetched.ok()) {
+      if (attempt + 1 == kMaxDownloads) return WithExit(fetched, ExitCode::kConnection);
+      std::this_thread::sleep_for(config_.backoff_base / 2);
+      continue;
+    }
+    RV_ASSIGN_OR_RETURN(std::string state, ReadFile(path, kMaxState));
+    if (Sha256Hex(state) == task.state_sha256) {
+      store_.KeepOnlyState(task.state_sha256);
+      return state;
+    }
+    spdlog::warn("{}: the global state arrived damaged; fetched again", TextOf(task.key));
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+  }
+  return Refuse(absl::StatusCode::kCancelled, "the global state could not be fetched");
+}
+
+absl::Status Agent::SendUpdate(const Outcome& outcome) {
+  absl::StatusOr<std::string> file = ReadFile(store_.UpdatePath(outcome.sha256), kMaxState);
+  if (!file.ok()) {  // cannot come back: the round must not wait for it
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "the update's file is gone: " + std::string(file.status().message()));
+  }
+  return link_.Upload(outcome, *file);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "client/agent/agent_store.h"
+#include "client/agent/coordinator_link.h"
+#include "client/agent/local_work.h"
+#include "client/agent/timers.h"
+
+namespace rivulet {
+
+// Runs a Session: performs its actions, brings it its events. Three threads: the caller's for the
+// conversation, one that works, one that uploads; so heartbeats never wait for training.
+class Agent {
+ public:
+  // All must outlive it.
+  Agent(AgentFacts facts, SessionConfig config, AgentStore& store, CoordinatorLink& link,
+        LocalWork& work);
+  ~Agent();
+
+  // Until the session ends. OK after Terminate.
+  absl::Status Run();
+  // From any thread: drain and end; a second time: end at once.
+  void Terminate() { Post(TermRequested{}); }
+
+ private:
+  void Post(SessionEvent event);
+  SessionEvent Wait();
+
+  absl::Status Perform(const OpenStream& action);
+  absl::Status Perform(const CloseStream& action);
+  absl::Status Perform(const RememberEpoch& action);
+  absl::Status Perform(const RememberStart& action);
+  absl::Status Perform(const StartWork& action);
+  absl::Status Perform(const AbortWork& action);
+  absl::Status Perform(const Keep& action);
+  absl::Status Perform(const Forget& action);
+  absl::Status Perform(const Upload& action);
+  absl::Status Perform(const Report& action);
+  absl::Status Perform(const Beat& action);
+  absl::Status Perform(const StartTimer& action);
+  absl::Status Perform(const Say& action);
+  absl::Status Perform(const Exit& action);
+
+  std::optional<Outcome> Work(const Assignment& task);
+  absl::StatusOr<WorkResult> FetchAndDo(const Assignment& task);
+  absl::StatusOr<std::string> FetchState(const Assignment& task);
+  absl::Status SendUpdate(const Outcome& outcome);
+
+  // A thread with a queue of one kind of work.
+  class Lane {
+   public:
+    Lane() : thread_([this] { Run(); }) {}
+    ~Lane();
+    void Post(std::function<void()> work);
+
+   private:
+    void Run();
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::deque<std::function<void()>> queue_;
+    bool stopping_ = false;
+    std::thread thread_;
+  };
+
+  const AgentFacts facts_;
+  AgentStore& store_;
+  CoordinatorLink& link_;
+  LocalWork& work_;
+  std::unique_ptr<Session> session_;
+  SessionConfig config_;
+  Timers timers_;
+  std::atomic<bool> abort_{false};
+  std::optional<absl::Status> ended_;
+
+  std::mutex mutex_;  // of events_
+  std::condition_variable arrived_;
+  std::deque<SessionEvent> events_;
+
+  std::unique_ptr<Lane> working_;
+  std::unique_ptr<Lane> uploading_;
+};
+
+}  // namespace rivulet

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "client/session/session.h"
+
+namespace rivulet {
+
+// What an agent must not lose, as small atomic files in one directory:
+//   lock  epoch  task-<hash>.json (begun, or what came of it)  update-<sha256>  state-<sha256>
+// Not thread safe, except that files may be read from other threads.
+class AgentStore {
+ public:
+  // Makes the directory (0700) and locks it. Errors: FailedPrecondition (exit 8) when another agent
+  // holds it; those of the file system.
+  static absl::StatusOr<std::unique_ptr<AgentStore>> Open(const std::filesystem::path& directory);
+  ~AgentStore();
+  AgentStore(const AgentStore&) = delete;
+  AgentStore& operator=(const AgentStore&) = delete;
+
+  // A damaged task file is reported in the log, removed and counts as never begun.
+  absl::StatusOr<SessionMemory> Load();
+
+  absl::Status PutEpoch(uint64_t epoch);
+  absl::Status PutStart(const TaskKey& key);  // one more process began it
+  absl::Status PutOutcome(const Outcome& outcome);
+  absl::Status Forget(const TaskKey& key);  // and its update's file
+
+  std::filesystem::path UpdatePath(const std::string& sha256) const;
+  std::filesystem::path StatePath(const std::string& sha256) const;
+  // Deletes every state file but this one: each round has its own.
+  void KeepOnlyState(const std::string& sha256);
+
+ private:
+  AgentStore(std::filesystem::path directory, int lock);
+  std::filesystem::path TaskPath(const TaskKey& key) const;
+
+  const std::filesystem::path directory_;
+  const int lock_;
+};
+
+}  // namespace rivulet

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/session/session.h"
+
+namespace rivulet {
+
+// What the agent says of itself when it connects.
+struct AgentFacts {
+  std::vector<std::string> datasets;
+  std::vector<std::string> base_models;
+  uint64_t memory_bytes = 0;
+  uint32_t cores = 0;
+};
+
+// The way to the coordinator. Implemented over gRPC by client/rpc; by memory in tests. Thread safe.
+class CoordinatorLink {
+ public:
+  using Sink = std::function<void(SessionEvent)>;  // may be called from any thread
+
+  virtual ~CoordinatorLink() = default;
+  // Connects and says Hello. Gives Welcomed, Assigned, Cancelled, Drained, Reported as they come
+  // and, exactly once, StreamLost.
+  virtual void Open(const AgentFacts& facts, Sink sink) = 0;
+  virtual void Close() = 0;  // StreamLost follows
+  virtual void Report(const Outcome& outcome) = 0;
+  virtual void Beat(const std::string& activity) = 0;
+
+  // Blocking. Appends to `partial` from where it ends until it holds `bytes` bytes.
+  virtual absl::Status Download(const std::string& sha256, uint64_t bytes,
+                                const std::filesystem::path& partial) = 0;
+  // Blocking. Sends what the coordinator does not have yet; OK once it has given its receipt.
+  virtual absl::Status Upload(const Outcome& outcome, std::string_view file) = 0;
+};
+
+}  // namespace rivulet

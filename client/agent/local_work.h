@@ -1,0 +1,26 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "client/session/session.h"
+
+namespace rivulet {
+
+struct WorkResult {
+  Outcome outcome;   // kTrained without hash and size, or kEvaluated
+  std::string file;  // trained: the update
+};
+
+// The computing part of a task, behind which libtorch lies. Called from one thread at a time.
+class LocalWork {
+ public:
+  virtual ~LocalWork() = default;
+  // `state`: safetensors of the global state. Errors: FailedPrecondition with exit 9 (refused by
+  // policy); Aborted (cancelled); ResourceExhausted (memory); any other is a failed task.
+  virtual absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
+                                        const std::function<bool()>& cancelled) = 0;
+};
+
+}  // namespace rivulet

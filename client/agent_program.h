@@ -1,0 +1,19 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "client/agent/local_work.h"
+#include "client/agent/policy.h"
+
+namespace rivulet {
+
+// Makes the computing part for an agent of this name; the policy outlives it.
+using WorkFactory =
+    std::function<std::unique_ptr<LocalWork>(const Policy& policy, const std::string& name)>;
+
+// `rivulet-client run ...`: settings, identity, session, until SIGTERM or SIGINT. The exit code.
+int AgentMain(int argc, char** argv, const WorkFactory& make_work);
+
+}  // namespace rivulet

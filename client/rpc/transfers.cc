@@ -1,0 +1,103 @@
+#include "client/rpc/transfers.h"
+
+#include <fstream>
+
+#include "common/io/file.h"
+#include "common/rpc/chunk.h"
+#include "common/rpc/hash_bytes.h"
+#include "common/rpc/status_mapping.h"
+
+namespace rivulet {
+namespace {
+
+uint64_t SizeOf(const std::filesystem::path& path) {
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  return error ? 0 : size;
+}
+
+v1::UploadMessage BeginOf(const Outcome& outcome) {
+  v1::UploadMessage message;
+  v1::UploadBegin& begin = *message.mutable_begin();
+  begin.mutable_key()->set_job(outcome.key.job);
+  begin.mutable_key()->set_round(outcome.key.round);
+  begin.mutable_key()->set_attempt(outcome.key.attempt);
+  begin.set_sha256(BytesOfHex(outcome.sha256));
+  begin.set_bytes(outcome.bytes);
+  begin.set_examples(outcome.examples);
+  begin.set_tokens(outcome.tokens);
+  begin.set_steps(outcome.steps);
+  begin.set_loss(outcome.loss);
+  begin.set_grad_norm(outcome.grad_norm);
+  return message;
+}
+
+using UploadStream = grpc::ClientReaderWriter<v1::UploadMessage, v1::UploadReply>;
+
+// False when the stream broke; its status says why.
+bool SendFrom(UploadStream& stream, std::string_view file, uint64_t offset) {
+  v1::UploadMessage message;
+  while (offset < file.size()) {
+    const std::string_view piece = file.substr(offset, kChunkBytes);
+    message.mutable_chunk()->set_offset(offset);
+    message.mutable_chunk()->set_data(piece.data(), piece.size());
+    if (!stream.Write(message)) return false;
+    offset += piece.size();
+  }
+  return stream.WritesDone();
+}
+
+}  // namespace
+
+absl::Status DownloadBlob(v1::Federation::Stub& stub, grpc::ClientContext& context,
+                          const std::string& sha256, uint64_t bytes,
+                          const std::filesystem::path& partial) {
+  uint64_t offset = SizeOf(partial);
+  if (offset == bytes) return absl::OkStatus();
+  std::ofstream out(partial, offset > bytes ? std::ios::trunc : std::ios::app | std::ios::binary);
+  if (offset > bytes) offset = 0;
+  v1::DownloadRequest request;
+  request.set_sha256(BytesOfHex(sha256));
+  request.set_offset(offset);
+  const auto stream = stub.Download(&context, request);
+  v1::Chunk chunk;
+  absl::Status trouble;
+  while (trouble.ok() && stream->Read(&chunk)) {
+    if (chunk.offset() != offset || chunk.data().size() > bytes - offset) {
+      trouble = Refuse(absl::StatusCode::kDataLoss, "download: a chunk out of place");
+    } else if (!out.write(chunk.data().data(), static_cast<std::streamsize>(chunk.data().size()))) {
+      trouble = Refuse(absl::StatusCode::kResourceExhausted, partial.string() + ": cannot write");
+    }
+    offset += chunk.data().size();
+  }
+  if (!trouble.ok()) context.TryCancel();
+  const absl::Status ended = FromGrpc(stream->Finish(), context);
+  if (!trouble.ok()) return trouble;
+  RV_RETURN_IF_ERROR(ended);
+  if (offset == bytes) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kUnavailable, "download: got " + std::to_string(offset) +
+                                                    " bytes, want " + std::to_string(bytes));
+}
+
+absl::Status UploadUpdate(v1::Federation::Stub& stub, grpc::ClientContext& context,
+                          const Outcome& outcome, std::string_view file) {
+  const auto stream = stub.Upload(&context);
+  v1::UploadReply reply;
+  stream->Write(BeginOf(outcome));
+  // A failed read means that the call is over and Finish says why; cancelling then could hide it.
+  if (stream->Read(&reply) && !reply.has_receipt()) {
+    if (reply.committed() > file.size())
+      context.TryCancel();
+    else
+      SendFrom(*stream, file, reply.committed());
+    stream->Read(&reply);
+  }
+  const bool received = reply.has_receipt();
+  const absl::Status ended = FromGrpc(stream->Finish(), context);
+  if (received && HexOfBytes(reply.receipt().sha256()) == outcome.sha256) return absl::OkStatus();
+  if (!ended.ok()) return ended;
+  return Refuse(absl::StatusCode::kDataLoss, "upload: the receipt is of another update",
+                Remedy::kResync);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,68 @@
+#include "common/rpc/credentials.h"
+
+#include <cstdlib>
+
+#include "common/rpc/chunk.h"
+
+namespace rivulet {
+namespace {
+
+// The host of "host:port" or "[v6]:port".
+std::string_view HostOf(std::string_view address) {
+  if (address.starts_with('[')) {
+    const size_t end = address.find(']');
+    return end == std::string_view::npos ? address : address.substr(1, end - 1);
+  }
+  return address.substr(0, address.rfind(':'));
+}
+
+}  // namespace
+
+void RequireTls13() {
+  setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384",
+         1);  // TLS 1.2 without a shared key: none
+}
+
+std::shared_ptr<grpc::ServerCredentials> MutualTlsServer(const TlsFiles& files) {
+  grpc::SslServerCredentialsOptions options(
+      GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_root_certs = files.roots_pem;
+  options.pem_key_cert_pairs.push_back({files.key_pem, files.chain_pem});
+  return grpc::SslServerCredentials(options);
+}
+
+std::shared_ptr<grpc::ChannelCredentials> MutualTlsClient(const TlsFiles& files) {
+  return grpc::SslCredentials({files.roots_pem, files.key_pem, files.chain_pem});
+}
+
+grpc::ChannelArguments ChannelLimits() {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 75'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, 8 << 10);
+  arguments.SetInt(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // Reconnecting is the session's business; the channel must not sit out long waits of its own.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
+  return arguments;
+}
+
+bool IsLoopback(std::string_view address) {
+  const std::string_view host = HostOf(address);
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+absl::Status CheckInsecureAddress(std::string_view address) {
+  if (IsLoopback(address)) return absl::OkStatus();
+  return WithExit(Refuse(absl::StatusCode::kFailedPrecondition,
+                         "--insecure: got address '" + std::string(address) +
+                             "', want one of this machine alone (127.0.0.1, ::1, localhost)"),
+                  ExitCode::kUsage);
+}
+
+}  // namespace rivulet

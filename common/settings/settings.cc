@@ -1,0 +1,184 @@
+#include "common/settings/settings.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <iostream>
+
+#include "common/io/file.h"
+#include "common/suggest.h"
+
+namespace rivulet {
+namespace {
+
+constexpr uint64_t kMaxFile = 1 << 20;
+
+absl::Status Bad(const std::string& what) {
+  return WithExit(Refuse(absl::StatusCode::kInvalidArgument, what), ExitCode::kConfig);
+}
+
+std::string FlagOf(std::string path) {
+  std::replace(path.begin(), path.end(), '.', '-');
+  return "--" + path;
+}
+
+std::string VariableOf(const std::string& path) {
+  std::string name = "RIVULET_";
+  for (const char letter : path) {
+    if (letter == '.') {
+      name += "__";
+    } else {
+      name += letter == '-' ? '_' : static_cast<char>(std::toupper(letter));
+    }
+  }
+  return name;
+}
+
+bool SetText(const Settings::Target& target, std::string_view text) {
+  if (auto* const* out = std::get_if<std::string*>(&target)) {
+    **out = std::string(text);
+    return true;
+  }
+  if (auto* const* out = std::get_if<int*>(&target)) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), **out);
+    return error == std::errc() && end == text.data() + text.size();
+  }
+  if (text != "true" && text != "false") return false;
+  *std::get<bool*>(target) = text == "true";
+  return true;
+}
+
+bool SetNode(const Settings::Target& target, const toml::node& node) {
+  if (auto* const* out = std::get_if<std::string*>(&target)) {
+    const auto value = node.value_exact<std::string>();
+    if (value.has_value()) **out = *value;
+    return value.has_value();
+  }
+  if (auto* const* out = std::get_if<int*>(&target)) {
+    const auto value = node.value_exact<int64_t>();
+    if (!value.has_value() || *value != static_cast<int>(*value)) return false;
+    **out = static_cast<int>(*value);
+    return true;
+  }
+  const auto value = node.value_exact<bool>();
+  if (value.has_value()) *std::get<bool*>(target) = *value;
+  return value.has_value();
+}
+
+std::string_view WantedOf(const Settings::Target& target) {
+  constexpr std::string_view kWanted[] = {"a text", "a whole number", "true or false"};
+  return kWanted[target.index()];
+}
+
+using Leaves = std::vector<std::pair<std::string, const toml::node*>>;
+void Flatten(const toml::table& table, const std::string& prefix, Leaves& out) {
+  for (const auto& [key, node] : table) {
+    std::string name(key.str());
+    std::replace(name.begin(), name.end(), '_', '-');
+    const std::string path = prefix.empty() ? name : prefix + "." + name;
+    if (node.is_table()) {
+      Flatten(*node.as_table(), path, out);
+    } else {
+      out.emplace_back(path, &node);
+    }
+  }
+}
+
+}  // namespace
+
+void Settings::Add(std::string path, Target target, std::string help) {
+  keys_.push_back({std::move(path), target, std::move(help)});
+}
+
+std::vector<std::string> Settings::paths() const {
+  std::vector<std::string> names;
+  for (const Key& key : keys_) names.push_back(key.path);
+  return names;
+}
+
+absl::Status Settings::Load(const std::filesystem::path& path) {
+  if (!path.empty()) RV_RETURN_IF_ERROR(LoadFile(path));
+  return LoadEnvironment();
+}
+
+absl::Status Settings::LoadFile(const std::filesystem::path& path) {
+  absl::StatusOr<std::string> text = ReadFile(path, kMaxFile);
+  if (!text.ok()) return WithExit(text.status(), ExitCode::kConfig);
+  toml::table table;
+  const auto at = [&](const toml::source_region& where) {
+    return path.string() + ":" + std::to_string(where.begin.line) + ":" +
+           std::to_string(where.begin.column) + ": ";
+  };
+  try {  // toml++ as Debian builds it throws
+    table = toml::parse(*text);
+  } catch (const toml::parse_error& error) {
+    return Bad(at(error.source()) + std::string(error.description()));
+  }
+  Leaves leaves;
+  Flatten(table, "", leaves);
+  for (const auto& [name, node] : leaves) {
+    const auto key = std::find_if(keys_.begin(), keys_.end(),
+                                  [&name = name](const Key& row) { return row.path == name; });
+    if (key == keys_.end()) {
+      return Bad(at(node->source()) + "unknown key '" + name + "'" + DidYouMean(name, paths()));
+    }
+    if (!SetNode(key->target, *node)) {
+      return Bad(at(node->source()) + name + ": want " + std::string(WantedOf(key->target)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Settings::LoadEnvironment() {
+  for (const Key& key : keys_) {
+    const std::string variable = VariableOf(key.path);
+    const char* value = std::getenv(variable.c_str());
+    if (value == nullptr || SetText(key.target, value)) continue;
+    return Bad(key.path + ": got '" + value + "' (env " + variable + "), want " +
+               std::string(WantedOf(key.target)));
+  }
+  return absl::OkStatus();
+}
+
+void Settings::Bind(CLI::App& app) {
+  for (const Key& key : keys_) {
+    std::visit(
+        [&](auto* target) {
+          if constexpr (std::is_same_v<decltype(target), bool*>) {
+            app.add_flag(FlagOf(key.path) + ",!--no-" + FlagOf(key.path).substr(2), *target,
+                         key.help);
+          } else {
+            app.add_option(FlagOf(key.path), *target, key.help)->capture_default_str();
+          }
+        },
+        key.target);
+  }
+}
+
+std::string ConfigPathIn(int argc, const char* const* argv) {
+  for (int row = 1; row < argc; ++row) {
+    const std::string_view word = argv[row];
+    if (word == "--") break;
+    if (word == "--config" && row + 1 < argc) return argv[row + 1];
+    if (word.starts_with("--config=")) return std::string(word.substr(9));
+  }
+  const char* variable = std::getenv("RIVULET_CONFIG");
+  return variable == nullptr ? "" : variable;
+}
+
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv) {
+  try {  // CLI11 reports by exceptions; caught here and nowhere else
+    app.parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, std::cout, std::cerr) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+}
+
+int ExitWith(std::string_view program, const absl::Status& status) {
+  if (!status.ok()) std::cerr << program << ": " << status.message() << '\n';
+  return static_cast<int>(ExitCodeOf(status));
+}
+
+}  // namespace rivulet

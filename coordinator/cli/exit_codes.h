@@ -1,0 +1,10 @@
+#pragma once
+
+#include <string>
+
+namespace rivulet {
+
+// What `rivulet help exit-codes` prints.
+std::string ExitCodesText();
+
+}  // namespace rivulet

@@ -1,0 +1,194 @@
+#include <unistd.h>
+
+#include <iostream>
+#include <memory>
+
+#include "common/job/job_document.h"
+#include "common/job/job_file.h"
+#include "common/job/job_model.h"
+#include "common/rpc/hash_bytes.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/job_download.h"
+#include "coordinator/cli/job_output.h"
+#include "coordinator/cli/job_watch.h"
+#include "privacy/crypto/random_bytes.h"
+
+namespace rivulet {
+namespace {
+
+struct SubmitOptions {
+  std::string file;
+  std::string model_dir;
+  std::vector<std::string> sets;
+  std::string token;
+  bool watch = false;
+  bool dry_run = false;
+};
+
+absl::StatusOr<JobDocument> DocumentOf(const SubmitOptions& options) {
+  RV_ASSIGN_OR_RETURN(const LoadedJob loaded,
+                      LoadJob(options.file, ProcessEnvironment(), options.sets));
+  for (const std::string& note : loaded.notes) std::cerr << "rivulet: " << note << '\n';
+  RV_RETURN_IF_ERROR(loaded.spec.Validate());
+  const std::string folder = options.model_dir.empty() ? loaded.spec.model.name : options.model_dir;
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) {
+    return WithExit(Refuse(absl::StatusCode::kNotFound,
+                           "model.name: '" + folder +
+                               "' is no folder here; name the base model's with --model-dir"),
+                    ExitCode::kConfig);
+  }
+  return DescribeJob(folder, loaded.spec);
+}
+
+absl::Status Submit(const OperatorSettings& settings, const SubmitOptions& options) {
+  RV_ASSIGN_OR_RETURN(const JobDocument document, DocumentOf(options));
+  if (options.dry_run) {
+    std::cout << "ok: job hash " << JobHash(document) << ", base model " << document.base_hash
+              << '\n';
+    return absl::OkStatus();
+  }
+  RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
+  // Without a token of the caller's, one for this command: a repeated try finds the same job.
+  const std::string token = options.token.empty() ? HexOfBytes(SecretBytes(16)) : options.token;
+  absl::StatusOr<std::string> id = client.Submit(JobDocumentText(document), token);
+  if (!id.ok() && id.status().code() == absl::StatusCode::kUnavailable) {
+    id = client.Submit(JobDocumentText(document), token);
+  }
+  RV_RETURN_IF_ERROR(id.status());
+  if (settings.json()) {
+    std::cout << R"({"api":"rivulet/v1","kind":"JobSubmitted","id":")" << *id << "\"}" << std::endl;
+  } else {
+    std::cout << *id << std::endl;
+  }
+  return options.watch ? WatchJob(settings, client, *id) : absl::OkStatus();
+}
+
+absl::Status List(const OperatorSettings& settings) {
+  RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
+  RV_ASSIGN_OR_RETURN(const v1::ListReply jobs, client.List());
+  std::cout << (settings.json() ? JobListJson(jobs) + "\n" : JobTable(jobs));
+  return absl::OkStatus();
+}
+
+absl::Status Show(const OperatorSettings& settings, const std::string& id) {
+  RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
+  RV_ASSIGN_OR_RETURN(const v1::Job job, client.Show(id));
+  std::cout << (settings.json() ? JobJson(job) + "\n" : JobText(job));
+  return absl::OkStatus();
+}
+
+absl::Status Confirm(const std::string& question, bool yes) {
+  if (yes) return absl::OkStatus();
+  const absl::Status refused = WithExit(
+      Refuse(absl::StatusCode::kFailedPrecondition, question + " Not confirmed; see --yes."),
+      ExitCode::kUsage);
+  if (isatty(0) == 0) return refused;
+  std::cerr << question << " [y/N] ";
+  std::string answer;
+  std::getline(std::cin, answer);
+  return answer == "y" || answer == "yes" ? absl::OkStatus() : refused;
+}
+
+struct StopOptions {
+  std::string id;
+  bool now = false;
+  bool yes = false;
+};
+
+absl::Status Stop(const OperatorSettings& settings, const StopOptions& options) {
+  if (options.now) {
+    RV_RETURN_IF_ERROR(Confirm("Abandon the open round of " + options.id + "?", options.yes));
+  }
+  RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
+  RV_ASSIGN_OR_RETURN(const std::string id, client.Stop(options.id, options.now));
+  std::cerr << id << (options.now ? ": stopped\n" : ": stops after the open round\n");
+  return absl::OkStatus();
+}
+
+struct DownloadOptions {
+  std::string id;
+  std::string out;
+  std::string artifact = "state";
+  std::string profile;
+};
+
+absl::Status Download(const OperatorSettings& settings, const DownloadOptions& options) {
+  RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
+  RV_ASSIGN_OR_RETURN(const v1::Job job, client.Show(options.id));
+  const std::string folder = options.out.empty() ? job.id() : options.out;
+  RV_ASSIGN_OR_RETURN(const std::string hash,
+                      DownloadJob(client, job.id(), options.artifact, folder, options.profile));
+  std::cout << folder << "  state hash " << hash << '\n';
+  return absl::OkStatus();
+}
+
+void AddSubmit(CLI::App& job, const OperatorSettings& settings, Command& chosen) {
+  CLI::App* verb = job.add_subcommand("submit", "submit a job file; prints the job's id");
+  auto options = std::make_shared<SubmitOptions>();
+  verb->add_option("JOB", options->file, "job.toml")->required();
+  verb->add_option("--model-dir", options->model_dir, "the base model's folder, if not model.name");
+  verb->add_option("--set", options->sets, "path=value, over the file")->allow_extra_args(false);
+  verb->add_option("--submit-token", options->token, "the same token submits once");
+  verb->add_flag("--watch", options->watch, "follow it until it ends");
+  verb->add_flag("--dry-run", options->dry_run, "check the file, submit nothing");
+  verb->callback([&settings, &chosen, options] {
+    chosen = [&settings, options] { return Submit(settings, *options); };
+  });
+}
+
+void AddWithId(CLI::App& job, const std::string& name, const std::string& help,
+               const OperatorSettings& settings, Command& chosen,
+               absl::Status (*run)(const OperatorSettings&, const std::string&)) {
+  CLI::App* verb = job.add_subcommand(name, help);
+  auto id = std::make_shared<std::string>();
+  verb->add_option("ID", *id, "an id, a unique prefix of one, or @last")->required();
+  verb->callback([&settings, &chosen, id, run] {
+    chosen = [&settings, id, run] { return run(settings, *id); };
+  });
+}
+
+void AddStop(CLI::App& job, const OperatorSettings& settings, Command& chosen) {
+  CLI::App* verb = job.add_subcommand("stop", "finish the open round and stop");
+  auto options = std::make_shared<StopOptions>();
+  verb->add_option("ID", options->id, "an id, a unique prefix of one, or @last")->required();
+  verb->add_flag("--now", options->now, "abandon the open round");
+  verb->add_flag("--yes", options->yes, "do not ask");
+  verb->callback([&settings, &chosen, options] {
+    chosen = [&settings, options] { return Stop(settings, *options); };
+  });
+}
+
+void AddDownload(CLI::App& job, const OperatorSettings& settings, Command& chosen) {
+  CLI::App* verb = job.add_subcommand("download", "write the adapter of a job");
+  auto options = std::make_shared<DownloadOptions>();
+  verb->add_option("ID", options->id, "an id, a unique prefix of one, or @last")->required();
+  verb->add_option("--out,-o", options->out, "folder; default: the job's id");
+  verb->add_option("--artifact", options->artifact, "state, or state-<round>")
+      ->capture_default_str();
+  verb->add_option("--profile", options->profile, "peft, portable or adapterhub");
+  verb->callback([&settings, &chosen, options] {
+    chosen = [&settings, options] { return Download(settings, *options); };
+  });
+}
+
+absl::Status Watch(const OperatorSettings& settings, const std::string& id) {
+  RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
+  return WatchJob(settings, client, id);
+}
+
+}  // namespace
+
+void AddJobCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen) {
+  CLI::App* job = app.add_subcommand("job", "submit, list, show, watch, stop, download");
+  job->require_subcommand(1);
+  AddSubmit(*job, settings, chosen);
+  CLI::App* list = job->add_subcommand("list", "all jobs")->alias("ls");
+  list->callback([&settings, &chosen] { chosen = [&settings] { return List(settings); }; });
+  AddWithId(*job, "show", "everything about a job", settings, chosen, Show);
+  AddWithId(*job, "watch", "follow a job; interrupting leaves it running", settings, chosen, Watch);
+  AddStop(*job, settings, chosen);
+  AddDownload(*job, settings, chosen);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,69 @@
+#include "coordinator/cli/job_download.h"
+
+#include <charconv>
+
+#include "common/formats/adapter_directory.h"
+#include "common/formats/safetensors.h"
+#include "common/io/file.h"
+#include "common/job/job_document.h"
+#include "common/job/job_model.h"
+#include "coordinator/cli/job_output.h"
+
+namespace rivulet {
+namespace {
+
+absl::StatusOr<v1::Artifact> Choose(const v1::ArtifactsReply& reply, const std::string& name) {
+  std::string names;
+  for (const v1::Artifact& artifact : reply.artifacts()) {
+    if (artifact.name() == name) return artifact;
+    names += (names.empty() ? "" : ", ") + artifact.name();
+  }
+  return Refuse(absl::StatusCode::kNotFound,
+                "job " + reply.job() + ": no '" + name +
+                    "', there is: " + (names.empty() ? "nothing yet" : names));
+}
+
+int64_t RoundOf(const v1::Artifact& artifact, const v1::Job& job) {
+  constexpr std::string_view kPrefix = "state-";
+  if (!artifact.name().starts_with(kPrefix)) return static_cast<int64_t>(job.round());
+  int64_t round = 0;
+  const std::string& name = artifact.name();
+  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), round);
+  return round;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> DownloadJob(OperatorClient& client, const std::string& job,
+                                        const std::string& artifact,
+                                        const std::filesystem::path& directory,
+                                        const std::string& profile) {
+  RV_ASSIGN_OR_RETURN(const v1::ArtifactsReply reply, client.Artifacts(job));
+  RV_ASSIGN_OR_RETURN(const v1::Artifact chosen, Choose(reply, artifact));
+  RV_ASSIGN_OR_RETURN(const v1::Job view, client.Show(reply.job()));
+  RV_ASSIGN_OR_RETURN(const std::string file, client.Fetch(reply.job(), chosen));
+  RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(reply.document()));
+  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
+  const Manifest manifest = model.plan.wire();
+  RV_ASSIGN_OR_RETURN(const ParameterSet state, ReadParameterSet(file, &manifest));
+  const std::string hash = state.HashHex();
+  if (hash != chosen.state_hash()) {
+    return Refuse(absl::StatusCode::kDataLoss,
+                  artifact + ": got state hash " + hash + ", want " + chosen.state_hash());
+  }
+  Provenance provenance;
+  provenance.job = reply.job();
+  provenance.round = RoundOf(chosen, view);
+  provenance.base_model = document.base_hash;
+  provenance.adapter = hash;
+  provenance.software = "rivulet " RIVULET_VERSION;
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) return FileError(directory, "create", error.value());
+  RV_RETURN_IF_ERROR(
+      WriteAdapterDirectory(directory, model, document.spec, state, provenance, profile).status());
+  RV_RETURN_IF_ERROR(WriteFileAtomically(directory / "job.json", JobJson(view) + "\n"));
+  return hash;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,206 @@
+#include "coordinator/cli/job_output.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include <cmath>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "common/terminal/progress.h"
+
+namespace rivulet {
+namespace {
+
+using nlohmann::json;
+
+std::string Dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string Rfc3339(int64_t unix_ms) {
+  const std::time_t seconds = unix_ms / 1000;
+  std::tm time{};
+  gmtime_r(&seconds, &time);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &time);
+  return fmt::format("{}.{:03}Z", text, unix_ms % 1000);
+}
+
+json When(int64_t unix_ms) { return unix_ms == 0 ? json(nullptr) : json(Rfc3339(unix_ms)); }
+json Figure(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+
+template <typename Names>
+json List(const Names& names) {
+  return json(std::vector<std::string>(names.begin(), names.end()));
+}
+
+json RoundOf(const v1::Round& round) {
+  return {{"round", round.round()},
+          {"attempt", round.attempt()},
+          {"state", round.state()},
+          {"cohort", List(round.cohort())},
+          {"reported", List(round.reported())},
+          {"failed", List(round.failed())},
+          {"missing", List(round.missing())},
+          {"needed", round.needed()},
+          {"loss", Figure(round.loss())},
+          {"examples", round.examples()},
+          {"tokens", round.tokens()},
+          {"bytes_up", round.bytes_up()},
+          {"bytes_down", round.bytes_down()},
+          {"bias", Figure(round.bias())},
+          {"milliseconds", round.milliseconds()},
+          {"state_hash", round.state_hash()},
+          {"reason", round.reason()}};
+}
+
+json EvaluationOf(const v1::EvaluationResult& result) {
+  json clients = json::array();
+  for (const auto& client : result.clients()) {
+    clients.push_back({{"client", client.name()},
+                       {"loss", Figure(client.loss())},
+                       {"accuracy", Figure(client.accuracy())},
+                       {"counted", client.counted()}});
+  }
+  return {{"round", result.round()},
+          {"done", result.done()},
+          {"loss", Figure(result.loss())},
+          {"perplexity", Figure(std::exp(result.loss()))},
+          {"accuracy", Figure(result.accuracy())},
+          {"counted", result.counted()},
+          {"clients", clients},
+          {"missing", List(result.missing())}};
+}
+
+json SummaryOf(const v1::Job& job) {
+  return {{"id", job.id()},
+          {"name", job.name()},
+          {"state", job.state()},
+          {"exit_code", job.exit_code()},
+          {"reason", job.reason()},
+          {"waiting", job.waiting()},
+          {"round", job.round()},
+          {"num_rounds", job.num_rounds()},
+          {"attempt", job.attempt()},
+          {"eligible_connected", job.eligible_connected()},
+          {"submitted", When(job.submitted_ms())},
+          {"ended", When(job.ended_ms())},
+          {"elapsed_seconds", static_cast<double>(job.elapsed_ms()) / 1000},
+          {"bytes_up", job.bytes_up()},
+          {"bytes_down", job.bytes_down()},
+          {"state_hash", job.state_hash()}};
+}
+
+json NodeOf(const v1::Node& node) {
+  return {{"name", node.name()},
+          {"organisation", node.organisation()},
+          {"connected", node.connected()},
+          {"task", node.task()},
+          {"queued", node.queued()},
+          {"last_seen", When(node.last_seen_ms())},
+          {"software", node.software()},
+          {"certificate_expires", When(node.certificate_expiry_s() * 1000)}};
+}
+
+std::string Elapsed(const v1::Job& job) {
+  return HumanDuration(std::chrono::milliseconds(job.elapsed_ms()));
+}
+
+}  // namespace
+
+std::string JobTable(const v1::ListReply& jobs) {
+  std::string text = fmt::format("{:<16} {:<20} {:<9} {:>9} {:>9}  {}\n", "ID", "NAME", "STATE",
+                                 "ROUND", "ELAPSED", "NOTE");
+  for (const v1::Job& job : jobs.jobs()) {
+    text += fmt::format("{:<16} {:<20} {:<9} {:>9} {:>9}  {}\n", job.id(), job.name(), job.state(),
+                        fmt::format("{}/{}", job.round(), job.num_rounds()), Elapsed(job),
+                        job.waiting().empty() ? job.reason() : job.waiting());
+  }
+  return text;
+}
+
+std::string JobListJson(const v1::ListReply& jobs) {
+  json items = json::array();
+  for (const v1::Job& job : jobs.jobs()) items.push_back(SummaryOf(job));
+  return Dump({{"api", "rivulet/v1"}, {"kind", "JobList"}, {"items", items}});
+}
+
+std::string JobText(const v1::Job& job) {
+  std::string text = fmt::format("job         {} ({})\nstate       {}\nround       {}/{}\n",
+                                 job.id(), job.name(), job.state(), job.round(), job.num_rounds());
+  if (!job.waiting().empty()) text += fmt::format("            {}\n", job.waiting());
+  if (!job.reason().empty()) text += fmt::format("reason      {}\n", job.reason());
+  text += fmt::format("elapsed     {}\nbytes       {} up, {} down\nstate hash  {}\n", Elapsed(job),
+                      HumanBytes(static_cast<uint64_t>(job.bytes_up())),
+                      HumanBytes(static_cast<uint64_t>(job.bytes_down())), job.state_hash());
+  for (const v1::Round& round : job.rounds()) {
+    text += fmt::format("  round {:>4}.{} {:<9} {}/{} reported  loss {:.4f}  {} tokens  {} s{}\n",
+                        round.round(), round.attempt(), round.state(), round.reported_size(),
+                        round.cohort_size(), round.loss(), round.tokens(),
+                        static_cast<double>(round.milliseconds()) / 1000,
+                        round.reason().empty() ? "" : "  " + round.reason());
+  }
+  for (const v1::EvaluationResult& result : job.evaluations()) {
+    text +=
+        fmt::format("  after round {:>4}: loss {:.4f}  perplexity {:.2f}  accuracy {:.4f}  {}\n",
+                    result.round(), result.loss(), std::exp(result.loss()), result.accuracy(),
+                    result.done() ? "" : "(under way)");
+  }
+  for (const v1::FailureCount& failure : job.failures()) {
+    text +=
+        fmt::format("  failed {} times: {}: {}\n", failure.count(), failure.code(), failure.text());
+  }
+  return text;
+}
+
+std::string JobJson(const v1::Job& job) {
+  json value = SummaryOf(job);
+  value["api"] = "rivulet/v1";
+  value["kind"] = "Job";
+  value["rounds"] = json::array();
+  for (const v1::Round& round : job.rounds()) value["rounds"].push_back(RoundOf(round));
+  value["evaluations"] = json::array();
+  for (const auto& result : job.evaluations()) value["evaluations"].push_back(EvaluationOf(result));
+  value["failures"] = json::array();
+  for (const auto& failure : job.failures()) {
+    value["failures"].push_back(
+        {{"code", failure.code()}, {"text", failure.text()}, {"count", failure.count()}});
+  }
+  value["document"] = json::parse(job.document(), nullptr, false);
+  if (value["document"].is_discarded()) value["document"] = nullptr;
+  return Dump(value);
+}
+
+std::string NodeTable(const v1::NodesReply& nodes) {
+  std::string text = fmt::format("{:<24} {:<16} {:<10} {:<32} {}\n", "NAME", "ORGANISATION",
+                                 "STATE", "TASK", "VERSION");
+  for (const v1::Node& node : nodes.nodes()) {
+    text += fmt::format("{:<24} {:<16} {:<10} {:<32} {}\n", node.name(), node.organisation(),
+                        node.connected() ? "connected" : "gone", node.task(), node.software());
+  }
+  return text;
+}
+
+std::string NodeListJson(const v1::NodesReply& nodes) {
+  json items = json::array();
+  for (const v1::Node& node : nodes.nodes()) items.push_back(NodeOf(node));
+  return Dump({{"api", "rivulet/v1"}, {"kind", "NodeList"}, {"items", items}});
+}
+
+std::string EventJson(const v1::JobEvent& event) {
+  json data = json::object();
+  for (const v1::JobEvent::Value& value : event.data()) {
+    if (value.has_integer()) data[value.key()] = value.integer();
+    if (value.has_real()) data[value.key()] = Figure(value.real());
+    if (value.has_text()) data[value.key()] = value.text();
+  }
+  return Dump({{"api", "rivulet/v1"},
+               {"kind", "Event"},
+               {"type", event.type()},
+               {"time", Rfc3339(event.unix_ms())},
+               {"job", event.job()},
+               {"round", event.round()},
+               {"data", data}});
+}
+
+}  // namespace rivulet

@@ -1,0 +1,139 @@
+#include "coordinator/cli/job_watch.h"
+
+#include <signal.h>
+
+#include <atomic>
+#include <cmath>
+#include <condition_variable>
+#include <iostream>
+#include <mutex>
+#include <thread>
+
+#include "common/terminal/progress.h"
+#include "coordinator/cli/job_output.h"
+
+namespace rivulet {
+namespace {
+
+constexpr std::chrono::milliseconds kRefresh{500};
+constexpr std::chrono::minutes kPatience{10};
+
+std::atomic<bool> interrupted{false};
+
+class InterruptScope {
+ public:
+  InterruptScope() {
+    struct sigaction action {};
+    action.sa_handler = [](int) { interrupted = true; };
+    sigaction(SIGINT, &action, &old_);
+  }
+  ~InterruptScope() { sigaction(SIGINT, &old_, nullptr); }
+
+ private:
+  struct sigaction old_ {};
+};
+
+ProgressState StateOf(const v1::Job& job) {
+  ProgressState state;
+  state.round = job.round();
+  state.rounds = job.num_rounds();
+  state.uplink_bytes = static_cast<uint64_t>(job.bytes_up());
+  state.waiting = job.waiting();
+  for (const v1::Round& round : job.rounds()) {
+    if (round.state() == "done") {
+      state.loss = round.loss();
+      state.tokens_per_second = round.milliseconds() == 0
+                                    ? 0
+                                    : static_cast<double>(round.tokens()) * 1000 /
+                                          static_cast<double>(round.milliseconds());
+    } else if (round.state() == "open") {
+      state.clients = std::to_string(round.reported_size()) + "/" +
+                      std::to_string(round.cohort_size()) + " reported";
+    }
+  }
+  for (const v1::EvaluationResult& result : job.evaluations()) {
+    if (result.done() && result.counted() > 0) state.perplexity = std::exp(result.loss());
+  }
+  return state;
+}
+
+absl::Status EndOf(const v1::Job& job) {
+  if (job.exit_code() == 0) return absl::OkStatus();
+  std::string text = "job " + job.id() + " " + job.state() + ": " + job.reason();
+  for (const v1::FailureCount& failure : job.failures()) {
+    text += "\n  " + std::to_string(failure.count()) + " times " + failure.code() + ": " +
+            failure.text();
+  }
+  return WithExit(Refuse(absl::StatusCode::kAborted, text + "\nSee rivulet job show " + job.id()),
+                  static_cast<ExitCode>(job.exit_code()));
+}
+
+// The events go to stdout while the main thread redraws.
+class EventPrinter {
+ public:
+  EventPrinter(OperatorClient client, std::string job)
+      : client_(std::move(client)), job_(std::move(job)), thread_([this] { Run(); }) {}
+  ~EventPrinter() {
+    stop_ = true;
+    thread_.join();
+  }
+
+ private:
+  void Run() {
+    while (!stop_) {
+      const absl::Status ended = client_.Watch(job_, [this](const v1::JobEvent& event) {
+        std::cout << EventJson(event) << std::endl;
+        return !stop_;
+      });
+      if (ended.ok()) return;
+      std::this_thread::sleep_for(kRefresh);
+    }
+  }
+  OperatorClient client_;
+  const std::string job_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+bool WorthWaiting(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnavailable ||
+         status.code() == absl::StatusCode::kDeadlineExceeded;
+}
+
+absl::StatusOr<v1::Job> FollowToEnd(OperatorClient& client, const std::string& job,
+                                    ProgressBar& bar) {
+  auto heard = std::chrono::steady_clock::now();
+  while (!interrupted) {
+    absl::StatusOr<v1::Job> view = client.Show(job);
+    const auto now = std::chrono::steady_clock::now();
+    if (view.ok()) {
+      heard = now;
+      bar.Update(StateOf(*view));
+      if (view->ended()) return view;
+    } else if (!WorthWaiting(view.status()) || now - heard > kPatience) {
+      return view.status();
+    }
+    std::this_thread::sleep_for(kRefresh);
+  }
+  return WithExit(absl::CancelledError("interrupted; job " + job + " goes on"),
+                  ExitCode::kInterrupted);
+}
+
+}  // namespace
+
+absl::Status WatchJob(const OperatorSettings& settings, OperatorClient& client,
+                      const std::string& job) {
+  const InterruptScope scope;
+  RV_ASSIGN_OR_RETURN(const v1::Job first, client.Show(job));
+  std::optional<EventPrinter> printer;
+  if (settings.json()) printer.emplace(client, first.id());
+  ProgressBar bar(!settings.no_progress);
+  const absl::StatusOr<v1::Job> last = FollowToEnd(client, first.id(), bar);
+  bar.Finish();
+  RV_RETURN_IF_ERROR(last.status());
+  printer.reset();
+  if (!settings.json()) std::cout << JobText(*last);
+  return EndOf(*last);
+}
+
+}  // namespace rivulet

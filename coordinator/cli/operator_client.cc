@@ -1,0 +1,155 @@
+#include "coordinator/cli/operator_client.h"
+
+#include <grpcpp/create_channel.h>
+
+#include "common/io/sha256.h"
+#include "common/rpc/credentials.h"
+#include "common/rpc/hash_bytes.h"
+#include "common/rpc/status_mapping.h"
+#include "privacy/crypto/certificate.h"
+#include "privacy/crypto/pki_directory.h"
+
+namespace rivulet {
+namespace {
+
+constexpr char kInsecureNameKey[] = "rivulet-insecure-name";
+constexpr char kInsecureOperator[] = "rivulet://insecure/local/operator/operator";
+constexpr std::chrono::seconds kDeadline{30};
+constexpr int kFetchTries = 5;
+
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(
+    const OperatorSettings& settings) {
+  if (settings.insecure) return grpc::InsecureChannelCredentials();
+  RV_ASSIGN_OR_RETURN(const Credentials files, ReadCredentials(settings.tls_dir));
+  RV_RETURN_IF_ERROR(Annotate(VerifyChain(files.chain_pem, files.roots_pem, true),
+                              settings.tls_dir + "/cert.pem"));
+  return MutualTlsClient({files.key_pem, files.chain_pem, files.roots_pem});
+}
+
+}  // namespace
+
+absl::StatusOr<OperatorClient> OperatorClient::Connect(const OperatorSettings& settings) {
+  RV_ASSIGN_OR_RETURN(const auto credentials, CredentialsOf(settings));
+  const auto channel =
+      grpc::CreateCustomChannel(settings.coordinator, credentials, ChannelLimits());
+  return OperatorClient(v1::Operations::NewStub(channel),
+                        settings.insecure ? kInsecureOperator : "");
+}
+
+void OperatorClient::Prepare(grpc::ClientContext& context, bool stream) const {
+  if (!insecure_uri_.empty()) context.AddMetadata(kInsecureNameKey, insecure_uri_);
+  if (!stream) context.set_deadline(std::chrono::system_clock::now() + kDeadline);
+}
+
+absl::StatusOr<std::string> OperatorClient::Submit(const std::string& document,
+                                                   const std::string& token) {
+  grpc::ClientContext context;
+  Prepare(context, false);
+  v1::SubmitRequest request;
+  request.set_document(document);
+  request.set_submit_token(token);
+  v1::SubmitReply reply;
+  RV_RETURN_IF_ERROR(FromGrpc(stub_->Submit(&context, request, &reply), context));
+  return reply.job();
+}
+
+absl::StatusOr<v1::ListReply> OperatorClient::List() {
+  grpc::ClientContext context;
+  Prepare(context, false);
+  v1::ListReply reply;
+  RV_RETURN_IF_ERROR(FromGrpc(stub_->List(&context, v1::ListRequest(), &reply), context));
+  return reply;
+}
+
+absl::StatusOr<v1::Job> OperatorClient::Show(const std::string& job) {
+  grpc::ClientContext context;
+  Prepare(context, false);
+  v1::ShowRequest request;
+  request.set_job(job);
+  v1::Job reply;
+  RV_RETURN_IF_ERROR(FromGrpc(stub_->Show(&context, request, &reply), context));
+  return reply;
+}
+
+absl::StatusOr<std::string> OperatorClient::Stop(const std::string& job, bool now) {
+  grpc::ClientContext context;
+  Prepare(context, false);
+  v1::StopRequest request;
+  request.set_job(job);
+  request.set_now(now);
+  v1::StopReply reply;
+  RV_RETURN_IF_ERROR(FromGrpc(stub_->Stop(&context, request, &reply), context));
+  return reply.job();
+}
+
+absl::StatusOr<v1::ArtifactsReply> OperatorClient::Artifacts(const std::string& job) {
+  grpc::ClientContext context;
+  Prepare(context, false);
+  v1::ArtifactsRequest request;
+  request.set_job(job);
+  v1::ArtifactsReply reply;
+  RV_RETURN_IF_ERROR(FromGrpc(stub_->Artifacts(&context, request, &reply), context));
+  return reply;
+}
+
+absl::StatusOr<v1::NodesReply> OperatorClient::Nodes() {
+  grpc::ClientContext context;
+  Prepare(context, false);
+  v1::NodesReply reply;
+  RV_RETURN_IF_ERROR(FromGrpc(stub_->Nodes(&context, v1::NodesRequest(), &reply), context));
+  return reply;
+}
+
+absl::Status OperatorClient::FetchOnce(const v1::FetchRequest& request, uint64_t limit,
+                                       std::string& bytes) {
+  grpc::ClientContext context;
+  Prepare(context, true);
+  const auto stream = stub_->Fetch(&context, request);
+  v1::FetchChunk chunk;
+  bool in_place = true;
+  while (in_place && stream->Read(&chunk)) {
+    in_place = chunk.offset() == bytes.size() && chunk.data().size() <= limit - bytes.size();
+    if (in_place) bytes += chunk.data();
+  }
+  if (!in_place) context.TryCancel();
+  const absl::Status ended = FromGrpc(stream->Finish(), context);
+  if (!in_place) return Refuse(absl::StatusCode::kDataLoss, "download: a chunk out of place");
+  return ended;
+}
+
+absl::StatusOr<std::string> OperatorClient::Fetch(const std::string& job,
+                                                  const v1::Artifact& artifact) {
+  v1::FetchRequest request;
+  request.set_job(job);
+  request.set_sha256(artifact.sha256());
+  std::string bytes;
+  absl::Status status;
+  for (int attempt = 0; attempt < kFetchTries && bytes.size() < artifact.bytes(); ++attempt) {
+    request.set_offset(bytes.size());
+    status = FetchOnce(request, artifact.bytes(), bytes);
+    if (!status.ok() && status.code() != absl::StatusCode::kUnavailable) return status;
+  }
+  if (bytes.size() < artifact.bytes()) return status;
+  if (const std::string got = Sha256Hex(bytes); got != HexOfBytes(artifact.sha256())) {
+    return Refuse(absl::StatusCode::kDataLoss, artifact.name() + ": got hash " + got + ", want " +
+                                                   HexOfBytes(artifact.sha256()));
+  }
+  return bytes;
+}
+
+absl::Status OperatorClient::Watch(const std::string& job,
+                                   const std::function<bool(const v1::JobEvent&)>& seen) {
+  grpc::ClientContext context;
+  Prepare(context, true);
+  v1::WatchRequest request;
+  request.set_job(job);
+  const auto stream = stub_->Watch(&context, request);
+  v1::JobEvent event;
+  bool go_on = true;
+  while (go_on && stream->Read(&event)) go_on = seen(event);
+  if (!go_on) context.TryCancel();
+  const absl::Status ended = FromGrpc(stream->Finish(), context);
+  return go_on ? ended : absl::OkStatus();
+}
+
+}  // namespace rivulet

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coordinator/cli/operator_settings.h"
+#include "rivulet/v1/operations.grpc.pb.h"
+
+namespace rivulet {
+
+// The coordinator as an operator sees it. Blocking. Every call may fail with exit 4 and the reason
+// (nobody listens, certificate expired or foreign, role).
+class OperatorClient {
+ public:
+  static absl::StatusOr<OperatorClient> Connect(const OperatorSettings& settings);
+
+  absl::StatusOr<std::string> Submit(const std::string& document, const std::string& token);
+  absl::StatusOr<v1::ListReply> List();
+  absl::StatusOr<v1::Job> Show(const std::string& job);
+  absl::StatusOr<std::string> Stop(const std::string& job, bool now);
+  absl::StatusOr<v1::ArtifactsReply> Artifacts(const std::string& job);
+  // Verified against the artifact's hash and size; a broken connection is resumed.
+  absl::StatusOr<std::string> Fetch(const std::string& job, const v1::Artifact& artifact);
+  absl::StatusOr<v1::NodesReply> Nodes();
+  // Until the job has ended (OK) or the stream breaks. `seen` false ends it.
+  absl::Status Watch(const std::string& job, const std::function<bool(const v1::JobEvent&)>& seen);
+
+ private:
+  OperatorClient(std::shared_ptr<v1::Operations::Stub> stub, std::string insecure_uri)
+      : stub_(std::move(stub)), insecure_uri_(std::move(insecure_uri)) {}
+  void Prepare(grpc::ClientContext& context, bool stream) const;
+  absl::Status FetchOnce(const v1::FetchRequest& request, uint64_t limit, std::string& bytes);
+
+  std::shared_ptr<v1::Operations::Stub> stub_;
+  std::string insecure_uri_;
+};
+
+}  // namespace rivulet

@@ -1,0 +1,135 @@
+#include <pthread.h>
+#include <signal.h>
+
+#include <iostream>
+#include <memory>
+
+#include "common/io/file.h"
+#include "common/settings/log.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/enrolment/enrol_client.h"
+#include "coordinator/enrolment/enrol_server.h"
+
+namespace rivulet {
+namespace {
+
+struct InitOptions {
+  PkiPlan plan;
+  std::string directory = "pki";
+};
+
+absl::Status Init(const InitOptions& options) {
+  RV_ASSIGN_OR_RETURN(const std::string fingerprint, InitPki(options.plan, options.directory));
+  std::cout << fingerprint << '\n';
+  std::cerr << "root fingerprint above. Take " << options.directory
+            << "/root off this machine; it is needed again only for a new issuing authority.\n";
+  return absl::OkStatus();
+}
+
+struct RequestOptions {
+  std::string address;
+  std::string token_file;
+  std::string directory = "pki";
+  std::string name;
+};
+
+absl::Status Request(const RequestOptions& options) {
+  absl::StatusOr<std::string> text = ReadFile(options.token_file, 4096);
+  if (!text.ok()) return WithExit(text.status(), ExitCode::kConfig);
+  RV_ASSIGN_OR_RETURN(const TokenText token, ParseTokenText(*text));
+  RV_RETURN_IF_ERROR(RequestCertificate(options.address, token, options.name, options.directory));
+  std::cerr << options.name << ": key and certificate are in " << options.directory << '\n';
+  return absl::OkStatus();
+}
+
+struct ServeOptions {
+  std::string listen = "0.0.0.0:7442";
+  std::string pki = "pki";
+  std::string store = "enrolment";
+};
+
+int WaitForSignal() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  int signal = 0;
+  sigwait(&signals, &signal);
+  return signal;
+}
+
+void BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+absl::Status Serve(const ServeOptions& options) {
+  BlockSignals();
+  RV_RETURN_IF_ERROR(StartLog("enrolment", "info", "auto"));
+  const std::filesystem::path pki = options.pki;
+  RV_ASSIGN_OR_RETURN(IssuingAuthority issuing, ReadIssuingAuthority(pki / "issuing"));
+  RV_ASSIGN_OR_RETURN(const Credentials tls, ReadCredentials(pki / "enrolment"));
+  RV_ASSIGN_OR_RETURN(TokenStore tokens, TokenStore::Open(options.store));
+  EnrolmentAuthority authority(std::move(issuing), std::move(tokens));
+  RV_ASSIGN_OR_RETURN(const auto server, EnrolServer::Start(options.listen, tls, authority));
+  std::cout << "listening: " << options.listen.substr(0, options.listen.rfind(':') + 1)
+            << server->port() << std::endl;
+  if (WaitForSignal() == SIGINT) {
+    return WithExit(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
+  }
+  return absl::OkStatus();
+}
+
+// A bad name or address on the command line is a usage error.
+absl::Status AsUsage(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kInvalidArgument &&
+                 ExitCodeOf(status) == ExitCode::kFailure
+             ? WithExit(status, ExitCode::kUsage)
+             : status;
+}
+
+void AddInit(CLI::App& pki, Command& chosen) {
+  CLI::App* verb = pki.add_subcommand("init", "new authorities and server certificates");
+  auto options = std::make_shared<InitOptions>();
+  verb->add_option("--federation", options->plan.federation, "its name")->required();
+  verb->add_option("--dir", options->directory, "an empty or new folder")->capture_default_str();
+  verb->add_option("--host", options->plan.hosts,
+                   "names and addresses of the coordinator; default: this machine alone")
+      ->allow_extra_args(false);
+  verb->callback([&chosen, options] { chosen = [options] { return AsUsage(Init(*options)); }; });
+}
+
+void AddRequest(CLI::App& pki, Command& chosen) {
+  CLI::App* verb =
+      pki.add_subcommand("request", "key made here, certificate from the enrolment process");
+  auto options = std::make_shared<RequestOptions>();
+  verb->add_option("--enroll", options->address, "host:port of `rivulet enroll serve`")->required();
+  verb->add_option("--token-file", options->token_file, "file with the one-time token")->required();
+  verb->add_option("--dir", options->directory, "where the files go")->capture_default_str();
+  verb->add_option("--name", options->name, "of this node")->required();
+  verb->callback([&chosen, options] { chosen = [options] { return AsUsage(Request(*options)); }; });
+}
+
+}  // namespace
+
+void AddPkiCommands(CLI::App& app, const OperatorSettings&, Command& chosen) {
+  CLI::App* pki = app.add_subcommand("pki", "authorities and certificates");
+  pki->require_subcommand(1);
+  AddInit(*pki, chosen);
+  AddRequest(*pki, chosen);
+  CLI::App* enroll = app.add_subcommand("enroll", "the enrolment process");
+  enroll->require_subcommand(1);
+  CLI::App* serve = enroll->add_subcommand("serve", "give certificates for one-time tokens");
+  auto options = std::make_shared<ServeOptions>();
+  serve->add_option("--listen", options->listen, "host:port; port 0 takes a free one")
+      ->capture_default_str();
+  serve->add_option("--pki", options->pki, "folder of `rivulet pki init`")->capture_default_str();
+  serve->add_option("--store", options->store, "folder of tokens, shared with `node enroll`")
+      ->capture_default_str();
+  serve->callback([&chosen, options] { chosen = [options] { return Serve(*options); }; });
+}
+
+}  // namespace rivulet

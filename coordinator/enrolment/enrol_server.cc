@@ -1,0 +1,134 @@
+#include "coordinator/enrolment/enrol_server.h"
+
+#include <httplib.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <spdlog/spdlog.h>
+
+#include <charconv>
+#include <ctime>
+#include <thread>
+
+#include "coordinator/enrolment/rate_limit.h"
+#include "privacy/crypto/key.h"
+#include "rivulet/v1/enrolment.pb.h"
+
+namespace rivulet {
+namespace {
+
+constexpr size_t kMaxBody = 8 << 10;
+constexpr size_t kThreads = 4;
+
+// TLS 1.3 with this key and chain.
+bool Prepare(SSL_CTX& context, const Credentials& tls) {
+  SSL_CTX_set_min_proto_version(&context, TLS1_3_VERSION);
+  SSL_CTX_set_num_tickets(&context, 0);
+  const absl::StatusOr<KeyPtr> key = ReadPrivateKey(tls.key_pem);
+  const BioPtr in = MemoryBio(tls.chain_pem);
+  const X509Ptr leaf(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
+  if (!key.ok() || leaf == nullptr || SSL_CTX_use_certificate(&context, leaf.get()) != 1 ||
+      SSL_CTX_use_PrivateKey(&context, key->get()) != 1) {
+    return false;
+  }
+  while (X509* above = PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr)) {
+    SSL_CTX_add_extra_chain_cert(&context, above);  // takes it over
+  }
+  return true;
+}
+
+int HttpCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return 400;
+    case absl::StatusCode::kPermissionDenied:
+      return 403;
+    default:
+      return 500;
+  }
+}
+
+class HttplibServer final : public EnrolServer {
+ public:
+  HttplibServer(const Credentials& tls, EnrolmentAuthority& authority)
+      : authority_(authority), server_([&tls](SSL_CTX& context) { return Prepare(context, tls); }) {
+    server_.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+    server_.set_payload_max_length(kMaxBody);
+    server_.set_read_timeout(std::chrono::seconds(5));
+    server_.set_keep_alive_max_count(2);
+    server_.set_socket_options([](socket_t) {});  // no SO_REUSEPORT: a taken port must be an error
+    server_.Get("/v1/ca", [this](const httplib::Request&, httplib::Response& reply) {
+      reply.set_content(authority_.roots_pem(), "application/x-pem-file");
+    });
+    server_.Post("/v1/enrol", [this](const httplib::Request& request, httplib::Response& reply) {
+      Enrol(request, reply);
+    });
+  }
+  ~HttplibServer() override {
+    server_.stop();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  absl::Status Listen(const std::string& address) {
+    const auto cannot = [&](const std::string& why) {
+      return WithExit(Refuse(absl::StatusCode::kUnavailable, "listen: " + address + ": " + why),
+                      ExitCode::kConnection);
+    };
+    if (!server_.is_valid()) return cannot("key and certificate are no pair");
+    const size_t colon = address.rfind(':');
+    int port = -1;
+    if (colon != std::string::npos) {
+      std::from_chars(address.data() + colon + 1, address.data() + address.size(), port);
+    }
+    if (port < 0 || port > 65535) return cannot("want host:port");
+    const std::string host = address.substr(0, colon);
+    port_ = port == 0 ? server_.bind_to_any_port(host.c_str())
+                      : (server_.bind_to_port(host.c_str(), port) ? port : -1);
+    if (port_ <= 0) return cannot(std::strerror(errno));
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    return absl::OkStatus();
+  }
+  int port() const override { return port_; }
+
+ private:
+  void Enrol(const httplib::Request& request, httplib::Response& reply) {
+    if (!limit_.Allow(request.remote_addr, std::chrono::steady_clock::now())) {
+      reply.status = 429;
+      return reply.set_content("too many requests; try again in a minute\n", "text/plain");
+    }
+    v1::EnrolRequest body;
+    if (!body.ParseFromString(request.body)) {
+      reply.status = 400;
+      return reply.set_content("the body is no EnrolRequest\n", "text/plain");
+    }
+    const absl::StatusOr<std::string> chain =
+        authority_.Enrol(body.token(), body.name(), body.request_pem(), std::time(nullptr));
+    if (!chain.ok()) {
+      spdlog::warn("enrolment refused: {}", std::string(chain.status().message()));
+      reply.status = HttpCode(chain.status());
+      return reply.set_content(std::string(chain.status().message()) + "\n", "text/plain");
+    }
+    spdlog::info("enrolled {}", body.name());
+    v1::EnrolReply answer;
+    answer.set_chain_pem(*chain);
+    answer.set_roots_pem(authority_.roots_pem());
+    reply.set_content(answer.SerializeAsString(), "application/x-protobuf");
+  }
+
+  EnrolmentAuthority& authority_;
+  RateLimit limit_;
+  httplib::SSLServer server_;
+  int port_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EnrolServer>> EnrolServer::Start(const std::string& address,
+                                                                const Credentials& tls,
+                                                                EnrolmentAuthority& authority) {
+  auto server = std::make_unique<HttplibServer>(tls, authority);
+  RV_RETURN_IF_ERROR(server->Listen(address));
+  return server;
+}
+
+}  // namespace rivulet

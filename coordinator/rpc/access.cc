@@ -1,0 +1,94 @@
+#include "coordinator/rpc/access.h"
+
+#include <grpc/grpc_security_constants.h>
+
+#include <array>
+
+namespace rivulet {
+namespace {
+
+constexpr unsigned kAgents = 1u << static_cast<int>(Role::kAgent);
+constexpr unsigned kOperators =
+    1u << static_cast<int>(Role::kOperator) | 1u << static_cast<int>(Role::kAdmin);
+
+struct Row {
+  Rpc rpc;
+  std::string_view name;
+  unsigned roles;
+};
+constexpr auto kTable = std::to_array<Row>({
+    {Rpc::kConnect, "Federation.Connect", kAgents},
+    {Rpc::kDownload, "Federation.Download", kAgents},
+    {Rpc::kUpload, "Federation.Upload", kAgents},
+    {Rpc::kSubmit, "Operations.Submit", kOperators},
+    {Rpc::kList, "Operations.List", kOperators},
+    {Rpc::kShow, "Operations.Show", kOperators},
+    {Rpc::kStop, "Operations.Stop", kOperators},
+    {Rpc::kWatch, "Operations.Watch", kOperators},
+    {Rpc::kArtifacts, "Operations.Artifacts", kOperators},
+    {Rpc::kFetch, "Operations.Fetch", kOperators},
+    {Rpc::kNodes, "Operations.Nodes", kOperators},
+});
+static_assert(kTable.size() == static_cast<size_t>(Rpc::kCount));
+constexpr bool InOrder() {
+  for (size_t row = 0; row < kTable.size(); ++row) {
+    if (static_cast<size_t>(kTable[row].rpc) != row) return false;
+  }
+  return true;
+}
+static_assert(InOrder());
+
+absl::Status Stranger(std::string_view what) {
+  return Refuse(absl::StatusCode::kUnauthenticated, what, Remedy::kLeaveRun);
+}
+
+absl::StatusOr<Identity> SaidIdentity(const grpc::ServerContextBase& context) {
+  const auto& metadata = context.client_metadata();
+  const auto row = metadata.find(kInsecureNameKey);
+  if (row == metadata.end()) return Stranger("no name was given");
+  return ParseIdentityUri(std::string_view(row->second.data(), row->second.size()));
+}
+
+}  // namespace
+
+Access::Access(std::string federation, bool insecure)
+    : federation_(std::move(federation)), insecure_(insecure) {}
+
+absl::StatusOr<Identity> Access::Identify(const grpc::ServerContextBase& context) const {
+  if (insecure_) return SaidIdentity(context);
+  const auto peer = context.auth_context();
+  if (peer == nullptr || !peer->IsPeerAuthenticated()) return Stranger("no certificate");
+  const auto leaves = peer->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
+  if (leaves.size() != 1) return Stranger("no certificate");
+  return IdentityOfLeaf(std::string_view(leaves[0].data(), leaves[0].size()));
+}
+
+absl::StatusOr<Identity> Access::Check(const grpc::ServerContextBase& context, Rpc rpc) const {
+  RV_ASSIGN_OR_RETURN(Identity caller, Identify(context));
+  if (caller.federation != federation_) {
+    return Stranger("certificate: got federation '" + caller.federation + "', want '" +
+                    federation_ + "'");
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (revoked_.contains(caller.serial)) return Stranger("certificate: revoked");
+  }
+  if (!MayCall(caller.role, rpc)) {
+    return Refuse(absl::StatusCode::kPermissionDenied,
+                  std::string(kTable[static_cast<size_t>(rpc)].name) + ": role " +
+                      std::string(NameOf(caller.role)) + " lacks the right",
+                  Remedy::kLeaveRun);
+  }
+  return caller;
+}
+
+void Access::Revoke(const std::string& serial) {
+  const std::lock_guard lock(mutex_);
+  revoked_.insert(serial);
+}
+
+bool MayCall(Role role, Rpc rpc) {
+  return (kTable[static_cast<size_t>(rpc)].roles >> static_cast<int>(role) & 1u) != 0;
+}
+
+}  // namespace rivulet

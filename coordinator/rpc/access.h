@@ -1,0 +1,60 @@
+#pragma once
+
+#include <grpcpp/server_context.h>
+
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "common/status.h"
+#include "privacy/crypto/identity.h"
+
+namespace rivulet {
+
+// Every rpc the coordinator answers. One without a row in the table of access.cc fails to build.
+enum class Rpc {
+  kConnect,
+  kDownload,
+  kUpload,
+  kSubmit,
+  kList,
+  kShow,
+  kStop,
+  kWatch,
+  kArtifacts,
+  kFetch,
+  kNodes,
+  kCount
+};
+
+// Metadata key that names the caller when there are no certificates (--insecure, loopback only).
+inline constexpr char kInsecureNameKey[] = "rivulet-insecure-name";
+
+// Who may call what: decided by the verified leaf certificate alone, asked at every call. Thread
+// safe.
+class Access {
+ public:
+  // `insecure`: there is no TLS; callers say who they are.
+  Access(std::string federation, bool insecure);
+
+  // Errors: Unauthenticated (no or wrong certificate, another federation, revoked);
+  // PermissionDenied naming role and rpc.
+  absl::StatusOr<Identity> Check(const grpc::ServerContextBase& context, Rpc rpc) const;
+
+  // From now on certificates with this serial are refused, on open connections too.
+  void Revoke(const std::string& serial);
+  const std::string& federation() const { return federation_; }
+
+ private:
+  absl::StatusOr<Identity> Identify(const grpc::ServerContextBase& context) const;
+
+  const std::string federation_;
+  const bool insecure_;
+  mutable std::mutex mutex_;
+  std::set<std::string> revoked_;
+};
+
+// Whether the role may call the rpc: the table itself, for its test.
+bool MayCall(Role role, Rpc rpc);
+
+}  // namespace rivulet

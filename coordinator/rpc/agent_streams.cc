@@ -1,0 +1,98 @@
+#include "coordinator/rpc/agent_streams.h"
+
+#include "common/rpc/hash_bytes.h"
+#include "coordinator/rounds/federation.h"
+
+namespace rivulet {
+
+void AgentStreams::Join(const ClientFacts& facts, AgentDetails details, AgentStream& stream) {
+  const std::lock_guard membership(membership_);
+  {
+    const std::lock_guard lock(streams_mutex_);
+    AgentStream*& place = streams_[facts.name];
+    if (place != nullptr) {
+      place->End(Refuse(absl::StatusCode::kAborted,
+                        "a newer connection of '" + facts.name + "' took over", Remedy::kLeaveRun));
+    }
+    place = &stream;
+    details_[facts.name] = std::move(details);
+  }
+  federation_->Connected(facts);
+}
+
+void AgentStreams::Leave(const std::string& client, AgentStream& stream) {
+  const std::lock_guard membership(membership_);
+  {
+    const std::lock_guard lock(streams_mutex_);
+    const auto place = streams_.find(client);
+    if (place == streams_.end() || place->second != &stream) return;
+    streams_.erase(place);
+  }
+  federation_->Disconnected(client);
+}
+
+void AgentStreams::Drain(std::chrono::milliseconds reconnect_after) {
+  const std::lock_guard lock(streams_mutex_);
+  draining_ = true;
+  v1::CoordinatorMessage message;
+  message.mutable_drain()->set_reconnect_after_ms(static_cast<uint64_t>(reconnect_after.count()));
+  for (const auto& [client, stream] : streams_) {
+    stream->Push(message);
+    stream->End(
+        Refuse(absl::StatusCode::kUnavailable, "the coordinator stops", Remedy::kRetryLater));
+  }
+}
+
+bool AgentStreams::draining() const {
+  const std::lock_guard lock(streams_mutex_);
+  return draining_;
+}
+
+size_t AgentStreams::size() const {
+  const std::lock_guard lock(streams_mutex_);
+  return streams_.size();
+}
+
+std::map<std::string, AgentDetails> AgentStreams::details() const {
+  const std::lock_guard lock(streams_mutex_);
+  return details_;
+}
+
+void AgentStreams::Send(const std::string& client, const Task& task) {
+  v1::CoordinatorMessage message;
+  *message.mutable_task() = ToWire(task);
+  Push(client, std::move(message));
+}
+
+void AgentStreams::Cancel(const std::string& client, const std::string& job_id, uint64_t round,
+                          uint32_t attempt, const std::string& reason) {
+  v1::CoordinatorMessage message;
+  v1::TaskKey& key = *message.mutable_cancel()->mutable_key();
+  key.set_job(job_id);
+  key.set_round(round);
+  key.set_attempt(attempt);
+  message.mutable_cancel()->set_reason(reason);
+  Push(client, std::move(message));
+}
+
+void AgentStreams::Push(const std::string& client, v1::CoordinatorMessage message) {
+  const std::lock_guard lock(streams_mutex_);
+  const auto place = streams_.find(client);
+  if (place != streams_.end()) place->second->Push(std::move(message));
+}
+
+v1::Task ToWire(const Task& task) {
+  v1::Task wire;
+  wire.set_kind(task.kind == Task::Kind::kTrain ? v1::Task::KIND_TRAIN : v1::Task::KIND_EVALUATE);
+  wire.mutable_key()->set_job(task.job_id);
+  wire.mutable_key()->set_round(task.round);
+  wire.mutable_key()->set_attempt(task.attempt);
+  wire.set_job_document(task.job_document);
+  wire.set_state_sha256(BytesOfHex(task.state_sha256));
+  wire.set_state_bytes(task.state_bytes);
+  wire.set_deadline_ms(static_cast<uint64_t>(task.deadline.count()));
+  wire.set_epoch(task.epoch);
+  return wire;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,20 @@
+#include "coordinator/rpc/federation_service.h"
+
+namespace rivulet {
+
+grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* FederationService::Connect(
+    grpc::CallbackServerContext* context) {
+  return NewConnectReactor(service_, *context);
+}
+
+grpc::ServerWriteReactor<v1::Chunk>* FederationService::Download(
+    grpc::CallbackServerContext* context, const v1::DownloadRequest* request) {
+  return NewDownloadReactor(service_, *context, *request);
+}
+
+grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* FederationService::Upload(
+    grpc::CallbackServerContext* context) {
+  return NewUploadReactor(service_, *context);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "coordinator/rpc/reactors.h"
+
+namespace rivulet {
+
+// The data plane (proto/rivulet/v1/federation.proto). `service` must outlive it.
+class FederationService final : public v1::Federation::CallbackService {
+ public:
+  explicit FederationService(ServiceContext& service) : service_(service) {}
+
+  grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* Connect(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerWriteReactor<v1::Chunk>* Download(grpc::CallbackServerContext* context,
+                                                const v1::DownloadRequest* request) override;
+  grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* Upload(
+      grpc::CallbackServerContext* context) override;
+
+ private:
+  ServiceContext& service_;
+};
+
+}  // namespace rivulet

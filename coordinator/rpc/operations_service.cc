@@ -1,0 +1,247 @@
+#include "coordinator/rpc/operations_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <condition_variable>
+#include <deque>
+
+#include "common/rpc/chunk.h"
+#include "common/rpc/hash_bytes.h"
+#include "common/rpc/status_mapping.h"
+#include "coordinator/rpc/views_to_wire.h"
+
+namespace rivulet {
+namespace {
+
+constexpr size_t kMaxToken = 64;
+constexpr size_t kMaxPendingEvents = 4096;
+constexpr std::chrono::milliseconds kWatchPoll{250};
+
+absl::Status CheckSubmit(const v1::SubmitRequest& request) {
+  if (request.document().size() > kMaxDocumentBytes) {
+    return Refuse(absl::StatusCode::kResourceExhausted,
+                  "document: got " + std::to_string(request.document().size()) +
+                      " bytes, want at most " + std::to_string(kMaxDocumentBytes));
+  }
+  if (request.submit_token().size() > kMaxToken) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "submit_token: got " + std::to_string(request.submit_token().size()) +
+                      " bytes, want at most 64");
+  }
+  return absl::OkStatus();
+}
+
+// Between the federation's callback, which must not wait, and a caller who may be slow.
+class EventQueue {
+ public:
+  void Add(const JobEvent& event) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (events_.size() >= kMaxPendingEvents) {
+        events_.pop_front();
+        ++lost_;
+      }
+      events_.push_back(event);
+    }
+    arrived_.notify_one();
+  }
+
+  std::optional<JobEvent> Next(std::chrono::milliseconds patience) {
+    std::unique_lock lock(mutex_);
+    arrived_.wait_for(lock, patience, [this] { return !events_.empty(); });
+    if (events_.empty()) return std::nullopt;
+    JobEvent event = std::move(events_.front());
+    events_.pop_front();
+    if (lost_ > 0) event.data.emplace_back("lost", std::exchange(lost_, 0));
+    return event;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::deque<JobEvent> events_;
+  int64_t lost_ = 0;
+};
+
+bool IsLast(const JobEvent& event) {
+  return event.type == "job.completed" || event.type == "job.failed" || event.type == "job.stopped";
+}
+
+class Subscription {
+ public:
+  Subscription(Federation& federation, const std::string& job, EventQueue& queue)
+      : federation_(federation),
+        id_(federation.Subscribe(job, [&queue](const JobEvent& event) { queue.Add(event); })) {}
+  ~Subscription() { federation_.Unsubscribe(id_); }
+
+ private:
+  Federation& federation_;
+  const uint64_t id_;
+};
+
+absl::Status WatchJob(ServiceContext& service, const std::string& job,
+                      const std::function<bool()>& gone, grpc::ServerWriter<v1::JobEvent>& events) {
+  RV_ASSIGN_OR_RETURN(const std::string id, service.federation.Resolve(job));
+  EventQueue queue;
+  const Subscription subscription(service.federation, id, queue);
+  while (!gone()) {
+    // Asked before waiting: a job that ended before we subscribed sends nothing more.
+    RV_ASSIGN_OR_RETURN(const JobView view, service.federation.Show(id));
+    while (std::optional<JobEvent> event =
+               queue.Next(view.ended() ? std::chrono::milliseconds(0) : kWatchPoll)) {
+      if (!events.Write(ToWire(*event)) || IsLast(*event)) return absl::OkStatus();
+    }
+    if (view.ended()) return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<NamedBlob> FindArtifact(ServiceContext& service, const v1::FetchRequest& request) {
+  const std::string hash = HexOfBytes(request.sha256());
+  RV_ASSIGN_OR_RETURN(const std::string id, service.federation.Resolve(request.job()));
+  RV_ASSIGN_OR_RETURN(const std::vector<NamedBlob> blobs, service.federation.Downloads(id));
+  for (const NamedBlob& blob : blobs) {
+    if (blob.sha256 == hash) return blob;
+  }
+  return Refuse(absl::StatusCode::kNotFound, "job " + id + " has no artifact " + hash);
+}
+
+absl::Status SendBlob(ServiceContext& service, const v1::FetchRequest& request,
+                      grpc::ServerWriter<v1::FetchChunk>& chunks) {
+  RV_ASSIGN_OR_RETURN(const NamedBlob named, FindArtifact(service, request));
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> blob, service.blobs.Open(named.sha256));
+  uint64_t offset = request.offset();
+  if (offset > blob->size()) {
+    return Refuse(
+        absl::StatusCode::kOutOfRange,
+        "offset: got " + std::to_string(offset) + ", want at most " + std::to_string(blob->size()));
+  }
+  v1::FetchChunk chunk;
+  while (offset < blob->size()) {
+    std::string& data = *chunk.mutable_data();
+    data.resize(std::min(blob->size() - offset, kChunkBytes));
+    RV_RETURN_IF_ERROR(
+        blob->Read(offset, std::as_writable_bytes(std::span(data.data(), data.size()))));
+    chunk.set_offset(offset);
+    offset += data.size();
+    if (!chunks.Write(chunk)) return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FillArtifacts(Federation& federation, const std::string& job,
+                           v1::ArtifactsReply& reply) {
+  RV_ASSIGN_OR_RETURN(const std::string id, federation.Resolve(job));
+  RV_ASSIGN_OR_RETURN(const JobView view, federation.Show(id));
+  RV_ASSIGN_OR_RETURN(const std::vector<NamedBlob> blobs, federation.Downloads(id));
+  reply.set_job(id);
+  reply.set_document(view.document);
+  for (const NamedBlob& blob : blobs) {
+    v1::Artifact& row = *reply.add_artifacts();
+    row.set_name(blob.name);
+    row.set_sha256(BytesOfHex(blob.sha256));
+    row.set_bytes(blob.bytes);
+    row.set_state_hash(blob.state_hash);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+grpc::Status OperationsService::Submit(grpc::ServerContext* context,
+                                       const v1::SubmitRequest* request, v1::SubmitReply* reply) {
+  const auto submit = [&]() -> absl::Status {
+    RV_ASSIGN_OR_RETURN(const Identity caller, service_.Caller(*context, Rpc::kSubmit));
+    RV_RETURN_IF_ERROR(CheckSubmit(*request));
+    RV_ASSIGN_OR_RETURN(const std::string id,
+                        service_.federation.Submit({request->document(), request->submit_token()}));
+    spdlog::info("job {} submitted by {}", id, caller.name);
+    reply->set_job(id);
+    return absl::OkStatus();
+  };
+  return ToGrpc(submit(), *context);
+}
+
+grpc::Status OperationsService::List(grpc::ServerContext* context, const v1::ListRequest*,
+                                     v1::ListReply* reply) {
+  if (auto caller = service_.Caller(*context, Rpc::kList); !caller.ok()) {
+    return ToGrpc(caller.status(), *context);
+  }
+  for (const JobView& job : service_.federation.List()) *reply->add_jobs() = ToWire(job);
+  return grpc::Status::OK;
+}
+
+grpc::Status OperationsService::Show(grpc::ServerContext* context, const v1::ShowRequest* request,
+                                     v1::Job* reply) {
+  const auto show = [&]() -> absl::Status {
+    RV_RETURN_IF_ERROR(service_.Caller(*context, Rpc::kShow).status());
+    RV_ASSIGN_OR_RETURN(const std::string id, service_.federation.Resolve(request->job()));
+    RV_ASSIGN_OR_RETURN(const JobView view, service_.federation.Show(id));
+    *reply = ToWire(view);
+    return absl::OkStatus();
+  };
+  return ToGrpc(show(), *context);
+}
+
+grpc::Status OperationsService::Stop(grpc::ServerContext* context, const v1::StopRequest* request,
+                                     v1::StopReply* reply) {
+  const auto stop = [&]() -> absl::Status {
+    RV_ASSIGN_OR_RETURN(const Identity caller, service_.Caller(*context, Rpc::kStop));
+    RV_ASSIGN_OR_RETURN(const std::string id, service_.federation.Resolve(request->job()));
+    RV_RETURN_IF_ERROR(service_.federation.Stop(id, request->now()));
+    spdlog::info("job {} stopped by {}", id, caller.name);
+    reply->set_job(id);
+    return absl::OkStatus();
+  };
+  return ToGrpc(stop(), *context);
+}
+
+grpc::Status OperationsService::Watch(grpc::ServerContext* context, const v1::WatchRequest* request,
+                                      grpc::ServerWriter<v1::JobEvent>* events) {
+  if (auto caller = service_.Caller(*context, Rpc::kWatch); !caller.ok()) {
+    return ToGrpc(caller.status(), *context);
+  }
+  const auto gone = [&] { return stopping_ || context->IsCancelled(); };
+  return ToGrpc(WatchJob(service_, request->job(), gone, *events), *context);
+}
+
+grpc::Status OperationsService::Artifacts(grpc::ServerContext* context,
+                                          const v1::ArtifactsRequest* request,
+                                          v1::ArtifactsReply* reply) {
+  if (auto caller = service_.Caller(*context, Rpc::kArtifacts); !caller.ok()) {
+    return ToGrpc(caller.status(), *context);
+  }
+  return ToGrpc(FillArtifacts(service_.federation, request->job(), *reply), *context);
+}
+
+grpc::Status OperationsService::Fetch(grpc::ServerContext* context, const v1::FetchRequest* request,
+                                      grpc::ServerWriter<v1::FetchChunk>* chunks) {
+  if (auto caller = service_.Caller(*context, Rpc::kFetch); !caller.ok()) {
+    return ToGrpc(caller.status(), *context);
+  }
+  return ToGrpc(SendBlob(service_, *request, *chunks), *context);
+}
+
+grpc::Status OperationsService::Nodes(grpc::ServerContext* context, const v1::NodesRequest*,
+                                      v1::NodesReply* reply) {
+  if (auto caller = service_.Caller(*context, Rpc::kNodes); !caller.ok()) {
+    return ToGrpc(caller.status(), *context);
+  }
+  const std::map<std::string, AgentDetails> details = service_.streams.details();
+  for (const ClientView& client : service_.federation.Clients()) {
+    v1::Node& node = *reply->add_nodes();
+    node.set_name(client.name);
+    node.set_connected(client.connected);
+    node.set_task(client.task);
+    node.set_queued(client.queued);
+    node.set_last_seen_ms(client.last_seen_ms);
+    if (const auto row = details.find(client.name); row != details.end()) {
+      node.set_organisation(row->second.organisation);
+      node.set_software(row->second.software);
+      node.set_certificate_expiry_s(row->second.certificate_expiry_s);
+    }
+  }
+  return grpc::Status::OK;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,142 @@
+#include <spdlog/spdlog.h>
+
+#include "common/rpc/chunk.h"
+#include "common/rpc/hash_bytes.h"
+#include "common/rpc/status_mapping.h"
+#include "coordinator/rpc/reactors.h"
+
+namespace rivulet {
+namespace {
+
+UpdateHeader HeaderOf(const v1::UploadBegin& begin) {
+  UpdateHeader header;
+  header.job_id = begin.key().job();
+  header.round = begin.key().round();
+  header.attempt = begin.key().attempt();
+  header.sha256 = HexOfBytes(begin.sha256());
+  header.bytes = begin.bytes();
+  header.examples = begin.examples();
+  header.tokens = begin.tokens();
+  header.steps = begin.steps();
+  header.loss = begin.loss();
+  header.grad_norm = begin.grad_norm();
+  return header;
+}
+
+absl::Status CheckBegin(const v1::UploadMessage& message) {
+  if (!message.has_begin()) {
+    return Refuse(absl::StatusCode::kInvalidArgument, "first message: want the update's header",
+                  Remedy::kLeaveRun);
+  }
+  if (message.begin().sha256().size() != 32) {
+    return Refuse(
+        absl::StatusCode::kInvalidArgument,
+        "sha256: got " + std::to_string(message.begin().sha256().size()) + " bytes, want 32",
+        Remedy::kLeaveRun);
+  }
+  return absl::OkStatus();
+}
+
+// begin -> committed offset -> chunks -> half-close -> receipt. Reads go on only when the chunk
+// before is stored: memory is a chunk. Each step runs in a worker; its last act starts the next
+// operation or ends the call, after which the object may be gone.
+class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply> {
+ public:
+  UploadReactor(ServiceContext& service, grpc::CallbackServerContext& context)
+      : service_(service), context_(context) {
+    StartRead(&message_);
+  }
+
+  void OnReadDone(bool ok) override {
+    service_.workers.Post([this, ok] {
+      if (context_.IsCancelled()) return End(absl::CancelledError("the agent is gone"));
+      const absl::Status status = ok ? Take() : Complete();
+      if (!status.ok()) End(status);
+    });
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) return End(absl::CancelledError("the agent is gone"));
+    if (done_) return End(absl::OkStatus());
+    StartRead(&message_);
+  }
+
+  void OnDone() override { delete this; }
+
+ private:
+  absl::Status Take() { return session_ == nullptr ? Begin() : Append(); }
+
+  absl::Status Begin() {
+    RV_ASSIGN_OR_RETURN(caller_, service_.Caller(context_, Rpc::kUpload));
+    RV_RETURN_IF_ERROR(CheckBegin(message_));
+    RV_ASSIGN_OR_RETURN(session_,
+                        service_.federation.BeginUpload(caller_.name, HeaderOf(message_.begin())));
+    if (const std::optional<Receipt> receipt = session_->receipt()) return Answer(*receipt);
+    reply_.set_committed(session_->committed());
+    if (session_->committed() > 0) ++service_.traffic.uploads_resumed;
+    StartWrite(&reply_);
+    return absl::OkStatus();
+  }
+
+  absl::Status Append() {
+    const v1::Chunk& chunk = message_.chunk();
+    if (!message_.has_chunk() || chunk.data().empty() || chunk.data().size() > kChunkBytes) {
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    "chunk: got " + std::to_string(chunk.data().size()) + " bytes, want 1.." +
+                        std::to_string(kChunkBytes),
+                    Remedy::kLeaveRun);
+    }
+    RV_RETURN_IF_ERROR(session_->Append(
+        chunk.offset(), std::as_bytes(std::span(chunk.data().data(), chunk.data().size()))));
+    service_.traffic.uplink_bytes += chunk.data().size();
+    StartRead(&message_);
+    return absl::OkStatus();
+  }
+
+  absl::Status Complete() {
+    if (session_ == nullptr) {
+      return Refuse(absl::StatusCode::kInvalidArgument, "got nothing, want an update's header",
+                    Remedy::kLeaveRun);
+    }
+    absl::StatusOr<Receipt> receipt = session_->Finish();
+    if (!receipt.ok()) {
+      ++service_.traffic.uploads_rejected;
+      spdlog::warn("update of {} refused: {}", caller_.name,
+                   std::string(receipt.status().message()));
+      return receipt.status();
+    }
+    ++service_.traffic.uploads_accepted;
+    return Answer(*receipt);
+  }
+
+  absl::Status Answer(const Receipt& receipt) {
+    v1::Receipt& wire = *reply_.mutable_receipt();
+    wire.mutable_key()->set_job(receipt.job_id);
+    wire.mutable_key()->set_round(receipt.round);
+    wire.mutable_key()->set_attempt(receipt.attempt);
+    wire.set_sha256(BytesOfHex(receipt.sha256));
+    wire.set_bytes(receipt.bytes);
+    done_ = true;
+    StartWrite(&reply_);
+    return absl::OkStatus();
+  }
+
+  void End(const absl::Status& status) { Finish(ToGrpc(status, context_)); }
+
+  ServiceContext& service_;
+  grpc::CallbackServerContext& context_;
+  Identity caller_;
+  std::shared_ptr<UploadSession> session_;
+  v1::UploadMessage message_;
+  v1::UploadReply reply_;
+  bool done_ = false;
+};
+
+}  // namespace
+
+grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* NewUploadReactor(
+    ServiceContext& service, grpc::CallbackServerContext& context) {
+  return new UploadReactor(service, context);
+}
+
+}  // namespace rivulet

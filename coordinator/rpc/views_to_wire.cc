@@ -1,0 +1,107 @@
+#include "coordinator/rpc/views_to_wire.h"
+
+namespace rivulet {
+namespace {
+
+template <typename Names, typename Field>
+void CopyNames(const Names& names, Field& field) {
+  field.Assign(names.begin(), names.end());
+}
+
+void Fill(const RoundView& view, v1::Round& wire) {
+  wire.set_round(view.round);
+  wire.set_attempt(view.attempt);
+  wire.set_state(std::string(NameOf(view.state)));
+  CopyNames(view.cohort, *wire.mutable_cohort());
+  CopyNames(view.reported, *wire.mutable_reported());
+  CopyNames(view.failed, *wire.mutable_failed());
+  CopyNames(view.missing, *wire.mutable_missing());
+  wire.set_needed(view.needed);
+  wire.set_loss(view.figures.loss);
+  wire.set_examples(view.figures.examples);
+  wire.set_tokens(view.figures.tokens);
+  wire.set_bytes_up(view.figures.bytes_up);
+  wire.set_bytes_down(view.figures.bytes_down);
+  wire.set_bias(view.figures.bias);
+  wire.set_milliseconds(view.figures.milliseconds);
+  wire.set_state_hash(view.state_hash);
+  wire.set_reason(view.reason);
+}
+
+void Fill(const EvaluationView& view, v1::EvaluationResult& wire) {
+  wire.set_round(view.round);
+  wire.set_done(view.done);
+  wire.set_loss(view.loss);
+  wire.set_accuracy(view.accuracy);
+  wire.set_counted(view.counted);
+  CopyNames(view.missing, *wire.mutable_missing());
+  for (const ClientEvaluation& client : view.clients) {
+    v1::EvaluationResult::Client& row = *wire.add_clients();
+    row.set_name(client.client);
+    row.set_loss(client.loss);
+    row.set_accuracy(client.accuracy);
+    row.set_counted(client.counted);
+  }
+}
+
+void FillSummary(const JobView& view, v1::Job& wire) {
+  wire.set_id(view.id);
+  wire.set_name(view.name);
+  wire.set_state(std::string(NameOf(view.state)));
+  wire.set_exit_code(view.exit_code);
+  wire.set_reason(view.reason);
+  wire.set_waiting(view.waiting);
+  wire.set_round(view.round);
+  wire.set_num_rounds(view.num_rounds);
+  wire.set_attempt(view.attempt);
+  wire.set_eligible_connected(view.eligible_connected);
+  wire.set_submitted_ms(view.submitted_ms);
+  wire.set_ended_ms(view.ended_ms);
+  wire.set_elapsed_ms(view.elapsed_ms);
+  wire.set_bytes_up(view.bytes_up);
+  wire.set_bytes_down(view.bytes_down);
+  wire.set_state_hash(view.state_hash);
+  wire.set_state_bytes(view.state_bytes);
+  wire.set_document(view.document);
+  wire.set_ended(view.ended());
+}
+
+void Fill(const JobEvent::Value& value, v1::JobEvent::Value& wire) {
+  if (const auto* integer = std::get_if<int64_t>(&value)) wire.set_integer(*integer);
+  if (const auto* real = std::get_if<double>(&value)) wire.set_real(*real);
+  if (const auto* text = std::get_if<std::string>(&value)) wire.set_text(*text);
+}
+
+}  // namespace
+
+v1::Job ToWire(const JobView& view) {
+  v1::Job wire;
+  FillSummary(view, wire);
+  for (const RoundView& round : view.rounds) Fill(round, *wire.add_rounds());
+  for (const EvaluationView& evaluation : view.evaluations) {
+    Fill(evaluation, *wire.add_evaluations());
+  }
+  for (const FailureCount& failure : view.failures) {
+    v1::FailureCount& row = *wire.add_failures();
+    row.set_code(failure.code);
+    row.set_text(failure.text);
+    row.set_count(failure.count);
+  }
+  return wire;
+}
+
+v1::JobEvent ToWire(const JobEvent& event) {
+  v1::JobEvent wire;
+  wire.set_type(event.type);
+  wire.set_job(event.job);
+  wire.set_round(event.round);
+  wire.set_unix_ms(event.unix_ms);
+  for (const auto& [key, value] : event.data) {
+    v1::JobEvent::Value& row = *wire.add_data();
+    row.set_key(key);
+    Fill(value, row);
+  }
+  return wire;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "client/runtime/task_runner.h"
+#include "coordinator/rounds/federation.h"
+
+namespace rivulet {
+
+struct SimulationConfig {
+  JobSpec spec;                      // validated
+  std::filesystem::path base_model;  // folder of the base model
+  std::string document;              // canonical job document
+  int workers = 0;                   // clients trained at once; 0 = one per core
+};
+
+struct SimulationResult {
+  JobView view;            // of the ended job
+  std::string state_file;  // safetensors of the final global state
+  uint64_t peak_rss_bytes = 0;
+};
+
+// Runs a whole job in this process: the daemon's federation over memory stores, `clients` behind it
+// in a Fleet.
+//   `resources`  base model and data of every client; must outlive the call
+//   `watch`      called for every event, from several threads, never at once
+//   `idle`       called about ten times a second with the current view; false interrupts the run
+// Errors: those of Federation::Submit; Cancelled (exit 130) when interrupted. A job that fails is
+// no error: see view.state and view.exit_code.
+absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
+                                               const std::vector<std::string>& clients,
+                                               LocalResources& resources,
+                                               const std::function<void(const JobEvent&)>& watch,
+                                               const std::function<bool(const JobView&)>& idle);
+
+}  // namespace rivulet

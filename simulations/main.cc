@@ -1,0 +1,247 @@
+// rivulet-simulate: a whole federation in one process.
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <mutex>
+
+#include "common/formats/adapter_directory.h"
+#include "common/formats/safetensors.h"
+#include "common/io/file.h"
+#include "common/job/job_file.h"
+#include "common/job/job_model.h"
+#include "common/terminal/progress.h"
+#include "simulations/engine/simulated_resources.h"
+#include "simulations/engine/simulation.h"
+#include "simulations/report/run_directory.h"
+
+namespace rivulet {
+namespace {
+
+std::atomic<int> g_interrupts{0};
+
+void OnInterrupt(int) {
+  if (++g_interrupts > 1) _exit(static_cast<int>(ExitCode::kInterrupted));
+}
+
+struct Options {
+  std::string job;
+  std::vector<std::string> sets;
+  std::string out = "runs";
+  std::string model_dir;
+  std::string format = "text";
+  bool no_progress = false;
+  bool print_config = false;
+  bool origins = false;
+  bool quiet = false;
+};
+
+constexpr char kFooter[] =
+    "examples:\n"
+    "  rivulet simulate job.toml\n"
+    "  rivulet simulate job.toml --set job.num-rounds=20 --set train.learning-rate=3e-4\n"
+    "exit codes: 0 done, 2 usage, 3 job file, 5 the job failed, 9 wrong base model, 130 "
+    "interrupted;\n"
+    "all of them: rivulet help exit-codes";
+
+// Parses the command line; a finished exit code when there is nothing to run.
+std::optional<int> ParseArguments(int argc, char** argv, Options& options) {
+  CLI::App app("Runs a federation in this process: the coordinator's and the agents' own code.",
+               "rivulet simulate");
+  app.footer(kFooter);
+  app.add_option("job", options.job, "job.toml")->required();
+  app.add_option("--set", options.sets, "section.key=value, beats file and environment")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--out", options.out, "folder of run folders")->capture_default_str();
+  app.add_option("--model-dir", options.model_dir,
+                 "folder of the base model; else model.name is one");
+  app.add_option("--format", options.format, "text | json: events as NDJSON on stdout")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_flag("--no-progress", options.no_progress, "plain lines instead of a bar");
+  app.add_flag("-q,--quiet", options.quiet, "no progress at all");
+  app.add_flag("--print-config", options.print_config, "print the complete job file and stop");
+  app.add_flag("--origin", options.origins, "with --print-config: where each value comes from");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  return std::nullopt;
+}
+
+// The folder of the base model: --model-dir, or model.name as a path from here or from the job
+// file.
+absl::StatusOr<std::filesystem::path> FindBaseModel(const Options& options, const JobSpec& spec) {
+  const std::filesystem::path named =
+      options.model_dir.empty() ? spec.model.name : options.model_dir;
+  const auto beside = std::filesystem::path(options.job).parent_path() / named;
+  for (const auto& candidate : {named, beside}) {
+    if (std::filesystem::exists(candidate / "config.json")) return candidate;
+  }
+  return WithExit(Refuse(absl::StatusCode::kNotFound,
+                         "model.name: no config.json in " + named.string() + " or " +
+                             beside.string() + "; name a folder or give --model-dir"),
+                  ExitCode::kConfig);
+}
+
+// Follows a run on the terminal.
+class Follower {
+ public:
+  Follower(const Options& options, RunDirectory& run)
+      : run_(run),
+        json_(options.format == "json"),
+        quiet_(options.quiet),
+        bar_(!options.no_progress) {}
+
+  void OnEvent(const JobEvent& event) {
+    const std::lock_guard lock(mutex_);
+    if (status_.ok()) status_ = run_.Append(event);
+    if (json_) std::cout << EventJson(event) << std::endl;
+  }
+
+  bool OnIdle(const JobView& view) {
+    if (!quiet_) bar_.Update(StateOf(view));
+    return g_interrupts == 0;
+  }
+
+  absl::Status Finish(const JobView& view) {
+    if (!quiet_) bar_.Update(StateOf(view));
+    bar_.Finish();
+    return status_;
+  }
+
+ private:
+  static ProgressState StateOf(const JobView& view) {
+    ProgressState state;
+    state.round = view.round;
+    state.rounds = view.num_rounds;
+    state.uplink_bytes = static_cast<uint64_t>(view.bytes_up);
+    state.waiting = view.waiting;
+    int64_t tokens = 0, milliseconds = 0;
+    for (const RoundView& round : view.rounds) {
+      if (round.state == RoundState::kDone) state.loss = round.figures.loss;
+      if (round.state == RoundState::kOpen) {
+        state.clients = std::to_string(round.reported.size()) + "/" + std::to_string(round.needed) +
+                        " reported";
+      }
+      tokens += round.figures.tokens;
+      milliseconds += round.figures.milliseconds;
+    }
+    if (milliseconds > 0)
+      state.tokens_per_second =
+          static_cast<double>(tokens) * 1e3 / static_cast<double>(milliseconds);
+    for (const EvaluationView& evaluation : view.evaluations) {
+      if (evaluation.done && evaluation.counted > 0) state.perplexity = std::exp(evaluation.loss);
+    }
+    return state;
+  }
+
+  RunDirectory& run_;
+  const bool json_, quiet_;
+  ProgressBar bar_;
+  std::mutex mutex_;
+  absl::Status status_;
+};
+
+// What a job will cost, before it starts.
+void PrintForecast(const JobSpec& spec, const JobModel& model, size_t clients, size_t cohort) {
+  const uint64_t bytes = SizeBytesOf(model.plan.wire());
+  std::fprintf(stderr,
+               "%s: %zu clients, %zu a round, %d rounds; %llu trainable parameters, %s up and down "
+               "per client and round\n",
+               spec.job.name.c_str(), clients, cohort, spec.job.num_rounds,
+               static_cast<unsigned long long>(bytes / 4), HumanBytes(bytes).c_str());
+}
+
+absl::Status ExportAdapter(const std::filesystem::path& directory, const JobDocument& document,
+                           const JobModel& model, const SimulationResult& result) {
+  const Manifest manifest = model.plan.wire();
+  RV_ASSIGN_OR_RETURN(const ParameterSet state, ReadParameterSet(result.state_file, &manifest));
+  Provenance provenance;
+  provenance.job = result.view.name;
+  provenance.round = static_cast<int64_t>(result.view.round);
+  provenance.base_model = document.base_hash;
+  provenance.software = "rivulet " RIVULET_VERSION;
+  return WriteAdapterDirectory(directory, model, document.spec, state, provenance).status();
+}
+
+// What is wrong with the job's own words is exit 3, unless the error says otherwise.
+absl::Status AsConfigError(const absl::Status& status) {
+  return ExitCodeOf(status) == ExitCode::kFailure ? WithExit(status, ExitCode::kConfig) : status;
+}
+
+absl::StatusOr<ExitCode> Run(const Options& options) {
+  RV_ASSIGN_OR_RETURN(LoadedJob job, LoadJob(options.job, ProcessEnvironment(), options.sets));
+  for (const std::string& note : job.notes) std::cerr << "rivulet simulate: " << note << '\n';
+  if (options.print_config) {
+    if (!options.origins) std::cout << JobToml(job.spec);
+    if (options.origins)
+      std::cout << (options.format == "json" ? OriginJson(job) : OriginTable(job));
+    return ExitCode::kOk;
+  }
+  RV_RETURN_IF_ERROR(job.spec.Validate());
+  SimulationConfig config;
+  RV_ASSIGN_OR_RETURN(config.base_model, FindBaseModel(options, job.spec));
+  auto opened = PartitionedData::Open(job.spec.simulate, job.spec.data, job.spec.job.seed);
+  if (!opened.ok()) return WithExit(opened.status(), ExitCode::kConfig);
+  for (const std::string& problem : opened->problems()) std::cerr << "skipped: " << problem << '\n';
+  if (job.spec.data.labels.empty()) job.spec.data.labels = opened->labels();
+  const std::vector<std::string> clients = opened->names();
+  SimulatedResources resources(*std::move(opened), config.base_model);
+
+  auto described = DescribeJob(config.base_model, job.spec);
+  if (!described.ok()) return AsConfigError(described.status());
+  const JobDocument& document = *described;
+  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
+  config.spec = document.spec;
+  config.document = JobDocumentText(document);
+  config.workers = config.spec.simulate.max_parallel_clients;
+  const size_t cohort = config.spec.job.clients_per_round > 0
+                            ? static_cast<size_t>(config.spec.job.clients_per_round)
+                            : static_cast<size_t>(config.spec.job.fraction_train *
+                                                  static_cast<double>(clients.size()));
+  if (!options.quiet) PrintForecast(config.spec, model, clients.size(), cohort);
+
+  const SystemClock clock;
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<RunDirectory> run,
+                      RunDirectory::Create(options.out, config.spec.job.name, clock.UnixMillis()));
+  RV_RETURN_IF_ERROR(WriteFileAtomically(run->path() / "job.toml", JobToml(config.spec)));
+  Follower follower(options, *run);
+  RV_ASSIGN_OR_RETURN(
+      const SimulationResult result,
+      RunSimulation(
+          config, clients, resources, [&](const JobEvent& event) { follower.OnEvent(event); },
+          [&](const JobView& view) { return follower.OnIdle(view); }));
+  RV_RETURN_IF_ERROR(follower.Finish(result.view));
+  RV_RETURN_IF_ERROR(run->Conclude(result.view, config.spec.track.tensorboard));
+  if (!result.state_file.empty()) {
+    RV_RETURN_IF_ERROR(ExportAdapter(run->path() / "adapter", document, model, result));
+  }
+  RV_RETURN_IF_ERROR(run->LinkLatest());
+
+  std::ostream& table = options.format == "json" ? std::cerr : std::cout;
+  table << SummaryTable(result.view, /*per_client=*/true) << "  memory                  "
+        << HumanBytes(result.peak_rss_bytes) << " at the peak\n  run                     "
+        << run->path().string() << std::endl;
+  if (result.view.state == JobState::kFinished) return ExitCode::kOk;
+  std::cerr << "rivulet simulate: " << result.view.reason << '\n';
+  return static_cast<ExitCode>(result.view.exit_code);
+}
+
+}  // namespace
+}  // namespace rivulet
+
+int main(int argc, char** argv) {
+  rivulet::Options options;
+  if (const auto done = rivulet::ParseArguments(argc, argv, options)) return *done;
+  std::signal(SIGINT, rivulet::OnInterrupt);
+  std::signal(SIGTERM, rivulet::OnInterrupt);
+  const absl::StatusOr<rivulet::ExitCode> exit = rivulet::Run(options);
+  if (exit.ok()) return static_cast<int>(*exit);
+  std::cerr << "rivulet simulate: " << exit.status().message() << '\n';
+  return static_cast<int>(rivulet::ExitCodeOf(exit.status()));
+}

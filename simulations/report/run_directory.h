@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/status.h"
+#include "coordinator/rounds/job_view.h"
+
+namespace rivulet {
+
+// runs/<time>-<name>/: everything one run leaves behind, and the link runs/latest to it.
+//   metrics.ndjson  one event a line, as `--format json` prints them
+//   train/, eval/   TensorBoard event files
+//   plot.svg        training loss and held-out perplexity by round
+//   summary.json    the figures of the closing table
+// Not thread safe.
+class RunDirectory {
+ public:
+  // Creates `base`/<UTC time>-<name>, with a suffix when that exists. Errors: as
+  // WriteFileAtomically.
+  static absl::StatusOr<std::unique_ptr<RunDirectory>> Create(const std::filesystem::path& base,
+                                                              std::string_view name,
+                                                              int64_t unix_ms);
+  ~RunDirectory();
+
+  const std::filesystem::path& path() const { return path_; }
+  absl::Status Append(const JobEvent& event);
+  // Everything that is known once the job has ended. `tensorboard` false leaves train/ and eval/
+  // out.
+  absl::Status Conclude(const JobView& view, bool tensorboard);
+  // Points base/latest here. Last, so that it never names an unfinished run.
+  absl::Status LinkLatest();
+
+ private:
+  explicit RunDirectory(std::filesystem::path path) : path_(std::move(path)) {}
+  absl::Status WriteTensorBoard(const JobView& view);
+
+  std::filesystem::path path_;
+  std::FILE* metrics_ = nullptr;
+};
+
+// {"api":"rivulet/v1","kind":"Event","type":...}: one line without its newline. NaN and infinity
+// become null.
+std::string EventJson(const JobEvent& event);
+// The document of summary.json, indented.
+std::string SummaryJson(const JobView& view);
+// The closing table: held-out perplexity before and after, in all and per client, bytes and time.
+// `per_client` false leaves the clients out.
+std::string SummaryTable(const JobView& view, bool per_client);
+
+}  // namespace rivulet

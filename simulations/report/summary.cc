@@ -1,0 +1,153 @@
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "common/terminal/progress.h"
+#include "simulations/report/run_directory.h"
+
+namespace rivulet {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The first and the last finished evaluation; null when there are fewer than two.
+struct BeforeAfter {
+  const EvaluationView* before = nullptr;
+  const EvaluationView* after = nullptr;
+};
+
+BeforeAfter Ends(const JobView& view) {
+  BeforeAfter ends;
+  for (const EvaluationView& evaluation : view.evaluations) {
+    if (!evaluation.done || evaluation.counted == 0) continue;
+    if (ends.before == nullptr) ends.before = &evaluation;
+    ends.after = &evaluation;
+  }
+  return ends;
+}
+
+// "227.03 ->  52.41   accuracy 0.210 -> 0.330"
+std::string Change(double loss_before, double loss_after, double accuracy_before,
+                   double accuracy_after) {
+  char line[120];
+  std::snprintf(line, sizeof line, "%9.2f -> %8.2f   %.3f -> %.3f", std::exp(loss_before),
+                std::exp(loss_after), accuracy_before, accuracy_after);
+  return line;
+}
+
+std::string Row(const std::string& name, const std::string& text) {
+  return "  " + name + std::string(name.size() < 24 ? 24 - name.size() : 1, ' ') + text + "\n";
+}
+
+std::string ClientRows(const BeforeAfter& ends) {
+  std::map<std::string, const ClientEvaluation*> after;
+  for (const ClientEvaluation& client : ends.after->clients) after[client.client] = &client;
+  std::string rows;
+  int better = 0, compared = 0;
+  for (const ClientEvaluation& was : ends.before->clients) {
+    const auto now = after.find(was.client);
+    if (now == after.end() || was.counted == 0) continue;
+    ++compared;
+    better += now->second->loss < was.loss;
+    rows +=
+        Row(was.client, Change(was.loss, now->second->loss, was.accuracy, now->second->accuracy));
+  }
+  return rows +
+         Row("better", std::to_string(better) + " of " + std::to_string(compared) + " clients");
+}
+
+Json EvaluationJson(const EvaluationView& evaluation) {
+  Json json = {{"round", evaluation.round},
+               {"loss", evaluation.loss},
+               {"perplexity", std::exp(evaluation.loss)},
+               {"accuracy", evaluation.accuracy},
+               {"counted", evaluation.counted},
+               {"missing", evaluation.missing}};
+  for (const ClientEvaluation& client : evaluation.clients) {
+    json["clients"].push_back({{"client", client.client},
+                               {"loss", client.loss},
+                               {"accuracy", client.accuracy},
+                               {"counted", client.counted}});
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string EventJson(const JobEvent& event) {
+  const time_t seconds = event.unix_ms / 1000;
+  struct tm utc;
+  gmtime_r(&seconds, &utc);
+  char time[40];
+  const size_t end = strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(time + end, sizeof time - end, ".%03dZ", static_cast<int>(event.unix_ms % 1000));
+  Json json = {{"api", "rivulet/v1"}, {"kind", "Event"},  {"type", event.type},
+               {"time", time},        {"job", event.job}, {"round", event.round}};
+  Json data = Json::object();
+  for (const auto& [key, value] : event.data) {
+    std::visit([&data, &key = key](const auto& known) { data[key] = known; },
+               value);  // NaN is written as null
+  }
+  json["data"] = std::move(data);
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string SummaryJson(const JobView& view) {
+  Json json = {{"api", "rivulet/v1"},
+               {"kind", "RunSummary"},
+               {"job", view.id},
+               {"name", view.name},
+               {"state", NameOf(view.state)},
+               {"rounds", view.round},
+               {"state_hash", view.state_hash},
+               {"bytes_up", view.bytes_up},
+               {"bytes_down", view.bytes_down},
+               {"elapsed_ms", view.elapsed_ms},
+               {"evaluations", Json::array()},
+               {"rounds_detail", Json::array()}};
+  for (const EvaluationView& evaluation : view.evaluations)
+    json["evaluations"].push_back(EvaluationJson(evaluation));
+  for (const RoundView& round : view.rounds) {
+    json["rounds_detail"].push_back({{"round", round.round},
+                                     {"attempt", round.attempt},
+                                     {"state", NameOf(round.state)},
+                                     {"cohort", round.cohort},
+                                     {"reported", round.reported},
+                                     {"loss", round.figures.loss},
+                                     {"tokens", round.figures.tokens},
+                                     {"examples", round.figures.examples},
+                                     {"bias", round.figures.bias},
+                                     {"milliseconds", round.figures.milliseconds}});
+  }
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string SummaryTable(const JobView& view, bool per_client) {
+  std::string table = view.name + " " + view.id + ": " + std::string(NameOf(view.state)) +
+                      " after round " + std::to_string(view.round) + " of " +
+                      std::to_string(view.num_rounds) + "\n";
+  const BeforeAfter ends = Ends(view);
+  if (ends.after != nullptr && ends.after != ends.before) {
+    table += Row("held out", "perplexity               accuracy");
+    if (per_client) table += ClientRows(ends);
+    table += Row("all clients", Change(ends.before->loss, ends.after->loss, ends.before->accuracy,
+                                       ends.after->accuracy));
+  }
+  int64_t tokens = 0, milliseconds = 0;
+  for (const RoundView& round : view.rounds) {
+    tokens += round.figures.tokens;
+    milliseconds += round.figures.milliseconds;
+  }
+  char speed[80];
+  std::snprintf(speed, sizeof speed,
+                "%.1f s in all; %lld tokens in %.1f s of rounds, %.0f tokens/s",
+                view.elapsed_ms / 1e3, static_cast<long long>(tokens), milliseconds / 1e3,
+                milliseconds > 0 ? tokens * 1e3 / static_cast<double>(milliseconds) : 0.0);
+  table +=
+      Row("bytes", HumanBytes(view.bytes_up) + " up, " + HumanBytes(view.bytes_down) + " down");
+  table += Row("time", speed);
+  return table + Row("state", view.state_hash);
+}
+
+}  // namespace rivulet

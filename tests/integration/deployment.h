@@ -1,0 +1,57 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "tests/integration/process.h"
+
+namespace rivulet {
+
+// A federation of processes on this machine: authorities, coordinator, agents, in a scratch folder
+// that is removed at the end. Everything over mTLS on loopback with free ports.
+class Deployment {
+ public:
+  Deployment();
+  ~Deployment();
+
+  // The first start takes free ports, later ones the same.
+  void StartCoordinator();
+  void KillCoordinator();  // -9
+  // Enrols the agent if it has no certificate yet. `program` the toy or the real one; its data set
+  // "fortunes" is `data`.
+  void StartAgent(const std::string& name, const std::vector<std::string>& program,
+                  const std::filesystem::path& data, const Process::Environment& environment = {});
+  Process& agent(const std::string& name) { return agents_.at(name); }
+  Process& coordinator() { return coordinator_; }
+
+  // rivulet WORDS with the operator's credentials.
+  Finished Operate(std::vector<std::string> words);
+  // rivulet WORDS as they are.
+  Finished Rivulet(std::vector<std::string> words);
+  // Submits, follows to the end, gives `job show --format json`.
+  std::string SubmitAndWatch(const std::filesystem::path& job);
+  std::string StateHash();  // of @last
+
+  const std::filesystem::path& folder() const { return folder_; }
+  std::string ops_address() const { return ops_; }
+  std::string agents_address() const { return agents_address_; }
+  std::filesystem::path Enrol(const std::string& name);  // its credentials
+
+ private:
+  std::filesystem::path folder_;
+  int runs_ = 0;
+  std::string agents_address_ = "127.0.0.1:0";
+  std::string operators_ = "127.0.0.1:0";
+  std::string ops_ = "127.0.0.1:0";
+  Process enrolment_;
+  Process coordinator_;
+  std::map<std::string, Process> agents_;
+};
+
+// simulations/models/llama-7m of this checkout.
+std::filesystem::path ToyBaseModel();
+// A small LoRA job for it, with these keys added to [job].
+std::string SmallJob(const std::string& job_keys);
+
+}  // namespace rivulet

@@ -1,0 +1,129 @@
+#include "client/agent/agent.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "common/io/sha256.h"
+
+namespace rivulet {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr char kState[] = "the global state";
+
+// A coordinator in memory: hands out one task, loses what the test wants it to lose.
+class FakeLink final : public CoordinatorLink {
+ public:
+  void Open(const AgentFacts&, Sink sink) override {
+    sink_ = std::move(sink);
+    ++opened;
+    if (refuse_connections-- > 0) return sink_(StreamLost{absl::UnavailableError("refused")});
+    sink_(Welcomed{1, std::chrono::milliseconds(50)});
+    Assignment task;
+    task.key = {"job", 1, 1};
+    task.epoch = 1;
+    task.state_sha256 = Sha256Hex(kState);
+    task.state_bytes = sizeof kState - 1;
+    sink_(Assigned{task});
+  }
+  void Close() override {}
+  void Report(const Outcome& outcome) override {
+    reported.push_back(outcome);
+    sink_(Reported{outcome.key, absl::OkStatus()});
+    on_done();
+  }
+  void Beat(const std::string&) override {}
+  absl::Status Download(const std::string&, uint64_t, const fs::path& partial) override {
+    std::ofstream(partial) << (damage_downloads-- > 0 ? "something else!!" : kState);
+    return absl::OkStatus();
+  }
+  absl::Status Upload(const Outcome& outcome, std::string_view file) override {
+    uploads.push_back(std::string(file));
+    if (lose_uploads-- > 0) return absl::UnavailableError("the reply was lost");
+    on_done();
+    return absl::OkStatus();
+  }
+
+  int refuse_connections = 0, damage_downloads = 0, lose_uploads = 0;
+  std::atomic<int> opened{0};
+  std::vector<Outcome> reported;
+  std::vector<std::string> uploads;
+  std::function<void()> on_done;
+
+ private:
+  Sink sink_;
+};
+
+class FakeWork final : public LocalWork {
+ public:
+  absl::StatusOr<WorkResult> Do(const Assignment&, std::string_view state,
+                                const std::function<bool()>&) override {
+    ++done;
+    EXPECT_EQ(state, kState);
+    if (!fails.ok()) return fails;
+    WorkResult result;
+    result.outcome.kind = Outcome::Kind::kTrained;
+    result.file = "delta";
+    return result;
+  }
+  int done = 0;
+  absl::Status fails;
+};
+
+class AgentTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "rivulet-agent-XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  absl::Status RunUntilDone() {
+    const auto store = *AgentStore::Open(folder_);
+    SessionConfig config;
+    config.backoff_base = std::chrono::milliseconds(1);
+    Agent agent({}, config, *store, link_, work_);
+    link_.on_done = [&agent] { agent.Terminate(); };
+    return agent.Run();
+  }
+  fs::path folder_;
+  FakeLink link_;
+  FakeWork work_;
+};
+
+TEST_F(AgentTest, ATaskIsDoneOnceWhateverTheWayLoses) {
+  link_.refuse_connections = 3;
+  link_.damage_downloads = 1;
+  link_.lose_uploads = 2;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(work_.done, 1);
+  EXPECT_EQ(link_.opened, 4);
+  EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta", "delta", "delta"}));
+}
+
+TEST_F(AgentTest, ARefusalByPolicyIsReportedWithItsCode) {
+  work_.fails = WithExit(absl::FailedPreconditionError("policy: data.dataset"), ExitCode::kPolicy);
+  EXPECT_TRUE(RunUntilDone().ok());
+  ASSERT_EQ(link_.reported.size(), 1u);
+  EXPECT_EQ(link_.reported[0].code, "refused_policy");
+  EXPECT_EQ(link_.reported[0].text, "policy: data.dataset");
+}
+
+TEST_F(AgentTest, ARestartedAgentSendsWhatItHadKeptWithoutTrainingAgain) {
+  {
+    const auto store = *AgentStore::Open(folder_);
+    Outcome kept;
+    kept.kind = Outcome::Kind::kTrained;
+    kept.key = {"job", 1, 1};
+    kept.sha256 = Sha256Hex("delta");
+    std::ofstream(store->UpdatePath(kept.sha256)) << "delta";
+    ASSERT_TRUE(store->PutOutcome(kept).ok());
+  }
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(work_.done, 0);
+  EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta"}));
+}
+
+}  // namespace
+}  // namespace rivulet

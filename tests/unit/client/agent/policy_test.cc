@@ -1,0 +1,81 @@
+#include "client/agent/policy.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "common/formats/model_config.h"
+
+namespace rivulet {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+const std::string kModel = std::string(RIVULET_SOURCE_DIR) + "/simulations/models/llama-7m";
+
+class PolicyTest : public testing::Test {
+ protected:
+  void TearDown() override { fs::remove(file_); }
+  absl::StatusOr<Policy> Load(const std::string& text) {
+    std::ofstream(file_) << text;
+    return LoadPolicy(file_);
+  }
+  const fs::path file_ =
+      fs::temp_directory_path() / ("rivulet-policy-" + std::to_string(getpid()) + ".toml");
+};
+
+JobDocument DocumentOf(const Policy& policy) {
+  JobDocument document;
+  document.base_hash = policy.BaseModelHashes().at(0);
+  document.spec.data.dataset = "notes";
+  document.spec.data.seq_length = 128;
+  document.spec.job.min_clients = 3;
+  document.spec.train.max_steps = 10;
+  return document;
+}
+
+TEST_F(PolicyTest, WhatTheOwnerAllowsPassesAndWhatExceedsItIsRefusedWithNine) {
+  const auto policy = Load(
+      "max-steps = 10\nmin-clients = 3\nmax-seq-length = 128\n"
+      "[[base-model]]\npath = \"" +
+      kModel + "\"\n[[dataset]]\nname = \"notes\"\npath = \"notes.txt\"\n");
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  const JobDocument good = DocumentOf(*policy);
+  EXPECT_TRUE(policy->Check(good).ok());
+  EXPECT_EQ(policy->datasets.at("notes"), file_.parent_path() / "notes.txt");
+  const auto refuses = [&](const char* key, auto change) {
+    JobDocument asked = good;
+    change(asked);
+    const absl::Status status = policy->Check(asked);
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kPolicy) << key;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(key));
+  };
+  refuses("base model", [](JobDocument& asked) { asked.base_hash = "sha256:other"; });
+  refuses("data.dataset", [](JobDocument& asked) { asked.spec.data.dataset = "secrets"; });
+  refuses("job.min-clients", [](JobDocument& asked) { asked.spec.job.min_clients = 2; });
+  refuses("train.max-steps", [](JobDocument& asked) { asked.spec.train.max_steps = 11; });
+  refuses("train.max-steps", [](JobDocument& asked) { asked.spec.train.max_steps = 0; });
+  refuses("data.seq-length", [](JobDocument& asked) { asked.spec.data.seq_length = 129; });
+}
+
+TEST_F(PolicyTest, AChangedBaseModelIsRefusedNamingBothHashes) {
+  const auto policy = Load("[[base-model]]\nhash = \"sha256:0123\"\npath = \"" + kModel + "\"\n");
+  EXPECT_EQ(ExitCodeOf(policy.status()), ExitCode::kPolicy);
+  EXPECT_THAT(std::string(policy.status().message()), HasSubstr("sha256:0123"));
+  EXPECT_THAT(std::string(policy.status().message()), HasSubstr(*HashOfBaseModel(kModel)));
+}
+
+TEST_F(PolicyTest, AMisspeltKeyIsRefusedWithItsLineAndTheNearestOne) {
+  const absl::Status status = Load("min-clients = 2\nmax-step = 3\n").status();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(":2:"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("max-steps"));
+  EXPECT_EQ(ExitCodeOf(Load("min-clients = \"2\"\n").status()), ExitCode::kConfig);
+  EXPECT_EQ(ExitCodeOf(Load("min-clients = \n").status()), ExitCode::kConfig);
+  EXPECT_EQ(ExitCodeOf(Load("dataset = 3\n").status()), ExitCode::kConfig);
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,233 @@
+#include "client/session/session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace rivulet {
+namespace {
+
+using Actions = std::vector<SessionAction>;
+
+template <typename T>
+std::vector<T> All(const Actions& actions) {
+  std::vector<T> found;
+  for (const SessionAction& action : actions) {
+    if (const T* match = std::get_if<T>(&action)) found.push_back(*match);
+  }
+  return found;
+}
+template <typename T>
+size_t Count(const Actions& actions) {
+  return All<T>(actions).size();
+}
+
+Session NewSession(SessionMemory memory = {}, double random = 0.5) {
+  return Session({}, std::move(memory), [random] { return random; });
+}
+
+Assignment TaskOf(uint64_t round, uint64_t epoch = 1) {
+  Assignment task;
+  task.key = {"job-1", round, 1};
+  task.epoch = epoch;
+  return task;
+}
+
+Outcome TrainedOf(const TaskKey& key) {
+  Outcome outcome;
+  outcome.kind = Outcome::Kind::kTrained;
+  outcome.key = key;
+  outcome.sha256 = std::string(64, 'a');
+  return outcome;
+}
+
+void Connect(Session& session, uint64_t epoch = 1) {
+  session.Step(Started{});
+  session.Step(Welcomed{epoch});
+}
+
+TEST(Session, WorkIsRememberedBeforeItStartsAndKeptBeforeItIsSent) {
+  Session session = NewSession();
+  Connect(session);
+  const Actions begun = session.Step(Assigned{TaskOf(1)});
+  ASSERT_EQ(begun.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<RememberStart>(begun[0]));
+  EXPECT_TRUE(std::holds_alternative<StartWork>(begun[1]));
+  const Actions ended = session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  ASSERT_EQ(ended.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<Keep>(ended[0]));
+  EXPECT_TRUE(std::holds_alternative<Upload>(ended[1]));
+}
+
+TEST(Session, ARepeatedTaskIsWorkedOnOnce) {
+  Session session = NewSession();
+  Connect(session);
+  EXPECT_EQ(Count<StartWork>(session.Step(Assigned{TaskOf(1)})), 1u);
+  EXPECT_TRUE(session.Step(Assigned{TaskOf(1)}).empty());
+}
+
+TEST(Session, ATaskThatComesBackAfterALostAcknowledgementIsAnsweredFromMemory) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  session.Step(StreamLost{absl::UnavailableError("reset")});
+  session.Step(TimerFired{Timer::kReconnect});
+  EXPECT_EQ(Count<Upload>(session.Step(Welcomed{1})), 1u);
+  const Actions again = session.Step(Assigned{TaskOf(1)});
+  EXPECT_EQ(Count<StartWork>(again), 0u);
+  EXPECT_EQ(Count<Upload>(again), 0u);  // one is under way
+  EXPECT_EQ(Count<Forget>(session.Step(Reported{TaskOf(1).key, absl::OkStatus()})), 1u);
+}
+
+TEST(Session, ARestartedAgentReportsWhatItHadKeptOnce) {
+  SessionMemory memory;
+  memory.outcomes = {TrainedOf({"job-1", 4, 1})};
+  Session session = NewSession(memory);
+  session.Step(Started{});
+  EXPECT_EQ(Count<Upload>(session.Step(Welcomed{1})), 1u);
+  EXPECT_EQ(Count<Forget>(session.Step(Reported{{"job-1", 4, 1}, absl::OkStatus()})), 1u);
+  session.Step(StreamLost{absl::UnavailableError("reset")});
+  session.Step(TimerFired{Timer::kReconnect});
+  EXPECT_EQ(Count<Upload>(session.Step(Welcomed{1})), 0u);
+}
+
+TEST(Session, ATaskThatKilledTheAgentThreeTimesIsGivenUp) {
+  SessionMemory memory;
+  memory.starts[{"job-1", 1, 1}] = 3;
+  Session session = NewSession(memory);
+  Connect(session);
+  const Actions actions = session.Step(Assigned{TaskOf(1)});
+  EXPECT_EQ(Count<StartWork>(actions), 0u);
+  ASSERT_EQ(Count<Report>(actions), 1u);
+  EXPECT_EQ(All<Report>(actions)[0].outcome.code, "lost");
+}
+
+TEST(Session, ACoordinatorOfAnEarlierEpochIsLeft) {
+  SessionMemory memory;
+  memory.epoch = 7;
+  Session session = NewSession(memory);
+  session.Step(Started{});
+  const Actions actions = session.Step(Welcomed{6});
+  EXPECT_EQ(Count<CloseStream>(actions), 1u);
+  ASSERT_EQ(Count<StartTimer>(actions), 1u);
+  EXPECT_GE(All<StartTimer>(actions)[0].after, std::chrono::seconds(60));
+  EXPECT_TRUE(session.Step(StreamLost{absl::CancelledError("closed")}).empty());
+}
+
+TEST(Session, ALargerEpochIsRememberedBeforeAnythingElse) {
+  Session session = NewSession();
+  session.Step(Started{});
+  const Actions actions = session.Step(Welcomed{3});
+  ASSERT_FALSE(actions.empty());
+  EXPECT_TRUE(std::holds_alternative<RememberEpoch>(actions[0]));
+  EXPECT_EQ(Count<StartWork>(session.Step(Assigned{TaskOf(1, 2)})), 0u);
+}
+
+TEST(Session, WaitsAreUniformBelowADoublingRoofOfOneMinute) {
+  Session session = NewSession({}, 0.999999);
+  session.Step(Started{});
+  std::vector<int64_t> waits;
+  for (int failure = 0; failure < 10; ++failure) {
+    const Actions actions = session.Step(StreamLost{absl::UnavailableError("refused")});
+    waits.push_back(All<StartTimer>(actions)[0].after.count());
+    session.Step(TimerFired{Timer::kReconnect});
+  }
+  // Just below 0.5 s * 2^n, at most 60 s.
+  EXPECT_EQ(waits, (std::vector<int64_t>{999, 1999, 3999, 7999, 15999, 31999, 59999, 59999, 59999,
+                                         59999}));
+}
+
+TEST(Session, ACertificateThatIsRefusedEndsTheAgentWithTheReason) {
+  Session session = NewSession();
+  session.Step(Started{});
+  const Actions actions =
+      session.Step(StreamLost{absl::UnauthenticatedError("certificate: revoked")});
+  ASSERT_EQ(Count<Exit>(actions), 1u);
+  EXPECT_EQ(ExitCodeOf(All<Exit>(actions)[0].status), ExitCode::kConnection);
+}
+
+TEST(Session, ARefusedTaskIsReportedWithItsCode) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  Outcome refused;
+  refused.key = TaskOf(1).key;
+  refused.code = "refused_policy";
+  const Actions actions = session.Step(WorkEnded{refused.key, refused});
+  ASSERT_EQ(Count<Report>(actions), 1u);
+  EXPECT_EQ(All<Report>(actions)[0].outcome.code, "refused_policy");
+}
+
+TEST(Session, AnUpdateRefusedForWhatItHoldsBecomesAFailure) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  const Actions actions = session.Step(Reported{TaskOf(1).key, absl::InvalidArgumentError("NaN")});
+  ASSERT_EQ(Count<Report>(actions), 1u);
+  EXPECT_EQ(All<Report>(actions)[0].outcome.code, "bad_update");
+}
+
+TEST(Session, AFullDiskAtTheCoordinatorIsTriedAgainLater) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  const Actions refused = session.Step(Reported{
+      TaskOf(1).key, Refuse(absl::StatusCode::kResourceExhausted, "disk", Remedy::kRetryLater)});
+  ASSERT_EQ(Count<StartTimer>(refused), 1u);
+  EXPECT_EQ(Count<Upload>(session.Step(TimerFired{Timer::kRetry})), 1u);
+}
+
+TEST(Session, AnUpdateForAClosedRoundIsForgotten) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  const Actions actions = session.Step(Reported{
+      TaskOf(1).key, Refuse(absl::StatusCode::kFailedPrecondition, "closed", Remedy::kResync)});
+  EXPECT_EQ(Count<Forget>(actions), 1u);
+  EXPECT_EQ(Count<StartTimer>(actions), 0u);
+}
+
+TEST(Session, ACancelledTaskIsAbortedAndTheNextOneStarts) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  session.Step(Assigned{TaskOf(2)});
+  EXPECT_EQ(Count<AbortWork>(session.Step(Cancelled{TaskOf(1).key, "round closed"})), 1u);
+  const Actions actions = session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  EXPECT_EQ(Count<Upload>(actions), 0u);
+  ASSERT_EQ(Count<StartWork>(actions), 1u);
+  EXPECT_EQ(All<StartWork>(actions)[0].task.key.round, 2u);
+}
+
+TEST(Session, TermLetsTheWorkInHandEndAndTakesNoMore) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  EXPECT_EQ(Count<Exit>(session.Step(TermRequested{})), 0u);
+  EXPECT_EQ(Count<StartWork>(session.Step(Assigned{TaskOf(2)})), 0u);
+  session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  EXPECT_EQ(Count<Exit>(session.Step(Reported{TaskOf(1).key, absl::OkStatus()})), 1u);
+}
+
+TEST(Session, TermOfAnIdleAgentEndsItAtOnce) {
+  Session session = NewSession();
+  Connect(session);
+  const Actions actions = session.Step(TermRequested{});
+  ASSERT_EQ(Count<Exit>(actions), 1u);
+  EXPECT_TRUE(All<Exit>(actions)[0].status.ok());
+}
+
+TEST(Session, ADrainedCoordinatorIsLeftAloneForAsLongAsItSaid) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Drained{std::chrono::seconds(5)});
+  const Actions actions = session.Step(StreamLost{absl::UnavailableError("stops")});
+  ASSERT_EQ(Count<StartTimer>(actions), 1u);
+  EXPECT_GE(All<StartTimer>(actions)[0].after, std::chrono::seconds(5));
+}
+
+}  // namespace
+}  // namespace rivulet

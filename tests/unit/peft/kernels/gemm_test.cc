@@ -1,0 +1,177 @@
+// Products against a plain loop in double precision.
+#include "peft/kernels/gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <ostream>
+#include <vector>
+
+#include "common/random.h"
+
+namespace rivulet::kernels {
+namespace {
+
+std::vector<float> Numbers(int64_t n, uint32_t tensor) {
+  std::vector<float> values(n);
+  RandomStream(11, Purpose::kBaseTensor, 0).FillGauss(tensor, values);
+  return values;
+}
+
+double At(const Matrix& m, int64_t row, int64_t column) {
+  return m.data[row * m.row_stride + column * m.column_stride];
+}
+
+// fp32 sums of k products of unit normals: k * 2^-24 times the sum of magnitudes, generously.
+void ExpectProduct(const GemmCall& call, const std::vector<float>& before) {
+  for (int64_t i = 0; i < call.m; ++i) {
+    for (int64_t j = 0; j < call.n; ++j) {
+      double want = call.accumulate ? before[i * call.c_stride + j] : 0;
+      double size = std::abs(want);
+      if (call.bias) want += call.bias[j];
+      for (const Product& product : call.products) {
+        for (int64_t k = 0; k < product.k; ++k) {
+          const double term = At(product.a, i, k) * At(product.b, k, j);
+          want += term;
+          size += std::abs(term);
+        }
+      }
+      ASSERT_NEAR(call.c[i * call.c_stride + j], want, 1e-6 * (size + 1)) << i << ", " << j;
+    }
+  }
+}
+
+struct Size {
+  int64_t m, n, k;
+};
+
+void PrintTo(const Size& size, std::ostream* out) {
+  *out << size.m << " x " << size.n << " x " << size.k;
+}
+
+class GemmSizes : public ::testing::TestWithParam<Size> {
+ protected:
+  Workspace workspace_;
+};
+
+TEST_P(GemmSizes, EveryOrientationEqualsThePlainLoop) {
+  const auto [m, n, k] = GetParam();
+  const auto a = Numbers(m * k, 1), b = Numbers(n * k, 2);
+  for (const Matrix& left : {Matrix{a.data(), k, 1}, Matrix{a.data(), 1, m}}) {
+    for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+      std::vector<float> c(m * n);
+      const Product product = {left, right, k};
+      const GemmCall call = {m, n, {&product, 1}, c.data(), n};
+      kernels::Gemm(call, workspace_);
+      ExpectProduct(call, c);
+    }
+  }
+}
+
+TEST_P(GemmSizes, SeveralSummandsBiasAndAccumulationEqualThePlainLoop) {
+  const auto [m, n, k] = GetParam();
+  const auto a = Numbers(m * k, 3), b = Numbers(n * k, 4), bias = Numbers(n, 5);
+  const auto u = Numbers(m * 3, 6), v = Numbers(n * 3, 7);
+  const Product products[] = {{{a.data(), k, 1}, {b.data(), 1, k}, k},
+                              {{u.data(), 3, 1}, {v.data(), n, 1}, 3}};
+  for (bool accumulate : {false, true}) {
+    std::vector<float> c = Numbers(m * (n + 5), 8);
+    const std::vector<float> before = c;
+    const GemmCall call = {m, n, products, c.data(), n + 5, bias.data(), accumulate};
+    kernels::Gemm(call, workspace_);
+    ExpectProduct(call, before);
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = n; j < n + 5; ++j) ASSERT_EQ(c[i * (n + 5) + j], before[i * (n + 5) + j]);
+    }
+  }
+}
+
+// Products of bf16 values are exact in fp32, so only the sums round; a is rounded to bf16 here
+// beforehand where the CPU does so.
+TEST_P(GemmSizes, Bf16OperandsEqualThePlainLoop) {
+  const auto [m, n, k] = GetParam();
+  auto a = Numbers(m * k, 12), b = Numbers(n * k, 13);
+  std::vector<uint16_t> narrow(b.size());
+  const auto truncate = [](float& value) {
+    value = std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0xFFFF0000u);
+  };
+  for (float& value : a) truncate(value);
+  for (size_t i = 0; i < b.size(); ++i) {
+    truncate(b[i]);
+    narrow[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(b[i]) >> 16);
+  }
+  for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+    std::vector<float> c(m * n);
+    const Product plain = {{a.data(), k, 1}, right, k};
+    Product product = plain;
+    product.narrow = narrow.data();
+    product.b.data = nullptr;
+    kernels::Gemm({m, n, {&product, 1}, c.data(), n}, workspace_);
+    ExpectProduct({m, n, {&plain, 1}, c.data(), n}, c);
+  }
+}
+
+// Four rows, since fewer are widened instead. Nearest even: 1 + 2^-8 lies between 1 and 1 + 2^-7
+// and goes to 1; 1 + 3 * 2^-8 goes to 1 + 2^-6.
+TEST(Gemm, TheLeftOperandIsRoundedToNearestEven) {
+  if (!MultipliesBf16()) GTEST_SKIP() << "this CPU does not multiply bf16";
+  const float a[] = {1.0f + 0x1p-8f, 1.0f + 3 * 0x1p-8f, -(1.0f + 0x1p-8f), 1.0f + 0x1.8p-8f};
+  const uint16_t one = 0x3F80;
+  float c[4];
+  Workspace workspace;
+  const Product product = {{a, 1, 1}, {nullptr, 1, 1}, 1, &one};
+  kernels::Gemm({4, 1, {&product, 1}, c, 1}, workspace);
+  EXPECT_EQ(c[0], 1.0f);
+  EXPECT_EQ(c[1], 1.0f + 0x1p-6f);
+  EXPECT_EQ(c[2], -1.0f);
+  EXPECT_EQ(c[3], 1.0f + 0x1p-7f);
+}
+
+// Edges of tiles (14 x 32, 6 x 16), of blocks (768, 512) and of the path that does not pack.
+INSTANTIATE_TEST_SUITE_P(All, GemmSizes,
+                         ::testing::Values(Size{1, 1, 1}, Size{1, 100, 33}, Size{2, 9, 200},
+                                           Size{3, 40, 7}, Size{14, 32, 8}, Size{15, 33, 9},
+                                           Size{56, 70, 64}, Size{57, 8, 65}, Size{60, 530, 20},
+                                           Size{100, 31, 800}, Size{20, 64, 1600},
+                                           Size{80, 48, 512}, Size{30, 40, 1}),
+                         [](const auto& info) {
+                           return std::to_string(info.param.m) + "x" +
+                                  std::to_string(info.param.n) + "x" + std::to_string(info.param.k);
+                         });
+
+TEST(Gemm, ATeamGivesTheBitsOfOneThread) {
+  const int64_t m = 130, n = 300, k = 90;
+  const auto a = Numbers(m * k, 14), b = Numbers(n * k, 15);
+  std::vector<float> alone(m * n), together(m * n);
+  Workspace one, three(3);
+  for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+    Multiply(m, n, k, {a.data(), k, 1}, right, alone.data(), n, false, one);
+    Multiply(m, n, k, {a.data(), k, 1}, right, together.data(), n, false, three);
+    EXPECT_EQ(alone, together);
+  }
+}
+
+TEST(Team, EveryPartRunsOnceACall) {
+  Team team(4);
+  std::vector<int> calls(4);
+  for (int repeat = 0; repeat < 100; ++repeat) team.Run([&](int part) { ++calls[part]; });
+  EXPECT_EQ(calls, std::vector<int>(4, 100));
+}
+
+TEST(Gemm, RowsDoNotDependOnTheirNeighbours) {
+  // Equal rows give equal bits wherever they stand, so padding cannot change a result.
+  const int64_t m = 90, n = 50, k = 40;
+  auto a = Numbers(m * k, 9);
+  const auto b = Numbers(n * k, 10);
+  for (int64_t i = 1; i < m; ++i) std::copy_n(a.begin(), k, a.begin() + i * k);
+  std::vector<float> c(m * n);
+  Workspace workspace;
+  Multiply(m, n, k, {a.data(), k, 1}, {b.data(), n, 1}, c.data(), n, false, workspace);
+  for (int64_t i = 1; i < m; ++i) {
+    EXPECT_TRUE(std::equal(c.begin(), c.begin() + n, c.begin() + i * n)) << i;
+  }
+}
+
+}  // namespace
+}  // namespace rivulet::kernels

@@ -1,0 +1,131 @@
+// Every fused operation against its composed form in double precision: values and gradients.
+#include "peft/model/ops.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <functional>
+
+namespace rivulet {
+namespace {
+
+using Inputs = std::vector<at::Tensor>;
+using Operation = std::function<at::Tensor(const Inputs&)>;
+
+// Fixed numbers, the same on every machine.
+at::Tensor Numbers(std::vector<int64_t> shape, uint32_t tensor, float scale = 1.0f) {
+  at::Tensor values = at::empty(shape, at::kFloat);
+  RandomStream(7, Purpose::kBaseTensor, 0)
+      .FillGauss(tensor, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
+  return values * scale;
+}
+
+struct Outcome {
+  at::Tensor value;
+  Inputs gradients;
+};
+
+Outcome Run(const Operation& operation, const Inputs& inputs, size_t trained, at::ScalarType type) {
+  Inputs leaves;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    leaves.push_back(inputs[i].to(type).detach().clone().set_requires_grad(i < trained));
+  }
+  Outcome outcome;
+  outcome.value = operation(leaves);
+  torch::autograd::backward({outcome.value}, {Numbers(outcome.value.sizes().vec(), 99).to(type)});
+  for (size_t i = 0; i < trained; ++i) outcome.gradients.push_back(leaves[i].grad());
+  return outcome;
+}
+
+// The first `trained` inputs get gradients; the others are frozen.
+void ExpectFusedEqualsComposed(const Operation& operation, const Inputs& inputs, size_t trained) {
+  const Outcome fused = Run(operation, inputs, trained, at::kFloat);
+  const Outcome exact = Run(operation, inputs, trained, at::kDouble);
+  const auto near = [](const at::Tensor& got, const at::Tensor& want) {
+    const double scale = want.abs().max().item<double>();
+    EXPECT_LE((got - want).abs().max().item<double>(), 3e-6 * scale);
+  };
+  near(fused.value, exact.value);
+  for (size_t i = 0; i < trained; ++i) near(fused.gradients[i], exact.gradients[i]);
+}
+
+class Ops : public ::testing::Test {
+ protected:
+  kernels::Workspace workspace_;
+  Pass pass_{&workspace_, std::nullopt, false};
+};
+
+TEST_F(Ops, RmsNormIsExactAndSoIsItsGradient) {
+  for (int64_t width : {5, 64, 200}) {
+    ExpectFusedEqualsComposed([](const Inputs& in) { return RmsNorm(in[0], in[1], 1e-5); },
+                              {Numbers({9, width}, 1), Numbers({width}, 2)}, 1);
+  }
+}
+
+TEST_F(Ops, SwiGluIsExactAndSoIsItsGradient) {
+  for (int64_t width : {3, 48, 70}) {
+    ExpectFusedEqualsComposed([](const Inputs& in) { return SwiGlu(in[0]); },
+                              {Numbers({11, 2 * width}, 3, 3.0f)}, 1);
+  }
+}
+
+RotaryTable Table(int64_t length, int64_t half) {
+  return {Numbers({length, half}, 4), Numbers({length, half}, 5)};
+}
+
+TEST_F(Ops, CausalAttentionOfGroupedHeadsIsExactAndSoIsItsGradient) {
+  for (int64_t length : {1, 7, 60, 130}) {
+    const kernels::AttentionShape shape = {2, length, 4, 2, 10, true, nullptr};
+    const RotaryTable rotary = Table(length, 5);
+    ExpectFusedEqualsComposed(
+        [&](const Inputs& in) { return Attend(in[0], shape, {}, &rotary, pass_); },
+        {Numbers({2 * length, shape.width()}, 6)}, 1);
+  }
+}
+
+TEST_F(Ops, AttentionIgnoresPaddingKeys) {
+  const kernels::AttentionShape shape = {3, 61, 2, 2, 16, false, nullptr};
+  const at::Tensor counts = at::tensor(std::vector<int>{61, 1, 40}, at::kInt);
+  ExpectFusedEqualsComposed(
+      [&](const Inputs& in) { return Attend(in[0], shape, counts, nullptr, pass_); },
+      {Numbers({3 * 61, shape.width()}, 7)}, 1);
+}
+
+// Inputs: x, A0, B0, A1, B1 trained; W0, W1, W2, bias frozen. The third map has no factors.
+Operation ThreeMaps(Pass& pass, double dropout) {
+  return [&pass, dropout](const Inputs& in) {
+    const LowRank first = {in[1], in[2], 0.5, dropout, 0};
+    const LowRank second = {in[3], in[4], 2.0, dropout, 1};
+    const Linear maps[] = {{in[5], in[8], &first}, {in[6], {}, &second}, {in[7], {}, nullptr}};
+    return Project(in[0], maps, pass);
+  };
+}
+
+Inputs ThreeMapsInputs(int64_t rows) {
+  return {Numbers({rows, 40}, 10), Numbers({3, 40}, 11),  Numbers({33, 3}, 12),
+          Numbers({5, 40}, 13),    Numbers({17, 5}, 14),  Numbers({33, 40}, 15),
+          Numbers({17, 40}, 16),   Numbers({50, 40}, 17), Numbers({33}, 18)};
+}
+
+TEST_F(Ops, ProjectionsWithLowRankTermsAreExactAndSoAreTheirGradients) {
+  for (int64_t rows : {1, 20, 90}) {
+    ExpectFusedEqualsComposed(ThreeMaps(pass_, 0), ThreeMapsInputs(rows), 5);
+  }
+}
+
+TEST_F(Ops, DropoutUsesTheSameAddressedMaskForwardAndBackward) {
+  pass_.dropout = RandomStream(3, Purpose::kDropout, 4);
+  ExpectFusedEqualsComposed(ThreeMaps(pass_, 0.3), ThreeMapsInputs(30), 5);
+}
+
+TEST_F(Ops, TokenLossInChunksEqualsTheWholeAndSoDoesItsGradient) {
+  // 20,000 classes make a chunk of 28 rows.
+  const at::Tensor targets = at::remainder(at::arange(70, at::kInt) * 7919, 20000).to(at::kInt);
+  const auto loss = [&](const Inputs& in) { return TokenLoss(in[0], in[1], targets, pass_).mean; };
+  ExpectFusedEqualsComposed(loss, {Numbers({70, 24}, 20), Numbers({20000, 24}, 21)}, 1);
+  ExpectFusedEqualsComposed(loss, {Numbers({70, 24}, 20), Numbers({20000, 24}, 21)}, 2);
+}
+
+}  // namespace
+}  // namespace rivulet
