@@ -16,7 +16,7 @@ uint64_t LargestUpdateBytes(const Manifest& manifest);
 // Takes values `first`.. of tensor `row`; an error ends the reading.
 using PieceSink = std::function<absl::Status(size_t row, size_t first, std::span<const float>)>;
 
-// Reads a safetensors blob of exactly `manifest` (F32) in pieces of at most 1 MiB, in file order:
+// Reads a safetensors blob of exactly `manifest` (F32) in pieces of at most 256 KiB, in file order:
 // memory does not grow with the file. With `sha256` not empty the whole file must have that hash.
 // Errors: InvalidArgument for a file that is not that, naming the first difference; DataLoss for
 // another hash; the sink's.

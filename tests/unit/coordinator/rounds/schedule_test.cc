@@ -278,10 +278,17 @@ class Schedule {
   std::unique_ptr<ServerOptimizer> optimizer_;
 };
 
+// Sanitizers slow this down tenfold and more; what they look for shows in fewer schedules.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr int kSeeds = 200;
+#else
+constexpr int kSeeds = 2000;
+#endif
+
 TEST(RandomSchedules, KeepEveryInvariantAndEnd) {
   std::map<JobState, int> ends;
   Coverage reached;
-  for (uint64_t seed = 1; seed <= 2000; ++seed) {
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Schedule schedule(seed);
     schedule.Run(250);
@@ -289,15 +296,16 @@ TEST(RandomSchedules, KeepEveryInvariantAndEnd) {
     reached.Add(schedule.Reached());
     if (HasFailure()) return;
   }
-  EXPECT_GT(ends[JobState::kFinished], 500);
-  EXPECT_GT(ends[JobState::kFailed], 20);
-  EXPECT_GT(reached.restarts, 500);
-  EXPECT_GT(reached.restarts_when_closed, 20);
-  EXPECT_GT(reached.refused_by_full_disk, 100);
-  EXPECT_GT(reached.stale_uploads, 100);
-  EXPECT_GT(reached.abandoned, 100);
-  EXPECT_GT(reached.closed_without_all, 100);
-  EXPECT_GT(reached.acknowledged, 5000);
+  if (kSeeds < 2000) return;  // too few to judge what they reach
+  EXPECT_GT(ends[JobState::kFinished], kSeeds / 4);
+  EXPECT_GT(ends[JobState::kFailed], kSeeds / 100);
+  EXPECT_GT(reached.restarts, kSeeds / 4);
+  EXPECT_GT(reached.restarts_when_closed, kSeeds / 100);
+  EXPECT_GT(reached.refused_by_full_disk, kSeeds / 20);
+  EXPECT_GT(reached.stale_uploads, kSeeds / 20);
+  EXPECT_GT(reached.abandoned, kSeeds / 20);
+  EXPECT_GT(reached.closed_without_all, kSeeds / 20);
+  EXPECT_GT(reached.acknowledged, 5 * kSeeds / 2);
 }
 
 }  // namespace

@@ -1,0 +1,150 @@
+// Federation: what becomes of uploads, honest, repeated, late and hostile.
+#include <cmath>
+#include <limits>
+
+#include "coordinator/rounds/update_file.h"
+#include "federation_fixture.h"
+
+namespace rivulet {
+namespace {
+
+TEST_F(FederationTest, ARepeatedUploadGetsTheSameReceiptAndAnotherOneIsRefused) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  const Receipt first = *Upload(order);
+  const Receipt second = *Upload(order);
+  EXPECT_EQ(first.sha256, second.sha256);
+  ToyUpdate other = ToyTrain("b", 1, "");
+  EXPECT_EQ(ToyUpload(*federation_, "a", order.task, other).status().code(),
+            absl::StatusCode::kAlreadyExists);
+  ASSERT_TRUE(Upload(Take("b")).ok());
+  ASSERT_TRUE(Upload(Take("c")).ok());
+  federation_->Tick();  // published: round 2 is open
+  EXPECT_EQ(Upload(order)->sha256, first.sha256);
+}
+
+TEST_F(FederationTest, AnUploadResumesAtTheByteItLost) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  const ToyUpdate update = ToyTrain("a", 1, order.task.state_sha256);
+  const auto bytes = std::as_bytes(std::span(update.file));
+  const auto first = *federation_->BeginUpload("a", ToyHeader(order.task, update));
+  ASSERT_TRUE(first->Append(0, bytes.first(10)).ok());
+  EXPECT_EQ(first->Finish().status().code(), absl::StatusCode::kDataLoss);  // incomplete
+  const auto second = *federation_->BeginUpload("a", ToyHeader(order.task, update));
+  EXPECT_EQ(second->committed(), 10u);
+  EXPECT_EQ(second->Append(11, bytes.subspan(11)).code(), absl::StatusCode::kDataLoss);
+  ASSERT_TRUE(second->Append(10, bytes.subspan(10)).ok());
+  EXPECT_TRUE(second->Finish().ok());
+}
+
+TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  const auto begin = [&](auto change) {
+    UpdateHeader header = ToyHeader(order.task, ToyTrain("a", 1, ""));
+    change(header);
+    return federation_->BeginUpload("a", header).status();
+  };
+  using Code = absl::StatusCode;
+  EXPECT_EQ(begin([](auto& h) { h.bytes = 0; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.bytes = LargestUpdateBytes(ToyManifest()) + 1; }).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.sha256 = "../x"; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.tokens = 0; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.tokens = 1 << 30; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.examples = -1; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.loss = NAN; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.round = 2; }).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(begin([](auto& h) { h.attempt = 2; }).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(begin([](auto& h) { h.job_id = "no"; }).code(), Code::kNotFound);
+  EXPECT_EQ(federation_->BeginUpload("stranger", ToyHeader(order.task, ToyTrain("a", 1, "")))
+                .status()
+                .code(),
+            Code::kPermissionDenied);
+
+  const auto send = [&](ToyUpdate update) {
+    update.tokens = 5;
+    return ToyUpload(*federation_, "a", order.task, update).status();
+  };
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
+                          std::numeric_limits<float>::infinity(), 128.0f, -200.0f}) {
+    ToyUpdate update = ToyTrain("a", 1, "");
+    update.delta.floats(1)[2] = bad;
+    update.file = SafetensorsBytes(update.delta);
+    const absl::Status refused = send(update);
+    EXPECT_EQ(refused.code(), Code::kInvalidArgument);
+    EXPECT_EQ(RemedyOf(refused), Remedy::kLeaveRun);
+    EXPECT_NE(refused.message().find("b[2]: got "), std::string_view::npos) << refused;
+  }
+  const auto shaped = [&](const Manifest& manifest) {
+    ToyUpdate update;
+    update.file = SafetensorsBytes(ParameterSet(manifest));
+    return send(update);
+  };
+  EXPECT_EQ(shaped({{"a", DType::kF32, {4}}}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(shaped({{"a", DType::kF32, {4}}, {"b", DType::kF32, {2, 3}}}).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(shaped({{"a", DType::kF32, {4}}, {"b", DType::kI32, {3, 2}}}).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(
+      shaped({{"a", DType::kF32, {4}}, {"b", DType::kF32, {3, 2}}, {"c", DType::kF32, {1}}}).code(),
+      Code::kInvalidArgument);
+  ToyUpdate cut = ToyTrain("a", 1, "");
+  cut.file.resize(cut.file.size() - 4);
+  EXPECT_EQ(send(cut).code(), Code::kInvalidArgument);
+  cut.file = "rubbish";
+  EXPECT_EQ(send(cut).code(), Code::kInvalidArgument);
+
+  // Bytes that are not those announced.
+  const ToyUpdate honest = ToyTrain("a", 1, order.task.state_sha256);
+  const auto session = *federation_->BeginUpload("a", ToyHeader(order.task, honest));
+  std::string flipped = honest.file;
+  flipped.back() ^= 1;
+  ASSERT_TRUE(session->Append(0, std::as_bytes(std::span(flipped))).ok());
+  const absl::Status lost = session->Finish().status();
+  const std::string twice = flipped + flipped;
+  EXPECT_EQ(lost.code(), Code::kDataLoss);
+  EXPECT_EQ(RemedyOf(lost), Remedy::kResync);
+  EXPECT_EQ(session->Append(0, std::as_bytes(std::span(twice))).code(), Code::kOutOfRange);
+
+  EXPECT_EQ(Show(id).rounds[0].reported.size(), 0u);
+  EXPECT_EQ(blobs_->List()->size(), 1u);  // the initial state alone
+  EXPECT_TRUE(Upload(order).ok());
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  EXPECT_EQ(Show(id).state, JobState::kFinished);
+}
+
+TEST_F(FederationTest, ALateUpdateIsToldThatItsRoundHasClosed) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  const auto late = Take("c");
+  const auto update = ToyTrain("c", 1, late.task.state_sha256);
+  const auto session = *federation_->BeginUpload("c", ToyHeader(late.task, update));
+  ASSERT_TRUE(Upload(Take("a")).ok());
+  ASSERT_TRUE(Upload(Take("b")).ok());
+  Pass(seconds(101));  // two of three are enough after the deadline
+  EXPECT_EQ(Show(id).round, 1u);
+  EXPECT_EQ(Show(id).rounds[0].missing, std::vector<std::string>{"c"});
+  for (const absl::Status& status :
+       {session->Append(0, std::as_bytes(std::span(update.file))), Upload(late).status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(RemedyOf(status), Remedy::kResync);
+  }
+  ASSERT_EQ(gateway_.cancelled.size(), 1u);
+  EXPECT_EQ(gateway_.cancelled[0], "c: round 1 closed with 2 updates");
+}
+
+}  // namespace
+}  // namespace rivulet
