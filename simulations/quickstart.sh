@@ -19,7 +19,7 @@ for prompt in "Love is" "The trouble with computers is" "A friend once told me";
   for side in base tuned; do
     adapter=()
     [ "$side" = tuned ] && adapter=(--adapter runs/latest/adapter)
-    printf '  %-6s' "$side:"
+    printf '  %-7s' "$side:"
     "$bin/rivulet" model generate "$model" "${adapter[@]}" --prompt "$prompt" --max-new-tokens 40 --temperature 0.8 \
       --seed 7 | tr '\n' ' '
     echo
