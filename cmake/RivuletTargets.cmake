@@ -54,5 +54,9 @@ function(rivulet_test name)
   if(arg_LABELS)
     list(APPEND properties LABELS ${arg_LABELS})
   endif()
+  if(RIVULET_SANITIZE STREQUAL "thread")  # libraries of the distribution are not built with it
+    list(APPEND properties ENVIRONMENT
+         "TSAN_OPTIONS=ignore_noninstrumented_modules=1 suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
+  endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
 endfunction()

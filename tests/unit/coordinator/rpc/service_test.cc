@@ -115,16 +115,18 @@ class ServiceTest : public testing::Test {
         ChannelLimits()));
   }
 
+  // The inbox is found before the link's thread can use it: the map is not locked.
+  void Connect(CoordinatorLink& link, const std::string& inbox_name) {
+    Inbox& inbox = inboxes_[inbox_name];
+    link.Open({}, [&inbox](SessionEvent event) { inbox.Put(std::move(event)); });
+    ASSERT_TRUE(inbox.Take<Welcomed>().has_value());
+  }
+
   // Connects ann and bob, submits the job, lets both evaluate the initial state, and gives ann's
   // first training task.
   Assignment FirstTask() {
-    for (const char* name : {"ann", "bob"}) {
-      LinkOf(name).Open({}, [this, name = std::string(name)](SessionEvent event) {
-        inboxes_[name].Put(std::move(event));
-      });
-      EXPECT_TRUE(inboxes_[name].Take<Welcomed>().has_value());
-      while (federation_->Clients().size() < inboxes_.size()) std::this_thread::yield();
-    }
+    for (const char* name : {"ann", "bob"}) Connect(LinkOf(name), name);
+    while (streams_.size() < 2) std::this_thread::yield();
     const auto id = federation_->Submit({"toy", ""});
     EXPECT_TRUE(id.ok()) << id.status();
     federation_->Tick();
@@ -269,8 +271,7 @@ TEST_F(ServiceTest, AClientOutsideTheCohortCanNeitherUploadNorDownload) {
   const Assignment task = FirstTask();
   const std::string file = Update("eve", task);
   CoordinatorLink& eve = LinkOf("eve");
-  eve.Open({}, [this](SessionEvent event) { inboxes_["eve"].Put(std::move(event)); });
-  ASSERT_TRUE(inboxes_["eve"].Take<Welcomed>().has_value());
+  Connect(eve, "eve");
   EXPECT_EQ(eve.Upload(OutcomeOf(task.key, file), file).code(),
             absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(eve.Download(task.state_sha256, task.state_bytes, folder_ / "stolen").code(),
@@ -305,8 +306,7 @@ TEST_F(ServiceTest, AFailureIsAcknowledged) {
 TEST_F(ServiceTest, ANewerConnectionOfOneNameEndsTheOlder) {
   FirstTask();
   const auto second = NewGrpcLink({address(), Enrol("ann"), ""});
-  second->Open({}, [this](SessionEvent event) { inboxes_["second"].Put(std::move(event)); });
-  EXPECT_TRUE(inboxes_["second"].Take<Welcomed>().has_value());
+  Connect(*second, "second");
   const auto lost = inboxes_["ann"].Take<StreamLost>();
   ASSERT_TRUE(lost.has_value());
   EXPECT_EQ(lost->status.code(), absl::StatusCode::kAborted);
