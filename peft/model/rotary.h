@@ -9,7 +9,7 @@
 namespace rivulet {
 
 // Rotary frequencies of a model for sequences of `length` tokens, [head_dim / 2], computed in
-// double, and the factor on cosine and sine. Rules: docs/formats/model_config.md, rope types
+// double, and the factor on cosine and sine. Rules: docs/formats/model.md, rope types
 // default, linear, dynamic, llama3 and yarn (the configuration reader refuses others).
 struct RotaryFrequencies {
   std::vector<double> inverse;
