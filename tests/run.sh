@@ -8,6 +8,6 @@ exclude=(-LE nightly)
 if [ "${1:-}" = "--all" ]; then exclude=(); shift; fi
 
 deploy/install-packages.sh build test
-cmake --preset release >/dev/null
+cmake --preset release -DRIVULET_TESTS=ON >/dev/null  # the quickstart configures without tests
 cmake --build build/release
-exec ctest --test-dir build/release --output-on-failure -j "$(nproc)" "${exclude[@]}" "$@"
+exec ctest --test-dir build/release --output-on-failure --no-tests=error -j "$(nproc)" "${exclude[@]}" "$@"
