@@ -20,13 +20,22 @@ if(RIVULET_FUZZ)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
-# rivulet_library(name SRCS a.cc ... PUBLIC targets in our headers ... PRIVATE the others ...)
+# What nearly every file includes, parsed once: a third of the time of a build from nothing.
+file(WRITE ${CMAKE_BINARY_DIR}/pch.cc "")
+add_library(rivulet_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cc)
+target_precompile_headers(rivulet_pch PRIVATE ${PROJECT_SOURCE_DIR}/cmake/pch.h)
+target_link_libraries(rivulet_pch PRIVATE rivulet_flags)
+
+# rivulet_library(name SRCS a.cc ... PUBLIC targets in our headers ... PRIVATE the others ... [OWN_PCH])
 function(rivulet_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS;PUBLIC;PRIVATE")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_PCH" "" "SRCS;PUBLIC;PRIVATE")
   add_library(rivulet_${name} STATIC ${arg_SRCS})
   add_library(rivulet::${name} ALIAS rivulet_${name})
   target_include_directories(rivulet_${name} PUBLIC ${PROJECT_SOURCE_DIR})
   target_link_libraries(rivulet_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:rivulet_flags>)
+  if(NOT arg_OWN_PCH)
+    target_precompile_headers(rivulet_${name} REUSE_FROM rivulet_pch)
+  endif()
 endfunction()
 
 # rivulet_binary(name SRCS ... LIBS ...): an installed program; lands in build/<preset>/bin.
@@ -39,10 +48,11 @@ function(rivulet_binary name)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
-# rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s]): one GoogleTest program.
+# rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [OWN_PCH]): one GoogleTest
+# program.
 # Every test case becomes a ctest entry; names are read when ctest runs, not at build time.
 function(rivulet_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SRCS;LIBS;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_PCH" "TIMEOUT" "SRCS;LIBS;LABELS")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
@@ -50,6 +60,9 @@ function(rivulet_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gtest GTest::gmock GTest::gtest_main rivulet_flags)
   target_compile_definitions(${name} PRIVATE RIVULET_SOURCE_DIR="${PROJECT_SOURCE_DIR}" RIVULET_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  if(NOT arg_OWN_PCH)
+    target_precompile_headers(${name} REUSE_FROM rivulet_test_pch)
+  endif()
   set(properties TIMEOUT ${arg_TIMEOUT})
   if(arg_LABELS)
     list(APPEND properties LABELS ${arg_LABELS})
