@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 
 deploy/install-packages.sh build
 [ -f build/release/build.ninja ] || cmake --preset release -DRIVULET_TESTS=OFF >/dev/null
-cmake --build build/release --target rivulet rivulet-simulate rivulet-model
+cmake --build build/release --target rivulet-simulate rivulet-model
 
 bin=build/release/bin
-"$bin/rivulet" simulate simulations/scenarios/quickstart.toml "$@"
+"$bin/rivulet-simulate" simulations/scenarios/quickstart.toml "$@"
 
 model=simulations/models/llama-7m
 for prompt in "Love is" "The trouble with computers is" "A friend once told me"; do
@@ -20,7 +20,7 @@ for prompt in "Love is" "The trouble with computers is" "A friend once told me";
     adapter=()
     [ "$side" = tuned ] && adapter=(--adapter runs/latest/adapter)
     printf '  %-7s' "$side:"
-    "$bin/rivulet" model generate "$model" "${adapter[@]}" --prompt "$prompt" --max-new-tokens 40 --temperature 0.8 \
+    "$bin/rivulet-model" generate "$model" "${adapter[@]}" --prompt "$prompt" --max-new-tokens 40 --temperature 0.8 \
       --seed 7 | tr '\n' ' '
     echo
   done
