@@ -2,7 +2,7 @@
 add_library(rivulet_flags INTERFACE)
 target_compile_definitions(rivulet_flags INTERFACE RIVULET_VERSION="${PROJECT_VERSION}")
 target_compile_options(rivulet_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 misfires on std::string concatenation
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow>  # GCC 12 misfires on std::string concatenation
    -Werror=return-type -Werror=unused-result -ffp-contract=off -fno-omit-frame-pointer)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(rivulet_flags INTERFACE -fstack-protector-strong)

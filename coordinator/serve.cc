@@ -135,8 +135,9 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   RV_RETURN_IF_ERROR(federation.Recover());
   Access access(tls.federation, settings.insecure);
   WorkerPool workers(kTransferThreads);
+  ReportQueue reports(federation);
   Traffic traffic;
-  ServiceContext service{federation, *stores.blobs, streams, access, workers, traffic};
+  ServiceContext service{federation, *stores.blobs, streams, access, workers, reports, traffic};
   RV_ASSIGN_OR_RETURN(const auto server,
                       CoordinatorServer::Start({Addresses(settings), tls.files}, service));
   Beat beat(std::chrono::steady_clock::now());

@@ -39,12 +39,16 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::BeginUpload(const std
 absl::Status Federation::ReportFailure(const std::string& client, const std::string& job,
                                        uint64_t round, uint32_t attempt, const std::string& code,
                                        const std::string& text) {
-  return impl_->ReportFailure({job, round, attempt, client, code, text});
+  return Report({FailureRecord{job, round, attempt, client, code, text}}).front();
 }
 absl::Status Federation::ReportEvaluation(const std::string& client, const std::string& job,
                                           uint64_t round, const EvaluationReport& report) {
-  return impl_->ReportEvaluation(
-      {job, round, client, report.loss_fixed, report.counted, report.correct});
+  return Report({EvaluationReportRecord{job, round, client, report.loss_fixed, report.counted,
+                                        report.correct}})
+      .front();
+}
+std::vector<absl::Status> Federation::Report(const std::vector<ClientReport>& reports) {
+  return impl_->Report(reports);
 }
 void Federation::Tick() { impl_->Tick(); }
 std::optional<std::chrono::milliseconds> Federation::NextDeadline() const {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "common/clock.h"
@@ -63,6 +64,8 @@ struct EvaluationReport {
   int64_t counted = 0;
   int64_t correct = 0;
 };
+
+using ClientReport = std::variant<FailureRecord, EvaluationReportRecord>;
 
 // One update on its way in: a safetensors file of F32 deltas with exactly the job's manifest.
 // Survives the stream that carried it: BeginUpload with the same header returns the same session.
@@ -130,6 +133,9 @@ class Federation {
                              uint32_t attempt, const std::string& code, const std::string& text);
   absl::Status ReportEvaluation(const std::string& client, const std::string& job, uint64_t round,
                                 const EvaluationReport& report);
+  // Several reports with one commit, each with its own answer: what decides how many a second a
+  // slow disk can acknowledge.
+  std::vector<absl::Status> Report(const std::vector<ClientReport>& reports);
 
   // ---- driver ----
   // Fires deadlines by the clock; with `background` false also does pending work. At least every

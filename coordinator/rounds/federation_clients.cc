@@ -46,6 +46,24 @@ absl::Status CheckCounts(const UpdateHeader& header) {
   return absl::OkStatus();
 }
 
+absl::Status CheckEvaluation(const EvaluationReportRecord& report) {
+  const bool sane = report.counted >= 0 && report.counted < kMostCounted && report.correct >= 0 &&
+                    report.correct <= report.counted && report.loss_fixed > -kMostFixed &&
+                    report.loss_fixed < kMostFixed;
+  if (sane) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "evaluation: got counted " + std::to_string(report.counted) + ", correct " +
+                    std::to_string(report.correct) + ", loss " + std::to_string(report.loss_fixed) +
+                    "; want 0 <= correct <= counted < 2^40 and |loss| < 2^60",
+                Remedy::kLeaveRun);
+}
+
+FailureRecord TidyFailure(FailureRecord failure) {
+  failure.code = Tidy(failure.code, kLongestCode);
+  failure.text = Tidy(failure.text, kLongestText);
+  return failure;
+}
+
 absl::Status RefuseStale(const UpdateHeader& header, const std::string& why) {
   return Refuse(absl::StatusCode::kFailedPrecondition,
                 "job " + header.job_id + " round " + std::to_string(header.round) + " attempt " +
@@ -171,65 +189,80 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const st
 
 // ---- reports ----
 
-absl::Status Federation::Impl::ReportFailure(const FailureRecord& report) {
-  FailureRecord failure = report;
-  failure.code = Tidy(failure.code, kLongestCode);
-  failure.text = Tidy(failure.text, kLongestText);
-  std::unique_lock lock(mutex_);
-  Job* const job = FindLocked(failure.job);
-  if (job == nullptr) {
-    return Refuse(absl::StatusCode::kNotFound, "job: got '" + failure.job + "', not known here");
+std::vector<absl::Status> Federation::Impl::Report(const std::vector<ClientReport>& reports) {
+  std::vector<absl::Status> answers(reports.size());
+  std::vector<Write> writes;
+  std::vector<size_t> written;  // positions in `reports`
+  {
+    const std::lock_guard lock(mutex_);
+    for (size_t row = 0; row < reports.size(); ++row) {
+      absl::StatusOr<std::optional<Write>> write =
+          std::visit([this](const auto& report) { return WriteOfLocked(report); }, reports[row]);
+      answers[row] = write.status();
+      if (!write.ok() || !write->has_value()) continue;
+      writes.push_back(*std::move(*write));
+      written.push_back(row);
+    }
   }
-  if (job->engine == nullptr) return absl::OkStatus();
-  const bool wanted = failure.attempt == 0
-                          ? job->engine->WantsReport(failure.client, failure.round)
-                          : job->engine->Wants(failure.client, failure.round, failure.attempt);
-  if (!wanted) return absl::OkStatus();
-  lock.unlock();
-  const absl::Status stored = states_.Commit({PutFailure{failure}});
-  if (stored.code() == absl::StatusCode::kAlreadyExists) return absl::OkStatus();
-  RV_RETURN_IF_ERROR(stored);
-  lock.lock();
-  job->failures.push_back(failure);
-  EmitLocked(*job, "client.dropped", failure.round,
-             {{"client", failure.client}, {"reason", failure.code + ": " + failure.text}});
-  TaskOverLocked(failure.client, {failure.job, failure.round, failure.attempt});
-  FeedLocked(*job, TaskFailed{failure.client, failure.round, failure.attempt});
-  return absl::OkStatus();
+  if (writes.empty()) return answers;
+  const absl::Status committed = states_.Commit(writes);
+  if (!committed.ok() && written.size() > 1) {  // one of them spoils it for all
+    for (const size_t row : written) answers[row] = Report({reports[row]}).front();
+    return answers;
+  }
+  if (committed.code() == absl::StatusCode::kAlreadyExists) return answers;  // durable before
+  const std::lock_guard lock(mutex_);
+  for (const size_t row : written) {
+    answers[row] = committed;
+    if (!committed.ok()) continue;
+    std::visit([this](const auto& report) { StoredLocked(report); }, reports[row]);
+  }
+  return answers;
 }
 
-absl::Status Federation::Impl::ReportEvaluation(const EvaluationReportRecord& report) {
-  const bool sane = report.counted >= 0 && report.counted < kMostCounted && report.correct >= 0 &&
-                    report.correct <= report.counted && report.loss_fixed > -kMostFixed &&
-                    report.loss_fixed < kMostFixed;
-  if (!sane) {
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "evaluation: got counted " + std::to_string(report.counted) + ", correct " +
-                      std::to_string(report.correct) + ", loss " +
-                      std::to_string(report.loss_fixed) +
-                      "; want 0 <= correct <= counted < 2^40 and |loss| < 2^60",
-                  Remedy::kLeaveRun);
+// What must be written; nothing when the report makes no difference any more.
+absl::StatusOr<std::optional<Write>> Federation::Impl::WriteOfLocked(const FailureRecord& report) {
+  const Job* const job = FindLocked(report.job);
+  if (job == nullptr) {
+    return Refuse(absl::StatusCode::kNotFound, "job: got '" + report.job + "', not known here");
   }
-  std::unique_lock lock(mutex_);
-  RV_ASSIGN_OR_RETURN(Job* const job, OpenJobLocked(report.job));
+  const bool wanted =
+      job->engine != nullptr &&
+      (report.attempt == 0 ? job->engine->WantsReport(report.client, report.round)
+                           : job->engine->Wants(report.client, report.round, report.attempt));
+  if (!wanted) return std::nullopt;
+  return PutFailure{TidyFailure(report)};
+}
+
+void Federation::Impl::StoredLocked(const FailureRecord& report) {
+  Job& job = *FindLocked(report.job);
+  job.failures.push_back(TidyFailure(report));
+  const FailureRecord& failure = job.failures.back();
+  EmitLocked(job, "client.dropped", failure.round,
+             {{"client", failure.client}, {"reason", failure.code + ": " + failure.text}});
+  TaskOverLocked(failure.client, {failure.job, failure.round, failure.attempt});
+  FeedLocked(job, TaskFailed{failure.client, failure.round, failure.attempt});
+}
+
+absl::StatusOr<std::optional<Write>> Federation::Impl::WriteOfLocked(
+    const EvaluationReportRecord& report) {
+  RV_RETURN_IF_ERROR(CheckEvaluation(report));
+  RV_ASSIGN_OR_RETURN(const Job* const job, OpenJobLocked(report.job));
   for (const EvaluationReportRecord& known : job->reports) {
-    if (known.round == report.round && known.client == report.client) return absl::OkStatus();
+    if (known.round == report.round && known.client == report.client) return std::nullopt;
   }
-  if (!job->engine->WantsReport(report.client, report.round)) {
-    return Refuse(absl::StatusCode::kFailedPrecondition,
-                  "job " + report.job + ": no evaluation of round " + std::to_string(report.round) +
-                      " is open for '" + report.client + "'",
-                  Remedy::kResync);
-  }
-  lock.unlock();
-  const absl::Status stored = states_.Commit({PutEvaluationReport{report}});
-  if (stored.code() == absl::StatusCode::kAlreadyExists) return absl::OkStatus();
-  RV_RETURN_IF_ERROR(stored);
-  lock.lock();
-  job->reports.push_back(report);
+  if (job->engine->WantsReport(report.client, report.round)) return PutEvaluationReport{report};
+  return Refuse(absl::StatusCode::kFailedPrecondition,
+                "job " + report.job + ": no evaluation of round " + std::to_string(report.round) +
+                    " is open for '" + report.client + "'",
+                Remedy::kResync);
+}
+
+void Federation::Impl::StoredLocked(const EvaluationReportRecord& report) {
+  Job& job = *FindLocked(report.job);
+  job.reports.push_back(report);
   TaskOverLocked(report.client, {report.job, report.round, 0});
-  FeedLocked(*job, ReportStored{report.client, report.round});
-  return absl::OkStatus();
+  FeedLocked(job, ReportStored{report.client, report.round});
 }
 
 // ---- uploads ----

@@ -79,8 +79,7 @@ class Federation::Impl {
                                                         const std::string& sha256);
   absl::StatusOr<std::shared_ptr<UploadSession>> BeginUpload(const std::string& client,
                                                              const UpdateHeader& header);
-  absl::Status ReportFailure(const FailureRecord& failure);
-  absl::Status ReportEvaluation(const EvaluationReportRecord& report);
+  std::vector<absl::Status> Report(const std::vector<ClientReport>& reports);
   void Tick();
   std::optional<std::chrono::milliseconds> NextDeadline() const;
   uint64_t Subscribe(const std::string& job, Watcher watcher);
@@ -155,6 +154,10 @@ class Federation::Impl {
   void PumpLocked(const std::string& name, Client& client);
   std::optional<Task> TaskOfLocked(const TaskKey& key);
   absl::StatusOr<Job*> OpenJobLocked(const std::string& id);
+  absl::StatusOr<std::optional<Write>> WriteOfLocked(const FailureRecord& report);
+  absl::StatusOr<std::optional<Write>> WriteOfLocked(const EvaluationReportRecord& report);
+  void StoredLocked(const FailureRecord& report);
+  void StoredLocked(const EvaluationReportRecord& report);
 
   // ---- views ----
   JobView ViewLocked(const Job& job, bool whole) const;

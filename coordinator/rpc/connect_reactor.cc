@@ -1,7 +1,9 @@
 #include <spdlog/spdlog.h>
 
 #include <deque>
+#include <memory>
 #include <mutex>
+#include <utility>
 
 #include "common/rpc/chunk.h"
 #include "common/rpc/status_mapping.h"
@@ -13,8 +15,10 @@ namespace {
 constexpr int kMaxNames = 256;
 constexpr size_t kMaxNameBytes = 128;
 constexpr size_t kMaxCodeBytes = 64;
+constexpr size_t kMaxJobIdBytes = 64;
 constexpr size_t kMaxTextBytes = 1024;
 constexpr size_t kMaxQueued = 1024;  // messages; a peer that reads nothing is dropped
+constexpr int kMaxPending = 64;      // reports being made durable; reading waits above
 
 absl::Status Bad(std::string_view what) {
   return Refuse(absl::StatusCode::kInvalidArgument, what, Remedy::kLeaveRun);
@@ -33,6 +37,12 @@ absl::Status CheckNames(std::string_view what, const Names& names) {
     }
   }
   return absl::OkStatus();
+}
+
+// Job ids come back in answers: none of them may be long.
+absl::Status CheckJobId(const v1::TaskKey& key) {
+  if (key.job().size() <= kMaxJobIdBytes) return absl::OkStatus();
+  return Bad("key.job: got " + std::to_string(key.job().size()) + " bytes, want at most 64");
 }
 
 absl::Status CheckHello(const v1::Hello& hello) {
@@ -59,13 +69,17 @@ ClientFacts FactsOf(const Identity& caller, const v1::Hello& hello) {
 }
 
 // Reads in gRPC's order of events, so OnReadDone never runs twice at once; writes come from any
-// thread through the queue.
+// thread through the queue. A report on its way to the disk keeps the object alive.
 class ConnectReactor final
     : public grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>,
-      public AgentStream {
+      public AgentStream,
+      public std::enable_shared_from_this<ConnectReactor> {
  public:
   ConnectReactor(ServiceContext& service, grpc::CallbackServerContext& context)
-      : service_(service), context_(context) {
+      : service_(service), context_(context) {}
+
+  void Start() {
+    self_ = shared_from_this();
     absl::StatusOr<Identity> caller = service_.Caller(context_, Rpc::kConnect);
     if (caller.ok()) {
       caller_ = *std::move(caller);
@@ -77,12 +91,12 @@ class ConnectReactor final
 
   void OnReadDone(bool ok) override {
     if (!ok) return End(absl::OkStatus());
-    if (const absl::Status status = Take(incoming_); !status.ok()) return End(status);
     // Revocation acts on open streams too.
     if (absl::StatusOr<Identity> caller = service_.Caller(context_, Rpc::kConnect); !caller.ok()) {
       return End(caller.status());
     }
-    StartRead(&incoming_);
+    if (const absl::Status status = Take(incoming_); !status.ok()) return End(status);
+    if (MayRead()) StartRead(&incoming_);
   }
 
   void OnWriteDone(bool ok) override {
@@ -100,7 +114,7 @@ class ConnectReactor final
       service_.streams.Leave(caller_.name, *this);
       spdlog::debug("agent {} left", caller_.name);
     }
-    delete this;
+    self_.reset();
   }
 
   void Push(v1::CoordinatorMessage message) override {
@@ -146,14 +160,44 @@ class ConnectReactor final
         Echo(message.heartbeat());
         return absl::OkStatus();
       case v1::AgentMessage::kFailure:
-        Acknowledge(message.failure().sequence(), TakeFailure(message.failure()));
-        return absl::OkStatus();
       case v1::AgentMessage::kEvaluation:
-        Acknowledge(message.evaluation().sequence(), TakeEvaluation(message.evaluation()));
-        return absl::OkStatus();
+        return Post(message);
       default:
         return Bad("got a message that is neither heartbeat nor report");
     }
+  }
+
+  // Makes a report durable, then acknowledges it.
+  absl::Status Post(const v1::AgentMessage& message) {
+    const bool failure = message.has_failure();
+    const uint64_t sequence =
+        failure ? message.failure().sequence() : message.evaluation().sequence();
+    RV_ASSIGN_OR_RETURN(ClientReport report, failure ? FailureOf(message.failure())
+                                                     : EvaluationOf(message.evaluation()));
+    {
+      const std::lock_guard lock(mutex_);
+      ++pending_;
+    }
+    service_.reports.Post(std::move(report),
+                          [self = shared_from_this(), sequence](const absl::Status& status) {
+                            self->Acknowledge(sequence, status);
+                            self->Reported();
+                          });
+    return absl::OkStatus();
+  }
+
+  // False when too much waits for the disk: Reported() reads on then.
+  bool MayRead() {
+    const std::lock_guard lock(mutex_);
+    paused_ = pending_ >= kMaxPending;
+    return !paused_;
+  }
+
+  void Reported() {
+    const std::lock_guard lock(mutex_);
+    --pending_;
+    // Once the call is over nothing may be started on it.
+    if (std::exchange(paused_, false) && !finished_) StartRead(&incoming_);
   }
 
   absl::Status Welcome(const v1::AgentMessage& message) {
@@ -195,35 +239,43 @@ class ConnectReactor final
     Push(std::move(answer));
   }
 
-  absl::Status TakeFailure(const v1::Failure& failure) {
+  absl::StatusOr<ClientReport> FailureOf(const v1::Failure& failure) const {
     if (failure.code().empty() || failure.code().size() > kMaxCodeBytes ||
         failure.text().size() > kMaxTextBytes) {
       return Bad("failure: want a code of 1..64 bytes and a text of at most 1024");
     }
+    RV_RETURN_IF_ERROR(CheckJobId(failure.key()));
     ++service_.traffic.failures_reported;
     const v1::TaskKey& key = failure.key();
-    return service_.federation.ReportFailure(caller_.name, key.job(), key.round(), key.attempt(),
-                                             failure.code(), failure.text());
+    return FailureRecord{key.job(),    key.round(),    key.attempt(),
+                         caller_.name, failure.code(), failure.text()};
   }
 
-  absl::Status TakeEvaluation(const v1::Evaluation& evaluation) {
+  absl::StatusOr<ClientReport> EvaluationOf(const v1::Evaluation& evaluation) const {
+    RV_RETURN_IF_ERROR(CheckJobId(evaluation.key()));
     const v1::TaskKey& key = evaluation.key();
-    return service_.federation.ReportEvaluation(
-        caller_.name, key.job(), key.round(),
-        {evaluation.loss_fixed(), evaluation.counted(), evaluation.correct()});
+    return EvaluationReportRecord{key.job(),
+                                  key.round(),
+                                  caller_.name,
+                                  evaluation.loss_fixed(),
+                                  evaluation.counted(),
+                                  evaluation.correct()};
   }
 
   ServiceContext& service_;
   grpc::CallbackServerContext& context_;
   Identity caller_;
   v1::AgentMessage incoming_;
-  bool joined_ = false;  // read thread and OnDone only
+  bool joined_ = false;                   // read thread and OnDone only
+  std::shared_ptr<ConnectReactor> self_;  // until OnDone
 
   std::mutex mutex_;  // of what follows
   std::deque<v1::CoordinatorMessage> outgoing_;
   bool writing_ = false;
   bool ending_ = false;
   bool finished_ = false;
+  int pending_ = 0;
+  bool paused_ = false;  // no read is under way
   absl::Status end_;
 };
 
@@ -231,7 +283,9 @@ class ConnectReactor final
 
 grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* NewConnectReactor(
     ServiceContext& service, grpc::CallbackServerContext& context) {
-  return new ConnectReactor(service, context);
+  const auto reactor = std::make_shared<ConnectReactor>(service, context);
+  reactor->Start();
+  return reactor.get();  // holds itself until its call is over
 }
 
 }  // namespace rivulet

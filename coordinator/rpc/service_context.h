@@ -7,6 +7,7 @@
 #include "coordinator/rounds/federation.h"
 #include "coordinator/rpc/access.h"
 #include "coordinator/rpc/agent_streams.h"
+#include "coordinator/rpc/report_queue.h"
 #include "coordinator/rpc/traffic.h"
 #include "coordinator/rpc/worker_pool.h"
 
@@ -19,6 +20,7 @@ struct ServiceContext {
   AgentStreams& streams;
   Access& access;
   WorkerPool& workers;
+  ReportQueue& reports;
   Traffic& traffic;
   uint32_t heartbeat_seconds = 15;
 

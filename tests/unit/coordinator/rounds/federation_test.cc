@@ -57,6 +57,33 @@ TEST_F(FederationTest, TheStateIsTheReferenceSumWhateverTheOrderOfArrival) {
   EXPECT_EQ(hashes.size(), 1u);
 }
 
+TEST_F(FederationTest, ReportsOfOneBatchHaveEachTheirOwnAnswer) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  const auto evaluation = [&](const std::string& client) {
+    return EvaluationReportRecord{id, 0, client, int64_t{3} << 20, 2, 1};
+  };
+  EvaluationReportRecord impossible = evaluation("c");
+  impossible.correct = 3;
+  const std::vector<absl::Status> answers = federation_->Report(
+      {evaluation("a"), evaluation("a"), impossible, FailureRecord{"no job", 1, 1, "b", "x", ""},
+       FailureRecord{id, 0, 0, "b", "bad_data", "it is"}});
+  ASSERT_EQ(answers.size(), 5u);
+  EXPECT_TRUE(answers[0].ok()) << answers[0];
+  EXPECT_TRUE(answers[1].ok()) << "the same report twice in one commit: " << answers[1];
+  EXPECT_EQ(answers[2].code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(answers[3].code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(answers[4].ok()) << answers[4];
+  const StoredState stored = *states_->Load();
+  ASSERT_EQ(stored.reports.size(), 1u);
+  EXPECT_EQ(stored.reports[0].client, "a");
+  ASSERT_EQ(stored.failures.size(), 1u);
+  EXPECT_EQ(stored.failures[0].code, "bad_data");
+  ASSERT_TRUE(federation_->ReportEvaluation("c", id, 0, {int64_t{3} << 20, 2, 1}).ok());
+  EXPECT_TRUE(Show(id).evaluations.at(0).done);
+}
+
 TEST_F(FederationTest, ServerOptimisersKeepTheirStateAcrossARestart) {
   for (const char* name : {"fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"}) {
     JobSpec spec = ToySpec();

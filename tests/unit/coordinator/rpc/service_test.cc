@@ -77,8 +77,9 @@ class ServiceTest : public testing::Test {
     federation_ = std::make_unique<Federation>(config, *states_, *blobs_, streams_, clock_);
     streams_.Attach(*federation_);
     ASSERT_TRUE(federation_->Recover().ok());
-    service_.reset(
-        new ServiceContext{*federation_, *blobs_, streams_, access_, workers_, traffic_});
+    reports_ = std::make_unique<ReportQueue>(*federation_);
+    service_.reset(new ServiceContext{*federation_, *blobs_, streams_, access_, workers_, *reports_,
+                                      traffic_});
     const Credentials tls = *ReadCredentials(folder_ / "pki" / "coordinator");
     auto server = CoordinatorServer::Start(
         {{"127.0.0.1:0"}, TlsFiles{tls.key_pem, tls.chain_pem, tls.roots_pem}}, *service_);
@@ -194,11 +195,65 @@ class ServiceTest : public testing::Test {
   WorkerPool workers_{2};
   Traffic traffic_;
   std::unique_ptr<Federation> federation_;
+  std::unique_ptr<ReportQueue> reports_;
   std::unique_ptr<ServiceContext> service_;
   std::unique_ptr<CoordinatorServer> server_;
   std::map<std::string, Inbox> inboxes_;
   std::map<std::string, std::unique_ptr<CoordinatorLink>> links_;
 };
+
+// More than the coordinator takes on at a time: it reads on as the first ones are answered.
+TEST_F(ServiceTest, ManyReportsInARowAreEachAnsweredOnce) {
+  constexpr uint64_t kReports = 500;
+  const Assignment task = FirstTask();
+  const auto stub = StubOf("ann");
+  grpc::ClientContext context;
+  const auto stream = stub->Connect(&context);
+  v1::AgentMessage message;
+  message.mutable_hello()->set_protocol_min(kProtocolMin);
+  message.mutable_hello()->set_protocol_max(kProtocolMax);
+  ASSERT_TRUE(stream->Write(message));
+  std::thread writer([&] {
+    for (uint64_t sequence = 1; sequence <= kReports; ++sequence) {
+      v1::Evaluation& report = *message.mutable_evaluation();
+      report.set_sequence(sequence);
+      report.mutable_key()->set_job(sequence % 2 == 0 ? task.key.job : "nobody's");
+      report.set_counted(1);
+      stream->Write(message);
+    }
+  });
+  std::map<uint64_t, uint32_t> codes;
+  v1::CoordinatorMessage answer;
+  while (codes.size() < kReports && stream->Read(&answer)) {
+    if (!answer.has_acknowledgement()) continue;
+    const auto [row, fresh] =
+        codes.emplace(answer.acknowledgement().sequence(), answer.acknowledgement().code());
+    EXPECT_TRUE(fresh) << row->first;
+  }
+  writer.join();
+  context.TryCancel();
+  ASSERT_EQ(codes.size(), kReports);
+  EXPECT_EQ(codes[1], static_cast<uint32_t>(absl::StatusCode::kNotFound));
+  EXPECT_EQ(codes[2], 0u) << "ann's report of round 0 was stored before: a repetition is fine";
+}
+
+TEST_F(ServiceTest, AReportWithAJobIdOfAnySizeIsRefused) {
+  const auto stub = StubOf("ann");
+  grpc::ClientContext context;
+  const auto stream = stub->Connect(&context);
+  v1::AgentMessage message;
+  message.mutable_hello()->set_protocol_min(kProtocolMin);
+  message.mutable_hello()->set_protocol_max(kProtocolMax);
+  ASSERT_TRUE(stream->Write(message));
+  message.mutable_evaluation()->mutable_key()->set_job(std::string(65, 'j'));
+  ASSERT_TRUE(stream->Write(message));
+  v1::CoordinatorMessage answer;
+  while (stream->Read(&answer)) {
+  }
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("key.job: got 65 bytes, want at most 64"));
+}
 
 TEST_F(ServiceTest, AnUploadGoesOnWhereItWasCutAndSendsNothingTwice) {
   const Assignment task = FirstTask();

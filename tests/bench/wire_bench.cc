@@ -1,0 +1,420 @@
+// What the coordinator makes of its messages beside a bare gRPC server that does nothing with them,
+// in one run: the same client code, messages, certificates and limits. Prints JSON lines. Not a
+// test.
+//   wire_bench [directory=/tmp/rivulet-wire-bench] [state MiB=64] [uploads=8] [agents=16]
+//   [reports=500] [repeats=5]
+//
+// ingest    uploads until the next model is published (received, hashed, checked, synced, summed),
+// two at a time,
+//           against a server that throws the bytes away
+// durable   evaluation reports, each acknowledged when its row is on disk, against a server that
+// acknowledges at once
+#include <grpcpp/create_channel.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "client/rpc/transfers.h"
+#include "common/formats/safetensors_writer.h"
+#include "common/io/sha256.h"
+#include "common/rpc/chunk.h"
+#include "coordinator/rpc/server.h"
+#include "privacy/crypto/key.h"
+#include "privacy/crypto/pki_directory.h"
+
+namespace rivulet {
+namespace {
+
+namespace fs = std::filesystem;
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void Die(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  std::exit(1);
+}
+
+// ---- the limit: a server that answers without doing anything ----
+
+class ByteSink final : public grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply> {
+ public:
+  ByteSink() { StartRead(&message_); }
+  void OnReadDone(bool ok) override {
+    if (ok && message_.has_begin()) {
+      begin_ = message_.begin();
+      reply_.set_committed(0);
+      return StartWrite(&reply_);
+    }
+    if (ok) return StartRead(&message_);
+    reply_.mutable_receipt()->set_sha256(begin_.sha256());
+    done_ = true;
+    StartWrite(&reply_);
+  }
+  void OnWriteDone(bool) override { done_ ? Finish(grpc::Status::OK) : StartRead(&message_); }
+  void OnDone() override { delete this; }
+
+ private:
+  v1::UploadMessage message_;
+  v1::UploadReply reply_;
+  v1::UploadBegin begin_;
+  bool done_ = false;
+};
+
+class Echo final : public grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage> {
+ public:
+  Echo() { StartRead(&message_); }
+  void OnReadDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::OK);
+    reply_.Clear();
+    if (message_.has_hello()) reply_.mutable_welcome();
+    if (message_.has_evaluation()) {
+      reply_.mutable_acknowledgement()->set_sequence(message_.evaluation().sequence());
+    }
+    StartWrite(&reply_);
+  }
+  void OnWriteDone(bool) override { StartRead(&message_); }
+  void OnDone() override { delete this; }
+
+ private:
+  v1::AgentMessage message_;
+  v1::CoordinatorMessage reply_;
+};
+
+class BareService final : public v1::Federation::CallbackService {
+ public:
+  grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* Upload(
+      grpc::CallbackServerContext*) override {
+    return new ByteSink;
+  }
+  grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* Connect(
+      grpc::CallbackServerContext*) override {
+    return new Echo;
+  }
+};
+
+TlsFiles TlsOf(const fs::path& folder) {
+  auto files = ReadCredentials(folder);
+  Die(files.status());
+  return {files->key_pem, files->chain_pem, files->roots_pem};
+}
+
+class BareServer {
+ public:
+  explicit BareServer(const TlsFiles& tls) {
+    grpc::ServerBuilder builder;
+    builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+    builder.AddListeningPort("127.0.0.1:0", MutualTlsServer(tls), &port_);
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+  }
+  ~BareServer() { server_->Shutdown(std::chrono::system_clock::now()); }
+  int port() const { return port_; }
+
+ private:
+  BareService service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// ---- ours: everything of the daemon but its main ----
+
+Manifest BenchManifest(int64_t mib) {
+  Manifest manifest;
+  for (int64_t row = 0; row < 8; ++row) {
+    manifest.push_back({"t" + std::to_string(row), DType::kF32, {mib * (1 << 20) / 4 / 8}});
+  }
+  return manifest;
+}
+
+JobPlanner BenchPlanner(const Manifest& manifest, int clients) {
+  return [manifest, clients](std::string_view) -> absl::StatusOr<JobPlan> {
+    JobPlan plan;
+    plan.spec.job.num_rounds = 1;
+    plan.spec.job.min_clients = clients;
+    plan.spec.job.min_available_clients = clients;
+    plan.spec.strategy.weighting = "uniform";
+    plan.manifest = manifest;
+    plan.initial = [manifest]() -> absl::StatusOr<ParameterSet> { return ParameterSet(manifest); };
+    return plan;
+  };
+}
+
+class Daemon {
+ public:
+  Daemon(const fs::path& directory, const TlsFiles& tls, JobPlanner planner)
+      : directory_(directory),
+        states_(std::move(*OpenSqliteStateStore(directory))),
+        blobs_(std::move(*OpenDirectoryBlobStore(directory))),
+        federation_({std::move(planner)}, *states_, *blobs_, streams_, clock_),
+        access_("bench", false),
+        service_{federation_, *blobs_, streams_, access_, workers_, reports_, traffic_} {
+    streams_.Attach(federation_);
+    Die(federation_.Recover());
+    auto server = CoordinatorServer::Start({{"127.0.0.1:0"}, tls}, service_);
+    Die(server.status());
+    server_ = *std::move(server);
+  }
+  ~Daemon() {
+    server_.reset();
+    fs::remove_all(directory_);
+  }
+  Federation& federation() { return federation_; }
+  int port() const { return server_->ports()[0]; }
+  size_t connected() const { return streams_.size(); }
+
+ private:
+  const fs::path directory_;
+  const SystemClock clock_;
+  const std::unique_ptr<StateStore> states_;
+  const std::unique_ptr<BlobStore> blobs_;
+  AgentStreams streams_;
+  Federation federation_;
+  Access access_;
+  WorkerPool workers_{4};
+  ReportQueue reports_{federation_};
+  Traffic traffic_;
+  ServiceContext service_;
+  std::unique_ptr<CoordinatorServer> server_;
+};
+
+// ---- clients ----
+
+class Agents {
+ public:
+  Agents(const fs::path& pki, int count) {
+    const IssuingAuthority authority = *ReadIssuingAuthority(pki / "issuing");
+    for (int agent = 0; agent < count; ++agent) {
+      const KeyPtr key = *NewSigningKey();
+      const std::string chain =
+          *IssueClient(authority, {"bench", "lab", Name(agent)}, *RequestPem(*key));
+      credentials_.push_back(MutualTlsClient({*PrivatePem(*key), chain, authority.roots_pem}));
+    }
+  }
+  static std::string Name(int agent) { return "agent-" + std::to_string(agent); }
+  int count() const { return static_cast<int>(credentials_.size()); }
+  std::unique_ptr<v1::Federation::Stub> Dial(int agent, int port) const {
+    grpc::ChannelArguments limits = ChannelLimits();
+    limits.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return v1::Federation::NewStub(grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port),
+                                                             credentials_[agent], limits));
+  }
+
+ private:
+  std::vector<std::shared_ptr<grpc::ChannelCredentials>> credentials_;
+};
+
+void ForEach(int count, const std::function<void(int)>& work) {
+  std::vector<std::thread> threads;
+  for (int number = 0; number < count; ++number) threads.emplace_back(work, number);
+  for (std::thread& thread : threads) thread.join();
+}
+
+struct Update {
+  std::string file;
+  Outcome outcome;
+};
+
+std::vector<Update> MakeUpdates(const Manifest& manifest, int count) {
+  std::vector<Update> updates(static_cast<size_t>(count));
+  for (int number = 0; number < count; ++number) {
+    Update& update = updates[number];
+    ParameterSet values(manifest);
+    values.floats(0)[0] = static_cast<float>(number + 1) / 1024;  // every blob is another
+    update.file = SafetensorsBytes(values);
+    update.outcome.kind = Outcome::Kind::kTrained;
+    update.outcome.sha256 = Sha256Hex(update.file);
+    update.outcome.bytes = update.file.size();
+    update.outcome.examples = update.outcome.tokens = update.outcome.steps = 1;
+  }
+  return updates;
+}
+
+// Two uploads at a time.
+void UploadAll(const Agents& agents, int port, std::vector<Update>& updates,
+               const std::string& job) {
+  std::atomic<size_t> next{0};
+  ForEach(2, [&](int) {
+    for (size_t number = next++; number < updates.size(); number = next++) {
+      Update& update = updates[number];
+      update.outcome.key = {job, 1, 1};
+      const auto stub = agents.Dial(static_cast<int>(number), port);
+      grpc::ClientContext context;
+      Die(UploadUpdate(*stub, context, update.outcome, update.file));
+    }
+  });
+}
+
+double IngestOurs(const fs::path& directory, const TlsFiles& tls, const Agents& agents,
+                  const Manifest& manifest, std::vector<Update>& updates) {
+  const int count = static_cast<int>(updates.size());
+  Daemon daemon(directory, tls, BenchPlanner(manifest, count));
+  auto job = daemon.federation().Submit({"bench", ""});
+  Die(job.status());
+  for (int agent = 0; agent < count; ++agent) {
+    ClientFacts facts;
+    facts.name = Agents::Name(agent);
+    daemon.federation().Connected(facts);
+  }
+  for (int agent = 0; agent < count; ++agent) {
+    Die(daemon.federation().ReportEvaluation(Agents::Name(agent), *job, 0, {}));
+  }
+  const double start = Now();
+  UploadAll(agents, daemon.port(), updates, *job);
+  while (daemon.federation().Show(*job)->round != 1) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return Now() - start;
+}
+
+double IngestBare(const TlsFiles& tls, const Agents& agents, std::vector<Update>& updates) {
+  BareServer server(tls);
+  const double start = Now();
+  UploadAll(agents, server.port(), updates, "bare");
+  return Now() - start;
+}
+
+// Every agent sends a report of every job over its one stream and reads until all are acknowledged.
+double ReportAll(const Agents& agents, int port, const std::vector<std::string>& jobs,
+                 const std::function<void()>& when_connected) {
+  std::atomic<int> connected{0};
+  std::atomic<bool> go{false};
+  std::vector<double> ends(static_cast<size_t>(agents.count()));
+  double start = 0;
+  std::thread starter([&] {
+    while (connected < agents.count()) std::this_thread::yield();
+    when_connected();
+    start = Now();
+    go = true;
+  });
+  ForEach(agents.count(), [&](int agent) {
+    const auto stub = agents.Dial(agent, port);
+    grpc::ClientContext context;
+    const auto stream = stub->Connect(&context);
+    v1::AgentMessage hello;
+    hello.mutable_hello()->set_protocol_min(kProtocolMin);
+    hello.mutable_hello()->set_protocol_max(kProtocolMax);
+    stream->Write(hello);
+    v1::CoordinatorMessage answer;
+    if (!stream->Read(&answer) || !answer.has_welcome()) Die(absl::InternalError("no welcome"));
+    ++connected;
+    while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::thread writer([&] {
+      for (size_t row = 0; row < jobs.size(); ++row) {
+        v1::AgentMessage message;
+        v1::Evaluation& report = *message.mutable_evaluation();
+        report.set_sequence(row + 1);
+        report.mutable_key()->set_job(jobs[row]);
+        report.set_counted(1);
+        if (!stream->Write(message)) return;
+      }
+    });
+    for (size_t acknowledged = 0; acknowledged < jobs.size();) {
+      if (!stream->Read(&answer)) Die(absl::InternalError("the stream ended early"));
+      if (!answer.has_acknowledgement()) continue;
+      if (answer.acknowledgement().code() != 0) {
+        Die(absl::InternalError(answer.acknowledgement().message()));
+      }
+      ++acknowledged;
+    }
+    ends[agent] = Now();
+    writer.join();
+    context.TryCancel();
+  });
+  starter.join();
+  return *std::max_element(ends.begin(), ends.end()) - start;
+}
+
+double DurableOurs(const fs::path& directory, const TlsFiles& tls, const Agents& agents,
+                   int reports) {
+  // One client more than there are agents: it never reports, so that no round opens meanwhile.
+  Daemon daemon(directory, tls, BenchPlanner(BenchManifest(1), agents.count() + 1));
+  std::vector<std::string> jobs;
+  for (int number = 0; number < reports; ++number) {
+    auto job = daemon.federation().Submit({"bench " + std::to_string(number), ""});
+    Die(job.status());
+    jobs.push_back(*job);
+  }
+  return ReportAll(agents, daemon.port(), jobs, [&daemon, &agents] {
+    while (daemon.connected() < static_cast<size_t>(agents.count())) std::this_thread::yield();
+    ClientFacts silent;
+    silent.name = "silent";
+    daemon.federation().Connected(silent);
+  });
+}
+
+double DurableBare(const TlsFiles& tls, const Agents& agents, int reports) {
+  BareServer server(tls);
+  return ReportAll(agents, server.port(), std::vector<std::string>(reports, "0123456789ab"), [] {});
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// In turn, bare and ours; the ratio is of each pair, its median printed with the extremes.
+void Compare(const char* bench, const char* unit, double work, int repeats,
+             const std::function<double()>& bare, const std::function<double()>& ours) {
+  std::vector<double> rates, limits, ratios;
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    const double limit = bare();
+    const double time = ours();
+    limits.push_back(work / limit);
+    rates.push_back(work / time);
+    ratios.push_back(limit / time);
+  }
+  std::printf(
+      "{\"bench\":\"%s\",\"unit\":\"%s\",\"ours\":%.3f,\"bare_grpc\":%.3f,\"ratio\":%.2f,"
+      "\"ratio_min\":%.2f,\"ratio_max\":%.2f,\"repeats\":%d}\n",
+      bench, unit, Median(rates), Median(limits), Median(ratios),
+      *std::min_element(ratios.begin(), ratios.end()),
+      *std::max_element(ratios.begin(), ratios.end()), repeats);
+  std::fflush(stdout);
+}
+
+void Run(const fs::path& directory, int64_t mib, int uploads, int agent_count, int reports,
+         int repeats) {
+  fs::remove_all(directory);
+  fs::create_directories(directory);
+  Die(InitPki({.federation = "bench"}, directory / "pki").status());
+  const TlsFiles tls = TlsOf(directory / "pki" / "coordinator");
+  const Agents agents(directory / "pki", std::max(uploads, agent_count));
+  const Manifest manifest = BenchManifest(mib);
+  std::vector<Update> updates = MakeUpdates(manifest, uploads);
+  Compare(
+      "ingest_and_aggregate", "GiB/s", static_cast<double>(mib) * uploads / 1024, repeats,
+      [&] { return IngestBare(tls, agents, updates); },
+      [&] { return IngestOurs(directory / "state", tls, agents, manifest, updates); });
+  Compare(
+      "durable_acknowledgements", "1/s", static_cast<double>(reports) * agents.count(), repeats,
+      [&] { return DurableBare(tls, agents, reports); },
+      [&] { return DurableOurs(directory / "state", tls, agents, reports); });
+  fs::remove_all(directory);
+}
+
+int64_t Argument(int count, char** arguments, int position, int64_t absent) {
+  return count > position ? std::max(1ll, std::atoll(arguments[position])) : absent;
+}
+
+}  // namespace
+}  // namespace rivulet
+
+int main(int argc, char** argv) {
+  using namespace rivulet;
+  RequireTls13();
+  const auto number = [&](int position, int64_t absent) {
+    return static_cast<int>(Argument(argc, argv, position, absent));
+  };
+  Run(argc > 1 ? argv[1] : "/tmp/rivulet-wire-bench", number(2, 64), number(3, 8), number(4, 16),
+      number(5, 500), number(6, 5));
+}
