@@ -9,7 +9,7 @@ namespace {
 // Walks a document without keeping it. Returning false stops the parser.
 class BoundsCheck final : public nlohmann::json_sax<Json> {
  public:
-  explicit BoundsCheck(const JsonTreeLimits& limits) : limits_(limits) {}
+  BoundsCheck(const JsonTreeLimits& limits, size_t size) : limits_(limits), size_(size) {}
 
   bool null() override { return Count(); }
   bool boolean(bool) override { return Count(); }
@@ -25,7 +25,9 @@ class BoundsCheck final : public nlohmann::json_sax<Json> {
   bool end_array() override { return Leave(); }
   bool parse_error(size_t position, const std::string&,
                    const nlohmann::detail::exception&) override {
-    problem_ = "invalid JSON at byte " + std::to_string(position);
+    problem_ = position > size_ ? "got the end of the text after " + std::to_string(size_) +
+                                      " bytes, want the rest of the JSON document"
+                                : "invalid JSON at byte " + std::to_string(position);
     return false;
   }
 
@@ -48,6 +50,7 @@ class BoundsCheck final : public nlohmann::json_sax<Json> {
   }
 
   const JsonTreeLimits limits_;
+  const size_t size_;
   size_t values_ = 0;
   size_t depth_ = 0;
   std::string problem_;
@@ -63,7 +66,7 @@ std::string Describe(const Json* value) {
 }  // namespace
 
 absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonTreeLimits& limits) {
-  BoundsCheck check(limits);
+  BoundsCheck check(limits, text.size());
   if (!Json::sax_parse(text.begin(), text.end(), &check)) {
     return Refuse(absl::StatusCode::kInvalidArgument, check.problem());
   }
