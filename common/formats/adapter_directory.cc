@@ -22,7 +22,7 @@ absl::StatusOr<ExportReport> WriteLora(const std::filesystem::path& directory,
                                        const LoraAdapter& trained, const std::string& profile) {
   LoraAdapter adapter = trained;
   if (profile == "portable") {
-    RV_ASSIGN_OR_RETURN(adapter, WithUniformRank(trained));
+    RV_ASSIGN_OR_RETURN(adapter, PortableLora(trained));
   }
   RV_RETURN_IF_ERROR(WritePeftDirectory(directory, adapter));
   RV_ASSIGN_OR_RETURN(const LoraAdapter again, ReadPeftDirectory(directory));
@@ -78,6 +78,26 @@ absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& 
   RV_RETURN_IF_ERROR(
       WriteFileAtomically(directory / "rivulet_provenance.json", ProvenanceText(provenance)));
   return report;
+}
+
+absl::StatusOr<AnyAdapter> ReadAdapterDirectory(const std::filesystem::path& directory) {
+  const auto path = directory / "adapter_config.json";
+  if (!std::filesystem::exists(path))
+    return Refuse(absl::StatusCode::kNotFound,
+                  directory.string() +
+                      ": no adapter_config.json, want the folder of a PEFT LoRA or of an "
+                      "AdapterHub adapter");
+  RV_ASSIGN_OR_RETURN(const json config, ReadJson(path, {.bytes = 1 << 20}));
+  if (config.is_object() && config.contains("peft_type")) return ReadPeftDirectory(directory);
+  return ReadAdapterHubDirectory(directory);
+}
+
+absl::StatusOr<ExportReport> ExportAdapter(const std::filesystem::path& directory,
+                                           const AnyAdapter& adapter, std::string_view profile) {
+  const auto* lora = std::get_if<LoraAdapter>(&adapter);
+  RV_ASSIGN_OR_RETURN(const std::string form, ProfileOf(lora ? "lora" : "adapter", profile));
+  if (lora) return WriteLora(directory, *lora, form);
+  return WriteBottleneck(directory, std::get<BottleneckAdapter>(adapter));
 }
 
 }  // namespace rivulet

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "common/formats/adapter_hub.h"
 #include "common/formats/lora_adapter.h"
@@ -44,5 +45,19 @@ absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& 
                                                    const JobModel& model, const JobSpec& job,
                                                    const ParameterSet& state, Provenance provenance,
                                                    std::string_view profile = "");
+
+// What an adapter folder holds.
+using AnyAdapter = std::variant<LoraAdapter, BottleneckAdapter>;
+
+// Tells the two forms apart by adapter_config.json: PEFT's has a peft_type, AdapterHub's has not.
+// Errors: NotFound when there is no such file, saying what the folder should hold; those of
+// ReadPeftDirectory and ReadAdapterHubDirectory.
+absl::StatusOr<AnyAdapter> ReadAdapterDirectory(const std::filesystem::path& directory);
+
+// Writes an adapter that was read, as WriteAdapterDirectory does one that was trained, and
+// compares. Errors: as there.
+absl::StatusOr<ExportReport> ExportAdapter(const std::filesystem::path& directory,
+                                           const AnyAdapter& adapter,
+                                           std::string_view profile = "");
 
 }  // namespace rivulet

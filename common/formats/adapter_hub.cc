@@ -166,6 +166,13 @@ absl::Status CheckKeys(const BottleneckAdapter& adapter) {
     if (spec.name.find(part) == spec.name.npos)
       return Bad("adapter key: got '" + spec.name + "', want ..." + part + "...");
   }
+  for (const ParameterSet* set : {&adapter.weights, &adapter.head}) {
+    for (const TensorSpec& spec : set->manifest()) {
+      if (spec.dtype != DType::kF32 && spec.dtype != DType::kBF16 && spec.dtype != DType::kF16)
+        return Refuse(absl::StatusCode::kUnimplemented,
+                      "adapter tensor: got " + Describe(spec) + ", want F32, BF16 or F16");
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -252,10 +259,17 @@ absl::StatusOr<BottleneckAdapter> ReadAdapterHubDirectory(const std::filesystem:
   absl::StatusOr<AdapterHubConfig> config = ParseAdapterHubConfig(text);
   if (!config.ok()) return Annotate(config.status(), (directory / kConfigFile).string());
   adapter.config = *std::move(config);
+  if (!std::filesystem::exists(directory / kWeightsFile) &&
+      std::filesystem::exists(directory / "pytorch_adapter.bin"))
+    return Bad(directory.string() +
+               ": got pytorch_adapter.bin, which can run code when read; want " + kWeightsFile);
   RV_ASSIGN_OR_RETURN(adapter.weights, ReadParameterSetFile(directory / kWeightsFile));
+  const bool head_apart = std::filesystem::exists(directory / kHeadFile);
+  if (head_apart) {
+    RV_ASSIGN_OR_RETURN(adapter.head, ReadParameterSetFile(directory / kHeadFile));
+  }
   if (absl::Status keys = CheckKeys(adapter); !keys.ok()) return Annotate(keys, directory.string());
-  if (!std::filesystem::exists(directory / kHeadFile)) return adapter;
-  RV_ASSIGN_OR_RETURN(adapter.head, ReadParameterSetFile(directory / kHeadFile));
+  if (!head_apart) return adapter;
   RV_ASSIGN_OR_RETURN(const std::string head, ReadFile(directory / kHeadConfigFile, kLimits.bytes));
   absl::StatusOr<std::vector<std::string>> labels = ParseLabels(head);
   if (!labels.ok()) return Annotate(labels.status(), (directory / kHeadConfigFile).string());
@@ -270,7 +284,10 @@ absl::Status WriteAdapterHubDirectory(const std::filesystem::path& directory,
   if (error) return FileError(directory, "create", error.value());
   RV_RETURN_IF_ERROR(
       WriteSafetensors(directory / kWeightsFile, ViewsOf(adapter.weights), SafetensorsMetadata()));
-  if (!adapter.head.empty()) {
+  if (adapter.head.empty()) {  // a reader would take up one that was there before
+    std::filesystem::remove(directory / kHeadFile, error);
+    std::filesystem::remove(directory / kHeadConfigFile, error);
+  } else {
     RV_RETURN_IF_ERROR(
         WriteSafetensors(directory / kHeadFile, ViewsOf(adapter.head), SafetensorsMetadata()));
     RV_RETURN_IF_ERROR(WriteFileAtomically(directory / kHeadConfigFile, HeadConfigText(adapter)));

@@ -48,7 +48,8 @@ BottleneckAdapter Renamed(const BottleneckAdapter& adapter, const std::string& n
 
 // adapter_config.json, adapter.safetensors and, with a head, head_config.json,
 // model_head.safetensors; no metadata, as the library writes. Errors: those of the parsers with the
-// path; InvalidArgument for a key that is not of the adapter named in the config.
+// path; InvalidArgument for a key that is not of the adapter named in the config;
+// pytorch_adapter.bin is named and refused; Unimplemented for dtypes other than F32, BF16, F16.
 absl::StatusOr<BottleneckAdapter> ReadAdapterHubDirectory(const std::filesystem::path& directory);
 absl::Status WriteAdapterHubDirectory(const std::filesystem::path& directory,
                                       const BottleneckAdapter& adapter);

@@ -16,7 +16,7 @@ using nlohmann::json;
 // read a second time into memory.
 class StrictReader : public nlohmann::json_sax<json> {
  public:
-  explicit StrictReader(int depth) : max_depth_(depth) {}
+  StrictReader(int depth, size_t size) : max_depth_(depth), size_(size) {}
   const std::string& error() const { return error_; }
 
   bool null() override { return true; }
@@ -35,6 +35,9 @@ class StrictReader : public nlohmann::json_sax<json> {
     return Fail("key '" + name + "': got it twice in one object, want it once");
   }
   bool parse_error(size_t position, const std::string&, const json::exception&) override {
+    if (position > size_)
+      return Fail("JSON: got the end of the text after " + std::to_string(size_) +
+                  " bytes, want the rest of the document");
     return Fail("JSON: syntax error at byte " + std::to_string(position));
   }
 
@@ -54,6 +57,7 @@ class StrictReader : public nlohmann::json_sax<json> {
   }
 
   int max_depth_;
+  size_t size_;
   std::vector<std::set<std::string>> keys_;
   std::string error_;
 };
@@ -74,7 +78,7 @@ absl::StatusOr<json> ParseJson(std::string_view text, const JsonLimits& limits) 
   // The parser would skip a byte order mark and take a NUL for the end of the text.
   if (text.starts_with("\xef\xbb\xbf")) return bad("JSON: got a byte order mark, want none");
   if (text.find('\0') != text.npos) return bad("JSON: got a NUL byte, want none");
-  StrictReader reader(limits.depth);
+  StrictReader reader(limits.depth, text.size());
   if (!json::sax_parse(text.begin(), text.end(), &reader)) return bad(reader.error());
   return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
 }

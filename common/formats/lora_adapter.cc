@@ -244,13 +244,28 @@ absl::Status WritePeftDirectory(const std::filesystem::path& directory,
   return WriteFileAtomically(directory / kConfigFile, PeftLoraConfigText(adapter.config));
 }
 
-absl::StatusOr<LoraAdapter> WithUniformRank(const LoraAdapter& adapter) {
+absl::StatusOr<LoraAdapter> PortableLora(const LoraAdapter& adapter) {
   if (!adapter.saved.empty())
     return NotComputed("profile portable: got modules_to_save (" +
                        adapter.SavedName(adapter.saved[0]) +
-                       "), which its readers refuse; want profile peft or merged");
+                       "), which its readers refuse; want profile peft, or `rivulet model merge`");
+  RV_ASSIGN_OR_RETURN(LoraAdapter portable, WithUniformRank(adapter));
+  portable.config.modules_to_save.clear();
+  return portable;
+}
+
+int64_t HeadClasses(const LoraAdapter& adapter) {
+  for (size_t row : adapter.saved) {
+    const std::string name = adapter.SavedName(row);
+    const TensorSpec& spec = adapter.weights.manifest()[row];
+    if ((name == "classifier.weight" || name == "score.weight") && spec.shape.size() == 2)
+      return spec.shape[0];
+  }
+  return 0;
+}
+
+absl::StatusOr<LoraAdapter> WithUniformRank(const LoraAdapter& adapter) {
   PeftLoraConfig config = adapter.config;
-  config.modules_to_save.clear();
   config.rank_pattern.clear();
   config.alpha_pattern.clear();
   config.use_rslora = false;
@@ -271,6 +286,10 @@ absl::StatusOr<LoraAdapter> WithUniformRank(const LoraAdapter& adapter) {
   }
   ParameterSet weights(std::move(manifest));
   for (const LoraFactors& factors : adapter.factors) Pad(adapter, factors, weights);
+  for (size_t row : adapter.saved) {
+    const std::vector<float> values = AsFloats(adapter.weights, row);
+    std::copy(values.begin(), values.end(), weights.floats(row).begin());
+  }
   return MakeLoraAdapter(std::move(config), std::move(weights));
 }
 

@@ -52,11 +52,17 @@ absl::StatusOr<LoraAdapter> LoraAdapterOf(const JobModel& model, const JobSpec& 
 absl::StatusOr<LoraAdapter> ReadPeftDirectory(const std::filesystem::path& directory);
 absl::Status WritePeftDirectory(const std::filesystem::path& directory, const LoraAdapter& adapter);
 
-// For readers that know one r and one alpha (vLLM, llama.cpp): the same dW with r = the largest
-// rank, no patterns, no rsLoRA. Equal ranks and scales keep their bytes; else alpha = r, A gets
-// zero rows, B zero columns times the module's scale, in F32. Errors: Unimplemented for
-// modules_to_save.
+// The same dW with r = the largest rank for every module, no patterns, no rsLoRA. Equal ranks and
+// scales keep their bytes; else alpha = r, A gets zero rows, B zero columns times the module's
+// scale, in F32. Saved modules stay.
 absl::StatusOr<LoraAdapter> WithUniformRank(const LoraAdapter& adapter);
+
+// That for readers which know one r and one alpha (vLLM, llama.cpp). Errors: Unimplemented for
+// modules_to_save, which they refuse.
+absl::StatusOr<LoraAdapter> PortableLora(const LoraAdapter& adapter);
+
+// Classes of a sequence-classification head among the saved tensors; 0 without one.
+int64_t HeadClasses(const LoraAdapter& adapter);
 
 // dW of one module in binary32: out[o*in + i] = scale * sum_k B[o,k] A[k,i], the sum over k in
 // order. Rows first_row .. first_row + out.size()/in of the [out,in] matrix.

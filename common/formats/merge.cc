@@ -59,6 +59,7 @@ std::vector<float> Exact(const MergedTensor& tensor, const LoraAdapter& adapter)
     return values;
   }
   CopyAsFloats(*tensor.base, values);
+  if (tensor.factors == nullptr) return values;
   std::vector<float> delta(values.size());
   DeltaRows(adapter, *tensor.factors, 0, delta);
   for (size_t cell = 0; cell < values.size(); ++cell) values[cell] += delta[cell];
@@ -66,7 +67,8 @@ std::vector<float> Exact(const MergedTensor& tensor, const LoraAdapter& adapter)
 }
 
 bool IsUntouched(const MergedTensor& tensor) {
-  return tensor.saved < 0 && tensor.factors == nullptr;
+  return tensor.saved < 0 && tensor.factors == nullptr &&
+         tensor.spec.dtype == tensor.base->spec.dtype;
 }
 
 std::vector<std::byte> BytesOf(const MergedTensor& tensor, const LoraAdapter& adapter) {
@@ -81,6 +83,7 @@ std::vector<std::byte> BytesOf(const MergedTensor& tensor, const LoraAdapter& ad
 struct MergePlan {
   ModelConfig config;
   bool new_head = false;
+  std::optional<DType> dtype;                   // another than the base's
   std::map<std::string, MergedTensor> tensors;  // by name in the new file
 };
 
@@ -95,7 +98,13 @@ bool SavesHead(const LoraAdapter& adapter) {
 absl::StatusOr<ModelConfig> ConfigFor(ModelConfig config, const LoraAdapter& adapter,
                                       const std::vector<std::string>& labels) {
   if (!SavesHead(adapter)) return config;
-  return ForTask(std::move(config), "classification", labels);
+  std::vector<std::string> names = labels;
+  const auto classes = static_cast<size_t>(HeadClasses(adapter));
+  if (names.empty() && classes != config.labels.size()) {
+    for (size_t label = 0; label < classes; ++label)
+      names.push_back("LABEL_" + std::to_string(label));
+  }
+  return ForTask(std::move(config), "classification", names);
 }
 
 absl::Status AddFactors(const LoraAdapter& adapter, const TensorMatch& match, MergePlan& plan) {
@@ -128,8 +137,10 @@ void AddSavedTensors(const LoraAdapter& adapter, const TensorMatch& match, Merge
 
 absl::StatusOr<MergePlan> PlanMerge(const ModelFiles& files, ModelConfig config,
                                     const LoraAdapter& adapter,
-                                    const std::vector<std::string>& labels) {
+                                    const std::vector<std::string>& labels,
+                                    std::optional<DType> dtype) {
   MergePlan plan;
+  plan.dtype = dtype;
   plan.new_head = SavesHead(adapter);
   RV_ASSIGN_OR_RETURN(plan.config, ConfigFor(std::move(config), adapter, labels));
   RV_ASSIGN_OR_RETURN(const TensorMatch match, MatchTensors(plan.config, files.specs()));
@@ -141,6 +152,7 @@ absl::StatusOr<MergePlan> PlanMerge(const ModelFiles& files, ModelConfig config,
   }
   RV_RETURN_IF_ERROR(AddFactors(adapter, match, plan));
   AddSavedTensors(adapter, match, plan);
+  for (auto& [name, tensor] : plan.tensors) tensor.spec.dtype = dtype.value_or(tensor.spec.dtype);
   return plan;
 }
 
@@ -202,10 +214,17 @@ absl::Status WriteWeights(const std::filesystem::path& out, const MergePlan& pla
                              ShardIndexText(index, report.bytes, parameters));
 }
 
-// Without a new head the config stays byte for byte.
+void NameDType(DType dtype, json& document) {
+  const char* key = document.contains("torch_dtype") ? "torch_dtype" : "dtype";
+  document[key] = dtype == DType::kF32 ? "float32" : dtype == DType::kBF16 ? "bfloat16" : "float16";
+}
+
+// Without a new head or dtype the config stays byte for byte.
 absl::StatusOr<std::string> ConfigText(const std::string& text, const MergePlan& plan) {
-  if (!plan.new_head) return text;
+  if (!plan.new_head && !plan.dtype.has_value()) return text;
   RV_ASSIGN_OR_RETURN(json document, ParseJson(text));
+  if (plan.dtype.has_value()) NameDType(*plan.dtype, document);
+  if (!plan.new_head) return document.dump(2) + "\n";
   const std::string family = plan.config.family == ModelFamily::kBert ? "Bert" : "Llama";
   document["architectures"] = {family + "ForSequenceClassification"};
   json names = json::object(), numbers = json::object();
@@ -284,7 +303,8 @@ absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
                   out.string() + ": is the base model itself, want another folder");
   RV_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(base));
   RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(base));
-  RV_ASSIGN_OR_RETURN(const MergePlan plan, PlanMerge(files, std::move(config), adapter, labels));
+  RV_ASSIGN_OR_RETURN(const MergePlan plan,
+                      PlanMerge(files, std::move(config), adapter, labels, options.dtype));
   RV_RETURN_IF_ERROR(PrepareFolder(out, options.overwrite));
   MergeReport report;
   RV_RETURN_IF_ERROR(WriteWeights(out, plan, adapter, options.shard_bytes, report));

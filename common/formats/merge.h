@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "common/formats/adapter_directory.h"
@@ -12,6 +13,7 @@ namespace rivulet {
 struct MergeOptions {
   uint64_t shard_bytes = 50'000'000'000;  // transformers' default; never splits a tensor
   bool overwrite = false;                 // replace a model that is already there
+  std::optional<DType> dtype;             // F32, BF16 or F16 of every tensor; absent = as the base
 };
 
 struct MergeReport {
@@ -25,10 +27,10 @@ struct MergeReport {
 // dtype of W; heads of the adapter replace or join those of the model. Weights, `config.json` (for
 // a new head with its architecture and `labels`), generation and tokenizer files, provenance. One
 // matrix in memory at a time. Reads everything back and compares. `labels` are the class names of a
-// head that is not in the model's config; empty = keep the config's.
-// Errors: AlreadyExists without `overwrite`; InvalidArgument when the adapter does not fit, or
-// adapts a head that is tied to the embedding; DataLoss when what was read back differs; those of
-// reading and writing.
+// head that is not in the model's config; empty = keep the config's, or LABEL_0 and so on when
+// their number is not that of the adapter's head. Errors: AlreadyExists without `overwrite`;
+// InvalidArgument when the adapter does not fit, or adapts a head that is tied to the embedding;
+// DataLoss when what was read back differs; those of reading and writing.
 absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
                                        const LoraAdapter& adapter,
                                        const std::vector<std::string>& labels,

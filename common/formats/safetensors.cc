@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <optional>
 #include <tuple>
 
 #include "common/formats/safetensors_header.h"
@@ -86,6 +87,33 @@ bool LooksLikePickle(std::span<const std::byte> file) {
   return starts("PK\x03\x04") || starts("\x80\x02") || starts("\x80\x04") || starts("\x80\x05");
 }
 
+// The size that a file cut short should have had; nothing for other damage.
+std::optional<uint64_t> WantedSize(std::span<const std::byte> file, SafetensorsError error) {
+  if (error == SafetensorsError::kHeaderTooSmall) return 8;
+  uint64_t length = 0;
+  if (file.size() >= 8) std::memcpy(&length, file.data(), 8);
+  if (error == SafetensorsError::kInvalidHeaderLength) return 8 + length;
+  if (error != SafetensorsError::kMetadataIncompleteBuffer) return std::nullopt;
+  const std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, length);
+  const auto header = ParseHeader(text, SafetensorsProfile::kBaseModel);
+  if (!header.ok()) return std::nullopt;
+  uint64_t data = 0;
+  for (const HeaderEntry& entry : header->entries) data = std::max(data, entry.end);
+  return 8 + length + data;
+}
+
+// The reference's texts stay as they are; behind them the sizes.
+absl::Status AtFile(const absl::Status& status, const std::filesystem::path& path,
+                    std::span<const std::byte> file) {
+  const auto kind = SafetensorsErrorOf(status);
+  const auto want = kind.has_value() ? WantedSize(file, *kind) : std::nullopt;
+  if (!want.has_value()) return Annotate(status, path.string());
+  const std::string sizes =
+      "got " + std::to_string(file.size()) + " bytes, want " + std::to_string(*want);
+  return RefuseSafetensors(*kind,
+                           path.string() + ": " + std::string(status.message()) + ": " + sizes);
+}
+
 }  // namespace
 
 absl::StatusOr<SafetensorsView> SafetensorsView::Parse(std::span<const std::byte> file,
@@ -146,7 +174,7 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::filesystem::pat
                   path.string() +
                       ": got a pickle or archive, which can run code when read; want safetensors "
                       "(convert it with the transformers library's save_pretrained)");
-  if (!view.ok()) return Annotate(view.status(), path.string());
+  if (!view.ok()) return AtFile(view.status(), path, file.mapping_.bytes());
   file.view_ = *std::move(view);
   return file;
 }
@@ -173,7 +201,7 @@ absl::StatusOr<ParameterSet> ReadParameterSetFile(const std::filesystem::path& p
                                                   const Manifest* must_equal) {
   RV_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
   absl::StatusOr<ParameterSet> set = ReadParameterSet(file.bytes(), must_equal);
-  if (!set.ok()) return Annotate(set.status(), path.string());
+  if (!set.ok()) return AtFile(set.status(), path, file.bytes());
   return set;
 }
 

@@ -9,7 +9,7 @@ namespace {
 // Walks a document without keeping it. Returning false stops the parser.
 class BoundsCheck final : public nlohmann::json_sax<Json> {
  public:
-  explicit BoundsCheck(const JsonTreeLimits& limits) : limits_(limits) {}
+  BoundsCheck(const JsonTreeLimits& limits, size_t size) : limits_(limits), size_(size) {}
 
   bool null() override { return Count(); }
   bool boolean(bool) override { return Count(); }
@@ -25,7 +25,9 @@ class BoundsCheck final : public nlohmann::json_sax<Json> {
   bool end_array() override { return Leave(); }
   bool parse_error(size_t position, const std::string&,
                    const nlohmann::detail::exception&) override {
-    problem_ = "invalid JSON at byte " + std::to_string(position);
+    problem_ = position > size_ ? "got the end of the text after " + std::to_string(size_) +
+                                      " bytes, want the rest of the JSON document"
+                                : "invalid JSON at byte " + std::to_string(position);
     return false;
   }
 
@@ -48,6 +50,7 @@ class BoundsCheck final : public nlohmann::json_sax<Json> {
   }
 
   const JsonTreeLimits limits_;
+  const size_t size_;
   size_t values_ = 0;
   size_t depth_ = 0;
   std::string problem_;
@@ -63,44 +66,44 @@ std::string Describe(const Json* value) {
 }  // namespace
 
 absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonTreeLimits& limits) {
-  BoundsCheck check(limits);
+  BoundsCheck check(limits, text.size());
   if (!Json::sax_parse(text.begin(), text.end(), &check)) {
     return Refuse(absl::StatusCode::kInvalidArgument, check.problem());
   }
   return Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
 }
 
-const Json* JsonFields::Find(const char* key) const {
+const Json* TokenizerFields::Find(const char* key) const {
   if (!object_.is_object()) return nullptr;
   const auto found = object_.find(key);
   return found == object_.end() || found->is_null() ? nullptr : &*found;
 }
 
-absl::Status JsonFields::Wrong(const char* key, std::string_view want) const {
+absl::Status TokenizerFields::Wrong(const char* key, std::string_view want) const {
   return Refuse(
       absl::StatusCode::kInvalidArgument,
       where_ + "." + key + ": got " + Describe(Find(key)) + ", want " + std::string(want));
 }
 
-absl::StatusOr<std::string> JsonFields::String(const char* key) const {
+absl::StatusOr<std::string> TokenizerFields::String(const char* key) const {
   const Json* value = Find(key);
   if (value == nullptr || !value->is_string()) return Wrong(key, "a string");
   return value->get<std::string>();
 }
 
-absl::StatusOr<std::string> JsonFields::String(const char* key, std::string fallback) const {
+absl::StatusOr<std::string> TokenizerFields::String(const char* key, std::string fallback) const {
   if (Find(key) == nullptr) return fallback;
   return String(key);
 }
 
-absl::StatusOr<bool> JsonFields::Bool(const char* key, bool fallback) const {
+absl::StatusOr<bool> TokenizerFields::Bool(const char* key, bool fallback) const {
   const Json* value = Find(key);
   if (value == nullptr) return fallback;
   if (!value->is_boolean()) return Wrong(key, "true or false");
   return value->get<bool>();
 }
 
-absl::StatusOr<int64_t> JsonFields::Integer(const char* key, int64_t min, int64_t max) const {
+absl::StatusOr<int64_t> TokenizerFields::Integer(const char* key, int64_t min, int64_t max) const {
   const Json* value = Find(key);
   const bool fits = value != nullptr && value->is_number_integer() &&
                     (!value->is_number_unsigned() || value->get<uint64_t>() <= INT64_MAX) &&
@@ -109,13 +112,13 @@ absl::StatusOr<int64_t> JsonFields::Integer(const char* key, int64_t min, int64_
   return value->get<int64_t>();
 }
 
-absl::StatusOr<const Json*> JsonFields::Object(const char* key) const {
+absl::StatusOr<const Json*> TokenizerFields::Object(const char* key) const {
   const Json* value = Find(key);
   if (value == nullptr || !value->is_object()) return Wrong(key, "an object");
   return value;
 }
 
-absl::StatusOr<const Json*> JsonFields::Array(const char* key) const {
+absl::StatusOr<const Json*> TokenizerFields::Array(const char* key) const {
   const Json* value = Find(key);
   if (value == nullptr || !value->is_array()) return Wrong(key, "an array");
   return value;

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/formats/adapter_manifest.h"
 #include "common/job/job_spec.h"
@@ -15,16 +16,24 @@ namespace rivulet {
 // on.
 struct AdaptedModel {
   std::shared_ptr<const BaseModel> base;
-  JobSpec job;         // method and task that fit the adapter
+  JobSpec job;         // method, task and labels that fit the adapter
   ParameterSet state;  // its tensors; without an adapter those of one that changes nothing
-  std::filesystem::path directory;  // of the base model
+  std::vector<std::string> untrained;  // modules that neither file has: drawn at random
+  std::filesystem::path directory;     // of the base model
 };
 
-// `task`: causal-lm | classification. `adapter`: a PEFT LoRA folder, an AdapterHub seq_bn folder,
-// or empty. Errors: those of the readers; InvalidArgument when the adapter does not fit the base
-// model; Unimplemented for rank_pattern and alpha_pattern (merge such an adapter first).
+// How to read the two folders.
+struct AdaptedModelOptions {
+  std::string task;                 // causal-lm | classification; empty = as adapter or model says
+  std::vector<std::string> labels;  // class names; empty = those of the adapter's or model's head
+  std::string dtype = "float32";    // float32 | bfloat16: arithmetic of the base
+};
+
+// `adapter`: a PEFT LoRA folder (any rank_pattern and alpha_pattern; F32, BF16 or F16), an
+// AdapterHub seq_bn folder, or empty. Errors: those of the readers; InvalidArgument when the
+// adapter does not fit the base model or lacks a tensor, naming it.
 absl::StatusOr<AdaptedModel> LoadAdaptedModel(const std::filesystem::path& base,
                                               const std::filesystem::path& adapter,
-                                              const std::string& task, const std::string& dtype);
+                                              const AdaptedModelOptions& options);
 
 }  // namespace rivulet

@@ -1,5 +1,6 @@
 #include "common/formats/adapter_directory.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -143,6 +144,33 @@ TEST(AdapterDirectory, AProfileThatDoesNotFitTheMethodIsRefused) {
   EXPECT_FALSE(WriteAdapterDirectory(Scratch(), model, job, ParameterSet(), {}).ok());
   EXPECT_FALSE(std::filesystem::exists(Scratch()));
   EXPECT_TRUE(WriteAdapterDirectory(Scratch(), model, job, state, {}, "portable").ok());
+}
+
+TEST(ReadAdapterDirectory, TellsTheTwoFormsApart) {
+  const auto golden = SharedGolden() / "adapters";
+  RV_SKIP_WITHOUT(golden);
+  EXPECT_TRUE(std::holds_alternative<LoraAdapter>(*ReadAdapterDirectory(golden / "llama_lora")));
+  EXPECT_TRUE(
+      std::holds_alternative<BottleneckAdapter>(*ReadAdapterDirectory(golden / "bert_seq_bn")));
+  EXPECT_THAT(std::string(ReadAdapterDirectory("/nonexistent").status().message()),
+              testing::StartsWith("/nonexistent: no adapter_config.json, want the folder of"));
+}
+
+TEST(ExportAdapter, WritesWhatItReadAndRefusesAProfileOfTheOtherMethod) {
+  const auto golden = SharedGolden() / "adapters";
+  RV_SKIP_WITHOUT(golden);
+  const AnyAdapter bottleneck = *ReadAdapterDirectory(golden / "bert_seq_bn");
+  const auto out = Scratch();
+  ASSERT_TRUE(ExportAdapter(out, bottleneck).ok());
+  for (const char* file : {"adapter.safetensors", "model_head.safetensors", "head_config.json"})
+    EXPECT_EQ(*ReadFile(out / file, 1 << 20), *ReadFile(golden / "bert_seq_bn" / file, 1 << 20));
+  EXPECT_EQ(ExportAdapter(out, bottleneck, "peft").status().message(),
+            "profile: got 'peft' for method adapter, want adapterhub");
+  const auto lora =
+      ExportAdapter(Scratch(), *ReadAdapterDirectory(golden / "llama_lora_pattern"), "portable");
+  ASSERT_TRUE(lora.ok()) << lora.status();
+  EXPECT_EQ(lora->rank, 4);
+  EXPECT_LT(lora->largest_difference, 1e-6);  // see WithUniformRank.LeavesDeltaAsItWas
 }
 
 }  // namespace

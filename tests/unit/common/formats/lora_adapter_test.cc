@@ -196,8 +196,23 @@ TEST(WithUniformRank, LeavesDeltaAsItWas) {
   // Equal ranks and scales: the same bytes, only the config changes.
   const LoraAdapter plain = *ReadPeftDirectory(golden / "llama_lora");
   EXPECT_EQ(WithUniformRank(plain)->weights.HashHex(), plain.weights.HashHex());
-  EXPECT_EQ(WithUniformRank(*ReadPeftDirectory(golden / "bert_lora")).status().code(),
+  EXPECT_EQ(PortableLora(*ReadPeftDirectory(golden / "bert_lora")).status().code(),
             absl::StatusCode::kUnimplemented);
+}
+
+TEST(WithUniformRank, SavedModulesStay) {
+  const auto golden = SharedGolden() / "adapters";
+  RV_SKIP_WITHOUT(golden);
+  LoraAdapter adapter = *ReadPeftDirectory(golden / "bert_lora");
+  EXPECT_EQ(HeadClasses(adapter), 3);
+  adapter.factors[0].scale *= 2;  // no longer uniform: every tensor is written anew
+  const LoraAdapter uniform = *WithUniformRank(adapter);
+  ASSERT_EQ(uniform.saved, adapter.saved);
+  for (size_t row : uniform.saved) {
+    const std::span<const float> want = adapter.weights.floats(row);
+    const std::span<const float> got = uniform.weights.floats(row);
+    EXPECT_TRUE(std::equal(want.begin(), want.end(), got.begin(), got.end()));
+  }
 }
 
 }  // namespace

@@ -84,6 +84,43 @@ TEST(MergeModel, SixteenBitModelsStaySixteenBitAndTellTheRounding) {
             DType::kBF16);
 }
 
+TEST(MergeModel, AnotherDTypeIsWrittenAndNamedInTheConfig) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
+  const auto base = golden / "models" / "llama_bf16";
+  const auto out = Scratch();
+  const auto report = MergeModel(base, adapter, {}, out, {}, {.dtype = DType::kF32});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->merged, 14u);
+  EXPECT_EQ(report->largest_difference, 0);  // binary32 holds W + dW as it was computed
+  EXPECT_EQ(ReadModelConfig(out)->dtype, DType::kF32);
+  const ModelFiles merged = *ModelFiles::Open(out);
+  const ModelFiles files = *ModelFiles::Open(base);
+  const TensorView* norm = merged.Find("model.norm.weight");
+  EXPECT_EQ(norm->spec.dtype, DType::kF32);
+  EXPECT_EQ(Floats(*norm), Floats(*files.Find("model.norm.weight")));
+}
+
+TEST(MergeModel, ANewHeadWithoutNamesGetsNumbers) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "bert_lora");
+  const auto base = Scratch() / "base", out = Scratch() / "out";
+  std::filesystem::create_directories(base);
+  for (const char* name : {"config.json", "model.safetensors"})
+    std::filesystem::copy(golden / "models" / "bert" / name, base / name);
+  json config = json::parse(*ReadFile(base / "config.json", 1 << 16));
+  config["architectures"] = {"BertForMaskedLM"};
+  config.erase("id2label");
+  config.erase("label2id");
+  ASSERT_TRUE(WriteFileAtomically(base / "config.json", config.dump()).ok());
+  const auto report = MergeModel(base, adapter, {}, out, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(ReadModelConfig(out)->labels,
+            (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
+}
+
 TEST(MergeModel, ANewClassificationHeadChangesTheConfig) {
   const auto base = SharedFolder() / "models" / "bert-7m";
   RV_SKIP_WITHOUT(base);

@@ -163,6 +163,24 @@ TEST(SafetensorsFile, APickleIsNamedAndRefused) {
   EXPECT_NE(message.find("got a pickle or archive"), message.npos) << message;
 }
 
+TEST(SafetensorsFile, AFileCutShortTellsTheSizesSeenAndWanted) {
+  const auto path = Scratch("model.safetensors");
+  const std::string whole = *SafetensorsBytes({{{"a", DType::kU8, {4}}, Bytes("abcd")}});
+  const auto message = [&](size_t size) {
+    EXPECT_TRUE(WriteFileAtomically(path, whole.substr(0, size)).ok());
+    const absl::Status status = SafetensorsFile::Open(path).status();
+    EXPECT_EQ(ReadParameterSetFile(path).status(), status);
+    return std::string(status.message()).substr(path.string().size());
+  };
+  const std::string full = std::to_string(whole.size());
+  EXPECT_EQ(message(3), ": header too small: got 3 bytes, want 8");
+  EXPECT_EQ(message(20),
+            ": invalid header length: got 20 bytes, want " + std::to_string(whole.size() - 4));
+  EXPECT_EQ(message(whole.size() - 1), ": incomplete metadata, file not fully covered: got " +
+                                           std::to_string(whole.size() - 1) + " bytes, want " +
+                                           full);
+}
+
 // A length of 0x0280 reads 80 02, as a pickle does.
 TEST(SafetensorsFile, AHeaderOf640BytesIsNoPickle) {
   std::vector<TensorView> tensors;
