@@ -56,7 +56,7 @@ class Network {
   virtual at::Tensor OutputMatrix(const Adaptation& adaptation) const = 0;
   // Logits of each sequence: [size, classes].
   virtual at::Tensor Classify(const at::Tensor& hidden, const Batch& batch,
-                              const Adaptation& adaptation) const = 0;
+                              const Adaptation& adaptation, Pass& pass) const = 0;
 
   const BaseModel& base() const { return *base_; }
 
