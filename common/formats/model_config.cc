@@ -276,6 +276,11 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directo
   return config;
 }
 
+int64_t LongestSequence(const ModelConfig& config) {
+  const double factor = config.rope.kind == RopeKind::kDynamic ? config.rope.factor : 1;
+  return static_cast<int64_t>(factor * static_cast<double>(config.max_position_embeddings));
+}
+
 absl::StatusOr<ModelConfig> ForTask(ModelConfig config, std::string_view task,
                                     const std::vector<std::string>& labels) {
   const auto bad = [](const std::string& message) {

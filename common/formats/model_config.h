@@ -85,6 +85,10 @@ std::string KnownFamilies();
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text);
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directory);
 
+// The longest sequence the model computes, in tokens: max_position_embeddings, or with dynamic RoPE
+// factor times that.
+int64_t LongestSequence(const ModelConfig& config);
+
 // The config as a task needs it: "causal-lm" wants a llama, "classification" puts the sequence head
 // on. `labels` of the job replace those of the file; when both are there, their number must agree
 // unless the file has no such head. Errors: InvalidArgument.

@@ -18,10 +18,10 @@ absl::Status CheckExample(const Example& example, Task task, const ModelConfig& 
                                                           std::to_string(limit - 1));
   };
   const int64_t length = static_cast<int64_t>(example.ids.size());
-  if (length == 0 || length > config.max_position_embeddings) {
+  if (length == 0 || length > LongestSequence(config)) {
     return Refuse(absl::StatusCode::kInvalidArgument, "example: got " + std::to_string(length) +
                                                           " tokens, want 1.." +
-                                                          std::to_string(config.max_position_embeddings));
+                                                          std::to_string(LongestSequence(config)));
   }
   for (int32_t id : example.ids) {
     if (id < 0 || id >= config.vocab_size) return refuse("token id", id, config.vocab_size);
