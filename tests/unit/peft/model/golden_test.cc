@@ -61,6 +61,45 @@ TEST_P(ModelGolden, LogitsEqualTheReference) {
   EXPECT_LE(testing::LargestDifference(logits, Value("logits")), 5e-5);
 }
 
+at::Tensor RoundedToBf16(const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kFloat); }
+
+TEST_P(ModelGolden, LogitsOfRoundedWeightsEqualTheReference) {
+  if (!golden_->Has("logits_bf16_weights")) GTEST_SKIP() << "the golden file has no such pass";
+  const at::NoGradGuard no_grad;
+  Adaptation rounded;
+  for (const auto& [name, tensor] : base_->tensors()) {
+    rounded.replaced[name] = RoundedToBf16(tensor);
+  }
+  const at::Tensor logits = testing::LogitsOf(*network_, Plain(), task(), rounded, pass_);
+  EXPECT_LE(testing::LargestDifference(logits, Value("logits_bf16_weights")), 5e-5);
+}
+
+// Rounding the weights to 8 bits moves the reference's logits by a known amount. Rounding the rows
+// they are multiplied with is an independent error of the same size: 3 times leaves room for the
+// largest of a few hundred logits.
+TEST_P(ModelGolden, Bf16ArithmeticStaysAsNearAsRoundedWeightsDo) {
+  if (!golden_->Has("logits_bf16_weights")) GTEST_SKIP() << "the golden file has no such pass";
+  const at::NoGradGuard no_grad;
+  const auto narrow = BaseModel::Load(
+      testing::SharedFolder() / "golden/models" / GetParam().model,
+      {task() == Task::kCausalLm ? "causal-lm" : "classification", {}, Compute::kBFloat16});
+  ASSERT_TRUE(narrow.ok()) << narrow.status();
+  const Adaptation none;
+  const auto network = MakeNetwork(*narrow);
+  const at::Tensor hidden = network->Hidden(Plain(), none, pass_);
+  at::Tensor logits;
+  if (task() == Task::kClassification) {
+    logits = network->Classify(hidden, Plain(), none, pass_);
+  } else {
+    const Linear output[] = {{network->OutputMatrix(none), {}, nullptr}};
+    logits = Project(hidden, output, pass_).view_as(Value("logits"));
+  }
+  const double moved = testing::LargestDifference(Value("logits_bf16_weights"), Value("logits"));
+  const double off = testing::LargestDifference(logits, Value("logits"));
+  EXPECT_LE(off, 3 * moved);
+  EXPECT_GT(off, 0.1 * moved);  // it is bf16 arithmetic
+}
+
 TEST_P(ModelGolden, LogitsOfAPaddedBatchEqualTheReference) {
   if (OnlyPlainLogits()) GTEST_SKIP() << "the golden file has one pass only";
   const at::NoGradGuard no_grad;
