@@ -16,7 +16,7 @@ class Bert : public Network {
     at::Tensor x = Drop(Embed(batch, adaptation), DropoutSite(DropoutPlace::kEmbeddings),
                         base().config().hidden_dropout, pass);
     for (int64_t layer = 0; layer < base().config().num_hidden_layers; ++layer) {
-      x = Checkpointed(x, pass, [this, layer, &batch, &adaptation, &pass](const at::Tensor& in) {
+      x = Checkpointed(x, pass, [this, layer, batch, &adaptation, &pass](const at::Tensor& in) {
         return Layer(layer, in, batch, adaptation, pass);
       });
     }
