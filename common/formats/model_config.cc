@@ -21,9 +21,6 @@ constexpr int64_t kMaxHeads = 1 << 10;
 constexpr int64_t kMaxPositions = 1 << 24;
 constexpr size_t kMaxLabels = 100'000;
 
-constexpr const char* kActivations[] = {"silu", "gelu", "gelu_new", "gelu_pytorch_tanh",
-                                        "relu", "tanh"};
-
 // ---- RoPE
 
 struct RopeRow {
@@ -148,13 +145,12 @@ void ReadCommon(JsonFields& fields, ModelConfig& config) {
                   absl::StatusCode::kUnimplemented);
 }
 
-void ReadActivation(JsonFields& fields, const char* absent, ModelConfig& config) {
-  config.hidden_act = fields.Text("hidden_act", absent);
-  if (config.hidden_act == "swish") config.hidden_act = "silu";
-  if (std::find(std::begin(kActivations), std::end(kActivations), config.hidden_act) ==
-      std::end(kActivations))
-    fields.Refuse("hidden_act", "silu, gelu, gelu_new, gelu_pytorch_tanh, relu or tanh",
-                  absl::StatusCode::kUnimplemented);
+// The one activation that the forward pass of the family computes, absent or under its name.
+void CheckActivation(JsonFields& fields, const char* computed, const char* alias = nullptr) {
+  const std::string name = fields.Text("hidden_act", computed);
+  if (name == computed || (alias && name == alias)) return;
+  fields.Refuse("hidden_act", alias ? std::string(computed) + " or " + alias : computed,
+                absl::StatusCode::kUnimplemented);
 }
 
 // Sizes with the class defaults of the family.
@@ -186,7 +182,7 @@ absl::StatusOr<ModelConfig> ReadLlama(const json& document) {
   config.family = ModelFamily::kLlama;
   ReadCommon(fields, config);
   ReadSizes(fields, {32000, 4096, 11008, 32, 32, 2048}, config);
-  ReadActivation(fields, "silu", config);
+  CheckActivation(fields, "silu", "swish");
   config.head = HeadOf(config.architecture);
   if (config.architecture.empty()) config.head = ModelHead::kCausalLm;
   config.num_key_value_heads =
@@ -216,7 +212,7 @@ absl::StatusOr<ModelConfig> ReadBert(const json& document) {
   config.family = ModelFamily::kBert;
   ReadCommon(fields, config);
   ReadSizes(fields, {30522, 768, 3072, 12, 12, 512}, config);
-  ReadActivation(fields, "gelu", config);
+  CheckActivation(fields, "gelu");  // erf, not the tanh approximation
   config.head = HeadOf(config.architecture);
   if (config.head == ModelHead::kCausalLm) config.head = ModelHead::kNone;
   config.num_key_value_heads = config.num_attention_heads;
@@ -278,6 +274,11 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directo
   absl::StatusOr<ModelConfig> config = ParseModelConfig(text);
   if (!config.ok()) return Annotate(config.status(), path.string());
   return config;
+}
+
+int64_t LongestSequence(const ModelConfig& config) {
+  const double factor = config.rope.kind == RopeKind::kDynamic ? config.rope.factor : 1;
+  return static_cast<int64_t>(factor * static_cast<double>(config.max_position_embeddings));
 }
 
 absl::StatusOr<ModelConfig> ForTask(ModelConfig config, std::string_view task,

@@ -59,8 +59,7 @@ struct ModelConfig {
   int64_t num_key_value_heads = 0;  // divides num_attention_heads; bert: equal
   int64_t head_dim = 0;             // llama: even
   int64_t max_position_embeddings = 0;
-  std::string hidden_act;  // silu | gelu | gelu_new | gelu_pytorch_tanh | relu | tanh
-  double norm_eps = 0;     // rms_norm_eps or layer_norm_eps
+  double norm_eps = 0;  // rms_norm_eps or layer_norm_eps
   bool tie_word_embeddings = false;
 
   bool attention_bias = false;   // llama
@@ -82,9 +81,13 @@ struct ModelConfig {
 std::string KnownFamilies();
 
 // Errors: InvalidArgument naming key, value and what is wanted; Unimplemented for a model_type, a
-// RoPE type or a quantisation we do not compute, with the list of those we do.
+// RoPE type, an activation or a quantisation we do not compute, with the list of those we do.
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text);
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directory);
+
+// The longest sequence the model computes, in tokens: max_position_embeddings, or with dynamic RoPE
+// factor times that.
+int64_t LongestSequence(const ModelConfig& config);
 
 // The config as a task needs it: "causal-lm" wants a llama, "classification" puts the sequence head
 // on. `labels` of the job replace those of the file; when both are there, their number must agree

@@ -77,7 +77,7 @@ struct DataSection {
 
 struct TrainSection {
   int local_epochs = 1;
-  int max_steps = 0;  // optimiser steps a round and client; 0 = by epochs
+  int max_steps = 0;  // optimiser steps a round and client; 0 = by local_epochs
   double learning_rate = 3e-4;
   std::string lr_scheduler_type =
       "constant";  // constant | linear | cosine, over the steps of one round

@@ -36,6 +36,12 @@ struct Heads {
   int64_t KeysOf(int64_t query) const {
     return shape.causal ? std::min(keys(), query + 1) : keys();
   }
+  // What dropout makes of the first `seen` probabilities of a query, or of their gradients.
+  void Drop(int64_t head, int64_t query, float* row, int64_t seen) const {
+    if (!shape.dropout) return;
+    const int64_t at = (sequence * shape.heads + head) * shape.length + query;
+    Dropout(*shape.dropout, at * shape.dropout_stride(), row, row, seen);
+  }
 };
 
 // turned [head_dim, length] = transpose of a [length, head_dim] column block.
@@ -61,6 +67,7 @@ void ForwardBlock(const Heads& at, const Block& block, int64_t head, const float
     float* row = p + i * block.keys;
     float peak;
     const float sum = ExpAndSum(row, seen, scale, &peak);
+    at.Drop(head, block.first + i, row, seen);
     std::fill(row + seen, row + block.keys, 0.0f);
     inverse[i] = 1.0f / sum;
     log_sums[block.first + i] = peak + std::log(sum);
@@ -103,8 +110,10 @@ void BackwardBlock(const Heads& at, const Block& block, int64_t head, const Back
     const int64_t seen = at.KeysOf(block.first + i);
     float *p_row = p + i * keys, *ds_row = ds + i * keys;
     ExpShifted(p_row, seen, scale, with.log_sums[block.first + i]);
+    at.Drop(head, block.first + i, ds_row, seen);
     const int64_t o = out_at + i * out_width;
     SoftmaxBackward(p_row, ds_row, seen, Dot(with.d_out + o, with.out + o, dim), scale);
+    at.Drop(head, block.first + i, p_row, seen);
     std::fill(p_row + seen, p_row + keys, 0.0f);
     std::fill(ds_row + seen, ds_row + keys, 0.0f);
   }

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "peft/kernels/dropout.h"
 #include "peft/kernels/workspace.h"
 
 namespace rivulet::kernels {
@@ -16,7 +18,11 @@ struct AttentionShape {
   int64_t head_dim = 0;
   bool causal = true;
   const int32_t* key_counts = nullptr;  // [batch]: keys that are not padding (right); null = all
+  // Of the probabilities: that of key k for query q is element row * stride + k of the mask, row =
+  // (sequence * heads + head) * length + q, stride = length rounded up to a multiple of 4.
+  std::optional<DropoutMask> dropout = {};
 
+  int64_t dropout_stride() const { return (length + 3) / 4 * 4; }
   int64_t width() const { return (heads + 2 * kv_heads) * head_dim; }  // of a qkv row
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "peft/kernels/gemm.h"
 #include "peft/kernels/softmax.h"
@@ -13,18 +14,22 @@ constexpr int64_t kChunkFloats = 512 * 1024;  // logits at once: 2 MiB
 
 int64_t ChunkRows(int64_t classes) { return std::clamp<int64_t>(kChunkFloats / classes, 28, 256); }
 
-// Turns a row of logits into its gradient in place; returns the loss.
-double Row(float* logits, int64_t classes, int32_t target, float scale, bool gradient,
-           int64_t* correct) {
+struct RowResult {
+  double loss;
+  bool correct;
+};
+
+// Turns a row of logits into its gradient in place.
+RowResult Row(float* logits, int64_t classes, int32_t target, float scale, bool gradient) {
   const float at_target = logits[target];
   float peak;
   const float sum = ExpAndSum(logits, classes, 1.0f, &peak);
-  *correct += at_target == peak;
   if (gradient) {
     ScaleRow(logits, classes, scale / sum);
     logits[target] -= scale;
   }
-  return std::log(static_cast<double>(sum)) + (static_cast<double>(peak) - at_target);
+  return {std::log(static_cast<double>(sum)) + (static_cast<double>(peak) - at_target),
+          at_target == peak};
 }
 
 }  // namespace
@@ -36,14 +41,21 @@ CrossEntropySums CrossEntropy(const float* hidden, const ClassMatrix& weight,
   const int64_t stride = (classes + 15) / 16 * 16 + 16;  // never a power of two apart: cache sets
   float* logits = workspace.scores.Resize(chunk * stride);
   CrossEntropySums sums;
+  std::vector<RowResult> results(chunk);
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
     const float* x = hidden + first * width;
     const Product forward = {{x, width, 1}, {weight.full, 1, width}, width, weight.narrow};
     Gemm({count, classes, {&forward, 1}, logits, stride}, workspace);
-    for (int64_t i = 0; i < count; ++i) {
-      sums.loss += Row(logits + i * stride, classes, targets[first + i], scale,
-                       d_hidden || d_weight, &sums.correct);
+    Divide(workspace, count, 1, [&](int64_t begin, int64_t end, Workspace&) {
+      for (int64_t i = begin; i < end; ++i) {
+        results[i] =
+            Row(logits + i * stride, classes, targets[first + i], scale, d_hidden || d_weight);
+      }
+    });
+    for (int64_t i = 0; i < count; ++i) {  // in one order, whatever the threads
+      sums.loss += results[i].loss;
+      sums.correct += results[i].correct;
     }
     if (d_hidden) {
       const Product back = {{logits, stride, 1}, {weight.full, width, 1}, classes, weight.narrow};

@@ -1,6 +1,7 @@
 #include "peft/kernels/dropout.h"
 
 #include <algorithm>
+#include <cstring>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "peft/kernels/dropout.cc"
@@ -75,16 +76,27 @@ HWY_INLINE void DropVector(const DropoutMask& mask, uint64_t block, const float*
 }
 #endif
 
-void DropAll(const DropoutMask& mask, const float* x, float* y, int64_t n) {
-  int64_t i = 0;
-#if HWY_TARGET != HWY_SCALAR
+void DropAll(const DropoutMask& mask, int64_t first, const float* x, float* y, int64_t n) {
+#if HWY_TARGET == HWY_SCALAR
+  DropBlocks(mask, first, x, y, n);
+#else
   const int64_t step = 4 * hn::Lanes(Words());
-  // Lane counters must not carry into the upper word.
-  for (; i + step <= n && (i + step) / 4 <= int64_t{0xFFFFFFFF}; i += step) {
-    DropVector(mask, static_cast<uint64_t>(i) / 4, x + i, y + i);
+  for (int64_t i = 0; i < n; i += step) {
+    const uint64_t block = static_cast<uint64_t>(first + i) / 4;
+    const int64_t count = std::min(step, n - i);
+    // Lane counters must not carry into the upper word.
+    if ((block & 0xFFFFFFFF) + hn::Lanes(Words()) > uint64_t{1} << 32) {
+      DropBlocks(mask, first + i, x + i, y + i, count);
+    } else if (count == step) {
+      DropVector(mask, block, x + i, y + i);
+    } else {
+      float last[64] = {};
+      std::memcpy(last, x + i, count * sizeof(float));
+      DropVector(mask, block, last, last);
+      std::memcpy(y + i, last, count * sizeof(float));
+    }
   }
 #endif
-  DropBlocks(mask, i, x + i, y + i, n - i);
 }
 
 }  // namespace rivulet::kernels::HWY_NAMESPACE
@@ -94,12 +106,13 @@ HWY_AFTER_NAMESPACE();
 namespace rivulet::kernels {
 HWY_EXPORT(DropAll);
 
-void Dropout(const RandomStream& stream, uint32_t tensor, double rate, const float* x, float* y,
-             int64_t n) {
-  HWY_DYNAMIC_DISPATCH(DropAll)
-  ({stream.key(), stream.lane(), tensor, static_cast<uint32_t>(rate * 0x1p24),
-    static_cast<float>(1.0 / (1.0 - rate))},
-   x, y, n);
+DropoutMask DropoutMaskOf(const RandomStream& stream, uint32_t tensor, double rate) {
+  return {stream.key(), stream.lane(), tensor, static_cast<uint32_t>(rate * 0x1p24),
+          static_cast<float>(1.0 / (1.0 - rate))};
+}
+
+void Dropout(const DropoutMask& mask, int64_t first, const float* x, float* y, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(DropAll)(mask, first, x, y, n);
 }
 
 }  // namespace rivulet::kernels

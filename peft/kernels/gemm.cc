@@ -158,8 +158,9 @@ void Block(const GemmCall& call, const Group& group, int64_t first, int64_t widt
   }
 }
 
+void DotProducts(const GemmCall& call) { GemmDots(call); }
+
 void GemmBlocks(const GemmCall& call, Workspace& workspace) {
-  if (IsDots(call)) return GemmDots(call);
   size_t index = 0;
   int64_t offset = 0;
   bool initial = true;
@@ -179,14 +180,28 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace rivulet::kernels {
 HWY_EXPORT(GemmBlocks);
+HWY_EXPORT(DotProducts);
 HWY_EXPORT(HasNarrowProducts);
 
 bool MultipliesBf16() { return HWY_DYNAMIC_DISPATCH(HasNarrowProducts)(); }
 
 namespace {
 
-// Below this many multiplications waking a thread costs more than it saves.
-constexpr int64_t kWorthDividing = 1 << 20;
+// Below this many multiplications another thread costs more than it saves.
+constexpr int64_t kWorthDividing = 1 << 19;
+constexpr int64_t kGrainColumns = 64;  // whole panels whatever the vector width
+constexpr int64_t kGrainRows = 42;     // whole tiles of 14 and of 6 rows
+constexpr int64_t kDotRows = 3;
+
+// Whether a call is computed as dot products: decided for the whole of it, as it decides the order
+// of sums.
+bool IsDots(const GemmCall& call) {
+  if (call.m > kDotRows) return false;
+  for (const Product& product : call.products) {
+    if (product.b.row_stride != 1 || product.a.column_stride != 1) return false;
+  }
+  return true;
+}
 
 int64_t Multiplications(const GemmCall& call) {
   int64_t inner = 0;
@@ -210,18 +225,33 @@ GemmCall ColumnsOf(const GemmCall& call, int64_t first, int64_t last, std::vecto
   return part;
 }
 
+// Rows first .. last of a call.
+GemmCall RowsOf(const GemmCall& call, int64_t first, int64_t last, std::vector<Product>& kept) {
+  kept.assign(call.products.begin(), call.products.end());
+  for (Product& product : kept) product.a.data += first * product.a.row_stride;
+  GemmCall part = call;
+  part.products = kept;
+  part.m = last - first;
+  part.c += first * call.c_stride;
+  return part;
+}
+
 }  // namespace
 
 void Gemm(const GemmCall& call, Workspace& workspace) {
-  if (!workspace.team || Multiplications(call) < kWorthDividing) {
-    HWY_DYNAMIC_DISPATCH(GemmBlocks)(call, workspace);
-    return;
-  }
-  // 64 columns: whole panels whatever the vector width.
-  Divide(workspace, call.n, 64, [&](int64_t first, int64_t last, Workspace& own) {
-    std::vector<Product> kept;
-    HWY_DYNAMIC_DISPATCH(GemmBlocks)(ColumnsOf(call, first, last, kept), own);
-  });
+  const bool dots = IsDots(call);
+  const auto compute = [dots](const GemmCall& part, Workspace& own) {
+    if (dots) return HWY_DYNAMIC_DISPATCH(DotProducts)(part);
+    HWY_DYNAMIC_DISPATCH(GemmBlocks)(part, own);
+  };
+  if (!workspace.team || Multiplications(call) < kWorthDividing) return compute(call, workspace);
+  // Narrow results, those of low-rank terms, have too few columns for every thread.
+  const bool by_rows = call.n < kGrainColumns * workspace.team->size() && call.m > call.n;
+  Divide(workspace, by_rows ? call.m : call.n, by_rows ? kGrainRows : kGrainColumns,
+         [&](int64_t first, int64_t last, Workspace& own) {
+           std::vector<Product> kept;
+           compute((by_rows ? RowsOf : ColumnsOf)(call, first, last, kept), own);
+         });
 }
 
 void Multiply(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, float* c, int64_t c_stride,

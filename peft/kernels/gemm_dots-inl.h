@@ -19,16 +19,6 @@ HWY_BEFORE_NAMESPACE();
 namespace rivulet::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int64_t kDotRows = 3;
-
-HWY_INLINE bool IsDots(const GemmCall& call) {
-  if (call.m > kDotRows) return false;
-  for (const Product& product : call.products) {
-    if (product.b.row_stride != 1 || product.a.column_stride != 1) return false;
-  }
-  return true;
-}
-
 // Sum of x[i] * load(i) over whole vectors, and x[i] * scalar(i) over the rest.
 template <typename Load, typename Scalar>
 HWY_INLINE float DotWith(const float* x, int64_t n, Load load, Scalar scalar) {

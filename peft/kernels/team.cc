@@ -1,6 +1,20 @@
 #include "peft/kernels/team.h"
 
 namespace rivulet::kernels {
+namespace {
+
+// Asks a few hundred times, giving way to other threads; true when `done` was in that time.
+template <typename Condition>
+bool SoonDone(Condition done) {
+  constexpr int kTries = 200;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    if (done()) return true;
+    std::this_thread::yield();
+  }
+  return done();
+}
+
+}  // namespace
 
 Team::Team(int size) {
   for (int index = 1; index < size; ++index) {
@@ -26,22 +40,26 @@ void Team::Run(const std::function<void(int)>& part) {
   }
   wake_.notify_all();
   part(0);
+  const auto done = [this] { return running_ == 0; };
+  if (SoonDone(done)) return;
   std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return running_ == 0; });
+  done_.wait(lock, done);
 }
 
 void Team::Work(int index) {
   uint64_t seen = 0;
   while (true) {
-    std::unique_lock lock(mutex_);
-    wake_.wait(lock, [&] { return stop_ || call_ != seen; });
+    const auto called = [&] { return stop_ || call_ != seen; };
+    if (!SoonDone(called)) {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, called);
+    }
     if (stop_) return;
     seen = call_;
-    const std::function<void(int)>& part = *part_;
-    lock.unlock();
-    part(index);
-    lock.lock();
-    if (--running_ == 0) done_.notify_one();
+    (*part_)(index);
+    if (--running_ > 0) continue;
+    const std::lock_guard lock(mutex_);  // the caller is not between asking and sleeping
+    done_.notify_one();
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -9,9 +10,10 @@
 
 namespace rivulet::kernels {
 
-// The threads of one client's step: the caller and size() - 1 workers that sleep between calls.
-// One caller at a time. What a part computes never depends on how many there are, so neither do
-// results.
+// The threads of one client's step: the caller and size() - 1 workers. Calls follow each other
+// within microseconds and waking a sleeper costs tens of them, so who waits asks again for a while,
+// giving way to others, before it sleeps. One caller at a time. What a part computes never depends
+// on how many there are, so neither do results.
 class Team {
  public:
   explicit Team(int size);
@@ -28,10 +30,10 @@ class Team {
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  const std::function<void(int)>* part_ = nullptr;
-  uint64_t call_ = 0;
-  int running_ = 0;
-  bool stop_ = false;
+  const std::function<void(int)>* part_ = nullptr;  // written before call_ moves on
+  std::atomic<uint64_t> call_ = 0;
+  std::atomic<int> running_ = 0;
+  std::atomic<bool> stop_ = false;
   std::vector<std::thread> workers_;
 };
 

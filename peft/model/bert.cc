@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "peft/model/dropout.h"
 #include "peft/model/layers.h"
 
 namespace rivulet {
@@ -12,9 +13,10 @@ class Bert : public Network {
   explicit Bert(std::shared_ptr<const BaseModel> base) : Network(std::move(base)) {}
 
   at::Tensor Hidden(const Batch& batch, const Adaptation& adaptation, Pass& pass) const override {
-    at::Tensor x = Embed(batch, adaptation);
+    at::Tensor x = Drop(Embed(batch, adaptation), DropoutSite(DropoutPlace::kEmbeddings),
+                        base().config().hidden_dropout, pass);
     for (int64_t layer = 0; layer < base().config().num_hidden_layers; ++layer) {
-      x = Checkpointed(x, pass, [this, layer, &batch, &adaptation, &pass](const at::Tensor& in) {
+      x = Checkpointed(x, pass, [this, layer, batch, &adaptation, &pass](const at::Tensor& in) {
         return Layer(layer, in, batch, adaptation, pass);
       });
     }
@@ -30,13 +32,16 @@ class Bert : public Network {
     TORCH_CHECK(false, "bert has no language-model head here");
   }
 
-  at::Tensor Classify(const at::Tensor& hidden, const Batch& batch,
-                      const Adaptation& adaptation) const override {
+  at::Tensor Classify(const at::Tensor& hidden, const Batch& batch, const Adaptation& adaptation,
+                      Pass& pass) const override {
+    const ModelConfig& config = base().config();
     const at::Tensor first =
         at::arange(batch.size, at::device(hidden.device()).dtype(at::kLong)) * batch.length;
     const at::Tensor pooled =
         at::tanh(Map("bert.pooler.dense", hidden.index_select(0, first), adaptation));
-    return Map("classifier", pooled, adaptation);
+    const double rate = config.classifier_dropout.value_or(config.hidden_dropout);
+    return Map("classifier", Drop(pooled, DropoutSite(DropoutPlace::kClassifier), rate, pass),
+               adaptation);
   }
 
  private:
@@ -71,21 +76,28 @@ class Bert : public Network {
                           LinearOf(at + "attention.self.key", adaptation),
                           LinearOf(at + "attention.self.value", adaptation)};
     const int64_t heads = config.num_attention_heads;
-    const kernels::AttentionShape shape = {
+    kernels::AttentionShape shape = {
         batch.size, batch.length, heads, heads, config.hidden_size / heads, false, nullptr};
+    shape.dropout =
+        MaskOf(pass, DropoutSite(DropoutPlace::kAttention, layer), config.attention_dropout);
     const at::Tensor mixed = Attend(Project(x, qkv, pass), shape, batch.counts, nullptr, pass);
     const Linear dense[] = {LinearOf(at + "attention.output.dense", adaptation)};
-    const at::Tensor middle =
-        Norm(at + "attention.output.LayerNorm", Project(mixed, dense, pass) + x, adaptation);
+    const at::Tensor h =
+        Drop(Project(mixed, dense, pass), DropoutSite(DropoutPlace::kAttentionOutput, layer),
+             config.hidden_dropout, pass);
+    const at::Tensor middle = Norm(at + "attention.output.LayerNorm", h + x, adaptation);
     return FeedForward(at, layer, middle, adaptation, pass);
   }
 
-  // With a bottleneck: LN(u(LN(h + x)) + h + x), the same norm twice.
+  // h = drop(dense). With a bottleneck: LN(u(LN(h + x)) + h + x), the same norm twice.
   at::Tensor FeedForward(const std::string& at, int64_t layer, const at::Tensor& x,
                          const Adaptation& adaptation, Pass& pass) const {
     const Linear rise[] = {LinearOf(at + "intermediate.dense", adaptation)};
     const Linear fall[] = {LinearOf(at + "output.dense", adaptation)};
-    at::Tensor sum = Project(at::gelu(Project(x, rise, pass)), fall, pass) + x;
+    const at::Tensor h =
+        Drop(Project(at::gelu(Project(x, rise, pass)), fall, pass),
+             DropoutSite(DropoutPlace::kOutput, layer), base().config().hidden_dropout, pass);
+    at::Tensor sum = h + x;
     const auto adapter = adaptation.after_feed_forward.find(layer);
     if (adapter != adaptation.after_feed_forward.end()) {
       const at::Tensor normed = Norm(at + "output.LayerNorm", sum, adaptation);

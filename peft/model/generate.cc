@@ -61,7 +61,7 @@ std::vector<int32_t> GenerateTokens(const Network& network, const Adaptation& ad
   KeyValueCache cache;
   std::vector<int32_t> text;
   at::Tensor ids = Ids(prompt);
-  const int64_t room = network.base().config().max_position_embeddings;
+  const int64_t room = LongestSequence(network.base().config());
   while (static_cast<int>(text.size()) < options.max_new_tokens &&
          cache.length + ids.size(0) <= room) {
     const at::Tensor hidden = network.Continue(ids, cache, adaptation, pass);

@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "peft/model/dropout.h"
 #include "peft/model/layers.h"
 #include "peft/model/rotary.h"
 
@@ -18,8 +19,11 @@ class Llama : public Network {
     const RotaryTable rotary = RotaryTableOf(base().config(), 0, batch.length, batch.length);
     const kernels::AttentionShape shape = ShapeOf(batch.size, batch.length);
     // Padding is on the right, so no real query sees it and causality is mask enough.
-    const Mixer attend = [shape, rotary, &pass](int64_t layer, const at::Tensor& qkv) {
-      return Attend(qkv, shape, {}, &rotary, pass);
+    const double rate = base().config().attention_dropout;
+    const Mixer attend = [shape, rotary, rate, &pass](int64_t layer, const at::Tensor& qkv) {
+      kernels::AttentionShape own = shape;
+      own.dropout = MaskOf(pass, DropoutSite(DropoutPlace::kAttention, layer), rate);
+      return Attend(qkv, own, {}, &rotary, pass);
     };
     at::Tensor x = Embed(batch.ids, adaptation);
     for (int64_t layer = 0; layer < base().config().num_hidden_layers; ++layer) {
@@ -52,8 +56,8 @@ class Llama : public Network {
     return Weight(own ? "lm_head.weight" : "model.embed_tokens.weight", adaptation);
   }
 
-  at::Tensor Classify(const at::Tensor& hidden, const Batch& batch,
-                      const Adaptation& adaptation) const override {
+  at::Tensor Classify(const at::Tensor& hidden, const Batch& batch, const Adaptation& adaptation,
+                      Pass& pass) const override {
     const at::Tensor last =
         batch.counts.to(at::kLong) - 1 + at::arange(batch.size, at::kLong) * batch.length;
     return at::linear(hidden.index_select(0, last.to(hidden.device())),

@@ -18,10 +18,10 @@ absl::Status CheckExample(const Example& example, Task task, const ModelConfig& 
                                                           std::to_string(limit - 1));
   };
   const int64_t length = static_cast<int64_t>(example.ids.size());
-  if (length == 0 || length > config.max_position_embeddings) {
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "example: got " + std::to_string(length) + " tokens, want 1.." +
-                      std::to_string(config.max_position_embeddings));
+  if (length == 0 || length > LongestSequence(config)) {
+    return Refuse(absl::StatusCode::kInvalidArgument, "example: got " + std::to_string(length) +
+                                                          " tokens, want 1.." +
+                                                          std::to_string(LongestSequence(config)));
   }
   for (int32_t id : example.ids) {
     if (id < 0 || id >= config.vocab_size) return refuse("token id", id, config.vocab_size);
@@ -125,7 +125,7 @@ LossSums BatchLoss(const Network& network, const Batch& batch, Task task,
     return TokenLoss(all ? hidden : hidden.index_select(0, batch.rows),
                      network.OutputMatrix(adaptation), batch.targets, pass);
   }
-  const at::Tensor logits = network.Classify(hidden, batch, adaptation);
+  const at::Tensor logits = network.Classify(hidden, batch, adaptation, pass);
   const at::Tensor classes = batch.targets.to(at::kLong);
   LossSums sums;
   sums.mean = at::cross_entropy_loss(logits, classes);

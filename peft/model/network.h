@@ -46,7 +46,8 @@ class Network {
  public:
   virtual ~Network() = default;
 
-  // States after the last layer, final norm applied: [size * length, hidden].
+  // States after the last layer, final norm applied: [size * length, hidden]. With checkpointing,
+  // adaptation and pass must live until the backward pass is over.
   virtual at::Tensor Hidden(const Batch& batch, const Adaptation& adaptation, Pass& pass) const = 0;
   // States of `ids` [n] int64, which follow what is in the cache: [n, hidden]. The cache grows by
   // n. Throws for an architecture that does not generate.
@@ -56,7 +57,7 @@ class Network {
   virtual at::Tensor OutputMatrix(const Adaptation& adaptation) const = 0;
   // Logits of each sequence: [size, classes].
   virtual at::Tensor Classify(const at::Tensor& hidden, const Batch& batch,
-                              const Adaptation& adaptation) const = 0;
+                              const Adaptation& adaptation, Pass& pass) const = 0;
 
   const BaseModel& base() const { return *base_; }
 

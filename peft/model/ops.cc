@@ -7,6 +7,7 @@
 
 #include "peft/kernels/cross_entropy.h"
 #include "peft/kernels/rows.h"
+#include "peft/model/dropout.h"
 #include "peft/model/node.h"
 
 namespace rivulet {
@@ -152,7 +153,13 @@ at::Tensor AttendComposed(const at::Tensor& qkv, const kernels::AttentionShape& 
   at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(double(shape.head_dim));
   scores = scores.masked_fill(HiddenKeys(shape, key_counts, qkv.device()),
                               -std::numeric_limits<double>::infinity());
-  return at::matmul(at::softmax(scores, -1, AtLeastFloat(scores)).to(qkv.scalar_type()), v)
+  at::Tensor p = at::softmax(scores, -1, AtLeastFloat(scores));
+  if (shape.dropout) {
+    const at::Tensor rows =
+        at::empty({shape.batch, shape.heads, shape.length, shape.dropout_stride()}, p.options());
+    p = p * DropoutFactors(*shape.dropout, rows).narrow(3, 0, shape.length);
+  }
+  return at::matmul(p.to(qkv.scalar_type()), v)
       .transpose(1, 2)
       .reshape({shape.batch * shape.length, shape.heads * shape.head_dim});
 }

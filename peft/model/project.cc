@@ -2,9 +2,9 @@
 
 #include <vector>
 
-#include "peft/kernels/dropout.h"
 #include "peft/kernels/gemm.h"
 #include "peft/kernels/softmax.h"
+#include "peft/model/dropout.h"
 #include "peft/model/node.h"
 #include "peft/model/ops.h"
 
@@ -37,8 +37,8 @@ struct Member {
   at::Tensor weight, a, b;
   int64_t column = 0;       // of its output
   int64_t rank_column = 0;  // of its hidden values
-  double scale = 1, dropout = 0;
-  uint32_t site = 0;
+  double scale = 1;
+  std::optional<kernels::DropoutMask> mask;
 
   int64_t outputs() const { return weight.size(0); }
   int64_t rank() const { return a.defined() ? a.size(0) : 0; }
@@ -49,13 +49,11 @@ struct Group {
   std::vector<Member> members;
   int64_t inputs = 0, outputs = 0, rank = 0;
   bool drops = false;
-  std::optional<RandomStream> stream;
 };
 
 Group GroupOf(std::span<const Linear> linears, const Pass& pass) {
   Group group;
   group.inputs = linears[0].weight.size(1);
-  group.stream = pass.dropout;
   for (const Linear& linear : linears) {
     Member member;
     member.weight = linear.weight;
@@ -65,22 +63,14 @@ Group GroupOf(std::span<const Linear> linears, const Pass& pass) {
       member.a = low_rank->a.detach();
       member.b = low_rank->b.detach();
       member.scale = low_rank->scale;
-      member.dropout = pass.dropout ? low_rank->dropout : 0;
-      member.site = low_rank->site;
+      member.mask = MaskOf(pass, low_rank->site, low_rank->dropout);
     }
-    group.drops |= member.dropout > 0;
+    group.drops |= member.mask.has_value();
     group.outputs += member.outputs();
     group.rank += member.rank();
     group.members.push_back(std::move(member));
   }
   return group;
-}
-
-at::Tensor Dropped(const Group& group, const Member& member, const at::Tensor& x) {
-  at::Tensor y = at::empty_like(x);
-  kernels::Dropout(*group.stream, member.site, member.dropout, x.data_ptr<float>(),
-                   y.data_ptr<float>(), x.numel());
-  return y;
 }
 
 // hidden [rows, rank] = scale * A drop(x), the members side by side.
@@ -97,7 +87,7 @@ at::Tensor HiddenOf(const Group& group, const at::Tensor& x, kernels::Workspace&
     std::copy_n(member.a.data_ptr<float>(), count, to);
     kernels::ScaleRow(to, count, static_cast<float>(member.scale));
     if (group.drops) {
-      const at::Tensor source = member.dropout > 0 ? Dropped(group, member, x) : x;
+      const at::Tensor source = member.mask ? Masked(*member.mask, x, workspace) : x;
       kernels::Multiply(x.size(0), member.rank(), group.inputs, Rows(source), {to, 1, group.inputs},
                         hidden.data_ptr<float>() + member.rank_column, group.rank, false,
                         workspace);
@@ -147,7 +137,7 @@ struct ProjectNode : torch::autograd::Node {
       if (task_should_compute_output(1 + 2 * i)) {
         result[1 + 2 * i] =
             FactorGradient(d_hidden, member.rank_column, member.rank(),
-                           member.dropout > 0 ? Dropped(group, member, x) : x, 0, group.inputs);
+                           member.mask ? Masked(*member.mask, x, *workspace) : x, 0, group.inputs);
       }
       if (task_should_compute_output(2 + 2 * i)) {
         result[2 + 2 * i] = FactorGradient(hidden, member.rank_column, member.rank(), dy,
@@ -187,19 +177,19 @@ struct ProjectNode : torch::autograd::Node {
     std::vector<Product> products;
     for (const Member& member : group.members) {
       products.push_back(Times(Columns(dy, member.column), member.weight, member.outputs()));
-      if (member.rank() > 0 && member.dropout == 0) {
+      if (member.rank() > 0 && !member.mask) {
         products.push_back({Columns(d_hidden, member.rank_column), Rows(member.a), member.rank()});
       }
     }
     kernels::Gemm({x.size(0), group.inputs, products, dx.data_ptr<float>(), group.inputs},
                   *workspace);
     for (const Member& member : group.members) {
-      if (member.dropout == 0) continue;
+      if (!member.mask) continue;
       at::Tensor through = at::empty_like(x);
       kernels::Multiply(x.size(0), group.inputs, member.rank(),
                         Columns(d_hidden, member.rank_column), Rows(member.a),
                         through.data_ptr<float>(), group.inputs, false, *workspace);
-      dx.add_(Dropped(group, member, through));
+      dx.add_(Masked(*member.mask, through, *workspace));
     }
     return dx;
   }
@@ -231,22 +221,14 @@ at::Tensor ProjectFused(const at::Tensor& x, std::span<const Linear> linears, Pa
   return y;
 }
 
-// The dropout mask as a tensor, for the composed path.
-at::Tensor DropoutMask(const RandomStream& stream, const LowRank& low_rank, const at::Tensor& x) {
-  at::Tensor mask = at::ones(x.sizes(), at::kFloat);
-  kernels::Dropout(stream, low_rank.site, low_rank.dropout, mask.data_ptr<float>(),
-                   mask.data_ptr<float>(), mask.numel());
-  return mask.to(x.device(), x.scalar_type());
-}
-
 at::Tensor ProjectComposed(const at::Tensor& x, std::span<const Linear> linears, const Pass& pass) {
   std::vector<at::Tensor> outputs;
   for (const Linear& linear : linears) {
     at::Tensor y = at::linear(x, linear.weight.to(x.scalar_type()), linear.bias);
     if (const LowRank* low_rank = linear.low_rank) {
       at::Tensor from = x;
-      if (pass.dropout && low_rank->dropout > 0) {
-        from = x * DropoutMask(*pass.dropout, *low_rank, x);
+      if (const auto mask = MaskOf(pass, low_rank->site, low_rank->dropout)) {
+        from = x * DropoutFactors(*mask, x);
       }
       const at::Tensor wide = from.to(low_rank->a.scalar_type());
       y = y + at::linear(at::linear(wide, low_rank->a), low_rank->b)

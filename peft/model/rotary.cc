@@ -53,7 +53,9 @@ void ScaleYarn(const RopeConfig& rope, int64_t head_dim, std::vector<double>& in
   }
 }
 
-// The base of the dynamic rule grows with the sequence beyond what the model was trained on.
+// The base of the dynamic rule grows with the sequence beyond what the model was trained on. As in
+// the reference, that is the longest sequence of the batch, and keys in a cache stay as they were
+// rotated.
 double ThetaOf(const ModelConfig& config, int64_t length) {
   const RopeConfig& rope = config.rope;
   if (rope.kind != RopeKind::kDynamic || length <= config.max_position_embeddings)

@@ -78,23 +78,24 @@ class FirstOrderTuner : public Tuner {
     const uint64_t root = RootOf(seed_, request.round, request.client);
     TrainingRun run({network_.get(), method_.get(), task_, &train_, checkpointing_, root},
                     *request.global, workspace);
-    const std::vector<StepPlan> plan =
-        PlanSteps(train_, root, static_cast<uint32_t>(request.examples.size()));
+    StepOrder order(train_, root, static_cast<uint32_t>(request.examples.size()));
+    const int64_t total = order.total();
     TuneResult result;
-    for (const StepPlan& step : plan) {
+    while (result.steps < total) {
       if (request.cancelled && request.cancelled()) {
         return Refuse(absl::StatusCode::kAborted,
                       "tuning: cancelled after " + std::to_string(result.steps) + " steps");
       }
-      RV_ASSIGN_OR_RETURN(const std::vector<Batch> batches, Collate(request.examples, step));
+      RV_ASSIGN_OR_RETURN(const std::vector<Batch> batches,
+                          Collate(request.examples, order.Next()));
       const double rate =
-          train_.learning_rate * LearningRateFactor(train_, result.steps + 1, plan.size());
+          train_.learning_rate * LearningRateFactor(train_, result.steps + 1, total);
       RV_ASSIGN_OR_RETURN(const StepReport report, run.Step(batches, rate));
       for (const Batch& batch : batches) {
         result.examples += batch.size;
         result.tokens += batch.tokens;
       }
-      result.loss += report.loss / static_cast<double>(plan.size());
+      result.loss += report.loss / static_cast<double>(total);
       result.grad_norm = report.grad_norm;
       ++result.steps;
     }

@@ -7,17 +7,18 @@
 namespace rivulet {
 namespace {
 
-using MicroBatches = std::vector<std::vector<uint32_t>>;
-
-MicroBatches EpochOf(const TrainSection& train, uint64_t root, uint64_t epoch, uint32_t n) {
-  RandomCursor cursor(RandomStream(root, Purpose::kDataOrder, epoch));
+// Micro-batches of one pass, the first one last.
+std::vector<std::vector<uint32_t>> PassOf(const TrainSection& train, uint64_t root, uint64_t pass,
+                                          uint32_t n) {
+  RandomCursor cursor(RandomStream(root, Purpose::kDataOrder, pass));
   const std::vector<uint32_t> order = Permutation(cursor, n);
   const size_t size = static_cast<size_t>(train.per_device_train_batch_size);
-  MicroBatches batches;
+  std::vector<std::vector<uint32_t>> batches;
   for (size_t first = 0; first + size <= n; first += size) {
     batches.emplace_back(order.begin() + first, order.begin() + first + size);
   }
   if (batches.empty()) batches.push_back(order);
+  std::reverse(batches.begin(), batches.end());
   return batches;
 }
 
@@ -33,19 +34,28 @@ double LearningRateFactor(const TrainSection& train, int64_t step, int64_t total
   return 1;
 }
 
-std::vector<StepPlan> PlanSteps(const TrainSection& train, uint64_t root, uint32_t n) {
-  const size_t accumulate = static_cast<size_t>(train.gradient_accumulation_steps);
-  std::vector<StepPlan> steps;
-  for (int epoch = 0; epoch < train.local_epochs; ++epoch) {
-    MicroBatches batches = EpochOf(train, root, static_cast<uint64_t>(epoch), n);
-    for (size_t first = 0; first < batches.size(); first += accumulate) {
-      if (train.max_steps > 0 && steps.size() == static_cast<size_t>(train.max_steps)) return steps;
-      const size_t last = std::min(batches.size(), first + accumulate);
-      steps.emplace_back(std::make_move_iterator(batches.begin() + first),
-                         std::make_move_iterator(batches.begin() + last));
-    }
+StepOrder::StepOrder(const TrainSection& train, uint64_t root, uint32_t n)
+    : train_(train), root_(root), n_(n) {}
+
+int64_t StepOrder::StepsOfPass() const {
+  const int64_t accumulate = train_.gradient_accumulation_steps;
+  const int64_t batches = std::max<int64_t>(1, n_ / train_.per_device_train_batch_size);
+  return (batches + accumulate - 1) / accumulate;
+}
+
+int64_t StepOrder::total() const {
+  return train_.max_steps > 0 ? train_.max_steps : train_.local_epochs * StepsOfPass();
+}
+
+StepPlan StepOrder::Next() {
+  if (left_.empty()) left_ = PassOf(train_, root_, passes_++, n_);
+  const size_t accumulate = static_cast<size_t>(train_.gradient_accumulation_steps);
+  StepPlan step;
+  while (!left_.empty() && step.size() < accumulate) {
+    step.push_back(std::move(left_.back()));
+    left_.pop_back();
   }
-  return steps;
+  return step;
 }
 
 }  // namespace rivulet

@@ -34,10 +34,10 @@ class CachedGenerator : public TextGenerator {
   absl::Status CheckPrompt(std::span<const int32_t> prompt) const {
     const ModelConfig& config = network_->base().config();
     const int64_t length = static_cast<int64_t>(prompt.size());
-    if (length == 0 || length > config.max_position_embeddings) {
+    if (length == 0 || length > LongestSequence(config)) {
       return Refuse(absl::StatusCode::kInvalidArgument,
                     "prompt: got " + std::to_string(length) + " tokens, want 1.." +
-                        std::to_string(config.max_position_embeddings));
+                        std::to_string(LongestSequence(config)));
     }
     for (int32_t id : prompt) {
       if (id >= 0 && id < config.vocab_size) continue;

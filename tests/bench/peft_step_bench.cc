@@ -1,6 +1,7 @@
 // Tokens per second of a LoRA step beside a bare sequence of matrix products of the same FLOPs,
 // and loading a model beside reading its file, in one run. Prints JSON lines. Not a test.
 //   peft_step_bench [clients=1] [steps=8] [shape=small|large|all] [dtype=float32|bfloat16]
+//   [threads=1]
 #include <ATen/ATen.h>
 #include <sys/resource.h>
 
@@ -135,13 +136,14 @@ std::vector<Example> RandomExamples(const Shape& s, int count) {
   return examples;
 }
 
-JobSpec JobOf(const Shape& s, int steps, const char* dtype) {
+JobSpec JobOf(const Shape& s, int steps, const char* dtype, int threads) {
   JobSpec job;
   job.model.dtype = dtype;
   job.lora.lora_target_modules = {"all-linear"};
   job.lora.lora_dropout = 0;
   job.train.per_device_train_batch_size = static_cast<int>(s.batch);
   job.train.max_steps = steps;
+  job.train.threads = threads;
   return job;
 }
 
@@ -182,9 +184,9 @@ double TuneOnAll(Tuner& tuner, const ParameterSet& global, std::span<const Examp
   return Seconds() - started;
 }
 
-void Report(const Shape& s, int clients, int steps, const char* dtype) {
+void Report(const Shape& s, int clients, int steps, const char* dtype, int threads) {
   const auto folder = WriteModel(s);
-  const JobSpec job = JobOf(s, steps, dtype);
+  const JobSpec job = JobOf(s, steps, dtype, threads);
   ReportLoading(s, folder, job);
   const auto base = LoadBaseModel(folder, job);
   if (!base.ok()) return;
@@ -205,13 +207,14 @@ void Report(const Shape& s, int clients, int steps, const char* dtype) {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   const double tokens = static_cast<double>(s.batch * s.length);
-  std::printf(R"({"bench":"lora_step","shape":"%s","dtype":"%s","clients":%d,"tokens":%.0f,)"
-              R"("tokens_per_s":%.0f,"gflop_per_step":%.2f,"step_s":%.4f,)"
-              R"("step_cpu_s":%.4f,"bare_gemm_cpu_s":%.4f,"tokens_per_cpu_s":%.0f,)"
-              R"("ratio":%.3f,"peak_rss_mib":%ld})"
-              "\n",
-              s.name, dtype, clients, tokens, clients * tokens / step, flops * 1e-9, step, cpu,
-              bare, tokens / cpu, bare / cpu, usage.ru_maxrss / 1024);
+  std::printf(
+      R"({"bench":"lora_step","shape":"%s","dtype":"%s","clients":%d,"threads":%d,"tokens":%.0f,)"
+      R"("tokens_per_s":%.0f,"gflop_per_step":%.2f,"step_s":%.4f,)"
+      R"("step_cpu_s":%.4f,"bare_gemm_cpu_s":%.4f,"tokens_per_cpu_s":%.0f,)"
+      R"("ratio":%.3f,"peak_rss_mib":%ld})"
+      "\n",
+      s.name, dtype, clients, threads, tokens, clients * tokens / step, flops * 1e-9, step, cpu,
+      bare, tokens / cpu, bare / cpu, usage.ru_maxrss / 1024);
 }
 
 }  // namespace
@@ -222,6 +225,7 @@ int main(int argc, char** argv) {
   const int steps = argc > 2 ? std::atoi(argv[2]) : 8;
   const std::string wanted = argc > 3 ? argv[3] : "all";
   const char* dtype = argc > 4 ? argv[4] : "float32";
-  if (wanted != "large") rivulet::Report(rivulet::kShapes[0], clients, steps, dtype);
-  if (wanted != "small") rivulet::Report(rivulet::kShapes[1], clients, steps, dtype);
+  const int threads = argc > 5 ? std::atoi(argv[5]) : 1;
+  if (wanted != "large") rivulet::Report(rivulet::kShapes[0], clients, steps, dtype, threads);
+  if (wanted != "small") rivulet::Report(rivulet::kShapes[1], clients, steps, dtype, threads);
 }

@@ -2,9 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -25,6 +28,22 @@ inline std::filesystem::path SharedFolder() {
   if (!std::filesystem::exists(::rivulet::testing::SharedFolder() / "golden")) { \
     GTEST_SKIP() << "no golden data: set RIVULET_SHARED";                        \
   }
+
+// A golden model whose config.json has some keys changed; the weights are linked.
+inline std::filesystem::path ModelWith(const std::string& model, const nlohmann::json& changes) {
+  const auto from = SharedFolder() / "golden/models" / model;
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(from / "config.json"));
+  config.merge_patch(changes);
+  const std::string name =
+      std::to_string(getpid()) + "-" + std::to_string(std::hash<std::string>()(config.dump()));
+  const auto folder = std::filesystem::path(::testing::TempDir()) / (model + "-" + name);
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "config.json") << config;
+  std::filesystem::remove(folder / "model.safetensors");
+  std::filesystem::create_symlink(std::filesystem::absolute(from / "model.safetensors"),
+                                  folder / "model.safetensors");
+  return folder;
+}
 
 // A golden file as tensors by name.
 class Golden {
@@ -87,7 +106,7 @@ inline Batch BatchOf(const std::vector<Example>& examples, Task task, const Mode
 inline at::Tensor LogitsOf(const Network& network, const Batch& batch, Task task,
                            const Adaptation& adaptation, Pass& pass) {
   const at::Tensor hidden = network.Hidden(batch, adaptation, pass);
-  if (task == Task::kClassification) return network.Classify(hidden, batch, adaptation);
+  if (task == Task::kClassification) return network.Classify(hidden, batch, adaptation, pass);
   return at::linear(hidden, network.OutputMatrix(adaptation)).view({batch.size, batch.length, -1});
 }
 

@@ -140,15 +140,18 @@ INSTANTIATE_TEST_SUITE_P(All, GemmSizes,
                                   std::to_string(info.param.n) + "x" + std::to_string(info.param.k);
                          });
 
+// Divided by columns; by rows, the last piece of which has two; as dot products.
 TEST(Gemm, ATeamGivesTheBitsOfOneThread) {
-  const int64_t m = 130, n = 300, k = 90;
-  const auto a = Numbers(m * k, 14), b = Numbers(n * k, 15);
-  std::vector<float> alone(m * n), together(m * n);
-  Workspace one, three(3);
-  for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
-    Multiply(m, n, k, {a.data(), k, 1}, right, alone.data(), n, false, one);
-    Multiply(m, n, k, {a.data(), k, 1}, right, together.data(), n, false, three);
-    EXPECT_EQ(alone, together);
+  for (const auto& [m, n, k] :
+       {Size{130, 300, 90}, Size{590, 24, 90}, Size{128, 100, 900}, Size{3, 900, 300}}) {
+    const auto a = Numbers(m * k, 14), b = Numbers(n * k, 15);
+    std::vector<float> alone(m * n), together(m * n);
+    Workspace one, three(3);
+    for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+      Multiply(m, n, k, {a.data(), k, 1}, right, alone.data(), n, false, one);
+      Multiply(m, n, k, {a.data(), k, 1}, right, together.data(), n, false, three);
+      EXPECT_EQ(alone, together);
+    }
   }
 }
 

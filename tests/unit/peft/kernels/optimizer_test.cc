@@ -5,8 +5,6 @@
 #include <cmath>
 #include <vector>
 
-#include "peft/kernels/dropout.h"
-
 namespace rivulet::kernels {
 namespace {
 
@@ -43,42 +41,6 @@ TEST(SumOfSquares, CountsEveryElementOnce) {
     const std::vector<float> x(n, 3.0f);
     EXPECT_EQ(SumOfSquares(x.data(), n), 9.0 * n);
   }
-}
-
-// 40,000 draws at rate 0.25: four standard deviations are 346; a false alarm once in 16,000 seeds.
-TEST(Dropout, DropsTheShareAskedForAndScalesTheRest) {
-  const std::vector<float> x(40000, 3.0f);
-  std::vector<float> y(x.size());
-  Dropout(RandomStream(1, Purpose::kDropout, 0), 5, 0.25, x.data(), y.data(), 40000);
-  int64_t dropped = 0;
-  for (float value : y) {
-    dropped += value == 0;
-    if (value != 0) EXPECT_FLOAT_EQ(value, 4.0f);
-  }
-  EXPECT_NEAR(static_cast<double>(dropped), 10000, 346);
-}
-
-// The definition, block by block, against what the vectorised loop does.
-TEST(Dropout, EveryElementFollowsItsWordOfTheStream) {
-  const RandomStream stream(42, Purpose::kDropout, 7);
-  const std::vector<float> x(517, 2.0f);
-  std::vector<float> y(x.size());
-  Dropout(stream, 3, 0.5, x.data(), y.data(), 517);
-  for (uint32_t i = 0; i < 517; ++i) {
-    const bool dropped = (stream.Block(i / 4, 3).word[i % 4] >> 8) < (1u << 23);
-    ASSERT_EQ(y[i], dropped ? 0.0f : 4.0f) << i;
-  }
-}
-
-TEST(Dropout, TheMaskDependsOnTheAddressAlone) {
-  const std::vector<float> x(1000, 1.0f);
-  std::vector<float> first(1000), second(1000), other(1000);
-  const RandomStream stream(1, Purpose::kDropout, 3);
-  Dropout(stream, 2, 0.5, x.data(), first.data(), 1000);
-  Dropout(stream, 2, 0.5, x.data(), second.data(), 999);
-  Dropout(stream, 3, 0.5, x.data(), other.data(), 1000);
-  EXPECT_TRUE(std::equal(first.begin(), first.begin() + 999, second.begin()));
-  EXPECT_NE(first, other);
 }
 
 }  // namespace

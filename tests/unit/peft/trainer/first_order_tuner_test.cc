@@ -75,6 +75,30 @@ TEST_F(FirstOrder, CountsWhatItDid) {
   EXPECT_NEAR(result.loss, 4.9, 1.0);  // random weights: near log(97) = 4.57
 }
 
+// Steps of all the data at one small rate move by about the same each: rates 1/8, 2/8 .. 1 of a
+// warm-up over eight steps add up to 36/8 of one, a constant rate to 8.
+TEST_F(FirstOrder, MaxStepsIsTheTotalOfTheLearningRateSchedule) {
+  job_.train.optimizer = "sgd";
+  job_.train.max_grad_norm = 0;
+  job_.train.learning_rate = 1e-3;
+  job_.train.per_device_train_batch_size = 12;
+  job_.train.max_steps = 8;
+  const TuneResult constant = TuneWith(job_);
+  EXPECT_EQ(constant.steps, 8);
+  EXPECT_EQ(constant.examples, 8 * 12);
+  job_.train.warmup_ratio = 1;
+  const ParameterSet warmed = TuneWith(job_).delta;
+  ParameterSet expected = constant.delta;
+  double largest = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    for (float& value : expected.floats(i)) {
+      largest = std::max<double>(largest, std::abs(value));
+      value *= 36.0f / 64;
+    }
+  }
+  EXPECT_LE(LargestDifference(warmed, expected), 1e-2 * largest);
+}
+
 TEST_F(FirstOrder, ClientsSideBySideGetTheBitsTheyGetAlone) {
   job_.lora.lora_dropout = 0.1;
   job_.train.local_epochs = 5;

@@ -19,8 +19,15 @@ TrainSection Settings(int batch, int accumulate, int epochs, int max_steps) {
   return train;
 }
 
-TEST(PlanSteps, DropsTheIncompleteLastBatch) {
-  const auto steps = PlanSteps(Settings(4, 1, 1, 0), 7, 11);
+std::vector<StepPlan> StepsOf(const TrainSection& train, uint64_t root, uint32_t n) {
+  StepOrder order(train, root, n);
+  std::vector<StepPlan> steps;
+  while (static_cast<int64_t>(steps.size()) < order.total()) steps.push_back(order.Next());
+  return steps;
+}
+
+TEST(StepOrder, DropsTheIncompleteLastBatch) {
+  const auto steps = StepsOf(Settings(4, 1, 1, 0), 7, 11);
   ASSERT_EQ(steps.size(), 2u);
   std::set<uint32_t> seen;
   for (const StepPlan& step : steps) {
@@ -32,33 +39,55 @@ TEST(PlanSteps, DropsTheIncompleteLastBatch) {
   EXPECT_LT(*seen.rbegin(), 11u);
 }
 
-TEST(PlanSteps, AClientWithoutOneFullBatchTrainsOnWhatItHas) {
-  const auto steps = PlanSteps(Settings(8, 1, 2, 0), 7, 3);
+TEST(StepOrder, AClientWithoutOneFullBatchTrainsOnWhatItHas) {
+  const auto steps = StepsOf(Settings(8, 1, 2, 0), 7, 3);
   ASSERT_EQ(steps.size(), 2u);  // one an epoch
   EXPECT_EQ(steps[0][0].size(), 3u);
 }
 
-TEST(PlanSteps, EveryEpochIsShuffledAnew) {
-  const auto steps = PlanSteps(Settings(16, 1, 2, 0), 7, 16);
+TEST(StepOrder, EveryEpochIsShuffledAnew) {
+  const auto steps = StepsOf(Settings(16, 1, 2, 0), 7, 16);
   ASSERT_EQ(steps.size(), 2u);
   EXPECT_NE(steps[0][0], steps[1][0]);
 }
 
-TEST(PlanSteps, MaxStepsCapsAndNeverExtends) {
-  EXPECT_EQ(PlanSteps(Settings(2, 1, 3, 4), 7, 10).size(), 4u);
-  EXPECT_EQ(PlanSteps(Settings(2, 1, 1, 40), 7, 10).size(), 5u);
+TEST(StepOrder, MaxStepsIsTheNumberOfStepsWhateverLocalEpochsSays) {
+  for (int epochs : {0, 1, 3}) {
+    EXPECT_EQ(StepsOf(Settings(2, 1, epochs, 4), 7, 10).size(), 4u);
+    EXPECT_EQ(StepsOf(Settings(2, 1, epochs, 40), 7, 10).size(), 40u);
+  }
 }
 
-TEST(PlanSteps, AccumulationGroupsMicroBatchesAndKeepsTheRemainder) {
-  const auto steps = PlanSteps(Settings(2, 3, 1, 0), 7, 14);
+// 10 examples in batches of 2: five steps a pass, each pass a permutation of its own.
+TEST(StepOrder, MaxStepsBeginsANewShuffledPassWhenTheDataAreUsedUp) {
+  const auto steps = StepsOf(Settings(2, 1, 1, 12), 7, 10);
+  ASSERT_EQ(steps.size(), 12u);
+  std::vector<std::vector<uint32_t>> passes(3);
+  for (size_t step = 0; step < steps.size(); ++step) {
+    const std::vector<uint32_t>& batch = steps[step].at(0);
+    passes[step / 5].insert(passes[step / 5].end(), batch.begin(), batch.end());
+  }
+  EXPECT_NE(passes[0], passes[1]);
+  for (size_t pass : {0u, 1u}) {
+    EXPECT_EQ(std::set<uint32_t>(passes[pass].begin(), passes[pass].end()).size(), 10u);
+  }
+  EXPECT_EQ(passes[2].size(), 4u);
+}
+
+TEST(StepOrder, AStepIsTheSameByEpochsAndByMaxSteps) {
+  EXPECT_EQ(StepsOf(Settings(2, 2, 3, 0), 7, 10), StepsOf(Settings(2, 2, 1, 9), 7, 10));
+}
+
+TEST(StepOrder, AccumulationGroupsMicroBatchesAndKeepsTheRemainder) {
+  const auto steps = StepsOf(Settings(2, 3, 1, 0), 7, 14);
   ASSERT_EQ(steps.size(), 3u);
   EXPECT_EQ(steps[0].size(), 3u);
   EXPECT_EQ(steps[2].size(), 1u);
 }
 
-TEST(PlanSteps, DependsOnTheRootAlone) {
-  EXPECT_EQ(PlanSteps(Settings(2, 1, 1, 0), 7, 20), PlanSteps(Settings(2, 1, 1, 0), 7, 20));
-  EXPECT_NE(PlanSteps(Settings(2, 1, 1, 0), 7, 20), PlanSteps(Settings(2, 1, 1, 0), 8, 20));
+TEST(StepOrder, DependsOnTheRootAlone) {
+  EXPECT_EQ(StepsOf(Settings(2, 1, 1, 0), 7, 20), StepsOf(Settings(2, 1, 1, 0), 7, 20));
+  EXPECT_NE(StepsOf(Settings(2, 1, 1, 0), 7, 20), StepsOf(Settings(2, 1, 1, 0), 8, 20));
 }
 
 // By hand: 10 steps, ratio 0.2 = 2 warm-up steps; the remaining 8 fall from 1 to 1/8 (linear), or

@@ -1,0 +1,64 @@
+#include "peft/model/dropout.h"
+
+#include <ATen/ATen.h>
+
+#include "peft/model/node.h"
+
+namespace rivulet {
+namespace {
+
+// A thread of its own pays from about so many elements on.
+constexpr int64_t kGrain = 8192;
+
+struct DropNode : torch::autograd::Node {
+  kernels::DropoutMask mask;
+  kernels::Workspace* workspace = nullptr;
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
+    return {Masked(mask, gradients[0].contiguous(), *workspace)};
+  }
+};
+
+}  // namespace
+
+std::optional<kernels::DropoutMask> MaskOf(const Pass& pass, uint32_t site, double rate) {
+  if (!pass.dropout || rate <= 0) return std::nullopt;
+  return kernels::DropoutMaskOf(*pass.dropout, site, rate);
+}
+
+at::Tensor Masked(const kernels::DropoutMask& mask, const at::Tensor& x,
+                  kernels::Workspace& workspace) {
+  at::Tensor y = at::empty_like(x);
+  const float* from = x.data_ptr<float>();
+  float* to = y.data_ptr<float>();
+  const auto range = [&](int64_t first, int64_t last, kernels::Workspace&) {
+    kernels::Dropout(mask, first, from + first, to + first, last - first);
+  };
+  kernels::Divide(workspace, x.numel(), kGrain, range);
+  return y;
+}
+
+at::Tensor DropoutFactors(const kernels::DropoutMask& mask, const at::Tensor& x) {
+  at::Tensor factors = at::ones(x.sizes(), at::kFloat);
+  float* values = factors.data_ptr<float>();
+  kernels::Dropout(mask, 0, values, values, factors.numel());
+  return factors.to(x.device(), x.scalar_type());
+}
+
+at::Tensor Drop(const at::Tensor& x, uint32_t site, double rate, Pass& pass) {
+  const auto mask = MaskOf(pass, site, rate);
+  if (!mask) return x;
+  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) {
+    return x * DropoutFactors(*mask, x);
+  }
+  at::Tensor y = Masked(*mask, x.detach(), *pass.workspace);
+  if (NeedsGraph({x})) {
+    auto node = MakeNode<DropNode>();
+    node->mask = *mask;
+    node->workspace = pass.workspace;
+    Attach(y, node, {x});
+  }
+  return y;
+}
+
+}  // namespace rivulet
