@@ -8,9 +8,9 @@ constexpr size_t kMaxTextBytes = 256
 
 }  // namespace
 
-absl::StatusOr<Pattern> Pattern::Read(const TokenizerFields& owner) {
+absl::StatusOr<Pattern> Pattern::Read(const JsonMembers& owner) {
   RV_ASSIGN_OR_RETURN(const Json* const pattern, owner.Object("pattern"));
-  const TokenizerFields fields(*pattern, owner.where() + ".pattern");
+  const JsonMembers fields(*pattern, owner.where() + ".pattern");
   Pattern out;
   if (fields.Find("Regex") != nullptr) {
     RV_ASSIGN_OR_RETURN(const std::string text, fields.String("Regex"));

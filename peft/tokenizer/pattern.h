@@ -14,7 +14,7 @@ namespace rivulet {
 class Pattern {
  public:
   // Errors: InvalidArgument (neither form, empty string, a pattern that does not compile).
-  static absl::StatusOr<Pattern> Read(const TokenizerFields& owner);
+  static absl::StatusOr<Pattern> Read(const JsonMembers& owner);
 
   // As Regex::ForEachMatch.
   absl::Status ForEachMatch(std::string_view text,
