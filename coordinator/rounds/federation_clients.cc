@@ -124,7 +124,7 @@ void Federation::Impl::PumpLocked(const std::string& name, Client& client) {
   while (client.connected && !client.running && !client.queue.empty()) {
     const TaskKey key = std::move(client.queue.front());
     client.queue.pop_front();
-    const std::optional<Task> task = TaskOfLocked(key);
+    const std::optional<ClientTask> task = TaskOfLocked(key);
     if (!task) continue;
     client.running = key;
     gateway_.Send(name, *task);
@@ -132,7 +132,7 @@ void Federation::Impl::PumpLocked(const std::string& name, Client& client) {
 }
 
 // The task as it stands now; nullopt when its round has gone by.
-std::optional<Task> Federation::Impl::TaskOfLocked(const TaskKey& key) {
+std::optional<ClientTask> Federation::Impl::TaskOfLocked(const TaskKey& key) {
   const Job* const job = FindLocked(key.job);
   if (job == nullptr || job->engine == nullptr) return std::nullopt;
   const EngineState& state = job->engine->state();
@@ -142,8 +142,8 @@ std::optional<Task> Federation::Impl::TaskOfLocked(const TaskKey& key) {
       key.attempt == 0 && state.phase == Phase::kEvaluating && key.round == state.round;
   if (!training && !evaluation) return std::nullopt;
   const ModelRecord& model = job->models.rbegin()->second;
-  Task task;
-  task.kind = training ? Task::Kind::kTrain : Task::Kind::kEvaluate;
+  ClientTask task;
+  task.kind = training ? ClientTask::Kind::kTrain : ClientTask::Kind::kEvaluate;
   task.job_id = key.job;
   task.round = key.round;
   task.attempt = key.attempt;

@@ -20,7 +20,7 @@ absl::StatusOr<std::vector<Message>> ReadMessages(const Json& list) {
   }
   std::vector<Message> messages;
   for (const Json& item : list) {
-    const JsonFields fields(item, "messages[" + std::to_string(messages.size()) + "]");
+    const JsonMembers fields(item, "messages[" + std::to_string(messages.size()) + "]");
     Message message;
     RV_ASSIGN_OR_RETURN(message.role, fields.String("role"));
     RV_ASSIGN_OR_RETURN(message.content, fields.String("content"));

@@ -53,7 +53,7 @@ absl::StatusOr<AddedTokens> AddedTokens::Read(const Json* list, const Vocabulary
         "tokenizer.json: added_tokens: want an array of at most " + std::to_string(kMaxTokens));
   }
   for (const Json& entry : *list) {
-    const JsonFields fields(
+    const JsonMembers fields(
         entry, "tokenizer.json: added_tokens[" + std::to_string(tokens.tokens_.size()) + "]");
     RV_RETURN_IF_ERROR(tokens.Add(fields, vocabulary, normalizer));
   }
@@ -65,7 +65,7 @@ int32_t AddedTokens::NextId(const Vocabulary& vocabulary) const {
   return std::max(size, largest_id_ + 1);
 }
 
-absl::Status AddedTokens::Add(const JsonFields& fields, const Vocabulary& vocabulary,
+absl::Status AddedTokens::Add(const JsonMembers& fields, const Vocabulary& vocabulary,
                               const Normalizer* normalizer) {
   RV_ASSIGN_OR_RETURN(const std::string content, fields.String("content"));
   RV_ASSIGN_OR_RETURN(const bool special, fields.Bool("special", false));

@@ -63,7 +63,7 @@ class AddedTokens {
     bool first_[256] = {};
   };
 
-  absl::Status Add(const JsonFields& fields, const Vocabulary& vocabulary,
+  absl::Status Add(const JsonMembers& fields, const Vocabulary& vocabulary,
                    const Normalizer* normalizer);
   int32_t NextId(const Vocabulary& vocabulary) const;
 

@@ -62,7 +62,7 @@ absl::StatusOr<std::string> WithoutAccents(std::string_view text) {
 
 class BertNormalizer final : public Normalizer {
  public:
-  absl::Status Read(const JsonFields& fields) {
+  absl::Status Read(const JsonMembers& fields) {
     RV_ASSIGN_OR_RETURN(clean_, fields.Bool("clean_text", true));
     RV_ASSIGN_OR_RETURN(ideographs_, fields.Bool("handle_chinese_chars", true));
     RV_ASSIGN_OR_RETURN(lowercase_, fields.Bool("lowercase", true));
@@ -90,7 +90,7 @@ class BertNormalizer final : public Normalizer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Normalizer>> MakeBertNormalizer(const JsonFields& fields) {
+absl::StatusOr<std::unique_ptr<Normalizer>> MakeBertNormalizer(const JsonMembers& fields) {
   auto made = std::make_unique<BertNormalizer>();
   RV_RETURN_IF_ERROR(made->Read(fields));
   return made;

@@ -9,6 +9,6 @@ namespace rivulet {
 // BERT's clean-up, in this order: drop control, format and private-use characters (and U+0000,
 // U+FFFD) and make every white space a blank; blanks around CJK ideographs; drop accents; lower
 // case. Class tables are those of Unicode 8.
-absl::StatusOr<std::unique_ptr<Normalizer>> MakeBertNormalizer(const JsonFields& fields);
+absl::StatusOr<std::unique_ptr<Normalizer>> MakeBertNormalizer(const JsonMembers& fields);
 
 }  // namespace rivulet

@@ -70,37 +70,37 @@ absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonTreeLimit
   return Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
 }
 
-const Json* JsonFields::Find(const char* key) const {
+const Json* JsonMembers::Find(const char* key) const {
   if (!object_.is_object()) return nullptr;
   const auto found = object_.find(key);
   return found == object_.end() || found->is_null() ? nullptr : &*found;
 }
 
-absl::Status JsonFields::Wrong(const char* key, std::string_view want) const {
+absl::Status JsonMembers::Wrong(const char* key, std::string_view want) const {
   return Refuse(
       absl::StatusCode::kInvalidArgument,
       where_ + "." + key + ": got " + Describe(Find(key)) + ", want " + std::string(want));
 }
 
-absl::StatusOr<std::string> JsonFields::String(const char* key) const {
+absl::StatusOr<std::string> JsonMembers::String(const char* key) const {
   const Json* value = Find(key);
   if (value == nullptr || !value->is_string()) return Wrong(key, "a string");
   return value->get<std::string>();
 }
 
-absl::StatusOr<std::string> JsonFields::String(const char* key, std::string fallback) const {
+absl::StatusOr<std::string> JsonMembers::String(const char* key, std::string fallback) const {
   if (Find(key) == nullptr) return fallback;
   return String(key);
 }
 
-absl::StatusOr<bool> JsonFields::Bool(const char* key, bool fallback) const {
+absl::StatusOr<bool> JsonMembers::Bool(const char* key, bool fallback) const {
   const Json* value = Find(key);
   if (value == nullptr) return fallback;
   if (!value->is_boolean()) return Wrong(key, "true or false");
   return value->get<bool>();
 }
 
-absl::StatusOr<int64_t> JsonFields::Integer(const char* key, int64_t min, int64_t max) const {
+absl::StatusOr<int64_t> JsonMembers::Integer(const char* key, int64_t min, int64_t max) const {
   const Json* value = Find(key);
   const bool fits = value != nullptr && value->is_number_integer() &&
                     (!value->is_number_unsigned() || value->get<uint64_t>() <= INT64_MAX) &&
@@ -109,13 +109,13 @@ absl::StatusOr<int64_t> JsonFields::Integer(const char* key, int64_t min, int64_
   return value->get<int64_t>();
 }
 
-absl::StatusOr<const Json*> JsonFields::Object(const char* key) const {
+absl::StatusOr<const Json*> JsonMembers::Object(const char* key) const {
   const Json* value = Find(key);
   if (value == nullptr || !value->is_object()) return Wrong(key, "an object");
   return value;
 }
 
-absl::StatusOr<const Json*> JsonFields::Array(const char* key) const {
+absl::StatusOr<const Json*> JsonMembers::Array(const char* key) const {
   const Json* value = Find(key);
   if (value == nullptr || !value->is_array()) return Wrong(key, "an array");
   return value;

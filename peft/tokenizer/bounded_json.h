@@ -22,10 +22,10 @@ struct JsonTreeLimits {
 absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonTreeLimits& limits = {});
 
 // Members of one object of a file; `where` names the object in messages.
-class JsonFields {
+class JsonMembers {
  public:
   // `object` must outlive this.
-  JsonFields(const Json& object, std::string where) : object_(object), where_(std::move(where)) {}
+  JsonMembers(const Json& object, std::string where) : object_(object), where_(std::move(where)) {}
 
   // The member, or null when absent or JSON null.
   const Json* Find(const char* key) const;

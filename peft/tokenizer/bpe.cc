@@ -152,7 +152,7 @@ class Bpe final : public Model {
     for (int byte = 0; byte < 256; ++byte) byte_ids_[byte] = IdOfByte(byte);
   }
 
-  absl::Status ReadMerges(const JsonFields& fields);
+  absl::Status ReadMerges(const JsonMembers& fields);
 
   absl::Status Tokenize(std::string_view piece, std::vector<int32_t>& ids) const override {
     if (options_.ignore_merges) {
@@ -218,7 +218,7 @@ std::optional<std::pair<std::string, std::string>> ReadPair(const Json& merge) {
   return std::pair(text.substr(0, space), text.substr(space + 1));
 }
 
-absl::Status Bpe::ReadMerges(const JsonFields& fields) {
+absl::Status Bpe::ReadMerges(const JsonMembers& fields) {
   RV_ASSIGN_OR_RETURN(const Json* const list, fields.Array("merges"));
   if (list->size() > Vocabulary::kMaxPieces) {
     return Refuse(absl::StatusCode::kInvalidArgument,
@@ -289,7 +289,7 @@ absl::Status Bpe::MergePiece(std::string_view piece, std::vector<int32_t>& ids) 
   return absl::OkStatus();
 }
 
-absl::Status RefuseDropout(const JsonFields& fields) {
+absl::Status RefuseDropout(const JsonMembers& fields) {
   const Json* dropout = fields.Find("dropout");
   if (dropout == nullptr || (dropout->is_number() && dropout->get<double>() == 0)) {
     return absl::OkStatus();
@@ -297,7 +297,7 @@ absl::Status RefuseDropout(const JsonFields& fields) {
   return fields.Wrong("dropout", "null or 0: random merges are not supported");
 }
 
-absl::StatusOr<BpeOptions> ReadOptions(const JsonFields& fields) {
+absl::StatusOr<BpeOptions> ReadOptions(const JsonMembers& fields) {
   BpeOptions options;
   RV_ASSIGN_OR_RETURN(options.unk_token, fields.String("unk_token", ""));
   RV_ASSIGN_OR_RETURN(options.prefix, fields.String("continuing_subword_prefix", ""));
@@ -310,7 +310,7 @@ absl::StatusOr<BpeOptions> ReadOptions(const JsonFields& fields) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> MakeBpe(const JsonFields& fields) {
+absl::StatusOr<std::unique_ptr<Model>> MakeBpe(const JsonMembers& fields) {
   RV_RETURN_IF_ERROR(RefuseDropout(fields));
   RV_ASSIGN_OR_RETURN(BpeOptions options, ReadOptions(fields));
   RV_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Read(fields));

@@ -3,8 +3,8 @@
 #include <optional>
 
 #include "peft/tokenizer/byte_level.h"
+#include "peft/tokenizer/needle.h"
 #include "peft/tokenizer/parts.h"
-#include "peft/tokenizer/pattern.h"
 #include "peft/tokenizer/unicode.h"
 
 namespace rivulet {
@@ -34,7 +34,7 @@ class Spaces final : public Decoder {
 
 class Fuse final : public Decoder {
  public:
-  static Made Make(const JsonFields&) { return std::make_unique<Fuse>(); }
+  static Made Make(const JsonMembers&) { return std::make_unique<Fuse>(); }
   absl::Status Decode(std::vector<std::string>& tokens) const override {
     tokens = {JoinAll(tokens)};
     return absl::OkStatus();
@@ -43,7 +43,7 @@ class Fuse final : public Decoder {
 
 class ByteLevel final : public Decoder {
  public:
-  static Made Make(const JsonFields&) { return std::make_unique<ByteLevel>(); }
+  static Made Make(const JsonMembers&) { return std::make_unique<ByteLevel>(); }
   absl::Status Decode(std::vector<std::string>& tokens) const override {
     std::string bytes;
     for (const std::string& token : tokens) bytes += CodesToBytes(token);
@@ -54,7 +54,7 @@ class ByteLevel final : public Decoder {
 
 class Metaspace final : public Decoder {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<Metaspace>();
     RV_ASSIGN_OR_RETURN(made->replacement_, fields.String("replacement", made->replacement_));
     if (made->replacement_.empty()) return fields.Wrong("replacement", "one character");
@@ -76,7 +76,7 @@ class Metaspace final : public Decoder {
 
 class WordPiece final : public Decoder {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<WordPiece>();
     RV_ASSIGN_OR_RETURN(made->prefix_, fields.String("prefix", "##"));
     RV_ASSIGN_OR_RETURN(made->cleanup_, fields.Bool("cleanup", true));
@@ -114,7 +114,7 @@ class WordPiece final : public Decoder {
 
 class BpeSuffix final : public Decoder {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<BpeSuffix>();
     RV_ASSIGN_OR_RETURN(made->suffix_, fields.String("suffix", "</w>"));
     if (made->suffix_.empty()) return fields.Wrong("suffix", "at least one character");
@@ -146,7 +146,7 @@ std::optional<char> ByteOfToken(std::string_view token) {
 
 class ByteFallback final : public Decoder {
  public:
-  static Made Make(const JsonFields&) { return std::make_unique<ByteFallback>(); }
+  static Made Make(const JsonMembers&) { return std::make_unique<ByteFallback>(); }
   absl::Status Decode(std::vector<std::string>& tokens) const override {
     std::vector<std::string> out;
     std::string run;
@@ -177,7 +177,7 @@ class ByteFallback final : public Decoder {
 
 class Strip final : public Decoder {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<Strip>();
     RV_ASSIGN_OR_RETURN(made->content_, fields.String("content"));
     if (CountCodes(made->content_) != 1) return fields.Wrong("content", "one character");
@@ -205,10 +205,10 @@ class Strip final : public Decoder {
 
 class Replace final : public Decoder {
  public:
-  Replace(Pattern pattern, std::string content)
+  Replace(Needle pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  static Made Make(const JsonFields& fields) {
-    RV_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Read(fields));
+  static Made Make(const JsonMembers& fields) {
+    RV_ASSIGN_OR_RETURN(Needle pattern, Needle::Read(fields));
     RV_ASSIGN_OR_RETURN(std::string content, fields.String("content"));
     return std::make_unique<Replace>(std::move(pattern), std::move(content));
   }
@@ -220,13 +220,13 @@ class Replace final : public Decoder {
   }
 
  private:
-  Pattern pattern_;
+  Needle pattern_;
   std::string content_;
 };
 
 class Sequence final : public Decoder {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<Sequence>();
     RV_ASSIGN_OR_RETURN(made->parts_, MakeParts<Decoder>(fields, "decoders", MakeDecoder));
     return made;

@@ -61,7 +61,7 @@ absl::StatusOr<bool> ReadsLowerCase(std::string_view config) {
   if (config.empty()) return true;
   auto parsed = ParseBoundedJson(config);
   if (!parsed.ok()) return Annotate(parsed.status(), "tokenizer_config.json");
-  return JsonFields(*parsed, "tokenizer_config.json").Bool("do_lower_case", true);
+  return JsonMembers(*parsed, "tokenizer_config.json").Bool("do_lower_case", true);
 }
 
 Json SpecialTokens(const Json& vocab) {

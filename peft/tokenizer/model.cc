@@ -14,13 +14,13 @@ constexpr PartEntry<Model> kModels[] = {
     {"WordPiece", MakeWordPiece},
 };
 
-bool HasAll(const JsonFields& fields, std::initializer_list<const char*> keys) {
+bool HasAll(const JsonMembers& fields, std::initializer_list<const char*> keys) {
   return std::all_of(keys.begin(), keys.end(),
                      [&](const char* key) { return fields.Find(key) != nullptr; });
 }
 
 // The order in which the reference tries them.
-absl::StatusOr<std::unique_ptr<Model>> MakeByFields(const JsonFields& fields) {
+absl::StatusOr<std::unique_ptr<Model>> MakeByFields(const JsonMembers& fields) {
   if (HasAll(fields, {"vocab", "merges"})) return MakeBpe(fields);
   if (HasAll(fields,
              {"vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word"})) {
@@ -33,7 +33,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeByFields(const JsonFields& fields) {
 
 }  // namespace
 
-absl::StatusOr<Vocabulary> Vocabulary::Read(const JsonFields& model) {
+absl::StatusOr<Vocabulary> Vocabulary::Read(const JsonMembers& model) {
   RV_ASSIGN_OR_RETURN(const Json* const pieces, model.Object("vocab"));
   Vocabulary vocabulary;
   vocabulary.ids_.reserve(pieces->size());
@@ -75,7 +75,7 @@ const std::string* Vocabulary::PieceOf(int32_t id) const {
 }
 
 absl::StatusOr<std::unique_ptr<Model>> MakeModel(const Json& description) {
-  const JsonFields fields(description, "tokenizer.json: model");
+  const JsonMembers fields(description, "tokenizer.json: model");
   if (description.is_object() && fields.Find("type") == nullptr) return MakeByFields(fields);
   return MakePart<Model>(&description, "model", kModels);
 }

@@ -20,7 +20,7 @@ class Vocabulary {
 
   // From the member `vocab`: an object {piece: id}.
   // Errors: InvalidArgument (type, id out of range, more than kMaxPieces).
-  static absl::StatusOr<Vocabulary> Read(const JsonFields& model);
+  static absl::StatusOr<Vocabulary> Read(const JsonMembers& model);
   // Errors: InvalidArgument when the id is out of range or the vocabulary is full.
   absl::Status Add(std::string_view piece, int64_t id);
 
@@ -60,9 +60,9 @@ class Model {
 // Errors: InvalidArgument naming the field or the merge; Unimplemented naming the type.
 absl::StatusOr<std::unique_ptr<Model>> MakeModel(const Json& description);
 
-absl::StatusOr<std::unique_ptr<Model>> MakeBpe(const JsonFields& fields);
-absl::StatusOr<std::unique_ptr<Model>> MakeWordPiece(const JsonFields& fields);
-absl::StatusOr<std::unique_ptr<Model>> MakeWordLevel(const JsonFields& fields);
-absl::StatusOr<std::unique_ptr<Model>> MakeUnigram(const JsonFields& fields);
+absl::StatusOr<std::unique_ptr<Model>> MakeBpe(const JsonMembers& fields);
+absl::StatusOr<std::unique_ptr<Model>> MakeWordPiece(const JsonMembers& fields);
+absl::StatusOr<std::unique_ptr<Model>> MakeWordLevel(const JsonMembers& fields);
+absl::StatusOr<std::unique_ptr<Model>> MakeUnigram(const JsonMembers& fields);
 
 }  // namespace rivulet

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "peft/tokenizer/bert_normalizer.h"
+#include "peft/tokenizer/needle.h"
 #include "peft/tokenizer/parts.h"
-#include "peft/tokenizer/pattern.h"
 #include "peft/tokenizer/unicode.h"
 
 namespace rivulet {
@@ -15,7 +15,7 @@ using Made = absl::StatusOr<std::unique_ptr<Normalizer>>;
 template <NormalForm kForm>
 class UnicodeForm final : public Normalizer {
  public:
-  static Made Make(const JsonFields&) { return std::make_unique<UnicodeForm>(); }
+  static Made Make(const JsonMembers&) { return std::make_unique<UnicodeForm>(); }
   absl::StatusOr<std::string> Normalize(std::string_view text) const override {
     return NormalizeUnicode(text, kForm);
   }
@@ -23,7 +23,7 @@ class UnicodeForm final : public Normalizer {
 
 class LowercaseAll final : public Normalizer {
  public:
-  static Made Make(const JsonFields&) { return std::make_unique<LowercaseAll>(); }
+  static Made Make(const JsonMembers&) { return std::make_unique<LowercaseAll>(); }
   absl::StatusOr<std::string> Normalize(std::string_view text) const override {
     return Lowercase(text);
   }
@@ -31,7 +31,7 @@ class LowercaseAll final : public Normalizer {
 
 class Prepend final : public Normalizer {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<Prepend>();
     RV_ASSIGN_OR_RETURN(made->prefix_, fields.String("prepend"));
     return made;
@@ -46,10 +46,10 @@ class Prepend final : public Normalizer {
 
 class Replace final : public Normalizer {
  public:
-  Replace(Pattern pattern, std::string content)
+  Replace(Needle pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  static Made Make(const JsonFields& fields) {
-    RV_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Read(fields));
+  static Made Make(const JsonMembers& fields) {
+    RV_ASSIGN_OR_RETURN(Needle pattern, Needle::Read(fields));
     RV_ASSIGN_OR_RETURN(std::string content, fields.String("content"));
     return std::make_unique<Replace>(std::move(pattern), std::move(content));
   }
@@ -58,13 +58,13 @@ class Replace final : public Normalizer {
   }
 
  private:
-  Pattern pattern_;
+  Needle pattern_;
   std::string content_;
 };
 
 class Strip final : public Normalizer {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<Strip>();
     RV_ASSIGN_OR_RETURN(made->left_, fields.Bool("strip_left", true));
     RV_ASSIGN_OR_RETURN(made->right_, fields.Bool("strip_right", true));
@@ -81,7 +81,7 @@ class Strip final : public Normalizer {
 
 class StripAccents final : public Normalizer {
  public:
-  static Made Make(const JsonFields&) { return std::make_unique<StripAccents>(); }
+  static Made Make(const JsonMembers&) { return std::make_unique<StripAccents>(); }
   absl::StatusOr<std::string> Normalize(std::string_view text) const override {
     std::string out;
     for (size_t position = 0; position < text.size();) {
@@ -94,7 +94,7 @@ class StripAccents final : public Normalizer {
 
 class Sequence final : public Normalizer {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<Sequence>();
     RV_ASSIGN_OR_RETURN(made->parts_, MakeParts<Normalizer>(fields, "normalizers", MakeNormalizer));
     return made;

@@ -15,7 +15,7 @@ namespace rivulet {
 template <typename Part>
 struct PartEntry {
   const char* type;
-  absl::StatusOr<std::unique_ptr<Part>> (*make)(const JsonFields& fields);
+  absl::StatusOr<std::unique_ptr<Part>> (*make)(const JsonMembers& fields);
 };
 
 // Looks `type` up in the table. `stage` is the part's name in messages ("normalizer").
@@ -23,7 +23,7 @@ template <typename Part>
 absl::StatusOr<std::unique_ptr<Part>> MakePart(const Json* description, const char* stage,
                                                std::span<const PartEntry<Part>> table) {
   if (description == nullptr || description->is_null()) return nullptr;
-  const JsonFields fields(*description, std::string("tokenizer.json: ") + stage);
+  const JsonMembers fields(*description, std::string("tokenizer.json: ") + stage);
   RV_ASSIGN_OR_RETURN(const std::string type, fields.String("type"));
   std::string known;
   for (const PartEntry<Part>& entry : table) {
@@ -38,7 +38,7 @@ absl::StatusOr<std::unique_ptr<Part>> MakePart(const Json* description, const ch
 // The members of a Sequence, in order.
 template <typename Part>
 absl::StatusOr<std::vector<std::unique_ptr<Part>>> MakeParts(
-    const JsonFields& fields, const char* key,
+    const JsonMembers& fields, const char* key,
     absl::StatusOr<std::unique_ptr<Part>> (*make)(const Json*)) {
   RV_ASSIGN_OR_RETURN(const Json* const list, fields.Array(key));
   std::vector<std::unique_ptr<Part>> parts;

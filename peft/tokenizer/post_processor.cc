@@ -22,7 +22,7 @@ void AppendSpecial(const std::vector<int32_t>& ids, int32_t type_id, Encoding& o
 // Adds nothing. ByteLevel as a post-processor changes offsets alone, which we do not keep.
 class Plain final : public PostProcessor {
  public:
-  static Made Make(const JsonFields&) { return std::make_unique<Plain>(); }
+  static Made Make(const JsonMembers&) { return std::make_unique<Plain>(); }
   Encoding Join(const std::vector<int32_t>& first, const std::vector<int32_t>* second,
                 bool) const override {
     Encoding out;
@@ -34,7 +34,7 @@ class Plain final : public PostProcessor {
 
 class Template final : public PostProcessor {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<Template>();
     RV_ASSIGN_OR_RETURN(made->single_, ReadPieces(fields, "single", false));
     RV_ASSIGN_OR_RETURN(made->pair_, ReadPieces(fields, "pair", true));
@@ -59,12 +59,12 @@ class Template final : public PostProcessor {
     int32_t type_id = 0;
   };
 
-  static absl::StatusOr<std::vector<int32_t>> ReadSpecial(const JsonFields& fields,
+  static absl::StatusOr<std::vector<int32_t>> ReadSpecial(const JsonMembers& fields,
                                                           const std::string& name) {
     RV_ASSIGN_OR_RETURN(const Json* const tokens, fields.Object("special_tokens"));
-    const JsonFields all(*tokens, fields.where() + ".special_tokens");
+    const JsonMembers all(*tokens, fields.where() + ".special_tokens");
     RV_ASSIGN_OR_RETURN(const Json* const token, all.Object(name.c_str()));
-    const JsonFields one(*token, all.where() + "." + name);
+    const JsonMembers one(*token, all.where() + "." + name);
     RV_ASSIGN_OR_RETURN(const Json* const list, one.Array("ids"));
     std::vector<int32_t> ids;
     for (const Json& id : *list) {
@@ -75,13 +75,13 @@ class Template final : public PostProcessor {
     return ids;
   }
 
-  static absl::StatusOr<TemplatePiece> ReadPiece(const JsonFields& fields, const char* key,
+  static absl::StatusOr<TemplatePiece> ReadPiece(const JsonMembers& fields, const char* key,
                                                  const Json& piece) {
-    const JsonFields item(piece, fields.where() + "." + key);
+    const JsonMembers item(piece, fields.where() + "." + key);
     const bool is_text = item.Find("Sequence") != nullptr;
     const char* kind = is_text ? "Sequence" : "SpecialToken";
     RV_ASSIGN_OR_RETURN(const Json* const body, item.Object(kind));
-    const JsonFields inner(*body, item.where() + "." + kind);
+    const JsonMembers inner(*body, item.where() + "." + kind);
     RV_ASSIGN_OR_RETURN(const std::string id, inner.String("id"));
     RV_ASSIGN_OR_RETURN(const int64_t type_id, inner.Integer("type_id", 0, 255));
     TemplatePiece out;
@@ -95,7 +95,7 @@ class Template final : public PostProcessor {
     return out;
   }
 
-  static absl::StatusOr<std::vector<TemplatePiece>> ReadPieces(const JsonFields& fields,
+  static absl::StatusOr<std::vector<TemplatePiece>> ReadPieces(const JsonMembers& fields,
                                                                const char* key, bool pair) {
     RV_ASSIGN_OR_RETURN(const Json* const list, fields.Array(key));
     if (list->size() > 64) return fields.Wrong(key, "at most 64 pieces");
@@ -121,8 +121,8 @@ class Template final : public PostProcessor {
 // throughout.
 class ClsSep final : public PostProcessor {
  public:
-  static Made MakeBert(const JsonFields& fields) { return MakeKind(fields, false); }
-  static Made MakeRoberta(const JsonFields& fields) { return MakeKind(fields, true); }
+  static Made MakeBert(const JsonMembers& fields) { return MakeKind(fields, false); }
+  static Made MakeRoberta(const JsonMembers& fields) { return MakeKind(fields, true); }
 
   Encoding Join(const std::vector<int32_t>& first, const std::vector<int32_t>* second,
                 bool add_special) const override {
@@ -139,7 +139,7 @@ class ClsSep final : public PostProcessor {
   }
 
  private:
-  static Made MakeKind(const JsonFields& fields, bool roberta) {
+  static Made MakeKind(const JsonMembers& fields, bool roberta) {
     auto made = std::make_unique<ClsSep>();
     made->roberta_ = roberta;
     RV_ASSIGN_OR_RETURN(made->cls_, ReadToken(fields, "cls"));
@@ -147,7 +147,7 @@ class ClsSep final : public PostProcessor {
     return made;
   }
 
-  static absl::StatusOr<int32_t> ReadToken(const JsonFields& fields, const char* key) {
+  static absl::StatusOr<int32_t> ReadToken(const JsonMembers& fields, const char* key) {
     RV_ASSIGN_OR_RETURN(const Json* const pair, fields.Array(key));
     const bool fits = pair->size() == 2 && (*pair)[1].is_number_unsigned() &&
                       (*pair)[1].get<uint64_t>() <= INT32_MAX;
@@ -161,7 +161,7 @@ class ClsSep final : public PostProcessor {
 };
 
 // A chain in which one member at most adds tokens, as every published file has it.
-Made MakeSequence(const JsonFields& fields) {
+Made MakeSequence(const JsonMembers& fields) {
   RV_ASSIGN_OR_RETURN(auto parts,
                       MakeParts<PostProcessor>(fields, "processors", MakePostProcessor));
   std::unique_ptr<PostProcessor> acting = std::make_unique<Plain>();

@@ -1,8 +1,8 @@
 #include "peft/tokenizer/pre_tokenizer.h"
 
 #include "peft/tokenizer/byte_level.h"
+#include "peft/tokenizer/needle.h"
 #include "peft/tokenizer/parts.h"
-#include "peft/tokenizer/pattern.h"
 #include "peft/tokenizer/split.h"
 #include "peft/tokenizer/unicode.h"
 #include "peft/tokenizer/unicode8_tables.h"
@@ -39,7 +39,7 @@ class ByteLevel final : public PreTokenizer {
   ByteLevel(bool add_prefix_space, std::optional<Regex> pattern)
       : add_prefix_space_(add_prefix_space), pattern_(std::move(pattern)) {}
 
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     RV_ASSIGN_OR_RETURN(const bool add_prefix_space, fields.Bool("add_prefix_space", true));
     RV_ASSIGN_OR_RETURN(const bool use_regex, fields.Bool("use_regex", true));
     std::optional<Regex> pattern;
@@ -69,7 +69,7 @@ class ByteLevel final : public PreTokenizer {
 
 class Metaspace final : public PreTokenizer {
  public:
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     auto made = std::make_unique<Metaspace>();
     RV_RETURN_IF_ERROR(made->Read(fields));
     return made;
@@ -91,7 +91,7 @@ class Metaspace final : public PreTokenizer {
   }
 
  private:
-  absl::Status Read(const JsonFields& fields) {
+  absl::Status Read(const JsonMembers& fields) {
     RV_ASSIGN_OR_RETURN(replacement_, fields.String("replacement", replacement_));
     if (CountCodes(replacement_) != 1) return fields.Wrong("replacement", "one character");
     RV_ASSIGN_OR_RETURN(scheme_, fields.String("prepend_scheme", "always"));
@@ -127,11 +127,11 @@ class Metaspace final : public PreTokenizer {
 
 class PatternSplit final : public PreTokenizer {
  public:
-  PatternSplit(Pattern pattern, SplitBehavior behavior, bool invert)
+  PatternSplit(Needle pattern, SplitBehavior behavior, bool invert)
       : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
 
-  static Made Make(const JsonFields& fields) {
-    RV_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Read(fields));
+  static Made Make(const JsonMembers& fields) {
+    RV_ASSIGN_OR_RETURN(Needle pattern, Needle::Read(fields));
     RV_ASSIGN_OR_RETURN(const SplitBehavior behavior, ReadBehavior(fields, std::nullopt));
     RV_ASSIGN_OR_RETURN(const bool invert, fields.Bool("invert", false));
     return std::make_unique<PatternSplit>(std::move(pattern), behavior, invert);
@@ -143,7 +143,7 @@ class PatternSplit final : public PreTokenizer {
   }
 
  private:
-  Pattern pattern_;
+  Needle pattern_;
   SplitBehavior behavior_;
   bool invert_;
 };
@@ -154,17 +154,17 @@ class ClassSplit final : public PreTokenizer {
   ClassSplit(bool (*is_delimiter)(char32_t), SplitBehavior behavior)
       : is_delimiter_(is_delimiter), behavior_(behavior) {}
 
-  static Made MakeDigits(const JsonFields& fields) {
+  static Made MakeDigits(const JsonMembers& fields) {
     RV_ASSIGN_OR_RETURN(const bool individual, fields.Bool("individual_digits", false));
     return std::make_unique<ClassSplit>(
         IsNumeric, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
   }
-  static Made MakePunctuation(const JsonFields& fields) {
+  static Made MakePunctuation(const JsonMembers& fields) {
     RV_ASSIGN_OR_RETURN(const SplitBehavior behavior,
                         ReadBehavior(fields, SplitBehavior::kIsolated));
     return std::make_unique<ClassSplit>(IsBertPunctuation, behavior);
   }
-  static Made MakeWhitespaceSplit(const JsonFields&) {
+  static Made MakeWhitespaceSplit(const JsonMembers&) {
     return std::make_unique<ClassSplit>(IsWhiteSpace, SplitBehavior::kRemoved);
   }
 
@@ -184,19 +184,19 @@ class Sequence final : public PreTokenizer {
  public:
   explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> parts) : parts_(std::move(parts)) {}
 
-  static Made Make(const JsonFields& fields) {
+  static Made Make(const JsonMembers& fields) {
     RV_ASSIGN_OR_RETURN(auto parts,
                         MakeParts<PreTokenizer>(fields, "pretokenizers", MakePreTokenizer));
     return std::make_unique<Sequence>(std::move(parts));
   }
-  static Made MakeBert(const JsonFields&) {
+  static Made MakeBert(const JsonMembers&) {
     std::vector<std::unique_ptr<PreTokenizer>> parts;
     parts.push_back(std::make_unique<ClassSplit>(IsWhiteSpace, SplitBehavior::kRemoved));
     parts.push_back(std::make_unique<ClassSplit>(IsBertPunctuation, SplitBehavior::kIsolated));
     return std::make_unique<Sequence>(std::move(parts));
   }
   // \w+|[^\w\s]+ : runs of word characters and runs of the rest, without white space.
-  static Made MakeWhitespace(const JsonFields&) {
+  static Made MakeWhitespace(const JsonMembers&) {
     std::vector<std::unique_ptr<PreTokenizer>> parts;
     parts.push_back(std::make_unique<ClassSplit>(IsWhiteSpace, SplitBehavior::kRemoved));
     parts.push_back(std::make_unique<ClassSplit>(IsWordCode, SplitBehavior::kContiguous));

@@ -64,7 +64,7 @@ std::vector<Part> Join(std::vector<Part> parts, SplitBehavior behavior) {
 
 }  // namespace
 
-absl::StatusOr<SplitBehavior> ReadBehavior(const JsonFields& fields,
+absl::StatusOr<SplitBehavior> ReadBehavior(const JsonMembers& fields,
                                            std::optional<SplitBehavior> fallback) {
   if (fallback.has_value() && fields.Find("behavior") == nullptr) return *fallback;
   RV_ASSIGN_OR_RETURN(const std::string name, fields.String("behavior"));

@@ -21,7 +21,7 @@ enum class SplitBehavior {
 };
 
 // The field `behavior`. Errors: InvalidArgument listing the five names.
-absl::StatusOr<SplitBehavior> ReadBehavior(const JsonFields& fields,
+absl::StatusOr<SplitBehavior> ReadBehavior(const JsonMembers& fields,
                                            std::optional<SplitBehavior> fallback);
 
 // Cuts `piece` at `delimiters` (ascending, none overlapping another) and appends the parts to

@@ -36,7 +36,7 @@ struct Tokenizer::Pipeline {
 namespace {
 
 absl::Status CheckVersion(const Json& file) {
-  const JsonFields fields(file, "tokenizer.json");
+  const JsonMembers fields(file, "tokenizer.json");
   if (!file.is_object()) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   std::string("tokenizer.json: got ") + file.type_name() + ", want an object");
@@ -60,10 +60,10 @@ absl::Status CheckText(std::string_view text) {
 }
 
 // A token of tokenizer_config.json is a string or an object with `content`.
-absl::StatusOr<std::string> ReadToken(const JsonFields& config, const char* key) {
+absl::StatusOr<std::string> ReadToken(const JsonMembers& config, const char* key) {
   const Json* value = config.Find(key);
   if (value != nullptr && value->is_object()) {
-    return JsonFields(*value, config.where() + "." + key).String("content", "");
+    return JsonMembers(*value, config.where() + "." + key).String("content", "");
   }
   return config.String(key, "");
 }
@@ -72,7 +72,7 @@ absl::StatusOr<std::string> ReadToken(const JsonFields& config, const char* key)
 
 absl::Status Tokenizer::Pipeline::Read(const Json& file) {
   RV_RETURN_IF_ERROR(CheckVersion(file));
-  const JsonFields fields(file, "tokenizer.json");
+  const JsonMembers fields(file, "tokenizer.json");
   RV_ASSIGN_OR_RETURN(const Json* const model_fields, fields.Object("model"));
   RV_ASSIGN_OR_RETURN(normalizer, MakeNormalizer(fields.Find("normalizer")));
   RV_ASSIGN_OR_RETURN(pre_tokenizer, MakePreTokenizer(fields.Find("pre_tokenizer")));
@@ -146,7 +146,7 @@ absl::StatusOr<Tokenizer> Tokenizer::Parse(std::string_view tokenizer_json,
 
   const auto parsed = ParseBoundedJson(config);
   if (!parsed.ok()) return Annotate(parsed.status(), "tokenizer_config.json");
-  const JsonFields fields(*parsed, "tokenizer_config.json");
+  const JsonMembers fields(*parsed, "tokenizer_config.json");
   SpecialIds& special = pipeline->special;
   const std::pair<const char*, std::optional<int32_t>*> tokens[] = {
       {"bos_token", &special.bos},  {"eos_token", &special.eos}, {"pad_token", &special.pad},

@@ -124,7 +124,7 @@ bool IsScoredPiece(const Json& row) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> MakeUnigram(const JsonFields& fields) {
+absl::StatusOr<std::unique_ptr<Model>> MakeUnigram(const JsonMembers& fields) {
   RV_ASSIGN_OR_RETURN(const Json* const rows, fields.Array("vocab"));
   Vocabulary vocabulary;
   std::vector<double> scores;

@@ -80,7 +80,7 @@ class WordLevel final : public Model {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> MakeWordPiece(const JsonFields& fields) {
+absl::StatusOr<std::unique_ptr<Model>> MakeWordPiece(const JsonMembers& fields) {
   RV_ASSIGN_OR_RETURN(std::string unk_token, fields.String("unk_token", "[UNK]"));
   RV_ASSIGN_OR_RETURN(std::string prefix, fields.String("continuing_subword_prefix", "##"));
   int64_t max_characters = 100;
@@ -92,7 +92,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeWordPiece(const JsonFields& fields) {
                                      static_cast<size_t>(max_characters));
 }
 
-absl::StatusOr<std::unique_ptr<Model>> MakeWordLevel(const JsonFields& fields) {
+absl::StatusOr<std::unique_ptr<Model>> MakeWordLevel(const JsonMembers& fields) {
   RV_ASSIGN_OR_RETURN(std::string unk_token, fields.String("unk_token", "<unk>"));
   RV_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Read(fields));
   return std::make_unique<WordLevel>(std::move(vocabulary), std::move(unk_token));
