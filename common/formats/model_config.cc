@@ -308,12 +308,35 @@ absl::StatusOr<std::string> HashOfBaseModel(const std::filesystem::path& directo
   RV_ASSIGN_OR_RETURN(const std::vector<std::string> weights, WeightFileNames(directory));
   std::vector<std::string> names = {"config.json"};
   names.insert(names.end(), weights.begin(), weights.end());
-  if (std::filesystem::exists(directory / "tokenizer.json")) names.push_back("tokenizer.json");
+  for (std::string& name : TokenizerFileNames(directory)) names.push_back(std::move(name));
   std::string list;
   for (const std::string& name : names) {
     RV_ASSIGN_OR_RETURN(const Sha256Digest digest, Sha256OfFile(directory / name));
     list += HexOf(digest) + "  " + name + "\n";
   }
+namespace {
+
+// What Tokenizer::Load reads of a folder, in the documented order.
+std::vector<std::string> TokenizerFileNames(const std::filesystem::path& directory) {
+  const auto has = [&](const char* name) { return std::filesystem::exists(directory / name); };
+  std::vector<std::string> names;
+  const auto add = [&](const char* name) {
+    if (has(name)) names.push_back(name);
+  };
+  add("tokenizer.json");
+  add("tokenizer_config.json");
+  if (has("tokenizer.json")) return names;
+  if (has("vocab.json")) {
+    add("vocab.json");
+    add("merges.txt");
+  } else {
+    add("vocab.txt");
+  }
+  return names;
+}
+
+}  // namespace
+
   return "sha256:" + Sha256Hex(list);
 }
 

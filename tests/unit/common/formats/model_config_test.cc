@@ -191,3 +191,35 @@ TEST(HashOfBaseModel, IsWhatSha256sumOfTheListGivesAndSeesEveryFile) {
 
 }  // namespace
 }  // namespace rivulet
+// The list of `sha256sum NAMES...`, for files that hold their own name.
+std::string HashOfList(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += Sha256Hex(name) + "  " + name + "\n";
+  return "sha256:" + Sha256Hex(list);
+}
+
+TEST(HashOfBaseModel, CoversEveryFileThatTheTokenizerIsLoadedFrom) {
+  const auto dir = std::filesystem::path(testing::TempDir()) / "hash_of_tokenizer";
+  std::filesystem::remove_all(dir);
+  std::filesystem::create_directories(dir);
+  const auto hash_with = [&](const char* name) {
+    EXPECT_TRUE(WriteFileAtomically(dir / name, name).ok());
+    return HashOfBaseModel(dir).value_or("");
+  };
+  std::vector<std::string> names = {"config.json", "model.safetensors"};
+  (void)hash_with("config.json");
+  EXPECT_EQ(hash_with("model.safetensors"), HashOfList(names));
+  names.push_back("vocab.txt");
+  EXPECT_EQ(hash_with("vocab.txt"), HashOfList(names));
+  // GPT-2's files win over BERT's.
+  names.back() = "vocab.json";
+  EXPECT_EQ(hash_with("vocab.json"), HashOfList(names));
+  names.push_back("merges.txt");
+  EXPECT_EQ(hash_with("merges.txt"), HashOfList(names));
+  names.insert(names.begin() + 2, "tokenizer_config.json");
+  EXPECT_EQ(hash_with("tokenizer_config.json"), HashOfList(names));
+  // And tokenizer.json over both.
+  EXPECT_EQ(hash_with("tokenizer.json"), HashOfList({"config.json", "model.safetensors",
+                                                     "tokenizer.json", "tokenizer_config.json"}));
+}
+
