@@ -72,6 +72,7 @@ struct ModelConfig {
   double hidden_dropout = 0;                 // bert
   std::optional<double> classifier_dropout;  // bert; hidden_dropout when absent
 
+  std::string problem_type;         // of a classification head; empty when the file names none
   std::vector<std::string> labels;  // class names in order; size = number of classes
   std::optional<int64_t> bos_token_id;
   std::optional<int64_t> pad_token_id;

@@ -173,6 +173,22 @@ TEST(ForTask, PutsTheHeadOnThatTheTaskNeeds) {
             "data.labels: got 1 names, want as many as the model's head has classes, 3");
 }
 
+TEST(ForTask, ObjectivesThatAreNotOneClassOfSeveralAreRefusedByName) {
+  const auto status_of = [](const char* rest) {
+    const auto config = ParseModelConfig(std::string(R"({"model_type":"bert")") + rest + "}");
+    EXPECT_TRUE(config.ok()) << config.status();
+    return ForTask(*config, "classification", {}).status();
+  };
+  EXPECT_TRUE(status_of(R"(,"problem_type":null)").ok());
+  EXPECT_TRUE(status_of(R"(,"problem_type":"single_label_classification")").ok());
+  EXPECT_EQ(status_of(R"(,"problem_type":"regression")").message(),
+            "problem_type: got 'regression', want single_label_classification or null");
+  EXPECT_EQ(status_of(R"(,"problem_type":"multi_label_classification")").code(),
+            absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(status_of(R"(,"num_labels":1)").message(),
+            "num_labels: got 1, want at least 2 classes");
+}
+
 TEST(HashOfBaseModel, IsWhatSha256sumOfTheListGivesAndSeesEveryFile) {
   const auto dir = std::filesystem::path(testing::TempDir()) / "hash_of_base_model";
   std::filesystem::remove_all(dir);
@@ -189,8 +205,6 @@ TEST(HashOfBaseModel, IsWhatSha256sumOfTheListGivesAndSeesEveryFile) {
   EXPECT_NE(*HashOfBaseModel(dir), without);
 }
 
-}  // namespace
-}  // namespace rivulet
 // The list of `sha256sum NAMES...`, for files that hold their own name.
 std::string HashOfList(const std::vector<std::string>& names) {
   std::string list;
@@ -223,3 +237,5 @@ TEST(HashOfBaseModel, CoversEveryFileThatTheTokenizerIsLoadedFrom) {
                                                      "tokenizer.json", "tokenizer_config.json"}));
 }
 
+}  // namespace
+}  // namespace rivulet
