@@ -185,8 +185,11 @@ constexpr JobKey kKeys[] = {
 
     {"strategy.name", "How the mean update moves the global state.", RV_KEY(strategy.name), 0, 0,
      "fedavg|fedavgm|fedadam|fedyogi|fedadagrad"},
-    {"strategy.weighting", "Weight of a client's update.", RV_KEY(strategy.weighting), 0, 0,
-     "examples|tokens|uniform|capped"},
+    {"strategy.weighting",
+     "Weight of a client's update: the examples it trained on; the tokens that carried loss (in "
+     "classification the examples); 1; or tokens up to weight-cap. A cohort above 2,047 counts in "
+     "powers of two.",
+     RV_KEY(strategy.weighting), 0, 0, "examples|tokens|uniform|capped"},
     {"strategy.weight-cap", "Most tokens that count, for weighting capped.",
      RV_KEY(strategy.weight_cap), 0, 2e9},
     {"strategy.aggregation",

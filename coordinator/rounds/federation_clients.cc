@@ -3,7 +3,6 @@
 #include <cmath>
 #include <utility>
 
-#include "aggregation/fixed_point_sum.h"
 #include "aggregation/weighting.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/sentences.h"
@@ -276,17 +275,8 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
         Remedy::kLeaveRun);
   }
   RV_ASSIGN_OR_RETURN(const int64_t weight,
-                      WeightOf(job->plan->spec.strategy, header.examples, header.tokens));
-  // The sum of a cohort's weights must stay below 2^31, whatever each of them claims.
-  const int64_t most =
-      (FixedPointSum::kWeightLimit - 1) / static_cast<int64_t>(state.cohort.size());
-  if (weight > most) {
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "update.weight: got " + std::to_string(weight) + ", want at most " +
-                      std::to_string(most) + " in a cohort of " +
-                      std::to_string(state.cohort.size()),
-                  Remedy::kLeaveRun);
-  }
+                      WeightOf(job->plan->spec.strategy, header.examples, header.tokens,
+                               static_cast<int64_t>(state.cohort.size())));
   if (blobs_.FreeBytes() < header.bytes + config_.low_water_bytes) {
     return Refuse(absl::StatusCode::kResourceExhausted,
                   "state directory: too little disk space is left for uploads; want " +

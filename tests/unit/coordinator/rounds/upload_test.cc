@@ -61,7 +61,7 @@ TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn
             Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.sha256 = "../x"; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.tokens = 0; }).code(), Code::kInvalidArgument);
-  EXPECT_EQ(begin([](auto& h) { h.tokens = 1 << 30; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.tokens = int64_t{1} << 31; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.examples = -1; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.loss = NAN; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.round = 2; }).code(), Code::kFailedPrecondition);
