@@ -28,25 +28,16 @@ absl::Status OutOfRangeValue(const TensorSpec& spec, size_t first, std::span<con
                     ", want a finite number with |delta| < 128");
 }
 
-}  // namespace
-
-// One run of values of one tensor.
-struct FixedPointSum::Block {
-  size_t tensor;
-  size_t first;
-  size_t count;
-};
-
-std::vector<FixedPointSum::Block> FixedPointSum::Blocks() const {
-  std::vector<Block> blocks;
-  for (size_t tensor = 0; tensor < manifest_.size(); ++tensor) {
-    const size_t size = words(tensor).size();
-    for (size_t first = 0; first < size; first += kBlock) {
-      blocks.push_back({tensor, first, std::min(kBlock, size - first)});
-    }
+// The part of each piece from `first` on.
+std::vector<WeightedPiece> Cut(std::span<const WeightedPiece> pieces, size_t first, size_t count) {
+  std::vector<WeightedPiece> cut;
+  for (const WeightedPiece& piece : pieces) {
+    cut.push_back({piece.values.subspan(first, count), piece.weight});
   }
-  return blocks;
+  return cut;
 }
+
+}  // namespace
 
 UpdateView ViewOf(const ParameterSet& update) {
   UpdateView view;
@@ -111,108 +102,20 @@ absl::Status FixedPointSum::Add(const ParameterSet& update, int64_t weight) {
 }
 
 absl::Status FixedPointSum::Add(const UpdateView& update, int64_t weight) {
-  const WeightedUpdate one{update, weight};
-  size_t position = 0;
-  return AddBlocks({&one, 1}, position);
-}
-
-absl::Status FixedPointSum::AddAll(std::span<const WeightedUpdate> updates) {
-  size_t position = 0;
-  const absl::Status added = AddBlocks(updates, position);
-  return Annotate(added, "update " + std::to_string(position));
-}
-
-// `position` is that of the update an error is about.
-absl::Status FixedPointSum::AddBlocks(std::span<const WeightedUpdate> updates, size_t& position) {
-  int64_t weight = weight_;
-  for (position = 0; position < updates.size(); ++position) {
-    RV_RETURN_IF_ERROR(CheckShape(updates[position].values));
-    RV_RETURN_IF_ERROR(CheckWeight(updates[position].weight, weight));
-    weight += updates[position].weight;
+  RV_RETURN_IF_ERROR(CheckShape(update));
+  for (size_t tensor = 0; tensor < update.size(); ++tensor) {
+    RV_RETURN_IF_ERROR(CheckValues(tensor, 0, update[tensor]));
   }
-  const std::vector<Block> blocks = Blocks();
-  for (size_t block = 0; block < blocks.size(); ++block) {
-    for (size_t first = 0; first < updates.size(); first += kMostTogether) {
-      const auto group = updates.subspan(first, std::min(kMostTogether, updates.size() - first));
-      size_t bad = 0;
-      const absl::Status added = AddGroup(blocks[block], group, bad);
-      if (added.ok()) continue;
-      TakeBack(blocks, block, updates, first);
-      position = first + bad;
-      return added;
-    }
-  }
-  weight_ = weight;
-  return absl::OkStatus();
-}
-
-// Adds one block of up to kMostTogether updates, or nothing when the one at position `bad` holds a
-// value out of range.
-absl::Status FixedPointSum::AddGroup(const Block& block, std::span<const WeightedUpdate> group,
-                                     size_t& bad) {
-  std::array<ScaledValues, kMostTogether> scaled;
-  bool together = true;
-  for (size_t each = 0; each < group.size(); ++each) {
-    const WeightedUpdate& update = group[each];
-    together = together && update.weight <= kWeightTogether;
-    scaled[each] = {update.values[block.tensor].data() + block.first,
-                    std::ldexp(static_cast<double>(update.weight), kFractionBits)};
-  }
-  if (together) {
-    const std::span terms(scaled.data(), group.size());
-    int64_t* words = WordsAt(block.tensor, block.first);
-    if (AddTogether(terms, block.count, words) < kLimitBits) return absl::OkStatus();
-    SubtractTogether(terms, block.count, words);
-  }
-  for (bad = 0; bad < group.size(); ++bad) {
-    const absl::Status added = AddBlock(block, group[bad], 1);
-    if (added.ok()) continue;
-    for (const WeightedUpdate& before : group.first(bad)) (void)AddBlock(block, before, -1);
-    return added;
+  RV_RETURN_IF_ERROR(AddWeight(weight));
+  for (size_t tensor = 0; tensor < update.size(); ++tensor) {
+    const WeightedPiece whole{update[tensor], weight};
+    RV_RETURN_IF_ERROR(AddPieces(tensor, 0, {&whole, 1}));
   }
   return absl::OkStatus();
 }
 
-// Adds `sign` times one block of an update, or nothing when it holds a value out of range.
-absl::Status FixedPointSum::AddBlock(const Block& block, const WeightedUpdate& update,
-                                     int64_t sign) {
-  const std::span values = update.values[block.tensor].subspan(block.first, block.count);
-  const uint32_t magnitude = LargestMagnitudeBits(values);
-  if (magnitude >= kLimitBits) {
-    return OutOfRangeValue(manifest_[block.tensor], block.first, values);
-  }
-  AddRounded(values, sign * update.weight, magnitude, WordsAt(block.tensor, block.first));
-  return absl::OkStatus();
-}
-
-// Undoes every block before `end` of every update, and block `end` of the first `done` updates.
-// Cannot fail: those blocks were in range a moment ago.
-void FixedPointSum::TakeBack(std::span<const Block> blocks, size_t end,
-                             std::span<const WeightedUpdate> updates, size_t done) {
-  for (size_t block = 0; block <= end; ++block) {
-    const size_t count = block < end ? updates.size() : done;
-    for (const WeightedUpdate& update : updates.first(count)) {
-      (void)AddBlock(blocks[block], update, -1);
-    }
-  }
-}
-
-absl::Status FixedPointSum::CheckPiece(size_t tensor, size_t first, size_t count) const {
-  if (tensor >= manifest_.size()) {
-    return Refuse(absl::StatusCode::kOutOfRange, "tensor: got " + std::to_string(tensor) +
-                                                     ", want below " +
-                                                     std::to_string(manifest_.size()));
-  }
-  const size_t size = words(tensor).size();
-  if (first <= size && count <= size - first) return absl::OkStatus();
-  return Refuse(absl::StatusCode::kOutOfRange,
-                manifest_[tensor].name + ": got " + std::to_string(count) + " values at " +
-                    std::to_string(first) + ", want them within " + std::to_string(size));
-}
-
-absl::Status FixedPointSum::Check(size_t tensor, size_t first,
-                                  std::span<const float> values) const {
-  RV_RETURN_IF_ERROR(CheckPiece(tensor, first, values.size()));
+absl::Status FixedPointSum::CheckValues(size_t tensor, size_t first,
+                                        std::span<const float> values) const {
   if (LargestMagnitudeBits(values) < kLimitBits) return absl::OkStatus();
   return OutOfRangeValue(manifest_[tensor], first, values);
 }
@@ -223,14 +126,92 @@ absl::Status FixedPointSum::AddWeight(int64_t weight) {
   return absl::OkStatus();
 }
 
-absl::Status FixedPointSum::AddPiece(size_t tensor, size_t first, std::span<const float> values,
-                                     int64_t weight) {
-  RV_RETURN_IF_ERROR(Check(tensor, first, values));
-  if (weight < 1 || weight > weight_) {
-    return Refuse(absl::StatusCode::kFailedPrecondition,
-                  "weight: got " + std::to_string(weight) + ", want one announced by AddWeight");
+absl::Status FixedPointSum::CheckPieces(size_t tensor, size_t first,
+                                        std::span<const WeightedPiece> pieces) const {
+  if (tensor >= manifest_.size()) {
+    return Refuse(absl::StatusCode::kOutOfRange, "tensor: got " + std::to_string(tensor) +
+                                                     ", want below " +
+                                                     std::to_string(manifest_.size()));
   }
-  AddRounded(values, weight, LargestMagnitudeBits(values), WordsAt(tensor, first));
+  if (pieces.size() > kTogether) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "pieces: got " + std::to_string(pieces.size()) + ", want at most " +
+                      std::to_string(kTogether));
+  }
+  const size_t size = words(tensor).size();
+  for (const WeightedPiece& piece : pieces) {
+    const size_t count = piece.values.size();
+    if (first > size || count > size - first) {
+      return Refuse(absl::StatusCode::kOutOfRange,
+                    manifest_[tensor].name + ": got " + std::to_string(count) + " values at " +
+                        std::to_string(first) + ", want them within " + std::to_string(size));
+    }
+    if (count != pieces[0].values.size()) {
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    manifest_[tensor].name + ": got pieces of " + std::to_string(count) + " and " +
+                        std::to_string(pieces[0].values.size()) + " values, want one length");
+    }
+    if (piece.weight < 1 || piece.weight > weight_) {
+      return Refuse(
+          absl::StatusCode::kFailedPrecondition,
+          "weight: got " + std::to_string(piece.weight) + ", want one announced by AddWeight");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FixedPointSum::AddPieces(size_t tensor, size_t first,
+                                      std::span<const WeightedPiece> pieces) {
+  RV_RETURN_IF_ERROR(CheckPieces(tensor, first, pieces));
+  const size_t count = pieces.empty() ? 0 : pieces[0].values.size();
+  for (size_t done = 0; done < count; done += kBlock) {
+    const auto block = Cut(pieces, done, std::min(kBlock, count - done));
+    const absl::Status added = AddBlock(tensor, first + done, block);
+    if (added.ok()) continue;
+    // What came before was in range a moment ago: taking it back cannot fail.
+    for (const WeightedPiece& piece : Cut(pieces, 0, done)) {
+      (void)AddAlone(tensor, first, piece, -1);
+    }
+    return added;
+  }
+  return absl::OkStatus();
+}
+
+// Adds one block of every piece, or nothing when one of them holds a value out of range.
+absl::Status FixedPointSum::AddBlock(size_t tensor, size_t first,
+                                     std::span<const WeightedPiece> block) {
+  static_assert(kTogether == kMostTogether);
+  std::array<ScaledValues, kTogether> scaled;
+  bool together = true;
+  for (size_t each = 0; each < block.size(); ++each) {
+    together = together && block[each].weight <= kWeightTogether;
+    scaled[each] = {block[each].values.data(),
+                    std::ldexp(static_cast<double>(block[each].weight), kFractionBits)};
+  }
+  if (together) {
+    const std::span terms(scaled.data(), block.size());
+    const size_t count = block[0].values.size();
+    int64_t* words = WordsAt(tensor, first);
+    if (AddTogether(terms, count, words) < kLimitBits) return absl::OkStatus();
+    SubtractTogether(terms, count, words);
+  }
+  for (size_t bad = 0; bad < block.size(); ++bad) {
+    const absl::Status added = AddAlone(tensor, first, block[bad], 1);
+    if (added.ok()) continue;
+    for (const WeightedPiece& before : block.first(bad)) {
+      (void)AddAlone(tensor, first, before, -1);
+    }
+    return Annotate(added, "update " + std::to_string(bad));
+  }
+  return absl::OkStatus();
+}
+
+// Adds `sign` times a piece, or nothing when it holds a value out of range.
+absl::Status FixedPointSum::AddAlone(size_t tensor, size_t first, const WeightedPiece& piece,
+                                     int64_t sign) {
+  const uint32_t magnitude = LargestMagnitudeBits(piece.values);
+  if (magnitude >= kLimitBits) return OutOfRangeValue(manifest_[tensor], first, piece.values);
+  AddRounded(piece.values, sign * piece.weight, magnitude, WordsAt(tensor, first));
   return absl::OkStatus();
 }
 

@@ -19,6 +19,12 @@ struct WeightedUpdate {
   int64_t weight = 1;  // >= 1
 };
 
+// A stretch of one tensor of an update.
+struct WeightedPiece {
+  std::span<const float> values;
+  int64_t weight = 1;  // of the update, >= 1
+};
+
 // The exact weighted sum of a round: every w * delta is rounded to the nearest multiple of 2^-24,
 // ties to even, as if computed without limits, and summed in int64. Integers commute, so the sum is
 // the same whatever the order of arrival, however it is split over sums, and after a restart.
@@ -34,25 +40,21 @@ class FixedPointSum {
   // Errors: InvalidArgument naming the first tensor that is not F32.
   static absl::StatusOr<FixedPointSum> Make(const Manifest& manifest);
 
-  // Adds one update. Reads it once; should a bad value show up halfway, what was added is taken
-  // back, which integers allow exactly.
+  // Adds one update that is in memory as a whole.
   // Errors: InvalidArgument naming tensor, index and value (NaN, infinite, |delta| >= 128), or the
   // weight; a shape that is not the manifest's; OutOfRange when the weights would reach 2^31.
   absl::Status Add(const UpdateView& update, int64_t weight);
   absl::Status Add(const ParameterSet& update, int64_t weight);
 
-  // Adds several updates block by block, so that the sum travels to memory and back once for all:
-  // the way to close a round. All or nothing; errors as Add, with "update <position>: " before.
-  absl::Status AddAll(std::span<const WeightedUpdate> updates);
-
-  // For an upload that arrives in pieces: Check() every piece as it comes (`first` is the position
-  // of its first value in the tensor), and only when all are there AddWeight() once and AddPiece()
-  // each. AddPiece checks its piece once more before touching the sum.
-  // Errors: as Add; OutOfRange when the piece leaves its tensor; FailedPrecondition from AddPiece
-  // when no weight of that size was announced.
-  absl::Status Check(size_t tensor, size_t first, std::span<const float> values) const;
+  // For updates that arrive in pieces: AddWeight() once for each, then AddPieces() with the same
+  // stretch, from position `first` of a tensor on, of up to kTogether updates at a time: the sum
+  // travels to memory and back once for all of them.
+  // Errors: as Add, with "update <position>: " in front of what is about one piece; OutOfRange when
+  // the pieces leave their tensor; InvalidArgument for more than kTogether or pieces of different
+  // lengths; FailedPrecondition when no weight of that size was announced.
+  static constexpr size_t kTogether = 4;
   absl::Status AddWeight(int64_t weight);
-  absl::Status AddPiece(size_t tensor, size_t first, std::span<const float> values, int64_t weight);
+  absl::Status AddPieces(size_t tensor, size_t first, std::span<const WeightedPiece> pieces);
 
   // Adds another sum of the same manifest. Errors: InvalidArgument, OutOfRange as above.
   absl::Status Merge(const FixedPointSum& other);
@@ -67,17 +69,14 @@ class FixedPointSum {
   std::span<const int64_t> words(size_t tensor) const;
 
  private:
-  struct Block;
   explicit FixedPointSum(const Manifest& manifest);
-  std::vector<Block> Blocks() const;
   absl::Status CheckShape(const UpdateView& update) const;
   absl::Status CheckWeight(int64_t weight, int64_t sum) const;
-  absl::Status CheckPiece(size_t tensor, size_t first, size_t count) const;
-  absl::Status AddBlocks(std::span<const WeightedUpdate> updates, size_t& position);
-  absl::Status AddGroup(const Block& block, std::span<const WeightedUpdate> group, size_t& bad);
-  absl::Status AddBlock(const Block& block, const WeightedUpdate& update, int64_t sign);
-  void TakeBack(std::span<const Block> blocks, size_t end, std::span<const WeightedUpdate> updates,
-                size_t done);
+  absl::Status CheckValues(size_t tensor, size_t first, std::span<const float> values) const;
+  absl::Status CheckPieces(size_t tensor, size_t first,
+                           std::span<const WeightedPiece> pieces) const;
+  absl::Status AddBlock(size_t tensor, size_t first, std::span<const WeightedPiece> block);
+  absl::Status AddAlone(size_t tensor, size_t first, const WeightedPiece& piece, int64_t sign);
   int64_t* WordsAt(size_t tensor, size_t first) { return words_.data() + offsets_[tensor] + first; }
 
   Manifest manifest_;

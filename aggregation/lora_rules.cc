@@ -136,25 +136,6 @@ absl::Status CheckPair(const TensorSpec& a, const TensorSpec& b) {
 
 }  // namespace
 
-absl::StatusOr<LoraRule> LoraRuleOf(std::string_view name) {
-  if (name == "factor-average") return LoraRule::kFactorAverage;
-  if (name == "freeze-a") return LoraRule::kFreezeA;
-  return Bad("strategy.aggregation: got '" + std::string(name) +
-             "', want factor-average or freeze-a");
-}
-
-bool Moves(LoraRule rule, std::string_view tensor) {
-  return rule == LoraRule::kFactorAverage || !tensor.ends_with(kA);
-}
-
-Manifest MovingRows(LoraRule rule, const Manifest& manifest) {
-  Manifest rows;
-  for (const TensorSpec& spec : manifest) {
-    if (Moves(rule, spec.name)) rows.push_back(spec);
-  }
-  return rows;
-}
-
 absl::StatusOr<std::vector<LoraPair>> LoraPairsOf(const Manifest& manifest) {
   const auto index_of = [&manifest](const std::string& name) -> size_t {
     size_t row = 0;

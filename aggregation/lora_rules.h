@@ -15,14 +15,7 @@ namespace rivulet {
 //   factor-average  A and B are averaged each (FedIT, arXiv 2305.05644). Biased, because the
 //                   product of means is not the mean of products; FactorBias says by how much.
 //   freeze-a        A stays at its shared initial value, B is averaged (FFA-LoRA, arXiv
-//                   2403.12313). Exact, and half the bytes.
-enum class LoraRule { kFactorAverage, kFreezeA };
-absl::StatusOr<LoraRule> LoraRuleOf(std::string_view name);  // InvalidArgument listing the names
-
-// Does a tensor of this name move under the rule? freeze-a leaves out every "....lora_A.weight".
-bool Moves(LoraRule rule, std::string_view tensor);
-// The rows of `manifest` that move: what is trained, uploaded and summed.
-Manifest MovingRows(LoraRule rule, const Manifest& manifest);
+//                   2403.12313). Exact, and half the bytes; AdapterPlan::wire() leaves A out.
 
 // One LoRA module: A [r, n] and B [m, r], F32.
 struct LoraPair {

@@ -183,7 +183,9 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
       std::cout << (options.format == "json" ? OriginJson(job) : OriginTable(job));
     return ExitCode::kOk;
   }
-  RV_RETURN_IF_ERROR(job.spec.Validate());
+  RV_RETURN_IF_ERROR(job.Validate());
+  for (const std::string& warning : job.spec.Warnings())
+    std::cerr << "rivulet simulate: " << warning << '\n';
   SimulationConfig config;
   RV_ASSIGN_OR_RETURN(config.base_model, FindBaseModel(options, job.spec));
   auto opened = PartitionedData::Open(job.spec.simulate, job.spec.data, job.spec.job.seed);

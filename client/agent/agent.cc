@@ -157,7 +157,7 @@ absl::Status Agent::Perform(const AbortWork&) {
   return absl::OkStatus();
 }
 
-absl::Status Agent::Perform(const Upload& action) {
+absl::Status Agent::Perform(const Deliver& action) {
   uploading_->Post([this, outcome = action.outcome] {
     Post(Reported{outcome.key, SendUpdate(outcome)});
   });

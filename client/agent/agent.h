@@ -41,7 +41,7 @@ class Agent {
   absl::Status Perform(const AbortWork& action);
   absl::Status Perform(const Keep& action);
   absl::Status Perform(const Forget& action);
-  absl::Status Perform(const Upload& action);
+  absl::Status Perform(const Deliver& action);
   absl::Status Perform(const Report& action);
   absl::Status Perform(const Beat& action);
   absl::Status Perform(const StartTimer& action);

@@ -42,6 +42,7 @@ absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const std::st
   job->max_positions = static_cast<int>(config.max_position_embeddings);
   RV_ASSIGN_OR_RETURN(job->tuner, factory_(job->base_model, spec));
   RV_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(job->base_model));
+  RV_RETURN_IF_ERROR(tokenizer.FitsEmbedding(config.vocab_size));
   job->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   jobs_[text] = job;
   return job;

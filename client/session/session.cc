@@ -223,7 +223,7 @@ void Session::SendOutcome(const Outcome& outcome, Actions& out) {
   if (link_ != Link::kUp || sent_.contains(outcome.key)) return;
   sent_[outcome.key] = true;
   if (outcome.kind == Outcome::Kind::kTrained) {
-    out.push_back(Upload{outcome});
+    out.push_back(Deliver{outcome});
   } else {
     out.push_back(Report{outcome});
   }

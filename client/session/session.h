@@ -115,7 +115,7 @@ struct Keep {  // durable before it is sent
 struct Forget {  // the coordinator has it, or wants it no more
   TaskKey key;
 };
-struct Upload {  // trained
+struct Deliver {  // trained
   Outcome outcome;
 };
 struct Report {  // evaluated, failed
@@ -137,7 +137,7 @@ struct Exit {
 };
 using SessionAction =
     std::variant<OpenStream, CloseStream, RememberEpoch, RememberStart, StartWork, AbortWork, Keep,
-                 Forget, Upload, Report, Beat, StartTimer, Say, Exit>;
+                 Forget, Deliver, Report, Beat, StartTimer, Say, Exit>;
 
 // What a restarted agent finds on its disk.
 struct SessionMemory {

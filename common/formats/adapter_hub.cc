@@ -126,11 +126,16 @@ absl::StatusOr<std::vector<std::string>> ParseLabels(std::string_view text) {
     return Bad("label2id: want an object of class numbers by name");
   const json& map = document["label2id"];
   std::vector<std::string> labels(map.size());
+  std::vector<bool> taken(map.size());
   for (const auto& [name, number] : map.items()) {
     if (!number.is_number_unsigned() || number.get<uint64_t>() >= labels.size())
       return Bad("label2id['" + name + "']: got " + number.dump().substr(0, 40) + ", want 0.." +
                  std::to_string(labels.size() - 1));
-    labels[number.get<uint64_t>()] = name;
+    const size_t label = number.get<uint64_t>();
+    if (taken[label])
+      return Bad("label2id['" + name + "']: got " + std::to_string(label) + " for a second class");
+    taken[label] = true;
+    labels[label] = name;
   }
   return labels;
 }

@@ -135,6 +135,24 @@ absl::Status PlanBottleneck(const ModelConfig& config, const AdapterSection& sec
   return absl::OkStatus();
 }
 
+// A document of a few bytes can ask for a model of terabytes: whoever holds a state of the plan
+// would allocate it.
+constexpr uint64_t kMostStateBytes = uint64_t{16} << 30;
+constexpr size_t kMostTensors = 4096;  // 256 bytes each of the largest header of an upload
+
+absl::Status CheckSize(const AdapterPlan& plan) {
+  const auto too_much = [](const std::string& need, const std::string& limit) {
+    return Refuse(absl::StatusCode::kResourceExhausted,
+                  "trained state: needs " + need + ", want at most " + limit);
+  };
+  if (plan.tensors.size() > kMostTensors)
+    return too_much(std::to_string(plan.tensors.size()) + " tensors", std::to_string(kMostTensors));
+  const uint64_t bytes = SizeBytesOf(plan.full());
+  if (bytes > kMostStateBytes)
+    return too_much(std::to_string(bytes) + " bytes", std::to_string(kMostStateBytes));
+  return absl::OkStatus();
+}
+
 // ---- values
 
 void Draw(const RandomStream& stream, uint32_t position, const TrainedTensor& tensor,
@@ -217,6 +235,7 @@ absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorM
             [](const TrainedTensor& left, const TrainedTensor& right) {
               return left.spec.name < right.spec.name;
             });
+  RV_RETURN_IF_ERROR(CheckSize(plan));
   return plan;
 }
 

@@ -138,6 +138,7 @@ void ReadCommon(JsonFields& fields, ModelConfig& config) {
   ReadDType(fields, config);
   ReadTokens(fields, config);
   ReadLabels(fields, config);
+  config.problem_type = fields.Text("problem_type", "");
   if (const auto names = fields.Texts("architectures", 16); !names.empty())
     config.architecture = names.front();
   if (fields.Has("quantization_config"))
@@ -300,16 +301,48 @@ absl::StatusOr<ModelConfig> ForTask(ModelConfig config, std::string_view task,
     return bad("data.labels: got " + std::to_string(labels.size()) +
                " names, want as many as the model's head has classes, " +
                std::to_string(config.labels.size()));
+  // The loss is the cross-entropy of one class of several: another objective would train silently
+  // on the wrong one, and of a single class it is always 0.
+  if (!config.problem_type.empty() && config.problem_type != "single_label_classification")
+    return Refuse(absl::StatusCode::kUnimplemented,
+                  "problem_type: got '" + config.problem_type +
+                      "', want single_label_classification or null");
   config.head = ModelHead::kSequenceClassification;
   if (!labels.empty()) config.labels = labels;
+  if (config.labels.size() < 2)
+    return bad("num_labels: got " + std::to_string(config.labels.size()) +
+               ", want at least 2 classes");
   return config;
 }
+
+namespace {
+
+// What Tokenizer::Load reads of a folder, in the documented order.
+std::vector<std::string> TokenizerFileNames(const std::filesystem::path& directory) {
+  const auto has = [&](const char* name) { return std::filesystem::exists(directory / name); };
+  std::vector<std::string> names;
+  const auto add = [&](const char* name) {
+    if (has(name)) names.push_back(name);
+  };
+  add("tokenizer.json");
+  add("tokenizer_config.json");
+  if (has("tokenizer.json")) return names;
+  if (has("vocab.json")) {
+    add("vocab.json");
+    add("merges.txt");
+  } else {
+    add("vocab.txt");
+  }
+  return names;
+}
+
+}  // namespace
 
 absl::StatusOr<std::string> HashOfBaseModel(const std::filesystem::path& directory) {
   RV_ASSIGN_OR_RETURN(const std::vector<std::string> weights, WeightFileNames(directory));
   std::vector<std::string> names = {"config.json"};
   names.insert(names.end(), weights.begin(), weights.end());
-  if (std::filesystem::exists(directory / "tokenizer.json")) names.push_back("tokenizer.json");
+  for (std::string& name : TokenizerFileNames(directory)) names.push_back(std::move(name));
   std::string list;
   for (const std::string& name : names) {
     RV_ASSIGN_OR_RETURN(const Sha256Digest digest, Sha256OfFile(directory / name));

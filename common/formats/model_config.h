@@ -71,6 +71,7 @@ struct ModelConfig {
   double hidden_dropout = 0;                 // bert
   std::optional<double> classifier_dropout;  // bert; hidden_dropout when absent
 
+  std::string problem_type;         // of a classification head; empty when the file names none
   std::vector<std::string> labels;  // class names in order; size = number of classes
   std::optional<int64_t> bos_token_id;
   std::optional<int64_t> pad_token_id;
@@ -99,10 +100,15 @@ absl::StatusOr<ModelConfig> ForTask(ModelConfig config, std::string_view task,
 //
 //   <hex of config.json>  config.json\n
 //   <hex of a weight file>  <its name>\n       model.safetensors, or the shards sorted by name
-//   <hex of tokenizer.json>  tokenizer.json\n  when there is one
+//   <hex of a tokenizer file>  <its name>\n    those there are, in this order:
+//       tokenizer.json, tokenizer_config.json
+//       tokenizer_config.json, vocab.json, merges.txt   without a tokenizer.json
+//       tokenizer_config.json, vocab.txt                without a vocab.json either
 //
-// so `sha256sum config.json model*.safetensors tokenizer.json | sha256sum` in the folder gives the
-// same. Every byte that decides a result is in; the folder's name and times are not.
+// which are the files that a tokenizer is loaded from (peft/tokenizer). So
+// `sha256sum config.json model*.safetensors tokenizer.json tokenizer_config.json | sha256sum` in
+// the folder gives the same. Every byte that decides a result is in; the folder's name and times
+// are not.
 absl::StatusOr<std::string> HashOfBaseModel(const std::filesystem::path& directory);
 
 }  // namespace rivulet

@@ -7,7 +7,6 @@ namespace rivulet {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 1000;
-constexpr uint32_t kMaxSteps = 100'000;
 constexpr uint32_t kMaxDepth = 10'000;
 constexpr uint32_t kMaxHeapKib = 1024;
 
@@ -39,7 +38,7 @@ Pattern::~Pattern() = default;
 Pattern::Pattern(Pattern&&) noexcept = default;
 Pattern& Pattern::operator=(Pattern&&) noexcept = default;
 
-absl::StatusOr<Pattern> Pattern::Compile(std::string_view text) {
+absl::StatusOr<Pattern> Pattern::Compile(std::string_view text, uint32_t steps) {
   if (text.size() > kMaxPatternBytes)
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "pattern: got " + std::to_string(text.size()) + " bytes, want at most 1000");
@@ -56,7 +55,7 @@ absl::StatusOr<Pattern> Pattern::Compile(std::string_view text) {
                                                           std::to_string(position));
   state->data = pcre2_match_data_create(1, nullptr);
   state->limits = pcre2_match_context_create(nullptr);
-  pcre2_set_match_limit(state->limits, kMaxSteps);
+  pcre2_set_match_limit(state->limits, steps);
   pcre2_set_depth_limit(state->limits, kMaxDepth);
   pcre2_set_heap_limit(state->limits, kMaxHeapKib);
   return Pattern(std::move(state));

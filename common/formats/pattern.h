@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,8 +14,11 @@ namespace rivulet {
 // hostile pattern ends in an error instead of a hang. Movable; Matches is not thread safe.
 class Pattern {
  public:
-  // Errors: InvalidArgument with PCRE2's reason and its position; longer than 1,000 bytes.
-  static absl::StatusOr<Pattern> Compile(std::string_view text);
+  static constexpr uint32_t kMaxSteps = 100'000;
+
+  // `steps`: of the matcher, for one match. Errors: InvalidArgument with PCRE2's reason and its
+  // position; longer than 1,000 bytes.
+  static absl::StatusOr<Pattern> Compile(std::string_view text, uint32_t steps = kMaxSteps);
   ~Pattern();
   Pattern(Pattern&&) noexcept;
   Pattern& operator=(Pattern&&) noexcept;

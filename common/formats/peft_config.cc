@@ -10,8 +10,13 @@ namespace rivulet {
 namespace {
 
 using nlohmann::json;
+using nlohmann::ordered_json;
 
 constexpr char kPeftVersion[] = "0.18.0";  // the oldest whose keys these are
+// Together they bound the work on every module of the largest model to seconds. A match of a usual
+// pattern takes tens of steps.
+constexpr size_t kMostPatterns = 256;
+constexpr uint32_t kPatternSteps = 2'000;
 constexpr const char* kTaskTypes[] = {"SEQ_CLS",   "SEQ_2_SEQ_LM", "CAUSAL_LM",
                                       "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"};
 // Options that change what the adapter computes. Anything but "off" is refused by name.
@@ -54,33 +59,38 @@ void ReadTargets(JsonFields& fields, PeftLoraConfig& config) {
   std::sort(config.modules_to_save.begin(), config.modules_to_save.end());
 }
 
+// The same object with its keys as the file has them: of several that match, the first counts.
 template <typename T>
-std::map<std::string, T> ReadPatterns(JsonFields& fields, const char* key, double most) {
-  std::map<std::string, T> patterns;
-  if (!fields.Has(key)) return patterns;
-  const json& map = fields.Raw(key);
-  if (!map.is_object() || map.size() > 10'000) {
-    fields.Refuse(key, "an object of numbers by module name");
-    return patterns;
+absl::Status ReadPatterns(const ordered_json& document, JsonFields& fields, const char* key,
+                          double most, std::vector<ModulePattern<T>>& patterns) {
+  if (!fields.Has(key)) return absl::OkStatus();
+  const ordered_json& map = document.at(key);
+  if (!map.is_object() || map.size() > kMostPatterns) {
+    fields.Refuse(key, "an object of at most 256 numbers by module name");
+    return absl::OkStatus();
   }
   for (const auto& [name, value] : map.items()) {
     const bool good = value.is_number() && value.template get<double>() >= 1e-9 &&
                       value.template get<double>() <= most &&
                       (!std::is_integral_v<T> || value.is_number_integer());
-    if (!good) fields.Refuse(key, "positive numbers");
-    if (good) patterns[name] = value.template get<T>();
+    if (!good) {
+      fields.Refuse(key, "positive numbers");
+      return absl::OkStatus();
+    }
+    absl::StatusOr<Pattern> pattern = Pattern::Compile("(.*\\.)?(" + name + ")", kPatternSteps);
+    if (!pattern.ok()) return Annotate(pattern.status(), key);
+    patterns.push_back(
+        {name, value.template get<T>(), std::make_shared<const Pattern>(*std::move(pattern))});
   }
-  return patterns;
+  return absl::OkStatus();
 }
 
-// First pattern that is the path or its end.
 template <typename T>
-absl::StatusOr<T> Lookup(const std::map<std::string, T>& patterns, const std::string& path,
+absl::StatusOr<T> Lookup(const std::vector<ModulePattern<T>>& patterns, const std::string& path,
                          T otherwise) {
-  for (const auto& [name, value] : patterns) {
-    RV_ASSIGN_OR_RETURN(const Pattern pattern, Pattern::Compile("(.*\\.)?(" + name + ")"));
-    RV_ASSIGN_OR_RETURN(const bool hit, pattern.Matches(path));
-    if (hit) return value;
+  for (const ModulePattern<T>& pattern : patterns) {
+    RV_ASSIGN_OR_RETURN(const bool hit, pattern.compiled->Matches(path));
+    if (hit) return pattern.value;
   }
   return otherwise;
 }
@@ -133,19 +143,22 @@ absl::StatusOr<PeftLoraConfig> ParsePeftLoraConfig(std::string_view text) {
   config.dropout = fields.Number("lora_dropout", 0, 0, 1);
   config.use_rslora = fields.Boolean("use_rslora", false);
   config.layers_to_transform = fields.Integers("layers_to_transform", 0, 1 << 20, 1 << 16);
-  config.rank_pattern = ReadPatterns<int64_t>(fields, "rank_pattern", 1 << 16);
-  config.alpha_pattern = ReadPatterns<double>(fields, "alpha_pattern", 1e9);
+  // ParseJson was content with the text, so this reading of it cannot fail.
+  const ordered_json in_order = ordered_json::parse(text.begin(), text.end());
+  RV_RETURN_IF_ERROR(ReadPatterns(in_order, fields, "rank_pattern", 1 << 16, config.rank_pattern));
+  RV_RETURN_IF_ERROR(ReadPatterns(in_order, fields, "alpha_pattern", 1e9, config.alpha_pattern));
   ReadTargets(fields, config);
   RV_RETURN_IF_ERROR(fields.status());
   return config;
 }
 
 std::string PeftLoraConfigText(const PeftLoraConfig& config) {
-  json alphas = json::object();
-  for (const auto& [name, alpha] : config.alpha_pattern) alphas[name] = NumberJson(alpha);
+  ordered_json ranks = ordered_json::object(), alphas = ordered_json::object();
+  for (const auto& entry : config.rank_pattern) ranks[entry.name] = entry.value;
+  for (const auto& entry : config.alpha_pattern) alphas[entry.name] = NumberJson(entry.value);
   const json targets =
       config.target_pattern.empty() ? Sorted(config.target_modules) : json(config.target_pattern);
-  const json document = {
+  const ordered_json document = {
       {"alpha_pattern", alphas},
       {"auto_mapping", nullptr},
       {"base_model_name_or_path", OrNull(config.base_model)},
@@ -162,7 +175,7 @@ std::string PeftLoraConfigText(const PeftLoraConfig& config) {
       {"peft_type", "LORA"},
       {"peft_version", kPeftVersion},
       {"r", config.rank},
-      {"rank_pattern", config.rank_pattern},
+      {"rank_pattern", ranks},
       {"revision", nullptr},
       {"target_modules", targets},
       {"task_type", OrNull(config.task_type)},

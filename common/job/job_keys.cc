@@ -166,8 +166,9 @@ constexpr JobKey kKeys[] = {
     {"train.adam-beta1", "AdamW only.", RV_KEY(train.adam_beta1), 0, 0.999999},
     {"train.adam-beta2", "AdamW only.", RV_KEY(train.adam_beta2), 0, 0.999999},
     {"train.adam-epsilon", "AdamW only.", RV_KEY(train.adam_epsilon), 1e-15, 1},
-    {"train.weight-decay", "Decoupled, on every trained tensor.", RV_KEY(train.weight_decay), 0,
-     10},
+    {"train.weight-decay",
+     "On every trained tensor: decoupled with adamw, added to the gradient with sgd.",
+     RV_KEY(train.weight_decay), 0, 10},
     {"train.max-grad-norm", "Clip the global gradient norm to this; 0 = no clipping.",
      RV_KEY(train.max_grad_norm), 0, 1e6},
     {"train.proximal-mu", "FedProx: adds mu/2 |w - w_t|^2 to the loss.", RV_KEY(train.proximal_mu),
@@ -186,8 +187,11 @@ constexpr JobKey kKeys[] = {
 
     {"strategy.name", "How the mean update moves the global state.", RV_KEY(strategy.name), 0, 0,
      "fedavg|fedavgm|fedadam|fedyogi|fedadagrad"},
-    {"strategy.weighting", "Weight of a client's update.", RV_KEY(strategy.weighting), 0, 0,
-     "examples|tokens|uniform|capped"},
+    {"strategy.weighting",
+     "Weight of a client's update: the examples it trained on; the tokens that carried loss (in "
+     "classification the examples); 1; or tokens up to weight-cap. A cohort above 2,047 counts in "
+     "powers of two.",
+     RV_KEY(strategy.weighting), 0, 0, "examples|tokens|uniform|capped"},
     {"strategy.weight-cap", "Most tokens that count, for weighting capped.",
      RV_KEY(strategy.weight_cap), 0, 2e9},
     {"strategy.aggregation",

@@ -127,6 +127,10 @@ absl::Status CheckStrategy(const JobSpec& spec) {
   if (strategy.weighting == "capped" && strategy.weight_cap == 0) {
     return Bad("strategy.weighting = \"capped\" and strategy.weight-cap = 0: want weight-cap >= 1");
   }
+  if (strategy.server_beta1 < 0 && strategy.server_beta1 != -1) {
+    return Bad("strategy.server-beta1: got " + NumberText(strategy.server_beta1) +
+               ", want 0..0.9999, or -1 for the strategy's default");
+  }
   if (strategy.aggregation == "freeze-a" && spec.method != "lora") {
     return Bad("strategy.aggregation = \"freeze-a\" and [" + spec.method +
                "]: only [lora] has a factor A to freeze; want aggregation = \"factor-average\"");

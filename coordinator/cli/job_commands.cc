@@ -29,7 +29,9 @@ absl::StatusOr<JobDocument> DocumentOf(const SubmitOptions& options) {
   RV_ASSIGN_OR_RETURN(const LoadedJob loaded,
                       LoadJob(options.file, ProcessEnvironment(), options.sets));
   for (const std::string& note : loaded.notes) std::cerr << "rivulet: " << note << '\n';
-  RV_RETURN_IF_ERROR(loaded.spec.Validate());
+  RV_RETURN_IF_ERROR(loaded.Validate());
+  for (const std::string& warning : loaded.spec.Warnings())
+    std::cerr << "rivulet: " << warning << '\n';
   const std::string folder = options.model_dir.empty() ? loaded.spec.model.name : options.model_dir;
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error)) {

@@ -1,6 +1,10 @@
 #include "coordinator/rounds/aggregate.h"
 
+#include <algorithm>
+#include <memory>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "aggregation/fixed_point_sum.h"
 #include "aggregation/lora_rules.h"
@@ -16,18 +20,65 @@ namespace {
 constexpr uint64_t kBiasBytes = uint64_t{32} << 20;
 constexpr size_t kBiasUpdates = 64;
 
-absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& manifest,
-                                    const std::vector<UpdateRecord>& updates) {
-  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(manifest));
+// Uploads that are added up side by side.
+struct UploadGroup {
+  std::vector<std::unique_ptr<BlobReader>> blobs;
+  std::vector<TensorStream> streams;
+};
+
+absl::StatusOr<UploadGroup> OpenGroup(const BlobStore& blobs, const Manifest& manifest,
+                                      std::span<const UpdateRecord> updates) {
+  UploadGroup group;
   for (const UpdateRecord& update : updates) {
-    RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> blob, blobs.Open(update.sha256));
-    RV_RETURN_IF_ERROR(sum.AddWeight(update.weight));
-    const auto add = [&](size_t row, size_t first, std::span<const float> values) {
-      return sum.AddPiece(row, first, values, update.weight);
-    };
-    RV_RETURN_IF_ERROR(
-        Annotate(StreamTensors(*blob, manifest, SafetensorsProfile::kUpload, update.sha256, add),
-                 "update of " + update.client));
+    RV_ASSIGN_OR_RETURN(std::unique_ptr<BlobReader> blob, blobs.Open(update.sha256));
+    absl::StatusOr<TensorStream> stream =
+        TensorStream::Open(*blob, manifest, SafetensorsProfile::kUpload, update.sha256);
+    if (!stream.ok()) return Annotate(stream.status(), "update of " + update.client);
+    group.blobs.push_back(std::move(blob));
+    group.streams.push_back(*std::move(stream));
+  }
+  return group;
+}
+
+// Adds the next piece of every upload. False at their end, which all reach together: they have the
+// same tensors.
+absl::StatusOr<bool> AddNext(UploadGroup& group, std::span<const UpdateRecord> updates,
+                             FixedPointSum& sum) {
+  std::vector<TensorStream::Piece> places;
+  std::vector<WeightedPiece> pieces;
+  bool aligned = true;
+  for (size_t each = 0; each < updates.size(); ++each) {
+    auto piece = group.streams[each].Next();
+    if (!piece.ok()) return Annotate(piece.status(), "update of " + updates[each].client);
+    if (!piece->has_value()) continue;
+    places.push_back(**piece);
+    pieces.push_back({places.back().values, updates[each].weight});
+    aligned =
+        aligned && places.back().row == places[0].row && places.back().first == places[0].first;
+  }
+  if (pieces.empty()) return false;
+  if (aligned) {
+    RV_RETURN_IF_ERROR(sum.AddPieces(places[0].row, places[0].first, pieces));
+    return true;
+  }
+  // The files hold their tensors in different orders.
+  for (size_t each = 0; each < pieces.size(); ++each) {
+    RV_RETURN_IF_ERROR(sum.AddPieces(places[each].row, places[each].first, {&pieces[each], 1}));
+  }
+  return true;
+}
+
+absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& manifest,
+                                    std::span<const UpdateRecord> updates) {
+  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(manifest));
+  while (!updates.empty()) {
+    const auto together = updates.first(std::min(updates.size(), FixedPointSum::kTogether));
+    updates = updates.subspan(together.size());
+    for (const UpdateRecord& update : together) RV_RETURN_IF_ERROR(sum.AddWeight(update.weight));
+    RV_ASSIGN_OR_RETURN(UploadGroup group, OpenGroup(blobs, manifest, together));
+    for (bool more = true; more;) {
+      RV_ASSIGN_OR_RETURN(more, AddNext(group, together, sum));
+    }
   }
   return sum.Mean();
 }

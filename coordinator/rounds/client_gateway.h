@@ -9,7 +9,7 @@ namespace rivulet {
 
 // What an agent is asked to do. Small: no tensors. The agent fetches the global state by its hash
 // and computes manifest and initial values from the job document.
-struct Task {
+struct ClientTask {
   enum class Kind { kTrain = 1, kEvaluate = 2 };
   Kind kind = Kind::kTrain;
   std::string job_id;
@@ -38,7 +38,7 @@ struct ClientFacts {
 class ClientGateway {
  public:
   virtual ~ClientGateway() = default;
-  virtual void Send(const std::string& client, const Task& task) = 0;
+  virtual void Send(const std::string& client, const ClientTask& task) = 0;
   // The task is no longer wanted (closed, abandoned, stopped: `reason` is a sentence).
   virtual void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
                       uint32_t attempt, const std::string& reason) = 0;

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <utility>
 
-#include "aggregation/fixed_point_sum.h"
 #include "aggregation/weighting.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/sentences.h"
@@ -142,7 +141,7 @@ void Federation::Impl::PumpLocked(const std::string& name, Client& client) {
   while (client.connected && !client.running && !client.queue.empty()) {
     const TaskKey key = std::move(client.queue.front());
     client.queue.pop_front();
-    const std::optional<Task> task = TaskOfLocked(key);
+    const std::optional<ClientTask> task = TaskOfLocked(key);
     if (!task) continue;
     client.running = key;
     gateway_.Send(name, *task);
@@ -150,7 +149,7 @@ void Federation::Impl::PumpLocked(const std::string& name, Client& client) {
 }
 
 // The task as it stands now; nullopt when its round has gone by.
-std::optional<Task> Federation::Impl::TaskOfLocked(const TaskKey& key) {
+std::optional<ClientTask> Federation::Impl::TaskOfLocked(const TaskKey& key) {
   const Job* const job = FindLocked(key.job);
   if (job == nullptr || job->engine == nullptr) return std::nullopt;
   const EngineState& state = job->engine->state();
@@ -160,8 +159,8 @@ std::optional<Task> Federation::Impl::TaskOfLocked(const TaskKey& key) {
       key.attempt == 0 && state.phase == Phase::kEvaluating && key.round == state.round;
   if (!training && !evaluation) return std::nullopt;
   const ModelRecord& model = job->models.rbegin()->second;
-  Task task;
-  task.kind = training ? Task::Kind::kTrain : Task::Kind::kEvaluate;
+  ClientTask task;
+  task.kind = training ? ClientTask::Kind::kTrain : ClientTask::Kind::kEvaluate;
   task.job_id = key.job;
   task.round = key.round;
   task.attempt = key.attempt;
@@ -309,17 +308,8 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
         Remedy::kLeaveRun);
   }
   RV_ASSIGN_OR_RETURN(const int64_t weight,
-                      WeightOf(job->plan->spec.strategy, header.examples, header.tokens));
-  // The sum of a cohort's weights must stay below 2^31, whatever each of them claims.
-  const int64_t most =
-      (FixedPointSum::kWeightLimit - 1) / static_cast<int64_t>(state.cohort.size());
-  if (weight > most) {
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "update.weight: got " + std::to_string(weight) + ", want at most " +
-                      std::to_string(most) + " in a cohort of " +
-                      std::to_string(state.cohort.size()),
-                  Remedy::kLeaveRun);
-  }
+                      WeightOf(job->plan->spec.strategy, header.examples, header.tokens,
+                               static_cast<int64_t>(state.cohort.size())));
   if (blobs_.FreeBytes() < header.bytes + config_.low_water_bytes) {
     return Refuse(absl::StatusCode::kResourceExhausted,
                   "state directory: too little disk space is left for uploads; want " +

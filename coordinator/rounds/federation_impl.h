@@ -152,7 +152,7 @@ class Federation::Impl {
   void EnqueueLocked(const std::string& client, TaskKey key);
   void TaskOverLocked(const std::string& client, const TaskKey& key);
   void PumpLocked(const std::string& name, Client& client);
-  std::optional<Task> TaskOfLocked(const TaskKey& key);
+  std::optional<ClientTask> TaskOfLocked(const TaskKey& key);
   absl::StatusOr<Job*> OpenJobLocked(const std::string& id);
   absl::StatusOr<std::optional<Write>> WriteOfLocked(const FailureRecord& report);
   absl::StatusOr<std::optional<Write>> WriteOfLocked(const EvaluationReportRecord& report);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "aggregation/fixed_point_sum.h"
@@ -73,19 +74,6 @@ absl::StatusOr<std::vector<Placed>> Place(SafetensorsHeader header, uint64_t dat
   return order;
 }
 
-absl::Status StreamOne(const BlobReader& blob, const Placed& tensor, uint64_t bytes,
-                       std::vector<float>& buffer, Sha256* hash, const PieceSink& sink) {
-  for (uint64_t done = 0; done < bytes;) {
-    const uint64_t now = std::min(kPieceBytes, bytes - done);
-    const std::span<float> piece(buffer.data(), now / sizeof(float));
-    RV_RETURN_IF_ERROR(blob.Read(tensor.begin + done, std::as_writable_bytes(piece)));
-    if (hash != nullptr) hash->Update(std::as_bytes(piece));
-    RV_RETURN_IF_ERROR(sink(tensor.row, done / sizeof(float), piece));
-    done += now;
-  }
-  return absl::OkStatus();
-}
-
 absl::Status RefuseValue(const TensorSpec& spec, size_t index, float value) {
   return Refuse(absl::StatusCode::kInvalidArgument,
                 spec.name + "[" + std::to_string(index) + "]: got " + std::to_string(value) +
@@ -99,28 +87,69 @@ uint64_t LargestUpdateBytes(const Manifest& manifest) {
   return SizeBytesOf(manifest) + sizeof(uint64_t) + kUploadHeaderBytes;
 }
 
+struct TensorStream::State {
+  const BlobReader& blob;
+  const Manifest& manifest;
+  std::string sha256;
+  std::vector<Placed> order{};
+  size_t next = 0;    // of order
+  uint64_t done = 0;  // bytes of that tensor
+  Sha256 hash{};
+  std::vector<float> buffer{};
+};
+
+TensorStream::TensorStream(std::unique_ptr<State> state) : state_(std::move(state)) {}
+TensorStream::~TensorStream() = default;
+TensorStream::TensorStream(TensorStream&&) noexcept = default;
+
+absl::StatusOr<TensorStream> TensorStream::Open(const BlobReader& blob, const Manifest& manifest,
+                                                SafetensorsProfile profile,
+                                                std::string_view sha256) {
+  RV_ASSIGN_OR_RETURN(const std::string text, ReadHeaderText(blob, profile));
+  RV_ASSIGN_OR_RETURN(SafetensorsHeader header, ParseHeader(text, profile));
+  std::unique_ptr<State> state(new State{blob, manifest, std::string(sha256)});
+  RV_ASSIGN_OR_RETURN(state->order, Place(std::move(header), sizeof(uint64_t) + text.size(),
+                                          blob.size(), manifest));
+  const uint64_t length = text.size();
+  state->hash.Update(std::as_bytes(std::span(&length, 1)));
+  state->hash.Update(text);
+  state->buffer.resize(kPieceBytes / sizeof(float));
+  return TensorStream(std::move(state));
+}
+
+absl::StatusOr<std::optional<TensorStream::Piece>> TensorStream::Next() {
+  State& at = *state_;
+  while (at.next < at.order.size() && at.done == at.manifest[at.order[at.next].row].size_bytes()) {
+    ++at.next;
+    at.done = 0;
+  }
+  if (at.next == at.order.size()) {
+    if (at.sha256.empty()) return std::nullopt;
+    const std::string want = std::exchange(at.sha256, "");
+    const std::string got = HexOf(at.hash.Finish());
+    if (got == want) return std::nullopt;
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "blob: got bytes with hash " + got + ", want " + want);
+  }
+  const Placed& tensor = at.order[at.next];
+  const uint64_t now = std::min(kPieceBytes, at.manifest[tensor.row].size_bytes() - at.done);
+  const std::span<float> values(at.buffer.data(), now / sizeof(float));
+  RV_RETURN_IF_ERROR(at.blob.Read(tensor.begin + at.done, std::as_writable_bytes(values)));
+  if (!at.sha256.empty()) at.hash.Update(std::as_bytes(values));
+  const Piece piece{tensor.row, at.done / sizeof(float), values};
+  at.done += now;
+  return piece;
+}
+
 absl::Status StreamTensors(const BlobReader& blob, const Manifest& manifest,
                            SafetensorsProfile profile, std::string_view sha256,
                            const PieceSink& sink) {
-  RV_ASSIGN_OR_RETURN(const std::string text, ReadHeaderText(blob, profile));
-  RV_ASSIGN_OR_RETURN(SafetensorsHeader header, ParseHeader(text, profile));
-  RV_ASSIGN_OR_RETURN(
-      const std::vector<Placed> order,
-      Place(std::move(header), sizeof(uint64_t) + text.size(), blob.size(), manifest));
-  Sha256 hash;
-  const uint64_t length = text.size();
-  hash.Update(std::as_bytes(std::span(&length, 1)));
-  hash.Update(text);
-  std::vector<float> buffer(kPieceBytes / sizeof(float));
-  for (const Placed& tensor : order) {
-    RV_RETURN_IF_ERROR(StreamOne(blob, tensor, manifest[tensor.row].size_bytes(), buffer,
-                                 sha256.empty() ? nullptr : &hash, sink));
+  RV_ASSIGN_OR_RETURN(TensorStream stream, TensorStream::Open(blob, manifest, profile, sha256));
+  for (;;) {
+    RV_ASSIGN_OR_RETURN(const std::optional<TensorStream::Piece> piece, stream.Next());
+    if (!piece.has_value()) return absl::OkStatus();
+    RV_RETURN_IF_ERROR(sink(piece->row, piece->first, piece->values));
   }
-  if (sha256.empty()) return absl::OkStatus();
-  const std::string got = HexOf(hash.Finish());
-  if (got == sha256) return absl::OkStatus();
-  return Refuse(absl::StatusCode::kDataLoss,
-                "blob: got bytes with hash " + got + ", want " + std::string(sha256));
 }
 
 absl::Status CheckUpdate(const BlobReader& blob, const Manifest& manifest) {

@@ -58,7 +58,7 @@ std::map<std::string, AgentDetails> AgentStreams::details() const {
   return details_;
 }
 
-void AgentStreams::Send(const std::string& client, const Task& task) {
+void AgentStreams::Send(const std::string& client, const ClientTask& task) {
   v1::CoordinatorMessage message;
   *message.mutable_task() = ToWire(task);
   Push(client, std::move(message));
@@ -81,9 +81,10 @@ void AgentStreams::Push(const std::string& client, v1::CoordinatorMessage messag
   if (place != streams_.end()) place->second->Push(std::move(message));
 }
 
-v1::Task ToWire(const Task& task) {
+v1::Task ToWire(const ClientTask& task) {
   v1::Task wire;
-  wire.set_kind(task.kind == Task::Kind::kTrain ? v1::Task::KIND_TRAIN : v1::Task::KIND_EVALUATE);
+  wire.set_kind(task.kind == ClientTask::Kind::kTrain ? v1::Task::KIND_TRAIN
+                                                      : v1::Task::KIND_EVALUATE);
   wire.mutable_key()->set_job(task.job_id);
   wire.mutable_key()->set_round(task.round);
   wire.mutable_key()->set_attempt(task.attempt);

@@ -45,7 +45,7 @@ class AgentStreams : public ClientGateway {
   size_t size() const;
   std::map<std::string, AgentDetails> details() const;
 
-  void Send(const std::string& client, const Task& task) override;
+  void Send(const std::string& client, const ClientTask& task) override;
   void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
               uint32_t attempt, const std::string& reason) override;
 
@@ -61,6 +61,6 @@ class AgentStreams : public ClientGateway {
   Federation* federation_ = nullptr;
 };
 
-v1::Task ToWire(const Task& task);
+v1::Task ToWire(const ClientTask& task);
 
 }  // namespace rivulet

@@ -3,8 +3,8 @@
 #include <optional>
 
 #include "peft/tokenizer/byte_level.h"
+#include "peft/tokenizer/needle.h"
 #include "peft/tokenizer/parts.h"
-#include "peft/tokenizer/pattern.h"
 #include "peft/tokenizer/unicode.h"
 
 namespace rivulet {
@@ -205,10 +205,10 @@ class Strip final : public Decoder {
 
 class Replace final : public Decoder {
  public:
-  Replace(Pattern pattern, std::string content)
+  Replace(Needle pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
   static Made Make(const JsonMembers& fields) {
-    RV_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Read(fields));
+    RV_ASSIGN_OR_RETURN(Needle pattern, Needle::Read(fields));
     RV_ASSIGN_OR_RETURN(std::string content, fields.String("content"));
     return std::make_unique<Replace>(std::move(pattern), std::move(content));
   }
@@ -220,7 +220,7 @@ class Replace final : public Decoder {
   }
 
  private:
-  Pattern pattern_;
+  Needle pattern_;
   std::string content_;
 };
 

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "peft/tokenizer/bert_normalizer.h"
+#include "peft/tokenizer/needle.h"
 #include "peft/tokenizer/parts.h"
-#include "peft/tokenizer/pattern.h"
 #include "peft/tokenizer/unicode.h"
 
 namespace rivulet {
@@ -46,10 +46,10 @@ class Prepend final : public Normalizer {
 
 class Replace final : public Normalizer {
  public:
-  Replace(Pattern pattern, std::string content)
+  Replace(Needle pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
   static Made Make(const JsonMembers& fields) {
-    RV_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Read(fields));
+    RV_ASSIGN_OR_RETURN(Needle pattern, Needle::Read(fields));
     RV_ASSIGN_OR_RETURN(std::string content, fields.String("content"));
     return std::make_unique<Replace>(std::move(pattern), std::move(content));
   }
@@ -58,7 +58,7 @@ class Replace final : public Normalizer {
   }
 
  private:
-  Pattern pattern_;
+  Needle pattern_;
   std::string content_;
 };
 

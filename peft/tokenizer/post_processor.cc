@@ -1,9 +1,15 @@
 #include "peft/tokenizer/post_processor.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "peft/tokenizer/parts.h"
 
 namespace rivulet {
 namespace {
+
+constexpr const char* kBuildTheirEnds[] = {"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer",
+                                           "CohereTokenizer"};
 
 using Made = absl::StatusOr<std::unique_ptr<PostProcessor>>;
 
@@ -160,6 +166,31 @@ class ClsSep final : public PostProcessor {
   bool roberta_ = false;
 };
 
+// bos A eos bos B eos (type 1), each token where there is one.
+class Ends final : public PostProcessor {
+ public:
+  Ends(std::optional<int32_t> bos, std::optional<int32_t> eos) : bos_(bos), eos_(eos) {}
+
+  Encoding Join(const std::vector<int32_t>& first, const std::vector<int32_t>* second,
+                bool add_special) const override {
+    Encoding out;
+    AppendOne(first, 0, add_special, out);
+    if (second != nullptr) AppendOne(*second, 1, add_special, out);
+    return out;
+  }
+
+ private:
+  void AppendOne(const std::vector<int32_t>& text, int32_t type_id, bool add_special,
+                 Encoding& out) const {
+    if (add_special && bos_.has_value()) AppendSpecial({*bos_}, type_id, out);
+    AppendText(text, type_id, out);
+    if (add_special && eos_.has_value()) AppendSpecial({*eos_}, type_id, out);
+  }
+
+  std::optional<int32_t> bos_;
+  std::optional<int32_t> eos_;
+};
+
 // A chain in which one member at most adds tokens, as every published file has it.
 Made MakeSequence(const JsonMembers& fields) {
   RV_ASSIGN_OR_RETURN(auto parts,
@@ -186,6 +217,38 @@ constexpr PartEntry<PostProcessor> kPostProcessors[] = {
 absl::StatusOr<std::unique_ptr<PostProcessor>> MakePostProcessor(const Json* description) {
   if (description == nullptr || description->is_null()) return std::make_unique<Plain>();
   return MakePart<PostProcessor>(description, "post_processor", kPostProcessors);
+}
+
+absl::StatusOr<std::unique_ptr<PostProcessor>> WithStatedEnds(std::unique_ptr<PostProcessor> made,
+                                                              const JsonMembers& config,
+                                                              std::optional<int32_t> bos,
+                                                              std::optional<int32_t> eos) {
+  const bool states_bos = config.Find("add_bos_token") != nullptr;
+  const bool states_eos = config.Find("add_eos_token") != nullptr;
+  if (!states_bos && !states_eos) return made;
+  RV_ASSIGN_OR_RETURN(const bool wants_bos, config.Bool("add_bos_token", true));
+  RV_ASSIGN_OR_RETURN(const bool wants_eos, config.Bool("add_eos_token", false));
+  RV_ASSIGN_OR_RETURN(std::string kind, config.String("tokenizer_class", ""));
+  if (kind.ends_with("Fast")) kind.resize(kind.size() - 4);
+  if (std::find(std::begin(kBuildTheirEnds), std::end(kBuildTheirEnds), kind) !=
+      std::end(kBuildTheirEnds)) {
+    if (wants_bos && !bos.has_value())
+      return config.Wrong("add_bos_token", "false, or a bos_token of the vocabulary");
+    if (wants_eos && !eos.has_value())
+      return config.Wrong("add_eos_token", "false, or an eos_token of the vocabulary");
+    return std::make_unique<Ends>(wants_bos ? bos : std::nullopt, wants_eos ? eos : std::nullopt);
+  }
+  const Encoding one = made->Join({0}, nullptr, true);
+  const auto text = std::find(one.special_mask.begin(), one.special_mask.end(), 0);
+  const auto middle = one.ids.begin() + (text - one.special_mask.begin());
+  const bool has_bos = bos.has_value() && std::find(one.ids.begin(), middle, *bos) != middle;
+  const bool has_eos =
+      eos.has_value() && std::find(middle + 1, one.ids.end(), *eos) != one.ids.end();
+  if (states_bos && wants_bos != has_bos)
+    return config.Wrong("add_bos_token", "what the post_processor of tokenizer.json does");
+  if (states_eos && wants_eos != has_eos)
+    return config.Wrong("add_eos_token", "what the post_processor of tokenizer.json does");
+  return made;
 }
 
 }  // namespace rivulet

@@ -1,8 +1,8 @@
 #include "peft/tokenizer/pre_tokenizer.h"
 
 #include "peft/tokenizer/byte_level.h"
+#include "peft/tokenizer/needle.h"
 #include "peft/tokenizer/parts.h"
-#include "peft/tokenizer/pattern.h"
 #include "peft/tokenizer/split.h"
 #include "peft/tokenizer/unicode.h"
 #include "peft/tokenizer/unicode8_tables.h"
@@ -127,11 +127,11 @@ class Metaspace final : public PreTokenizer {
 
 class PatternSplit final : public PreTokenizer {
  public:
-  PatternSplit(Pattern pattern, SplitBehavior behavior, bool invert)
+  PatternSplit(Needle pattern, SplitBehavior behavior, bool invert)
       : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
 
   static Made Make(const JsonMembers& fields) {
-    RV_ASSIGN_OR_RETURN(Pattern pattern, Pattern::Read(fields));
+    RV_ASSIGN_OR_RETURN(Needle pattern, Needle::Read(fields));
     RV_ASSIGN_OR_RETURN(const SplitBehavior behavior, ReadBehavior(fields, std::nullopt));
     RV_ASSIGN_OR_RETURN(const bool invert, fields.Bool("invert", false));
     return std::make_unique<PatternSplit>(std::move(pattern), behavior, invert);
@@ -143,7 +143,7 @@ class PatternSplit final : public PreTokenizer {
   }
 
  private:
-  Pattern pattern_;
+  Needle pattern_;
   SplitBehavior behavior_;
   bool invert_;
 };

@@ -156,6 +156,8 @@ absl::StatusOr<Tokenizer> Tokenizer::Parse(std::string_view tokenizer_json,
     RV_ASSIGN_OR_RETURN(const std::string token, ReadToken(fields, key));
     if (!token.empty()) *id = pipeline->IdOf(token);
   }
+  RV_ASSIGN_OR_RETURN(pipeline->post_processor, WithStatedEnds(std::move(pipeline->post_processor),
+                                                               fields, special.bos, special.eos));
   return Tokenizer(std::move(pipeline));
 }
 
@@ -211,6 +213,13 @@ size_t Tokenizer::vocab_size() const {
 }
 
 int32_t Tokenizer::id_limit() const { return pipeline_->id_limit; }
+
+absl::Status Tokenizer::FitsEmbedding(int64_t rows) const {
+  if (id_limit() <= rows) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "tokenizer: got ids up to " + std::to_string(id_limit() - 1) +
+                    ", want them below the model's vocab_size, " + std::to_string(rows));
+}
 
 std::optional<int32_t> Tokenizer::IdOf(std::string_view token) const {
   return pipeline_->IdOf(token);

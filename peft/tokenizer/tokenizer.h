@@ -42,7 +42,8 @@ class Tokenizer {
 
   // `path`: a tokenizer.json, or a model folder with one. A folder without it may have
   // vocab.json + merges.txt (GPT-2's byte-level BPE) or vocab.txt (BERT's WordPiece) instead;
-  // tokenizer_config.json beside them is read when present.
+  // tokenizer_config.json beside them is read when present: the special tokens' names, and which of
+  // them go around a text (WithStatedEnds in post_processor.h).
   // Errors: NotFound; OutOfRange above kMaxFileBytes; InvalidArgument naming file and field;
   // Unimplemented naming a part that is not supported and those that are.
   static absl::StatusOr<Tokenizer> Load(const std::filesystem::path& path);
@@ -64,6 +65,8 @@ class Tokenizer {
   // Pieces of the model and added tokens. Ids may have gaps: an embedding needs id_limit() rows.
   size_t vocab_size() const;
   int32_t id_limit() const;  // largest id + 1
+  // Errors: InvalidArgument when an embedding of `rows` rows lacks some ids, naming both.
+  absl::Status FitsEmbedding(int64_t rows) const;
   std::optional<int32_t> IdOf(std::string_view token) const;
   const SpecialIds& special_ids() const;
 

@@ -93,7 +93,7 @@ class FirstOrderTuner : public Tuner {
       RV_ASSIGN_OR_RETURN(const StepReport report, run.Step(batches, rate));
       for (const Batch& batch : batches) {
         result.examples += batch.size;
-        result.tokens += batch.tokens;
+        result.tokens += batch.targets.size(0);
       }
       result.loss += report.loss / static_cast<double>(total);
       result.grad_norm = report.grad_norm;

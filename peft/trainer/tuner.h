@@ -23,7 +23,7 @@ struct TuneRequest {
 struct TuneResult {
   ParameterSet delta;  // trained minus received, F32, same manifest as the global state
   int64_t examples = 0;
-  int64_t tokens = 0;    // fed through the model, padding not counted
+  int64_t tokens = 0;    // predictions that carried loss: next tokens, or classified examples
   int64_t steps = 0;     // optimiser steps
   double loss = 0;       // mean over steps, nats per counted token
   double grad_norm = 0;  // of the last step, before clipping

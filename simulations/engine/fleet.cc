@@ -31,7 +31,7 @@ void Fleet::Stop() {
   threads_.clear();
 }
 
-void Fleet::Send(const std::string& client, const Task& task) {
+void Fleet::Send(const std::string& client, const ClientTask& task) {
   auto order = std::make_shared<Order>();
   order->client = client;
   order->task = task;
@@ -74,8 +74,8 @@ void Fleet::Work() {
 }
 
 void Fleet::Perform(Order& order) {
-  const Task& task = order.task;
-  const bool training = task.kind == Task::Kind::kTrain;
+  const ClientTask& task = order.task;
+  const bool training = task.kind == ClientTask::Kind::kTrain;
   if (training && Drops(order)) {
     (void)federation_->ReportFailure(order.client, task.job_id, task.round, task.attempt, "dropped",
                                      "simulated drop-out");
@@ -94,7 +94,7 @@ void Fleet::Perform(Order& order) {
 }
 
 absl::Status Fleet::Train(Order& order, std::string_view state) {
-  const Task& task = order.task;
+  const ClientTask& task = order.task;
   RV_ASSIGN_OR_RETURN(const LocalUpdate update,
                       runner_.Train({order.client, task.job_document, task.round}, state,
                                     [&order] { return order.cancelled.load(); }));
@@ -119,7 +119,7 @@ absl::Status Fleet::Train(Order& order, std::string_view state) {
 }
 
 absl::Status Fleet::Evaluate(Order& order, std::string_view state) {
-  const Task& task = order.task;
+  const ClientTask& task = order.task;
   RV_ASSIGN_OR_RETURN(const EvaluationSums sums,
                       runner_.Evaluate({order.client, task.job_document, task.round}, state));
   EvaluationReport report;

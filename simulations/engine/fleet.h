@@ -37,7 +37,7 @@ class Fleet : public ClientGateway {
   // Finishes running tasks (cancelled at their next step) and joins.
   void Stop();
 
-  void Send(const std::string& client, const Task& task) override;
+  void Send(const std::string& client, const ClientTask& task) override;
   void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
               uint32_t attempt, const std::string& reason) override;
 
@@ -46,7 +46,7 @@ class Fleet : public ClientGateway {
  private:
   struct Order {
     std::string client;
-    Task task;
+    ClientTask task;
     std::atomic<bool> cancelled{false};
   };
 

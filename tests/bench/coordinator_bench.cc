@@ -53,12 +53,12 @@ JobPlanner BenchPlanner(const Manifest& manifest, int clients) {
 
 class BenchGateway : public ClientGateway {
  public:
-  void Send(const std::string& client, const Task& task) override {
+  void Send(const std::string& client, const ClientTask& task) override {
     orders.push_back({client, task});
   }
   void Cancel(const std::string&, const std::string&, uint64_t, uint32_t,
               const std::string&) override {}
-  std::vector<std::pair<std::string, Task>> orders;
+  std::vector<std::pair<std::string, ClientTask>> orders;
 };
 
 struct Times {
@@ -73,7 +73,7 @@ void Die(const absl::Status& status) {
 }
 
 // One client's file: the shared bytes with one value of its own, so that every blob is another.
-UpdateHeader Personal(std::string& file, int client, const Task& task) {
+UpdateHeader Personal(std::string& file, int client, const ClientTask& task) {
   const float value = static_cast<float>(client + 1) / 1024;
   std::memcpy(file.data() + file.size() - sizeof value, &value, sizeof value);
   UpdateHeader header;

@@ -142,6 +142,28 @@ std::vector<int64_t> AllWords(const FixedPointSum& sum) {
   return words;
 }
 
+// A round as the coordinator adds it up: pieces of 9,000 values of up to four updates at a time.
+absl::Status AddInPieces(std::span<const WeightedUpdate> updates, FixedPointSum& sum) {
+  for (const WeightedUpdate& update : updates) RV_RETURN_IF_ERROR(sum.AddWeight(update.weight));
+  for (size_t group = 0; group < updates.size(); group += FixedPointSum::kTogether) {
+    const auto together =
+        updates.subspan(group, std::min(FixedPointSum::kTogether, updates.size() - group));
+    for (size_t tensor = 0; tensor < sum.manifest().size(); ++tensor) {
+      const size_t size = sum.words(tensor).size();
+      for (size_t first = 0; first < size; first += 9000) {
+        std::vector<WeightedPiece> pieces;
+        for (const WeightedUpdate& update : together) {
+          pieces.push_back(
+              {update.values[tensor].subspan(first, std::min<size_t>(9000, size - first)),
+               update.weight});
+        }
+        RV_RETURN_IF_ERROR(sum.AddPieces(tensor, first, pieces));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 class RoundOfUpdates : public testing::Test {
  protected:
   RoundOfUpdates() {
@@ -181,23 +203,9 @@ TEST_F(RoundOfUpdates, AnyOrderOfArrivalGivesTheSameWords) {
   }
 }
 
-TEST_F(RoundOfUpdates, AllAtOnceInPiecesAndMergedGiveTheSameWords) {
-  FixedPointSum at_once = SumOf(Several());
-  ASSERT_TRUE(at_once.AddAll(Views()).ok());
-  EXPECT_EQ(AllWords(at_once), words_);
-
+TEST_F(RoundOfUpdates, InPiecesAndMergedGiveTheSameWords) {
   FixedPointSum pieces = SumOf(Several());
-  for (size_t client = 0; client < sets_.size(); ++client) {
-    ASSERT_TRUE(pieces.AddWeight(weights_[client]).ok());
-    for (size_t tensor = 0; tensor < Several().size(); ++tensor) {
-      const std::span<const float> values = std::as_const(sets_[client]).floats(tensor);
-      for (size_t first = 0; first < values.size(); first += 1000) {
-        const auto piece = values.subspan(first, std::min<size_t>(1000, values.size() - first));
-        ASSERT_TRUE(pieces.Check(tensor, first, piece).ok());
-        ASSERT_TRUE(pieces.AddPiece(tensor, first, piece, weights_[client]).ok());
-      }
-    }
-  }
+  ASSERT_TRUE(AddInPieces(Views(), pieces).ok());
   EXPECT_EQ(AllWords(pieces), words_);
 
   FixedPointSum left = SumOf(Several()), right = SumOf(Several());
@@ -206,29 +214,34 @@ TEST_F(RoundOfUpdates, AllAtOnceInPiecesAndMergedGiveTheSameWords) {
   }
   ASSERT_TRUE(left.Merge(right).ok());
   EXPECT_EQ(AllWords(left), words_);
-  EXPECT_EQ(left.weight(), at_once.weight());
+  EXPECT_EQ(left.weight(), pieces.weight());
   EXPECT_EQ(left.Mean()->HashHex(), mean_);
 }
 
 TEST_F(RoundOfUpdates, ABadValueAnywhereIsNamedAndNothingIsAdded) {
   FixedPointSum sum = SumOf(Several());
-  ASSERT_TRUE(sum.AddAll(Views()).ok());
+  ASSERT_TRUE(AddInPieces(Views(), sum).ok());
   for (const float bad : {kNan, kInf, -kInf, 128.0f, -128.0f}) {
-    ParameterSet broken = sets_[4];
+    ParameterSet broken = sets_[2];
     broken.floats(1)[20000] = bad;
     const absl::Status alone = sum.Add(broken, 3);
     EXPECT_EQ(alone.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(alone.message(),
               "b[20000]: got " + std::to_string(bad) + ", want a finite number with |delta| < 128");
-    std::vector<WeightedUpdate> views = Views();
-    views[4].values = ViewOf(broken);
-    const absl::Status together = sum.AddAll(views);
-    EXPECT_EQ(together.message().find("update 4: b[20000]: got "), 0u) << together;
-    EXPECT_EQ(AllWords(sum), words_);
-    views[6].weight = int64_t{1} << 25;  // beyond what is added together
-    EXPECT_EQ(sum.AddAll(views).message(), together.message());
     EXPECT_EQ(AllWords(sum), words_);
     EXPECT_EQ(sum.Mean()->HashHex(), mean_);
+    // Together, whether the kernel takes all four at once or a weight is beyond it.
+    for (const int64_t heavy : {int64_t{5}, int64_t{1} << 25}) {
+      FixedPointSum other = SumOf(Several());
+      ASSERT_TRUE(other.AddWeight(heavy).ok());
+      const WeightedPiece pieces[] = {{std::as_const(sets_[0]).floats(1), 1},
+                                      {std::as_const(sets_[1]).floats(1), 2},
+                                      {std::as_const(broken).floats(1), 3},
+                                      {std::as_const(sets_[3]).floats(1), heavy}};
+      const absl::Status together = other.AddPieces(1, 0, pieces);
+      EXPECT_EQ(together.message(), "update 2: " + std::string(alone.message()));
+      EXPECT_EQ(AllWords(other), AllWords(SumOf(Several())));
+    }
   }
 }
 
@@ -239,7 +252,7 @@ TEST(FixedPointSum, HeavyAndLightUpdatesAddUpInAnyGrouping) {
                                              {ViewOf(update), (int64_t{1} << 20) + 1},
                                              {ViewOf(update), 1234567891}};
   FixedPointSum sum = SumOf(Several());
-  ASSERT_TRUE(sum.AddAll(views).ok());
+  ASSERT_TRUE(AddInPieces(views, sum).ok());
   for (size_t index = 0; index < 20001; ++index) {
     int64_t want = 0;
     for (const WeightedUpdate& view : views)
@@ -302,16 +315,24 @@ TEST(FixedPointSum, ShapesMustBeTheManifests) {
 
 TEST(FixedPointSum, PiecesMustLieInTheirTensorAndBeAnnounced) {
   FixedPointSum sum = SumOf(OneTensor(4));
-  const std::vector<float> two(2, 1.0f);
-  EXPECT_EQ(sum.Check(0, 3, two).message(), "w: got 2 values at 3, want them within 4");
-  EXPECT_EQ(sum.Check(0, std::numeric_limits<size_t>::max(), two).code(),
-            absl::StatusCode::kOutOfRange);
-  EXPECT_EQ(sum.Check(1, 0, two).code(), absl::StatusCode::kOutOfRange);
-  EXPECT_EQ(sum.AddPiece(0, 0, two, 1).code(), absl::StatusCode::kFailedPrecondition);
+  const std::vector<float> two(2, 1.0f), one(1, 1.0f), bad = {0, kNan};
+  const auto add = [&](size_t tensor, size_t first, std::vector<WeightedPiece> pieces) {
+    return sum.AddPieces(tensor, first, pieces);
+  };
+  EXPECT_EQ(add(0, 0, {{two, 1}}).code(), absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE(sum.AddWeight(1).ok());
-  EXPECT_EQ(sum.AddPiece(0, 2, std::vector<float>{0, kNan}, 1).message(),
-            "w[3]: got nan, want a finite number with |delta| < 128");
-  EXPECT_TRUE(sum.AddPiece(0, 2, two, 1).ok());
+  EXPECT_EQ(add(0, 3, {{two, 1}}).message(), "w: got 2 values at 3, want them within 4");
+  EXPECT_EQ(add(0, std::numeric_limits<size_t>::max(), {{two, 1}}).code(),
+            absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(add(1, 0, {{two, 1}}).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(add(0, 0, {{two, 1}, {one, 1}}).message(),
+            "w: got pieces of 1 and 2 values, want one length");
+  EXPECT_EQ(add(0, 0, std::vector<WeightedPiece>(5, {two, 1})).message(),
+            "pieces: got 5, want at most 4");
+  EXPECT_EQ(add(0, 2, {{bad, 1}}).message(),
+            "update 0: w[3]: got nan, want a finite number with |delta| < 128");
+  EXPECT_TRUE(add(0, 0, {}).ok());
+  EXPECT_TRUE(add(0, 2, {{two, 1}}).ok());
   EXPECT_EQ(sum.words(0)[1], 0);
   EXPECT_EQ(sum.words(0)[2], 1 << 24);
 }

@@ -142,15 +142,5 @@ TEST(LoraPairs, AFactorAloneOrOfAnotherRankIsNamed) {
             "[r,n] and [m,r]");
 }
 
-TEST(LoraRule, FreezeALeavesTheHeadAndEveryB) {
-  Manifest manifest = {{"classifier.weight", DType::kF32, {2, 6}}};
-  for (TensorSpec& spec : Pair("q", 6, 5, 2)) manifest.push_back(spec);
-  EXPECT_EQ(MovingRows(*LoraRuleOf("factor-average"), manifest), manifest);
-  const Manifest moving = MovingRows(*LoraRuleOf("freeze-a"), manifest);
-  EXPECT_EQ(moving, (Manifest{manifest[0], manifest[2]}));
-  EXPECT_EQ(LoraRuleOf("stack").status().message(),
-            "strategy.aggregation: got 'stack', want factor-average or freeze-a");
-}
-
 }  // namespace
 }  // namespace rivulet

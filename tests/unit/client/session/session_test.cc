@@ -55,7 +55,7 @@ TEST(Session, WorkIsRememberedBeforeItStartsAndKeptBeforeItIsSent) {
   const Actions ended = session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
   ASSERT_EQ(ended.size(), 2u);
   EXPECT_TRUE(std::holds_alternative<Keep>(ended[0]));
-  EXPECT_TRUE(std::holds_alternative<Upload>(ended[1]));
+  EXPECT_TRUE(std::holds_alternative<Deliver>(ended[1]));
 }
 
 TEST(Session, ARepeatedTaskIsWorkedOnOnce) {
@@ -72,10 +72,10 @@ TEST(Session, ATaskThatComesBackAfterALostAcknowledgementIsAnsweredFromMemory) {
   session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
   session.Step(StreamLost{absl::UnavailableError("reset")});
   session.Step(TimerFired{Timer::kReconnect});
-  EXPECT_EQ(Count<Upload>(session.Step(Welcomed{1})), 1u);
+  EXPECT_EQ(Count<Deliver>(session.Step(Welcomed{1})), 1u);
   const Actions again = session.Step(Assigned{TaskOf(1)});
   EXPECT_EQ(Count<StartWork>(again), 0u);
-  EXPECT_EQ(Count<Upload>(again), 0u);  // one is under way
+  EXPECT_EQ(Count<Deliver>(again), 0u);  // one is under way
   EXPECT_EQ(Count<Forget>(session.Step(Reported{TaskOf(1).key, absl::OkStatus()})), 1u);
 }
 
@@ -84,11 +84,11 @@ TEST(Session, ARestartedAgentReportsWhatItHadKeptOnce) {
   memory.outcomes = {TrainedOf({"job-1", 4, 1})};
   Session session = NewSession(memory);
   session.Step(Started{});
-  EXPECT_EQ(Count<Upload>(session.Step(Welcomed{1})), 1u);
+  EXPECT_EQ(Count<Deliver>(session.Step(Welcomed{1})), 1u);
   EXPECT_EQ(Count<Forget>(session.Step(Reported{{"job-1", 4, 1}, absl::OkStatus()})), 1u);
   session.Step(StreamLost{absl::UnavailableError("reset")});
   session.Step(TimerFired{Timer::kReconnect});
-  EXPECT_EQ(Count<Upload>(session.Step(Welcomed{1})), 0u);
+  EXPECT_EQ(Count<Deliver>(session.Step(Welcomed{1})), 0u);
 }
 
 TEST(Session, ATaskThatKilledTheAgentThreeTimesIsGivenUp) {
@@ -176,7 +176,7 @@ TEST(Session, AFullDiskAtTheCoordinatorIsTriedAgainLater) {
   const Actions refused = session.Step(Reported{
       TaskOf(1).key, Refuse(absl::StatusCode::kResourceExhausted, "disk", Remedy::kRetryLater)});
   ASSERT_EQ(Count<StartTimer>(refused), 1u);
-  EXPECT_EQ(Count<Upload>(session.Step(TimerFired{Timer::kRetry})), 1u);
+  EXPECT_EQ(Count<Deliver>(session.Step(TimerFired{Timer::kRetry})), 1u);
 }
 
 TEST(Session, AnUpdateForAClosedRoundIsForgotten) {
@@ -197,7 +197,7 @@ TEST(Session, ACancelledTaskIsAbortedAndTheNextOneStarts) {
   session.Step(Assigned{TaskOf(2)});
   EXPECT_EQ(Count<AbortWork>(session.Step(Cancelled{TaskOf(1).key, "round closed"})), 1u);
   const Actions actions = session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
-  EXPECT_EQ(Count<Upload>(actions), 0u);
+  EXPECT_EQ(Count<Deliver>(actions), 0u);
   ASSERT_EQ(Count<StartWork>(actions), 1u);
   EXPECT_EQ(All<StartWork>(actions)[0].task.key.round, 2u);
 }

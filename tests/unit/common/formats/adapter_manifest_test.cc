@@ -76,6 +76,28 @@ TEST(AdapterPlan, BottleneckNamesAreThoseOfAdapterHub) {
   }
 }
 
+// The bounds of a config allow far more than any machine has.
+TEST(AdapterPlan, AStateOfTerabytesOrOfTooManyTensorsIsRefusedWithNeedAndLimit) {
+  const auto plan_of = [](int64_t hidden, int heads, int layers) {
+    const ModelConfig config = *ParseModelConfig(
+        R"({"model_type":"llama","vocab_size":100,"hidden_size":)" + std::to_string(hidden) +
+        R"(,"intermediate_size":)" + std::to_string(3 * hidden) + R"(,"num_attention_heads":)" +
+        std::to_string(heads) + R"(,"num_hidden_layers":)" + std::to_string(layers) + "}");
+    JobSpec job = LoraJob({"all-linear"});
+    job.lora.lora_r = 1024;
+    return PlanAdapter(config, {}, job).status();
+  };
+  EXPECT_TRUE(plan_of(64, 2, 2).ok());
+  // Each of 100 layers: rank times 4 modules of 2 and 3 of 4 hidden sizes.
+  const absl::Status large = plan_of(32768, 32, 100);
+  EXPECT_EQ(large.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(large.message(), "trained state: needs " +
+                                 std::to_string(int64_t{100} * 20 * 32768 * 1024 * 4) +
+                                 " bytes, want at most 17179869184");
+  // 7 modules of 2 tensors in each layer.
+  EXPECT_EQ(plan_of(4, 2, 1000).message(), "trained state: needs 14000 tensors, want at most 4096");
+}
+
 TEST(AdapterPlan, MissingPoolerAndClassifierAreTrainedWhole) {
   const auto base = SharedFolder() / "models" / "bert-7m";
   RV_SKIP_WITHOUT(base);

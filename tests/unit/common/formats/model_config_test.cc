@@ -190,6 +190,22 @@ TEST(ForTask, PutsTheHeadOnThatTheTaskNeeds) {
             "data.labels: got 1 names, want as many as the model's head has classes, 3");
 }
 
+TEST(ForTask, ObjectivesThatAreNotOneClassOfSeveralAreRefusedByName) {
+  const auto status_of = [](const char* rest) {
+    const auto config = ParseModelConfig(std::string(R"({"model_type":"bert")") + rest + "}");
+    EXPECT_TRUE(config.ok()) << config.status();
+    return ForTask(*config, "classification", {}).status();
+  };
+  EXPECT_TRUE(status_of(R"(,"problem_type":null)").ok());
+  EXPECT_TRUE(status_of(R"(,"problem_type":"single_label_classification")").ok());
+  EXPECT_EQ(status_of(R"(,"problem_type":"regression")").message(),
+            "problem_type: got 'regression', want single_label_classification or null");
+  EXPECT_EQ(status_of(R"(,"problem_type":"multi_label_classification")").code(),
+            absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(status_of(R"(,"num_labels":1)").message(),
+            "num_labels: got 1, want at least 2 classes");
+}
+
 TEST(HashOfBaseModel, IsWhatSha256sumOfTheListGivesAndSeesEveryFile) {
   const auto dir = std::filesystem::path(testing::TempDir()) / "hash_of_base_model";
   std::filesystem::remove_all(dir);
@@ -204,6 +220,38 @@ TEST(HashOfBaseModel, IsWhatSha256sumOfTheListGivesAndSeesEveryFile) {
   EXPECT_EQ(without, "sha256:" + Sha256Hex(list));
   ASSERT_TRUE(WriteFileAtomically(dir / "tokenizer.json", "{}").ok());
   EXPECT_NE(*HashOfBaseModel(dir), without);
+}
+
+// The list of `sha256sum NAMES...`, for files that hold their own name.
+std::string HashOfList(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += Sha256Hex(name) + "  " + name + "\n";
+  return "sha256:" + Sha256Hex(list);
+}
+
+TEST(HashOfBaseModel, CoversEveryFileThatTheTokenizerIsLoadedFrom) {
+  const auto dir = std::filesystem::path(testing::TempDir()) / "hash_of_tokenizer";
+  std::filesystem::remove_all(dir);
+  std::filesystem::create_directories(dir);
+  const auto hash_with = [&](const char* name) {
+    EXPECT_TRUE(WriteFileAtomically(dir / name, name).ok());
+    return HashOfBaseModel(dir).value_or("");
+  };
+  std::vector<std::string> names = {"config.json", "model.safetensors"};
+  (void)hash_with("config.json");
+  EXPECT_EQ(hash_with("model.safetensors"), HashOfList(names));
+  names.push_back("vocab.txt");
+  EXPECT_EQ(hash_with("vocab.txt"), HashOfList(names));
+  // GPT-2's files win over BERT's.
+  names.back() = "vocab.json";
+  EXPECT_EQ(hash_with("vocab.json"), HashOfList(names));
+  names.push_back("merges.txt");
+  EXPECT_EQ(hash_with("merges.txt"), HashOfList(names));
+  names.insert(names.begin() + 2, "tokenizer_config.json");
+  EXPECT_EQ(hash_with("tokenizer_config.json"), HashOfList(names));
+  // And tokenizer.json over both.
+  EXPECT_EQ(hash_with("tokenizer.json"), HashOfList({"config.json", "model.safetensors",
+                                                     "tokenizer.json", "tokenizer_config.json"}));
 }
 
 }  // namespace

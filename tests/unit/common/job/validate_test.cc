@@ -56,6 +56,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"label_twice",
              {"data.task=classification", "data.format=tsv", "data.labels=[\"a\",\"a\"]"},
              "'a' twice"},
+        Case{"beta1_between",
+             {"strategy.server-beta1=-0.5"},
+             "strategy.server-beta1: got -0.5, want 0..0.9999, or -1"},
+        Case{"beta1_default", {"strategy.server-beta1=-1"}, ""},
+        Case{"beta1_zero", {"strategy.server-beta1=0"}, ""},
         Case{
             "no_steps", {"train.local-epochs=0"}, "train.max-steps = 0 and train.local-epochs = 0"},
         Case{"momentum", {"train.momentum=0.9"}, "train.optimizer = \"adamw\""},

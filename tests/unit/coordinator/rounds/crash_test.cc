@@ -54,7 +54,7 @@ int RunCoordinator(const fs::path& directory, int crash_at) {
     const ToyGateway::Order order = gateway.orders.front();
     gateway.orders.pop_front();
     if (!ToyWork(federation, order).ok()) return 5;
-    if (order.task.kind == Task::Kind::kTrain) {
+    if (order.task.kind == ClientTask::Kind::kTrain) {
       acks << order.task.round << '.' << order.task.attempt << order.client << std::endl;
     }
   }

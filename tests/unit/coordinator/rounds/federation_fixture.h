@@ -43,7 +43,8 @@ class FederationTest : public testing::Test {
   JobView Show(const std::string& id) { return *federation_->Show(id); }
   // Runs the evaluation of the initial state, so that round 1 opens.
   void OpenFirstRound() {
-    while (!gateway_.orders.empty() && gateway_.orders.front().task.kind == Task::Kind::kEvaluate) {
+    while (!gateway_.orders.empty() &&
+           gateway_.orders.front().task.kind == ClientTask::Kind::kEvaluate) {
       const auto order = gateway_.orders.front();
       gateway_.orders.pop_front();
       ASSERT_TRUE(ToyWork(*federation_, order).ok());

@@ -10,7 +10,7 @@ namespace {
 
 class ThreadedGateway : public ClientGateway {
  public:
-  void Send(const std::string& client, const Task& task) override {
+  void Send(const std::string& client, const ClientTask& task) override {
     const std::lock_guard lock(mutex_);
     orders_.push_back({client, task});
   }

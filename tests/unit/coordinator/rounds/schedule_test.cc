@@ -166,7 +166,7 @@ class Schedule {
     const size_t at = dice_.Bounded(static_cast<uint32_t>(gateway_.orders.size()));
     const auto order = gateway_.orders[at];
     if (!Chance(4)) gateway_.orders.erase(gateway_.orders.begin() + static_cast<int64_t>(at));
-    if (order.task.kind == Task::Kind::kEvaluate) {
+    if (order.task.kind == ClientTask::Kind::kEvaluate) {
       (void)ToyWork(*federation_, order);
       return;
     }

@@ -77,7 +77,7 @@ inline ToyUpdate ToyTrain(const std::string& client, uint64_t round,
   return update;
 }
 
-inline UpdateHeader ToyHeader(const Task& task, const ToyUpdate& update) {
+inline UpdateHeader ToyHeader(const ClientTask& task, const ToyUpdate& update) {
   UpdateHeader header;
   header.job_id = task.job_id;
   header.round = task.round;
@@ -92,7 +92,7 @@ inline UpdateHeader ToyHeader(const Task& task, const ToyUpdate& update) {
 }
 
 inline absl::StatusOr<Receipt> ToyUpload(Federation& federation, const std::string& client,
-                                         const Task& task, const ToyUpdate& update) {
+                                         const ClientTask& task, const ToyUpdate& update) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<UploadSession> session,
                       federation.BeginUpload(client, ToyHeader(task, update)));
   if (session->receipt()) return *session->receipt();
@@ -106,9 +106,9 @@ class ToyGateway : public ClientGateway {
  public:
   struct Order {
     std::string client;
-    Task task;
+    ClientTask task;
   };
-  void Send(const std::string& client, const Task& task) override {
+  void Send(const std::string& client, const ClientTask& task) override {
     orders.push_back({client, task});
     ++sent;
   }
@@ -135,7 +135,7 @@ inline ClientFacts ToyClient(const std::string& name) {
 // Does one order as an honest client would.
 inline absl::Status ToyWork(Federation& federation, const ToyGateway::Order& order,
                             const Manifest& manifest = ToyManifest()) {
-  if (order.task.kind == Task::Kind::kEvaluate) {
+  if (order.task.kind == ClientTask::Kind::kEvaluate) {
     return federation.ReportEvaluation(order.client, order.task.job_id, order.task.round,
                                        {int64_t{3} << 20, 2, 1});
   }

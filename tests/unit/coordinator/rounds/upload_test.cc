@@ -61,7 +61,7 @@ TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn
             Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.sha256 = "../x"; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.tokens = 0; }).code(), Code::kInvalidArgument);
-  EXPECT_EQ(begin([](auto& h) { h.tokens = 1 << 30; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.tokens = int64_t{1} << 31; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.examples = -1; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.loss = NAN; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.round = 2; }).code(), Code::kFailedPrecondition);
@@ -122,6 +122,46 @@ TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn
   EXPECT_TRUE(Upload(order).ok());
   ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
   EXPECT_EQ(Show(id).state, JobState::kFinished);
+}
+
+// The toy update with tensor b in front of a: another order in the file, the same update.
+std::string Reordered(const ParameterSet& delta) {
+  std::string header = R"({"b":{"dtype":"F32","shape":[3,2],"data_offsets":[0,24]},)"
+                       R"("a":{"dtype":"F32","shape":[4],"data_offsets":[24,40]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = header.size();
+  std::string file(reinterpret_cast<const char*>(&length), sizeof length);
+  file += header;
+  for (const size_t row : {1, 0}) {
+    const std::span<const std::byte> bytes = delta.bytes(row);
+    file.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  return file;
+}
+
+// Updates are added four at a time, piece by piece, whatever the order of tensors in each file.
+TEST_F(FederationTest, MoreUpdatesThanAreAddedTogetherAndOrdersOfTensorsSumExactly) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  Start(spec);
+  const std::vector<std::string> clients = {"a", "b", "c", "d", "e", "f"};
+  Connect(clients);
+  const std::string id = Submit();
+  OpenFirstRound();
+  ParameterSet state = *ToyPlanner(spec)("toy")->initial();
+  FixedPointSum sum = *FixedPointSum::Make(ToyManifest());
+  for (const std::string& client : clients) {
+    const auto order = Take(client);
+    ToyUpdate update = ToyTrain(client, 1, order.task.state_sha256);
+    if (client == "b" || client == "e") update.file = Reordered(update.delta);
+    ASSERT_TRUE(sum.Add(update.delta, update.tokens).ok());
+    const auto receipt = ToyUpload(*federation_, client, order.task, update);
+    ASSERT_TRUE(receipt.ok()) << receipt.status();
+  }
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  auto optimizer = *MakeServerOptimizer(spec.strategy, ToyManifest());
+  ASSERT_TRUE(optimizer->Apply(*sum.Mean(), state).ok());
+  EXPECT_EQ(Show(id).state_hash, state.HashHex());
 }
 
 TEST_F(FederationTest, ALateUpdateIsToldThatItsRoundHasClosed) {

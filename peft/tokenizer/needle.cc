@@ -1,4 +1,4 @@
-#include "peft/tokenizer/pattern.h"
+#include "peft/tokenizer/needle.h"
 
 namespace rivulet {
 namespace {
@@ -8,10 +8,10 @@ constexpr size_t kMaxTextBytes = 256
 
 }  // namespace
 
-absl::StatusOr<Pattern> Pattern::Read(const JsonMembers& owner) {
+absl::StatusOr<Needle> Needle::Read(const JsonMembers& owner) {
   RV_ASSIGN_OR_RETURN(const Json* const pattern, owner.Object("pattern"));
   const JsonMembers fields(*pattern, owner.where() + ".pattern");
-  Pattern out;
+  Needle out;
   if (fields.Find("Regex") != nullptr) {
     RV_ASSIGN_OR_RETURN(const std::string text, fields.String("Regex"));
     auto regex = Regex::Compile(text);
@@ -24,8 +24,8 @@ absl::StatusOr<Pattern> Pattern::Read(const JsonMembers& owner) {
   return out;
 }
 
-absl::Status Pattern::ForEachMatch(std::string_view text,
-                                   const std::function<void(Regex::Match)>& visit) const {
+absl::Status Needle::ForEachMatch(std::string_view text,
+                                  const std::function<void(Regex::Match)>& visit) const {
   if (regex_.has_value()) return regex_->ForEachMatch(text, visit);
   for (size_t at = text.find(literal_); at != std::string_view::npos;
        at = text.find(literal_, at + literal_.size())) {
@@ -34,7 +34,7 @@ absl::Status Pattern::ForEachMatch(std::string_view text,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> ReplaceAll(const Pattern& pattern, std::string_view text,
+absl::StatusOr<std::string> ReplaceAll(const Needle& pattern, std::string_view text,
                                        std::string_view content) {
   std::string out;
   size_t copied = 0;

@@ -11,10 +11,10 @@
 namespace rivulet {
 
 // {"String": "..."} or {"Regex": "..."}: what Split and Replace look for. Thread safe.
-class Pattern {
+class Needle {
  public:
   // Errors: InvalidArgument (neither form, empty string, a pattern that does not compile).
-  static absl::StatusOr<Pattern> Read(const JsonMembers& owner);
+  static absl::StatusOr<Needle> Read(const JsonMembers& owner);
 
   // As Regex::ForEachMatch.
   absl::Status ForEachMatch(std::string_view text,
@@ -26,7 +26,7 @@ class Pattern {
 };
 
 // `text` with every match replaced by `content` as it stands.
-absl::StatusOr<std::string> ReplaceAll(const Pattern& pattern, std::string_view text,
+absl::StatusOr<std::string> ReplaceAll(const Needle& pattern, std::string_view text,
                                        std::string_view content);
 
 }  // namespace rivulet
