@@ -352,7 +352,11 @@ void Federation::Impl::FinishCommit(const UpdateRecord& update, const absl::Stat
   const std::lock_guard lock(mutex_);
   Job* const job = FindLocked(update.job);
   --job->committing;
-  if (outcome.ok()) {
+  // Durable, but its attempt was abandoned meanwhile: it must not reach the sum of the next one.
+  const RoundRecord& last = job->rounds.back();
+  const bool open = job->engine != nullptr && last.round == update.round &&
+                    last.attempt == update.attempt && last.state == RoundState::kOpen;
+  if (outcome.ok() && open) {
     job->updates.push_back(update);
     job->uploads.erase(update.client);
     EmitLocked(*job, "client.completed", update.round,
