@@ -142,9 +142,8 @@ class SqliteStateStore : public StateStore {
     if (db_->InTransaction()) (void)db_->Execute("ROLLBACK");
     if (cause.code() != absl::StatusCode::kResourceExhausted)
       DieOfLostSync(std::string(cause.message()));
-    for (Pending* pending : group) {
-      if (pending->result.ok()) pending->result = cause;
-    }
+    // Refusals too: what they were refused for ("already stored") is gone with the group.
+    for (Pending* pending : group) pending->result = cause;
   }
 
   DirectoryLock lock_;

@@ -155,6 +155,19 @@ TEST(SqliteStateStore, AFullDiskRefusesWithoutLosingAndWorkResumes) {
   EXPECT_EQ((*store)->Load()->jobs.size(), 2u);
 }
 
+// "Already stored" acknowledges: it must not outlive the commit that would have stored the row.
+TEST(SqliteStateStore, ADuplicateOfARowThatALostGroupHeldIsNotAcknowledged) {
+  bool full = false;
+  const auto store = OpenSqliteStateStore(Scratch(), [&](std::string_view step) {
+    return full && step == "state.commit"
+               ? Refuse(absl::StatusCode::kResourceExhausted, "disk full")
+               : absl::OkStatus();
+  });
+  EXPECT_EQ((*store)->Commit({Job("j"), Job("j")}).code(), absl::StatusCode::kAlreadyExists);
+  full = true;
+  EXPECT_EQ((*store)->Commit({Job("j"), Job("j")}).code(), absl::StatusCode::kResourceExhausted);
+}
+
 // A file size limit makes the kernel itself refuse the write (EFBIG), as a full disk does.
 TEST(SqliteStateStore, TheKernelsOwnRefusalToWriteIsSurvived) {
   const fs::path directory = Scratch();
