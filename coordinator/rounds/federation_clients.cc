@@ -18,8 +18,10 @@ namespace {
 constexpr size_t kLongestName = 200;
 constexpr size_t kLongestCode = 64;
 constexpr size_t kLongestText = 1000;
+// A peer's numbers stay small enough that the sums over any cohort are finite and fit 64 bits.
 constexpr int64_t kMostCounted = int64_t{1} << 40;
-constexpr int64_t kMostFixed = int64_t{1} << 60;
+constexpr int64_t kMostFixed = int64_t{1} << 50;  // 2^30 nats
+constexpr double kMostLoss = 1e6;                 // mean loss in nats, norm of a gradient
 
 bool Contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -36,12 +38,18 @@ absl::Status CheckCounts(const UpdateHeader& header) {
     return Refuse(absl::StatusCode::kInvalidArgument, what, Remedy::kLeaveRun);
   };
   if (!IsBlobName(header.sha256)) return refuse("update.sha256: want 64 lower-case hex digits");
-  if (!std::isfinite(header.loss)) return refuse("update.loss: got a value that is not finite");
-  if (!std::isfinite(header.grad_norm)) {
-    return refuse("update.grad_norm: got a value that is not finite");
+  for (const auto& [name, value] :
+       {std::pair{"loss", header.loss}, std::pair{"grad_norm", header.grad_norm}}) {
+    if (std::isfinite(value) && std::abs(value) <= kMostLoss) continue;
+    return refuse("update." + std::string(name) + ": got " + std::to_string(value) +
+                  ", want a finite value of at most 1e6");
   }
-  if (header.examples < 0 || header.tokens < 0 || header.steps < 0) {
-    return refuse("update: got a negative count of examples, tokens or steps");
+  for (const auto& [name, value] :
+       {std::pair{"examples", header.examples}, std::pair{"tokens", header.tokens},
+        std::pair{"steps", header.steps}}) {
+    if (value >= 0 && value < kMostCounted) continue;
+    return refuse("update." + std::string(name) + ": got " + std::to_string(value) +
+                  ", want 0 <= " + name + " < 2^40");
   }
   return absl::OkStatus();
 }
@@ -54,7 +62,7 @@ absl::Status CheckEvaluation(const EvaluationReportRecord& report) {
   return Refuse(absl::StatusCode::kInvalidArgument,
                 "evaluation: got counted " + std::to_string(report.counted) + ", correct " +
                     std::to_string(report.correct) + ", loss " + std::to_string(report.loss_fixed) +
-                    "; want 0 <= correct <= counted < 2^40 and |loss| < 2^60",
+                    "; want 0 <= correct <= counted < 2^40 and |loss| < 2^50",
                 Remedy::kLeaveRun);
 }
 

@@ -24,7 +24,8 @@ EvaluationView EvaluationOf(const EvaluationRecord& record,
   EvaluationView view;
   view.round = record.round;
   view.done = record.done;
-  int64_t loss = 0, correct = 0;
+  double loss = 0;  // as in EndEvaluation
+  int64_t correct = 0;
   std::vector<std::string> reported;
   for (const EvaluationReportRecord& report : reports) {
     if (report.round != record.round) continue;
@@ -32,12 +33,12 @@ EvaluationView EvaluationOf(const EvaluationRecord& record,
     view.clients.push_back({report.client, static_cast<double>(report.loss_fixed) * 0x1p-20 / count,
                             static_cast<double>(report.correct) / count, report.counted});
     reported.push_back(report.client);
-    loss += report.loss_fixed;
+    loss += static_cast<double>(report.loss_fixed);
     correct += report.correct;
     view.counted += report.counted;
   }
   const double count = static_cast<double>(std::max<int64_t>(view.counted, 1));
-  view.loss = static_cast<double>(loss) * 0x1p-20 / count;
+  view.loss = loss * 0x1p-20 / count;
   view.accuracy = static_cast<double>(correct) / count;
   std::sort(view.clients.begin(), view.clients.end(),
             [](const auto& a, const auto& b) { return a.client < b.client; });

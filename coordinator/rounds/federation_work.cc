@@ -1,5 +1,6 @@
 // Federation: aggregating and publishing, outside the lock; blobs that nobody needs any more.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "coordinator/rounds/aggregate.h"
@@ -80,6 +81,9 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   absl::Status published = result.status();
   if (published.ok()) {
     result->model.job = job.record.id;
+    for (double* figure : {&result->figures.loss, &result->figures.bias}) {
+      if (!std::isfinite(*figure)) *figure = 0;  // only shown; the database takes no NaN
+    }
     result->figures.bytes_down = job.bytes_down;
     result->figures.milliseconds = clock_.UnixMillis() - round.opened_ms;
     MoveRound done;

@@ -313,6 +313,8 @@ TEST_F(FederationTest, EvaluationReportsMustAddUp) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(federation_->ReportEvaluation("a", id, 0, {1, -2, 0}).code(),
             absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(federation_->ReportEvaluation("a", id, 0, {int64_t{1} << 50, 2, 1}).code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(federation_->ReportEvaluation("stranger", id, 0, {1, 2, 1}).code(),
             absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(federation_->ReportEvaluation("a", id, 0, {1, 2, 1}).ok());

@@ -66,6 +66,10 @@ TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn
   EXPECT_EQ(begin([](auto& h) { h.tokens = 1 << 30; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.examples = -1; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.loss = NAN; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.loss = -1.7e308; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.grad_norm = 1.7e308; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.examples = int64_t{1} << 40; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.steps = int64_t{1} << 62; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.round = 2; }).code(), Code::kFailedPrecondition);
   EXPECT_EQ(begin([](auto& h) { h.attempt = 2; }).code(), Code::kFailedPrecondition);
   EXPECT_EQ(begin([](auto& h) { h.job_id = "no"; }).code(), Code::kNotFound);
