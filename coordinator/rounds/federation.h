@@ -112,6 +112,7 @@ class Federation {
   // `job`: an id, a unique prefix of one, or "@last". Errors: NotFound; InvalidArgument (several).
   absl::StatusOr<std::string> Resolve(const std::string& job) const;
   absl::StatusOr<JobView> Show(const std::string& job) const;
+  absl::StatusOr<bool> Ended(const std::string& job) const;  // cheap, for whoever asks often
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
   std::vector<ClientView> Clients() const;
 

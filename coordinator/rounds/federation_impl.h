@@ -71,6 +71,7 @@ class Federation::Impl {
   std::vector<JobView> List() const;
   absl::StatusOr<std::string> Resolve(const std::string& job) const;
   absl::StatusOr<JobView> Show(const std::string& job) const;
+  absl::StatusOr<bool> Ended(const std::string& job) const;
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
   std::vector<ClientView> Clients() const;
   void Connected(const ClientFacts& facts);
@@ -161,7 +162,8 @@ class Federation::Impl {
 
   // ---- views ----
   JobView ViewLocked(const Job& job, bool whole) const;
-  RoundView RoundViewLocked(const Job& job, const RoundRecord& round) const;
+  RoundView RoundViewLocked(const Job& job, const RoundRecord& round,
+                            std::vector<std::string> failed) const;
 
   const FederationConfig config_;
   StateStore& states_;
