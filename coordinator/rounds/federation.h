@@ -97,7 +97,9 @@ class Federation {
   Federation& operator=(const Federation&) = delete;
 
   // Once, before anything else: epoch + 1, open rounds go on with what is left of their deadline,
-  // closed ones are computed again and published, blobs without a row are deleted.
+  // closed ones are computed again and published, blobs without a row are deleted. A job whose
+  // blobs are lost fails. Errors, with exit code 8 and nothing decided: any other that keeps a job
+  // from going on.
   absl::Status Recover();
   uint64_t epoch() const;
 

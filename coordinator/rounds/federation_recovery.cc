@@ -53,8 +53,9 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
   return absl::OkStatus();
 }
 
-// Gives an unfinished job its engine. A job whose document or blobs are no longer usable fails with
-// the reason; the others go on.
+// Gives an unfinished job its engine. A job whose blobs are lost fails with the reason; the others
+// go on. Any other trouble (a document that this version cannot read, a blob that cannot be opened
+// now) is not the job's end: nothing is decided and the start is refused, with exit code 8.
 absl::Status Federation::Impl::ResumeLocked(Job& job) {
   absl::StatusOr<JobPlan> plan = config_.planner(job.record.document);
   if (plan.ok()) job.num_rounds = static_cast<uint64_t>(plan->spec.job.num_rounds);
@@ -62,13 +63,15 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
     job.updates.clear();
     return absl::OkStatus();
   }
-  absl::Status usable = plan.status();
-  if (usable.ok()) usable = CheckBlobs(job);
+  const absl::Status usable = plan.ok() ? CheckBlobs(job) : plan.status();
   if (usable.ok()) {
     job.plan = std::make_shared<const JobPlan>(*std::move(plan));
     job.engine = MakeEngine(*job.plan, RebuildLocked(job));
     return absl::OkStatus();
   }
+  const bool lost = plan.ok() && (usable.code() == absl::StatusCode::kNotFound ||
+                                  usable.code() == absl::StatusCode::kDataLoss);
+  if (!lost) return WithExit(Annotate(usable, "job " + job.record.id), ExitCode::kState);
   MoveJob end{job.record.id,
               job.record.state,
               JobState::kFailed,
