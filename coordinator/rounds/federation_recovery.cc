@@ -112,7 +112,9 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
   if (!job.rounds.empty()) state.expected = job.rounds.back().eligible;
   if (!job.evaluations.empty()) {
     const EvaluationRecord& evaluation = job.evaluations.back();
-    if (job.rounds.empty()) state.expected = evaluation.clients;
+    // Of the two the later one says who was there: the evaluation of round 3 follows its training.
+    const bool later = job.rounds.empty() || evaluation.round >= job.rounds.back().round;
+    if (later) state.expected = evaluation.clients;
     state.evaluated = evaluation.round == state.round && evaluation.done;
     if (evaluation.round == state.round && !evaluation.done) {
       RebuildEvaluation(job, evaluation, state);
