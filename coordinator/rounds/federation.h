@@ -26,8 +26,9 @@ struct FederationConfig {
   // true: a thread of the federation's own aggregates and publishes; false: Tick() does, in the
   // caller's thread (tests and virtual time).
   bool background = true;
-  // How long a round waits for the clients of the last one to return, e.g. after a restart.
-  std::chrono::milliseconds return_grace{60000};
+  // How long a round waits for the clients of the last one to return, e.g. after a restart. More
+  // than the 60 s that an agent waits at most between two attempts to connect.
+  std::chrono::milliseconds return_grace{90000};
   uint64_t low_water_bytes = uint64_t{256} << 20;  // disk left below which uploads are put off
 };
 

@@ -12,6 +12,7 @@
 #include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
+#include "coordinator/coordinator_settings.h"
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
@@ -405,6 +406,12 @@ TEST_F(ServiceTest, ACallerWithoutACertificateGetsNoAnswer) {
   v1::CoordinatorMessage message;
   EXPECT_FALSE(stream->Read(&message));
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST(ReturnGrace, CoversTheLongestWaitOfAnAgentBetweenTwoAttempts) {
+  const SessionConfig agent;
+  EXPECT_GT(std::chrono::seconds(CoordinatorSettings().return_grace_s), agent.backoff_cap);
+  EXPECT_GT(FederationConfig().return_grace, agent.backoff_cap);
 }
 
 TEST(ServerAddress, InsecureIsForThisMachineAlone) {
