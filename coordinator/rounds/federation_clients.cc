@@ -5,8 +5,8 @@
 
 #include "aggregation/fixed_point_sum.h"
 #include "aggregation/weighting.h"
+#include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
-#include "coordinator/rounds/sentences.h"
 #include "coordinator/rounds/update_file.h"
 
 namespace rivulet {

@@ -117,6 +117,13 @@ class ServiceTest : public testing::Test {
         ChannelLimits()));
   }
 
+  std::shared_ptr<grpc::Channel> OperatorChannel() {
+    const Credentials files = *ReadCredentials(folder_ / "pki" / "operator");
+    return grpc::CreateCustomChannel(
+        address(), MutualTlsClient({files.key_pem, files.chain_pem, files.roots_pem}),
+        ChannelLimits());
+  }
+
   // The inbox is found before the link's thread can use it: the map is not locked.
   void Connect(CoordinatorLink& link, const std::string& inbox_name) {
     Inbox& inbox = inboxes_[inbox_name];
@@ -395,6 +402,32 @@ TEST_F(ServiceTest, AnAgentOfAnUnknownProtocolIsToldWhichAreSpoken) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("7..9"));
   EXPECT_EQ(RemedyOf(status), Remedy::kLeaveRun);
+}
+
+TEST_F(ServiceTest, WhatAnAgentCallsItselfReachesOperatorsAsPlainText) {
+  const auto agent = StubOf("ann");
+  grpc::ClientContext stream_context;
+  const auto stream = agent->Connect(&stream_context);
+  v1::AgentMessage hello;
+  hello.mutable_hello()->set_protocol_min(kProtocolMin);
+  hello.mutable_hello()->set_protocol_max(kProtocolMax);
+  hello.mutable_hello()->set_software("\x1b[31m" + std::string(122, 'x') +
+                                      "\xc3\xa9");  // 129 bytes
+  ASSERT_TRUE(stream->Write(hello));
+  v1::CoordinatorMessage welcome;
+  ASSERT_TRUE(stream->Read(&welcome));
+  while (federation_->Clients().empty()) std::this_thread::yield();
+
+  const auto operations = v1::Operations::NewStub(OperatorChannel());
+  grpc::ClientContext context;
+  v1::NodesReply nodes;
+  const grpc::Status status = operations->Nodes(&context, {}, &nodes);
+  ASSERT_TRUE(status.ok()) << status.error_message();  // half a character cannot be parsed
+  ASSERT_EQ(nodes.nodes_size(), 1);
+  EXPECT_TRUE(nodes.nodes(0).software().starts_with(" [31m" + std::string(122, 'x')));
+  EXPECT_LE(nodes.nodes(0).software().size(), 128u);
+  stream_context.TryCancel();
+  stream->Finish();
 }
 
 TEST_F(ServiceTest, ACallerWithoutACertificateGetsNoAnswer) {
