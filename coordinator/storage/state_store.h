@@ -208,8 +208,9 @@ class StateStore {
 };
 
 // directory/rivulet.db (SQLite, WAL, synchronous=FULL, exclusive) under a lock on directory/lock.
-// Errors, all with exit code 8: FailedPrecondition when another coordinator holds the directory or
-// the schema is newer than ours; DataLoss when the database is damaged.
+// Links on the way to `directory` are followed, the database itself must be none. Errors, all with
+// exit code 8: FailedPrecondition when another coordinator holds the directory or the schema is
+// newer than ours; DataLoss when the database is damaged; those of the file system.
 absl::StatusOr<std::unique_ptr<StateStore>> OpenSqliteStateStore(
     const std::filesystem::path& directory, DurableStep before_step = {});
 

@@ -58,6 +58,32 @@ TEST(SqliteStateStore, TheLockGoesWithItsOwner) {
   EXPECT_TRUE(OpenSqliteStateStore(directory).ok());
 }
 
+TEST(SqliteStateStore, ADirectoryUnderALinkIsOpenedAndADatabaseThatIsOneIsNot) {
+  const fs::path directory = Scratch();
+  fs::create_directories(directory / "disk");
+  fs::create_directory_symlink(directory / "disk", directory / "link");
+  {
+    const auto store = OpenSqliteStateStore(directory / "link" / "state");
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_EQ(OpenSqliteStateStore(directory / "disk" / "state").status().code(),
+              absl::StatusCode::kFailedPrecondition);  // the same place
+  }
+  fs::create_directories(directory / "other");
+  fs::create_symlink(directory / "disk" / "state" / "rivulet.db",
+                     directory / "other" / "rivulet.db");
+  EXPECT_EQ(ExitCodeOf(OpenSqliteStateStore(directory / "other").status()), ExitCode::kState);
+}
+
+TEST(SqliteStateStore, EveryErrorOfOpeningEndsWithEight) {
+  const fs::path directory = Scratch();
+  fs::create_directories(directory);
+  std::ofstream(directory / "file") << "no folder";
+  EXPECT_EQ(ExitCodeOf(OpenSqliteStateStore(directory / "file").status()), ExitCode::kState);
+  EXPECT_EQ(ExitCodeOf(OpenSqliteStateStore(directory / "file" / "x").status()), ExitCode::kState);
+  fs::create_directories(directory / "state" / "lock");
+  EXPECT_EQ(ExitCodeOf(OpenSqliteStateStore(directory / "state").status()), ExitCode::kState);
+}
+
 TEST(SqliteStateStore, RowsAndEpochOutliveTheProcess) {
   const fs::path directory = Scratch();
   ASSERT_EQ(InChild([&] {
