@@ -44,7 +44,10 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
     job.all_bytes_up += row.figures.bytes_up;
     job.all_bytes_down += row.figures.bytes_down;
   });
-  deal(stored.updates, [](Job& job, const UpdateRecord& row) { job.updates.push_back(row); });
+  deal(stored.updates, [](Job& job, const UpdateRecord& row) {
+    const bool served = !job.models.empty() && row.round <= job.models.rbegin()->first;
+    (served ? job.previous : job.updates).push_back(row);
+  });
   deal(stored.evaluations,
        [](Job& job, const EvaluationRecord& row) { job.evaluations.push_back(row); });
   deal(stored.reports,

@@ -179,8 +179,9 @@ struct SetRemaining {
 using Write = std::variant<PutJob, MoveJob, PutRound, MoveRound, PutUpdate, PutModel, PutEvaluation,
                            CloseEvaluation, PutEvaluationReport, PutFailure, SetRemaining>;
 
-// Everything a starting coordinator needs to go on. Updates are those of open and closed attempts;
-// those of done ones are only counted in their round's figures.
+// Everything a starting coordinator needs to go on. Updates are those of open and closed attempts,
+// and of each job's last done round, for whoever asks for a receipt again; those of earlier ones
+// are only counted in their round's figures.
 struct StoredState {
   std::vector<JobRecord> jobs;  // in order of submission
   std::vector<RoundRecord> rounds;

@@ -26,6 +26,12 @@ TEST_F(FederationTest, ARepeatedUploadGetsTheSameReceiptAndAnotherOneIsRefused) 
   ASSERT_TRUE(Upload(Take("c")).ok());
   federation_->Tick();  // published: round 2 is open
   EXPECT_EQ(Upload(order)->sha256, first.sha256);
+  Restart(ToySpec());
+  const auto after = Upload(order);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(after->sha256, first.sha256);
+  EXPECT_EQ(ToyUpload(*federation_, "a", order.task, other).status().code(),
+            absl::StatusCode::kAlreadyExists);
 }
 
 TEST_F(FederationTest, AnUploadResumesAtTheByteItLost) {

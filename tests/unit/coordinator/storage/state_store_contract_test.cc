@@ -235,12 +235,21 @@ TEST_P(StateStoreContract, ARoundKeepsItsSetItsFiguresAndItsReason) {
   EXPECT_EQ(FieldsOf(all.rounds[1].figures), FieldsOf(done.figures));
 }
 
-TEST_P(StateStoreContract, UpdatesOfDoneRoundsAreNotLoaded) {
-  ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(1, 1)}, PutUpdate{Update(1, 1, "a")}}), kOk);
-  ASSERT_EQ(Commit({Move(1, 1, RoundState::kOpen, RoundState::kClosed)}), kOk);
-  EXPECT_EQ(store_->Load()->updates.size(), 1u);
-  ASSERT_EQ(Commit({Move(1, 1, RoundState::kClosed, RoundState::kDone)}), kOk);
-  EXPECT_EQ(store_->Load()->updates.size(), 0u);
+TEST_P(StateStoreContract, OfDoneRoundsOnlyTheLastOnesUpdatesAreLoaded) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}}), kOk);
+  for (uint64_t round = 1; round <= 3; ++round) {
+    ASSERT_EQ(Commit({PutRound{Round(round, 1)}, PutUpdate{Update(round, 1, "a")}}), kOk);
+    if (round == 3) break;
+    ASSERT_EQ(Commit({Move(round, 1, RoundState::kOpen, RoundState::kClosed)}), kOk);
+    EXPECT_EQ(store_->Load()->updates.back().round, round);
+    ASSERT_EQ(Commit({Move(round, 1, RoundState::kClosed, RoundState::kDone)}), kOk);
+  }
+  ASSERT_EQ(Commit({Move(3, 1, RoundState::kOpen, RoundState::kAbandoned)}), kOk);
+  ASSERT_EQ(Commit({PutRound{Round(3, 2)}, PutUpdate{Update(3, 2, "b")}}), kOk);
+  const StoredState all = *store_->Load();
+  ASSERT_EQ(all.updates.size(), 2u);
+  EXPECT_EQ(all.updates[0].round, 2u);
+  EXPECT_EQ(all.updates[1].client, "b");
 }
 
 TEST_P(StateStoreContract, RemainingTimeIsKeptForRoundsAndEvaluations) {
