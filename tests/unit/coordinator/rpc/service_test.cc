@@ -13,6 +13,7 @@
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
 #include "coordinator/coordinator_settings.h"
+#include "coordinator/rpc/revoked_file.h"
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
@@ -379,13 +380,40 @@ TEST_F(ServiceTest, ANewerConnectionOfOneNameEndsTheOlder) {
 
 TEST_F(ServiceTest, ARevokedCertificateIsRefusedOnOpenConnectionsToo) {
   const Assignment task = FirstTask();
-  access_.Revoke(IdentityOfLeaf(ReadCredentials(folder_ / "ann")->chain_pem)->serial);
+  RevokedFile revoked(folder_ / "revoked", access_);
+  ASSERT_TRUE(revoked.Refresh().ok());  // there is none: nobody
+  ASSERT_TRUE(LinkOf("ann").Download(task.state_sha256, task.state_bytes, folder_ / "y").ok());
+  std::ofstream(folder_ / "revoked")
+      << "# stolen on Monday\n"
+      << IdentityOfLeaf(ReadCredentials(folder_ / "ann")->chain_pem)->serial << "\n";
+  ASSERT_TRUE(revoked.Refresh().ok());
   EXPECT_EQ(LinkOf("ann").Download(task.state_sha256, task.state_bytes, folder_ / "x").code(),
             absl::StatusCode::kUnauthenticated);
   LinkOf("ann").Beat("idle");
   const auto lost = inboxes_["ann"].Take<StreamLost>();
   ASSERT_TRUE(lost.has_value());
   EXPECT_EQ(lost->status.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_TRUE(LinkOf("bob").Download(task.state_sha256, task.state_bytes, folder_ / "z").ok());
+}
+
+TEST_F(ServiceTest, ABrokenListOfRevokedCertificatesLeavesTheOneBeforeInForce) {
+  const Assignment task = FirstTask();
+  const std::string serial = IdentityOfLeaf(ReadCredentials(folder_ / "ann")->chain_pem)->serial;
+  RevokedFile revoked(folder_ / "revoked", access_);
+  std::ofstream(folder_ / "revoked") << serial << "\n";
+  ASSERT_TRUE(revoked.Refresh().ok());
+  std::ofstream(folder_ / "revoked") << "not a serial\n";
+  const absl::Status broken = revoked.Refresh();
+  EXPECT_EQ(ExitCodeOf(broken), ExitCode::kConfig);
+  EXPECT_THAT(std::string(broken.message()), HasSubstr("line 1: got 'not a serial'"));
+  EXPECT_TRUE(revoked.Refresh().ok());  // said once
+  const auto ann = [&] {
+    return LinkOf("ann").Download(task.state_sha256, task.state_bytes, folder_ / "x").code();
+  };
+  EXPECT_EQ(ann(), absl::StatusCode::kUnauthenticated);
+  fs::remove(folder_ / "revoked");
+  ASSERT_TRUE(revoked.Refresh().ok());
+  EXPECT_EQ(ann(), absl::StatusCode::kOk);
 }
 
 TEST_F(ServiceTest, AnAgentOfAnUnknownProtocolIsToldWhichAreSpoken) {
