@@ -239,6 +239,7 @@ grpc::Status OperationsService::Nodes(grpc::ServerContext* context, const v1::No
       node.set_organisation(row->second.organisation);
       node.set_software(row->second.software);
       node.set_certificate_expiry_s(row->second.certificate_expiry_s);
+      node.set_certificate_serial(row->second.certificate_serial);
     }
   }
   return grpc::Status::OK;
