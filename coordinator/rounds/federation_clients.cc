@@ -289,7 +289,8 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
           update.attempt != header.attempt) {
         continue;
       }
-      if (update.sha256 == header.sha256) return std::make_shared<Upload>(*this, update, blobs_);
+      if (update.sha256 == header.sha256)
+        return std::make_shared<IncomingUpdate>(*this, update, blobs_);
       return Refuse(absl::StatusCode::kAlreadyExists,
                     "update of round " + std::to_string(header.round) + ": got hash " +
                         header.sha256 + ", want " + update.sha256 + ", which was accepted",
@@ -334,13 +335,13 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
                       std::to_string(header.bytes + config_.low_water_bytes) + " bytes",
                   Remedy::kRetryLater);
   }
-  std::shared_ptr<Upload>& upload = job->uploads[client];
+  std::shared_ptr<IncomingUpdate>& upload = job->uploads[client];
   if (upload != nullptr && upload->header().sha256 == header.sha256 &&
       upload->header().bytes == header.bytes) {
     return upload;
   }
   if (upload != nullptr) upload->End();
-  upload = std::make_shared<Upload>(*this, client, header, weight, job->plan, blobs_);
+  upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan, blobs_);
   return upload;
 }
 
@@ -382,7 +383,7 @@ void Federation::Impl::FinishCommit(const UpdateRecord& update, const absl::Stat
 }
 
 void Federation::Impl::DropUpload(const std::string& id, const std::string& client,
-                                  const Upload* upload) {
+                                  const IncomingUpdate* upload) {
   const std::lock_guard lock(mutex_);
   Job* const job = FindLocked(id);
   if (job == nullptr) return;
