@@ -36,6 +36,22 @@ size_t FirstInvalidUtf8(std::string_view text) {
   return at;
 }
 
+std::string Tidy(std::string_view text, size_t limit) {
+  std::string tidy;
+  while (!text.empty()) {
+    const size_t length = SequenceLength(text);
+    std::string_view piece = text.substr(0, length);
+    const auto last = static_cast<unsigned char>(text[length == 0 ? 0 : length - 1]);
+    if (length == 0) piece = "?";
+    if (length == 1 && (last < 0x20 || last == 0x7f)) piece = " ";
+    if (length == 2 && text[0] == '\xc2' && last < 0xa0) piece = " ";
+    if (tidy.size() + piece.size() > limit) break;
+    tidy += piece;
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return tidy;
+}
+
 bool IsUtf8(std::string_view text) { return FirstInvalidUtf8(text) == text.size(); }
 
 }  // namespace rivulet

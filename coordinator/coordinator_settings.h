@@ -15,8 +15,11 @@ struct CoordinatorSettings {
   std::string tls_dir = "/etc/rivulet/pki/coordinator";  // key.pem, cert.pem, ca.pem
   std::string log_level = "info";
   std::string log_format = "auto";
-  int return_grace_s = 30;  // how long a round waits for the clients of the last to return
-  bool insecure = false;    // no TLS; this machine alone
+  // How long a round waits for the clients of the last to return. Longer than the agents' longest
+  // wait between two attempts to connect (SessionConfig::backoff_cap, 60 s) and what a connection
+  // takes: after a restart all of them can be back.
+  int return_grace_s = 90;
+  bool insecure = false;  // no TLS; this machine alone
 
   Settings Keys();
   absl::Status Validate() const;  // exit 3

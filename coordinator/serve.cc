@@ -11,6 +11,7 @@
 #include "common/settings/log.h"
 #include "coordinator/ops/ops_metrics.h"
 #include "coordinator/ops/ops_server.h"
+#include "coordinator/rpc/revoked_file.h"
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/certificate.h"
 #include "privacy/crypto/pki_directory.h"
@@ -87,11 +88,15 @@ sigset_t BlockSignals() {
 using Beat = std::atomic<std::chrono::steady_clock::time_point>;
 
 // Ticks until a signal comes, and returns it.
-int TickUntilSignal(Federation& federation, const sigset_t& signals, Beat& beat) {
+int TickUntilSignal(Federation& federation, RevokedFile& revoked, const sigset_t& signals,
+                    Beat& beat) {
   const timespec pause{0, std::chrono::nanoseconds(kTick).count()};
   while (true) {
     if (const int signal = sigtimedwait(&signals, nullptr, &pause); signal > 0) return signal;
     federation.Tick();
+    if (const absl::Status read = revoked.Refresh(); !read.ok()) {
+      spdlog::error("{}; the list of before stays in force", std::string(read.message()));
+    }
     beat = std::chrono::steady_clock::now();
   }
 }
@@ -134,6 +139,8 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   streams.Attach(federation);
   RV_RETURN_IF_ERROR(federation.Recover());
   Access access(tls.federation, settings.insecure);
+  RevokedFile revoked(std::filesystem::path(settings.state_dir) / "revoked", access);
+  RV_RETURN_IF_ERROR(revoked.Refresh());
   WorkerPool workers(kTransferThreads);
   ReportQueue reports(federation);
   Traffic traffic;
@@ -148,7 +155,7 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   }
   Announce(settings, *server, ops.get());
   spdlog::info("federation {}: serving, epoch {}", tls.federation, federation.epoch());
-  const int signal = TickUntilSignal(federation, signals, beat);
+  const int signal = TickUntilSignal(federation, revoked, signals, beat);
   spdlog::info("stopping; open rounds go on at the next start");
   streams.Drain(kReconnectAfter);
   server->Stop(kStopPatience);

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Builds everything without libtorch under ASan+UBSan and under TSan and runs its tests.
+# Builds under ASan+UBSan and under TSan and runs the tests there: what needs no libtorch, or with --full everything.
+# usage: tests/sanitizers.sh [--full] [ctest options]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-deploy/install-packages.sh build test
+presets=(dev-core tsan-core)
+if [ "${1:-}" = "--full" ]; then presets=(dev tsan); shift; fi
 
-for preset in dev-core tsan-core; do
+deploy/install-packages.sh build test
+for preset in "${presets[@]}"; do
   cmake --preset "$preset" >/dev/null
   cmake --build "build/$preset"
-  TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
-    ctest --test-dir "build/$preset" --output-on-failure -j "$(nproc)" -LE nightly -E '^lint'
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" -LE nightly -E '^lint' "$@"
 done

@@ -53,8 +53,8 @@ struct Outcome {
 };
 
 struct SessionConfig {
-  std::chrono::milliseconds backoff_base{500};  // full jitter: a wait is uniform in 0..base*2^n
-  std::chrono::milliseconds backoff_cap{60000};
+  std::chrono::milliseconds backoff_base{500};   // full jitter: a wait is uniform in 0..base*2^n
+  std::chrono::milliseconds backoff_cap{60000};  // below the coordinator's rounds.return-grace
   std::chrono::milliseconds drain_limit{60000};  // SIGTERM: how long work in hand may take
   int max_starts = 3;                            // of one task by processes that died in it
 };

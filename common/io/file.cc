@@ -54,8 +54,9 @@ absl::Status FileError(const std::filesystem::path& path, std::string_view verb,
   if (error == ENOENT || error == ENOTDIR) code = absl::StatusCode::kNotFound;
   if (error == EACCES || error == EPERM || error == EROFS)
     code = absl::StatusCode::kPermissionDenied;
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG)
-    code = absl::StatusCode::kResourceExhausted;
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EMFILE || error == ENFILE ||
+      error == ENOMEM)
+    code = absl::StatusCode::kResourceExhausted;  // passes: worth another try
   return Refuse(code, path.string() + ": " + std::string(verb) + ": " + std::strerror(error));
 }
 

@@ -47,7 +47,9 @@ grpc::ChannelArguments ChannelLimits() {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // Reconnecting is the session's business; the channel must not sit out long waits of its own.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
+  // This one is, besides, the time that TCP and TLS may take: several round trips. A refused
+  // connection does not wait for it, and every new stream of an agent has a new channel.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
   return arguments;
 }

@@ -99,7 +99,8 @@ json NodeOf(const v1::Node& node) {
           {"queued", node.queued()},
           {"last_seen", When(node.last_seen_ms())},
           {"software", node.software()},
-          {"certificate_expires", When(node.certificate_expiry_s() * 1000)}};
+          {"certificate_expires", When(node.certificate_expiry_s() * 1000)},
+          {"certificate_serial", node.certificate_serial()}};
 }
 
 std::string Elapsed(const v1::Job& job) {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "common/io/file.h"
@@ -96,19 +97,17 @@ absl::StatusOr<Grant> TokenStore::Spend(std::string_view token, const std::strin
 
 absl::Status TokenStore::ClaimName(const std::string& name, const std::string& organisation) {
   const fs::path path = directory_ / "names" / name;
-  const absl::StatusOr<std::string> owner = ReadFile(path, kMaxFile);
-  if (owner.ok() && *owner == organisation) return absl::OkStatus();
-  if (owner.ok()) {
-    return Refuse(absl::StatusCode::kPermissionDenied,
-                  "name: '" + name + "' belongs to another organisation", Remedy::kLeaveRun);
-  }
-  // link() fails when somebody was faster, unlike rename().
   const fs::path mine = directory_ / "names" / ("." + HexOf(Sha256Of(SecretBytes(16))));
   RV_RETURN_IF_ERROR(WriteFileAtomically(mine, organisation, 0600));
-  const bool linked = link(mine.c_str(), path.c_str()) == 0;
+  // link() fails when somebody has it, unlike rename().
+  const int error = link(mine.c_str(), path.c_str()) == 0 ? 0 : errno;
   unlink(mine.c_str());
-  if (!linked) return ClaimName(name, organisation);
-  return SyncDirectory(directory_ / "names");
+  if (error == 0) return SyncDirectory(directory_ / "names");
+  if (error != EEXIST) return FileError(path, "link", error);
+  RV_ASSIGN_OR_RETURN(const std::string owner, ReadFile(path, kMaxFile));
+  if (owner == organisation) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kPermissionDenied,
+                "name: '" + name + "' belongs to another organisation", Remedy::kLeaveRun);
 }
 
 }  // namespace rivulet

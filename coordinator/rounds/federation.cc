@@ -22,6 +22,7 @@ absl::StatusOr<std::string> Federation::Resolve(const std::string& job) const {
   return impl_->Resolve(job);
 }
 absl::StatusOr<JobView> Federation::Show(const std::string& job) const { return impl_->Show(job); }
+absl::StatusOr<bool> Federation::Ended(const std::string& job) const { return impl_->Ended(job); }
 absl::StatusOr<std::vector<NamedBlob>> Federation::Downloads(const std::string& job) const {
   return impl_->Downloads(job);
 }

@@ -26,8 +26,9 @@ struct FederationConfig {
   // true: a thread of the federation's own aggregates and publishes; false: Tick() does, in the
   // caller's thread (tests and virtual time).
   bool background = true;
-  // How long a round waits for the clients of the last one to return, e.g. after a restart.
-  std::chrono::milliseconds return_grace{60000};
+  // How long a round waits for the clients of the last one to return, e.g. after a restart. More
+  // than the 60 s that an agent waits at most between two attempts to connect.
+  std::chrono::milliseconds return_grace{90000};
   uint64_t low_water_bytes = uint64_t{256} << 20;  // disk left below which uploads are put off
 };
 
@@ -97,7 +98,9 @@ class Federation {
   Federation& operator=(const Federation&) = delete;
 
   // Once, before anything else: epoch + 1, open rounds go on with what is left of their deadline,
-  // closed ones are computed again and published, blobs without a row are deleted.
+  // closed ones are computed again and published, blobs without a row are deleted. A job whose
+  // blobs are lost fails. Errors, with exit code 8 and nothing decided: any other that keeps a job
+  // from going on.
   absl::Status Recover();
   uint64_t epoch() const;
 
@@ -112,6 +115,7 @@ class Federation {
   // `job`: an id, a unique prefix of one, or "@last". Errors: NotFound; InvalidArgument (several).
   absl::StatusOr<std::string> Resolve(const std::string& job) const;
   absl::StatusOr<JobView> Show(const std::string& job) const;
+  absl::StatusOr<bool> Ended(const std::string& job) const;  // cheap, for whoever asks often
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
   std::vector<ClientView> Clients() const;
 

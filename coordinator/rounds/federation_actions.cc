@@ -138,16 +138,17 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const OpenEvaluation& act
 absl::Status Federation::Impl::PerformLocked(Job& job, const EndEvaluation& action) {
   RV_RETURN_IF_ERROR(states_.Commit({CloseEvaluation{job.record.id, action.round}}));
   job.evaluations.back().done = true;
-  int64_t loss = 0, counted = 0, correct = 0;
+  double loss = 0;  // of whole numbers, exact below 2^53; more clients than that cannot overflow it
+  int64_t counted = 0, correct = 0;
   for (const EvaluationReportRecord& report : job.reports) {
     if (report.round != action.round) continue;
-    loss += report.loss_fixed;
+    loss += static_cast<double>(report.loss_fixed);
     counted += report.counted;
     correct += report.correct;
   }
   const double count = static_cast<double>(std::max<int64_t>(counted, 1));
   EmitLocked(job, "eval.completed", action.round,
-             {{"loss", static_cast<double>(loss) * 0x1p-20 / count},
+             {{"loss", loss * 0x1p-20 / count},
               {"accuracy", static_cast<double>(correct) / count},
               {"counted", counted},
               {"missing", static_cast<int64_t>(action.missing.size())}});

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "aggregation/weighting.h"
+#include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
-#include "coordinator/rounds/sentences.h"
 #include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
@@ -17,8 +17,10 @@ namespace {
 constexpr size_t kLongestName = 200;
 constexpr size_t kLongestCode = 64;
 constexpr size_t kLongestText = 1000;
+// A peer's numbers stay small enough that the sums over any cohort are finite and fit 64 bits.
 constexpr int64_t kMostCounted = int64_t{1} << 40;
-constexpr int64_t kMostFixed = int64_t{1} << 60;
+constexpr int64_t kMostFixed = int64_t{1} << 50;  // 2^30 nats
+constexpr double kMostLoss = 1e6;                 // mean loss in nats, norm of a gradient
 
 bool Contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -35,12 +37,18 @@ absl::Status CheckCounts(const UpdateHeader& header) {
     return Refuse(absl::StatusCode::kInvalidArgument, what, Remedy::kLeaveRun);
   };
   if (!IsBlobName(header.sha256)) return refuse("update.sha256: want 64 lower-case hex digits");
-  if (!std::isfinite(header.loss)) return refuse("update.loss: got a value that is not finite");
-  if (!std::isfinite(header.grad_norm)) {
-    return refuse("update.grad_norm: got a value that is not finite");
+  for (const auto& [name, value] :
+       {std::pair{"loss", header.loss}, std::pair{"grad_norm", header.grad_norm}}) {
+    if (std::isfinite(value) && std::abs(value) <= kMostLoss) continue;
+    return refuse("update." + std::string(name) + ": got " + std::to_string(value) +
+                  ", want a finite value of at most 1e6");
   }
-  if (header.examples < 0 || header.tokens < 0 || header.steps < 0) {
-    return refuse("update: got a negative count of examples, tokens or steps");
+  for (const auto& [name, value] :
+       {std::pair{"examples", header.examples}, std::pair{"tokens", header.tokens},
+        std::pair{"steps", header.steps}}) {
+    if (value >= 0 && value < kMostCounted) continue;
+    return refuse("update." + std::string(name) + ": got " + std::to_string(value) +
+                  ", want 0 <= " + name + " < 2^40");
   }
   return absl::OkStatus();
 }
@@ -53,7 +61,7 @@ absl::Status CheckEvaluation(const EvaluationReportRecord& report) {
   return Refuse(absl::StatusCode::kInvalidArgument,
                 "evaluation: got counted " + std::to_string(report.counted) + ", correct " +
                     std::to_string(report.correct) + ", loss " + std::to_string(report.loss_fixed) +
-                    "; want 0 <= correct <= counted < 2^40 and |loss| < 2^60",
+                    "; want 0 <= correct <= counted < 2^40 and |loss| < 2^50",
                 Remedy::kLeaveRun);
 }
 
@@ -280,7 +288,8 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
           update.attempt != header.attempt) {
         continue;
       }
-      if (update.sha256 == header.sha256) return std::make_shared<Upload>(*this, update, blobs_);
+      if (update.sha256 == header.sha256)
+        return std::make_shared<IncomingUpdate>(*this, update, blobs_);
       return Refuse(absl::StatusCode::kAlreadyExists,
                     "update of round " + std::to_string(header.round) + ": got hash " +
                         header.sha256 + ", want " + update.sha256 + ", which was accepted",
@@ -316,13 +325,13 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
                       std::to_string(header.bytes + config_.low_water_bytes) + " bytes",
                   Remedy::kRetryLater);
   }
-  std::shared_ptr<Upload>& upload = job->uploads[client];
+  std::shared_ptr<IncomingUpdate>& upload = job->uploads[client];
   if (upload != nullptr && upload->header().sha256 == header.sha256 &&
       upload->header().bytes == header.bytes) {
     return upload;
   }
   if (upload != nullptr) upload->End();
-  upload = std::make_shared<Upload>(*this, client, header, weight, job->plan, blobs_);
+  upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan, blobs_);
   return upload;
 }
 
@@ -342,7 +351,11 @@ void Federation::Impl::FinishCommit(const UpdateRecord& update, const absl::Stat
   const std::lock_guard lock(mutex_);
   Job* const job = FindLocked(update.job);
   --job->committing;
-  if (outcome.ok()) {
+  // Durable, but its attempt was abandoned meanwhile: it must not reach the sum of the next one.
+  const RoundRecord& last = job->rounds.back();
+  const bool open = job->engine != nullptr && last.round == update.round &&
+                    last.attempt == update.attempt && last.state == RoundState::kOpen;
+  if (outcome.ok() && open) {
     job->updates.push_back(update);
     job->uploads.erase(update.client);
     EmitLocked(*job, "client.completed", update.round,
@@ -360,7 +373,7 @@ void Federation::Impl::FinishCommit(const UpdateRecord& update, const absl::Stat
 }
 
 void Federation::Impl::DropUpload(const std::string& id, const std::string& client,
-                                  const Upload* upload) {
+                                  const IncomingUpdate* upload) {
   const std::lock_guard lock(mutex_);
   Job* const job = FindLocked(id);
   if (job == nullptr) return;

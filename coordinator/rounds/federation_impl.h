@@ -13,7 +13,7 @@
 
 namespace rivulet {
 
-class Upload;
+class IncomingUpdate;
 struct AggregatedRound;
 
 // Does the job keep the state of this round for download, besides the latest?
@@ -54,10 +54,10 @@ class Federation::Impl {
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;
     std::vector<FailureRecord> failures;
-    std::vector<UpdateRecord> updates;                       // acknowledged, of the last attempt
-    std::vector<UpdateRecord> previous;                      // counted in the last published round
-    std::map<std::string, std::shared_ptr<Upload>> uploads;  // under way, by client
-    int committing = 0;                                      // updates between check and row
+    std::vector<UpdateRecord> updates;   // acknowledged, of the last attempt
+    std::vector<UpdateRecord> previous;  // counted in the last published round
+    std::map<std::string, std::shared_ptr<IncomingUpdate>> uploads;  // under way, by client
+    int committing = 0;  // updates between check and row
     bool freezing = false;
     int64_t bytes_down = 0;    // since the last published round
     int64_t all_bytes_up = 0;  // of published rounds
@@ -71,6 +71,7 @@ class Federation::Impl {
   std::vector<JobView> List() const;
   absl::StatusOr<std::string> Resolve(const std::string& job) const;
   absl::StatusOr<JobView> Show(const std::string& job) const;
+  absl::StatusOr<bool> Ended(const std::string& job) const;
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
   std::vector<ClientView> Clients() const;
   void Connected(const ClientFacts& facts);
@@ -87,11 +88,11 @@ class Federation::Impl {
   absl::StatusOr<JobView> WaitForEnd(const std::string& job, std::chrono::milliseconds patience);
   uint64_t epoch() const { return epoch_; }
 
-  // For Upload. StartCommit counts the update in and pins its blob, or says why it is not wanted;
-  // every success is followed by one FinishCommit with the outcome of the commit.
+  // For IncomingUpdate. StartCommit counts the update in and pins its blob, or says why it is not
+  // wanted; every success is followed by one FinishCommit with the outcome of the commit.
   absl::Status StartCommit(const std::string& client, const UpdateHeader& header);
   void FinishCommit(const UpdateRecord& update, const absl::Status& outcome);
-  void DropUpload(const std::string& job, const std::string& client, const Upload* upload);
+  void DropUpload(const std::string& job, const std::string& client, const IncomingUpdate* upload);
   StateStore& states() { return states_; }
 
  private:
@@ -161,7 +162,8 @@ class Federation::Impl {
 
   // ---- views ----
   JobView ViewLocked(const Job& job, bool whole) const;
-  RoundView RoundViewLocked(const Job& job, const RoundRecord& round) const;
+  RoundView RoundViewLocked(const Job& job, const RoundRecord& round,
+                            std::vector<std::string> failed) const;
 
   const FederationConfig config_;
   StateStore& states_;
@@ -187,12 +189,12 @@ class Federation::Impl {
 };
 
 // One update on its way in.
-class Upload : public UploadSession {
+class IncomingUpdate : public UploadSession {
  public:
-  Upload(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
-         std::shared_ptr<const JobPlan> plan, BlobStore& blobs);
+  IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
+                 std::shared_ptr<const JobPlan> plan, BlobStore& blobs);
   // One that was accepted before.
-  explicit Upload(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs);
+  explicit IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs);
 
   std::optional<Receipt> receipt() const override;
   uint64_t committed() const override;

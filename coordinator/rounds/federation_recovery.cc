@@ -44,7 +44,10 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
     job.all_bytes_up += row.figures.bytes_up;
     job.all_bytes_down += row.figures.bytes_down;
   });
-  deal(stored.updates, [](Job& job, const UpdateRecord& row) { job.updates.push_back(row); });
+  deal(stored.updates, [](Job& job, const UpdateRecord& row) {
+    const bool served = !job.models.empty() && row.round <= job.models.rbegin()->first;
+    (served ? job.previous : job.updates).push_back(row);
+  });
   deal(stored.evaluations,
        [](Job& job, const EvaluationRecord& row) { job.evaluations.push_back(row); });
   deal(stored.reports,
@@ -53,8 +56,9 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
   return absl::OkStatus();
 }
 
-// Gives an unfinished job its engine. A job whose document or blobs are no longer usable fails with
-// the reason; the others go on.
+// Gives an unfinished job its engine. A job whose blobs are lost fails with the reason; the others
+// go on. Any other trouble (a document that this version cannot read, a blob that cannot be opened
+// now) is not the job's end: nothing is decided and the start is refused, with exit code 8.
 absl::Status Federation::Impl::ResumeLocked(Job& job) {
   absl::StatusOr<JobPlan> plan = config_.planner(job.record.document);
   if (plan.ok()) job.num_rounds = static_cast<uint64_t>(plan->spec.job.num_rounds);
@@ -62,13 +66,15 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
     job.updates.clear();
     return absl::OkStatus();
   }
-  absl::Status usable = plan.status();
-  if (usable.ok()) usable = CheckBlobs(job);
+  const absl::Status usable = plan.ok() ? CheckBlobs(job) : plan.status();
   if (usable.ok()) {
     job.plan = std::make_shared<const JobPlan>(*std::move(plan));
     job.engine = MakeEngine(*job.plan, RebuildLocked(job));
     return absl::OkStatus();
   }
+  const bool lost = plan.ok() && (usable.code() == absl::StatusCode::kNotFound ||
+                                  usable.code() == absl::StatusCode::kDataLoss);
+  if (!lost) return WithExit(Annotate(usable, "job " + job.record.id), ExitCode::kState);
   MoveJob end{job.record.id,
               job.record.state,
               JobState::kFailed,
@@ -109,7 +115,9 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
   if (!job.rounds.empty()) state.expected = job.rounds.back().eligible;
   if (!job.evaluations.empty()) {
     const EvaluationRecord& evaluation = job.evaluations.back();
-    if (job.rounds.empty()) state.expected = evaluation.clients;
+    // Of the two the later one says who was there: the evaluation of round 3 follows its training.
+    const bool later = job.rounds.empty() || evaluation.round >= job.rounds.back().round;
+    if (later) state.expected = evaluation.clients;
     state.evaluated = evaluation.round == state.round && evaluation.done;
     if (evaluation.round == state.round && !evaluation.done) {
       RebuildEvaluation(job, evaluation, state);

@@ -1,5 +1,6 @@
 // Federation: what people see of it.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "coordinator/rounds/federation_impl.h"
@@ -10,38 +11,61 @@ namespace {
 
 constexpr size_t kCommonest = 3;
 
-void AddMissing(const std::vector<std::string>& asked, const std::vector<std::string>& done,
-                const std::vector<std::string>& failed, std::vector<std::string>& missing) {
-  for (const std::string& client : asked) {
-    const bool known = std::find(done.begin(), done.end(), client) != done.end() ||
-                       std::find(failed.begin(), failed.end(), client) != failed.end();
-    if (!known) missing.push_back(client);
-  }
+using Names = std::vector<std::string>;
+using Attempt = std::pair<uint64_t, uint32_t>;  // round, attempt
+
+// `asked` without `known`; both sorted.
+Names Without(const Names& asked, const Names& known) {
+  Names rest;
+  std::set_difference(asked.begin(), asked.end(), known.begin(), known.end(),
+                      std::back_inserter(rest));
+  return rest;
 }
 
-EvaluationView EvaluationOf(const EvaluationRecord& record,
-                            const std::vector<EvaluationReportRecord>& reports) {
+// Who gave up in each attempt, sorted: one pass, however many rounds there were.
+std::map<Attempt, Names> FailedByAttempt(const std::vector<FailureRecord>& failures) {
+  std::map<Attempt, Names> failed;
+  for (const FailureRecord& failure : failures) {
+    failed[{failure.round, failure.attempt}].push_back(failure.client);
+  }
+  for (auto& [attempt, names] : failed) std::sort(names.begin(), names.end());
+  return failed;
+}
+
+using Reports = std::vector<const EvaluationReportRecord*>;
+
+// Sorted by client in each round.
+std::map<uint64_t, Reports> ByRound(const std::vector<EvaluationReportRecord>& reports) {
+  std::map<uint64_t, Reports> by_round;
+  for (const EvaluationReportRecord& report : reports) by_round[report.round].push_back(&report);
+  for (auto& [round, rows] : by_round) {
+    std::sort(rows.begin(), rows.end(),
+              [](const auto* a, const auto* b) { return a->client < b->client; });
+  }
+  return by_round;
+}
+
+EvaluationView EvaluationOf(const EvaluationRecord& record, const Reports& reports) {
   EvaluationView view;
   view.round = record.round;
   view.done = record.done;
-  int64_t loss = 0, correct = 0;
-  std::vector<std::string> reported;
-  for (const EvaluationReportRecord& report : reports) {
-    if (report.round != record.round) continue;
-    const double count = static_cast<double>(std::max<int64_t>(report.counted, 1));
-    view.clients.push_back({report.client, static_cast<double>(report.loss_fixed) * 0x1p-20 / count,
-                            static_cast<double>(report.correct) / count, report.counted});
-    reported.push_back(report.client);
-    loss += report.loss_fixed;
-    correct += report.correct;
-    view.counted += report.counted;
+  double loss = 0;  // as in EndEvaluation
+  int64_t correct = 0;
+  Names reported;
+  for (const EvaluationReportRecord* report : reports) {
+    const double count = static_cast<double>(std::max<int64_t>(report->counted, 1));
+    const double summed = static_cast<double>(report->loss_fixed);
+    view.clients.push_back({report->client, summed * 0x1p-20 / count,
+                            static_cast<double>(report->correct) / count, report->counted});
+    reported.push_back(report->client);
+    loss += summed;
+    correct += report->correct;
+    view.counted += report->counted;
   }
   const double count = static_cast<double>(std::max<int64_t>(view.counted, 1));
-  view.loss = static_cast<double>(loss) * 0x1p-20 / count;
+  view.loss = loss * 0x1p-20 / count;
   view.accuracy = static_cast<double>(correct) / count;
-  std::sort(view.clients.begin(), view.clients.end(),
-            [](const auto& a, const auto& b) { return a.client < b.client; });
-  AddMissing(record.clients, reported, {}, view.missing);
+  view.missing = Without(record.clients, reported);
   return view;
 }
 
@@ -91,14 +115,20 @@ JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
   view.failures = Commonest(job.failures);
   if (!whole) return view;
   view.document = job.record.document;
-  for (const RoundRecord& round : job.rounds) view.rounds.push_back(RoundViewLocked(job, round));
+  std::map<Attempt, Names> failed = FailedByAttempt(job.failures);
+  for (const RoundRecord& round : job.rounds) {
+    view.rounds.push_back(
+        RoundViewLocked(job, round, std::move(failed[{round.round, round.attempt}])));
+  }
+  std::map<uint64_t, Reports> reports = ByRound(job.reports);
   for (const EvaluationRecord& evaluation : job.evaluations) {
-    view.evaluations.push_back(EvaluationOf(evaluation, job.reports));
+    view.evaluations.push_back(EvaluationOf(evaluation, reports[evaluation.round]));
   }
   return view;
 }
 
-RoundView Federation::Impl::RoundViewLocked(const Job& job, const RoundRecord& round) const {
+RoundView Federation::Impl::RoundViewLocked(const Job& job, const RoundRecord& round,
+                                            std::vector<std::string> failed) const {
   RoundView view;
   view.round = round.round;
   view.attempt = round.attempt;
@@ -112,13 +142,9 @@ RoundView Federation::Impl::RoundViewLocked(const Job& job, const RoundRecord& r
     const EngineState& state = job.engine->state();
     view.reported = {state.reported.begin(), state.reported.end()};
   }
-  for (const FailureRecord& failure : job.failures) {
-    if (failure.round == round.round && failure.attempt == round.attempt) {
-      view.failed.push_back(failure.client);
-    }
-  }
+  view.failed = std::move(failed);
   if (round.state != RoundState::kOpen) {
-    AddMissing(round.cohort, round.counted, view.failed, view.missing);
+    view.missing = Without(Without(round.cohort, round.counted), view.failed);
   }
   const auto model = job.models.find(round.round);
   if (round.state == RoundState::kDone && model != job.models.end()) {
@@ -155,6 +181,13 @@ absl::StatusOr<JobView> Federation::Impl::Show(const std::string& id) const {
   const std::lock_guard lock(mutex_);
   const Job* const job = FindLocked(id);
   if (job != nullptr) return ViewLocked(*job, true);
+  return Refuse(absl::StatusCode::kNotFound, "job: got '" + id + "', which is not known here");
+}
+
+absl::StatusOr<bool> Federation::Impl::Ended(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  const Job* const job = FindLocked(id);
+  if (job != nullptr) return job->record.state >= JobState::kFinished;
   return Refuse(absl::StatusCode::kNotFound, "job: got '" + id + "', which is not known here");
 }
 

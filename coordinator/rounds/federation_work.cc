@@ -1,5 +1,6 @@
 // Federation: aggregating and publishing, outside the lock; blobs that nobody needs any more.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "coordinator/rounds/aggregate.h"
@@ -9,7 +10,30 @@ namespace rivulet {
 
 namespace {
 constexpr std::chrono::milliseconds kTryAgainAfter{1000};
+
+// The updates that a closed round counts, sorted by client. Errors: DataLoss when they are not
+// exactly one of each.
+absl::StatusOr<std::vector<UpdateRecord>> FrozenSet(const RoundRecord& round,
+                                                    const std::vector<UpdateRecord>& updates) {
+  std::vector<UpdateRecord> set;
+  for (const UpdateRecord& update : updates) {
+    const bool counts =
+        update.round == round.round && update.attempt == round.attempt &&
+        std::binary_search(round.counted.begin(), round.counted.end(), update.client);
+    if (counts) set.push_back(update);
+  }
+  std::sort(set.begin(), set.end(),
+            [](const UpdateRecord& a, const UpdateRecord& b) { return a.client < b.client; });
+  if (std::equal(set.begin(), set.end(), round.counted.begin(), round.counted.end(),
+                 [](const UpdateRecord& a, const std::string& b) { return a.client == b; })) {
+    return set;
+  }
+  return Refuse(absl::StatusCode::kDataLoss,
+                "attempt " + std::to_string(round.attempt) + ": got " + std::to_string(set.size()) +
+                    " updates, want one of each of the " + std::to_string(round.counted.size()) +
+                    " clients counted");
 }
+}  // namespace
 
 void Federation::Impl::WorkLoop() {
   std::unique_lock lock(mutex_);
@@ -32,19 +56,17 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   if (job == nullptr || job->engine == nullptr) return true;
   if (job->engine->state().phase != Phase::kClosed || job->rounds.empty()) return true;
 
-  const std::vector<std::string>& counted = job->rounds.back().counted;
-  std::vector<UpdateRecord> set;
-  for (const UpdateRecord& update : job->updates) {
-    if (std::binary_search(counted.begin(), counted.end(), update.client)) set.push_back(update);
+  const absl::StatusOr<std::vector<UpdateRecord>> set = FrozenSet(job->rounds.back(), job->updates);
+  if (!set.ok()) {
+    PublishLocked(*job, set.status());
+    return true;
   }
-  std::sort(set.begin(), set.end(),
-            [](const UpdateRecord& a, const UpdateRecord& b) { return a.client < b.client; });
   const ModelRecord parent = job->models.rbegin()->second;
   const std::shared_ptr<const JobPlan> plan = job->plan;
   working_ = true;
   ++putting_;
   lock.unlock();
-  absl::StatusOr<AggregatedRound> result = AggregateRound(blobs_, *plan, parent, set);
+  absl::StatusOr<AggregatedRound> result = AggregateRound(blobs_, *plan, parent, *set);
   lock.lock();
   PublishLocked(*job, std::move(result));
   working_ = false;
@@ -59,6 +81,9 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   absl::Status published = result.status();
   if (published.ok()) {
     result->model.job = job.record.id;
+    for (double* figure : {&result->figures.loss, &result->figures.bias}) {
+      if (!std::isfinite(*figure)) *figure = 0;  // only shown; the database takes no NaN
+    }
     result->figures.bytes_down = job.bytes_down;
     result->figures.milliseconds = clock_.UnixMillis() - round.opened_ms;
     MoveRound done;

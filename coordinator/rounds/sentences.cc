@@ -22,15 +22,4 @@ std::string ListText(const std::vector<std::string>& names) {
   return text.empty() ? "nobody" : text;
 }
 
-std::string Tidy(std::string text, size_t limit) {
-  if (text.size() > limit) {
-    while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80) --limit;
-    text.resize(limit);
-  }
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 32 || c == 127) c = ' ';
-  }
-  return text;
-}
-
 }  // namespace rivulet

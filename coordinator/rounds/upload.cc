@@ -5,8 +5,9 @@
 
 namespace rivulet {
 
-Upload::Upload(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
-               std::shared_ptr<const JobPlan> plan, BlobStore& blobs)
+IncomingUpdate::IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header,
+                               int64_t weight, std::shared_ptr<const JobPlan> plan,
+                               BlobStore& blobs)
     : owner_(owner),
       blobs_(blobs),
       client_(std::move(client)),
@@ -14,7 +15,8 @@ Upload::Upload(Federation::Impl& owner, std::string client, UpdateHeader header,
       weight_(weight),
       plan_(std::move(plan)) {}
 
-Upload::Upload(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs)
+IncomingUpdate::IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted,
+                               BlobStore& blobs)
     : owner_(owner),
       blobs_(blobs),
       client_(accepted.client),
@@ -22,18 +24,18 @@ Upload::Upload(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore&
       receipt_(Receipt{accepted.job, accepted.round, accepted.attempt, accepted.sha256,
                        accepted.bytes}) {}
 
-std::optional<Receipt> Upload::receipt() const {
+std::optional<Receipt> IncomingUpdate::receipt() const {
   const std::lock_guard lock(mutex_);
   return receipt_;
 }
 
-uint64_t Upload::committed() const {
+uint64_t IncomingUpdate::committed() const {
   const std::lock_guard lock(mutex_);
   if (receipt_) return receipt_->bytes;
   return writer_ == nullptr ? 0 : writer_->size();
 }
 
-absl::Status Upload::CheckOver() const {
+absl::Status IncomingUpdate::CheckOver() const {
   if (!over_) return absl::OkStatus();
   return Refuse(absl::StatusCode::kFailedPrecondition,
                 "job " + header_.job_id + " round " + std::to_string(header_.round) + " attempt " +
@@ -41,7 +43,7 @@ absl::Status Upload::CheckOver() const {
                 Remedy::kResync);
 }
 
-absl::Status Upload::Append(uint64_t offset, std::span<const std::byte> bytes) {
+absl::Status IncomingUpdate::Append(uint64_t offset, std::span<const std::byte> bytes) {
   const std::lock_guard lock(mutex_);
   if (receipt_) return absl::OkStatus();
   RV_RETURN_IF_ERROR(CheckOver());
@@ -58,7 +60,7 @@ absl::Status Upload::Append(uint64_t offset, std::span<const std::byte> bytes) {
 }
 
 // The bytes are as declared, and an update that may be summed.
-absl::Status Upload::Check() {
+absl::Status IncomingUpdate::Check() {
   if (writer_ == nullptr || writer_->size() < header_.bytes) {
     return Refuse(absl::StatusCode::kDataLoss,
                   "upload: got " + std::to_string(writer_ == nullptr ? 0 : writer_->size()) +
@@ -75,7 +77,7 @@ absl::Status Upload::Check() {
   return checked;
 }
 
-absl::Status Upload::Store() {
+absl::Status IncomingUpdate::Store() {
   UpdateRecord update{header_.job_id, header_.round, header_.attempt, client_,
                       header_.sha256, header_.bytes, weight_,         header_.examples,
                       header_.tokens, header_.steps, header_.loss,    header_.grad_norm};
@@ -87,7 +89,7 @@ absl::Status Upload::Store() {
   return stored;
 }
 
-absl::StatusOr<Receipt> Upload::Finish() {
+absl::StatusOr<Receipt> IncomingUpdate::Finish() {
   const std::lock_guard lock(mutex_);
   if (receipt_) return *receipt_;
   RV_RETURN_IF_ERROR(CheckOver());

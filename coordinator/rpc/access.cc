@@ -82,9 +82,9 @@ absl::StatusOr<Identity> Access::Check(const grpc::ServerContextBase& context, R
   return caller;
 }
 
-void Access::Revoke(const std::string& serial) {
+void Access::SetRevoked(std::set<std::string> serials) {
   const std::lock_guard lock(mutex_);
-  revoked_.insert(serial);
+  revoked_ = std::move(serials);
 }
 
 bool MayCall(Role role, Rpc rpc) {

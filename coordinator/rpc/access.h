@@ -41,8 +41,8 @@ class Access {
   // PermissionDenied naming role and rpc.
   absl::StatusOr<Identity> Check(const grpc::ServerContextBase& context, Rpc rpc) const;
 
-  // From now on certificates with this serial are refused, on open connections too.
-  void Revoke(const std::string& serial);
+  // From now on certificates with these serials are refused and no others, on open connections too.
+  void SetRevoked(std::set<std::string> serials);
   const std::string& federation() const { return federation_; }
 
  private:

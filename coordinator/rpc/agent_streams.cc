@@ -1,11 +1,17 @@
 #include "coordinator/rpc/agent_streams.h"
 
 #include "common/rpc/hash_bytes.h"
+#include "common/utf8.h"
 #include "coordinator/rounds/federation.h"
 
 namespace rivulet {
 
+namespace {
+constexpr size_t kLongestSoftware = 128;
+}
+
 void AgentStreams::Join(const ClientFacts& facts, AgentDetails details, AgentStream& stream) {
+  details.software = Tidy(details.software, kLongestSoftware);  // what an agent says of itself
   const std::lock_guard membership(membership_);
   {
     const std::lock_guard lock(streams_mutex_);

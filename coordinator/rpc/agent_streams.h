@@ -26,6 +26,7 @@ struct AgentDetails {
   std::string organisation;
   std::string software;
   int64_t certificate_expiry_s = 0;
+  std::string certificate_serial;  // hex, as the file of revoked ones wants it
 };
 
 // Which agent is reachable over which stream; carries the federation's tasks. Thread safe.

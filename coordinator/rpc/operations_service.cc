@@ -86,12 +86,12 @@ absl::Status WatchJob(ServiceContext& service, const std::string& job,
   const Subscription subscription(service.federation, id, queue);
   while (!gone()) {
     // Asked before waiting: a job that ended before we subscribed sends nothing more.
-    RV_ASSIGN_OR_RETURN(const JobView view, service.federation.Show(id));
+    RV_ASSIGN_OR_RETURN(const bool ended, service.federation.Ended(id));
     while (std::optional<JobEvent> event =
-               queue.Next(view.ended() ? std::chrono::milliseconds(0) : kWatchPoll)) {
+               queue.Next(ended ? std::chrono::milliseconds(0) : kWatchPoll)) {
       if (!events.Write(ToWire(*event)) || IsLast(*event)) return absl::OkStatus();
     }
-    if (view.ended()) return absl::OkStatus();
+    if (ended) return absl::OkStatus();
   }
   return absl::OkStatus();
 }
@@ -239,6 +239,7 @@ grpc::Status OperationsService::Nodes(grpc::ServerContext* context, const v1::No
       node.set_organisation(row->second.organisation);
       node.set_software(row->second.software);
       node.set_certificate_expiry_s(row->second.certificate_expiry_s);
+      node.set_certificate_serial(row->second.certificate_serial);
     }
   }
   return grpc::Status::OK;

@@ -55,7 +55,8 @@ class BlobStore {
 
   // `max_bytes`: what Append accepts in all.
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) = 0;
-  // Errors: NotFound naming the hash; InvalidArgument when it is not 64 lower-case hex digits.
+  // Errors: NotFound naming the hash; InvalidArgument when it is not 64 lower-case hex digits;
+  // ResourceExhausted (kRetryLater) when descriptors or memory run out.
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const = 0;
   virtual bool Has(std::string_view sha256) const = 0;
   virtual absl::Status Delete(std::string_view sha256) = 0;  // OK when absent

@@ -104,7 +104,7 @@ class FileWriter : public BlobWriter {
 
   absl::StatusOr<std::unique_ptr<BlobReader>> Reread() const override {
     Descriptor copy(fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
-    if (copy.get() < 0) return FileError(path_, "dup", errno);
+    if (copy.get() < 0) return RetryLaterIfFull(FileError(path_, "dup", errno));
     return std::make_unique<FileReader>(path_, std::move(copy), size_);
   }
 
@@ -185,7 +185,7 @@ class DirectoryBlobStore : public BlobStore {
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const override {
     RV_ASSIGN_OR_RETURN(const fs::path path, PathOf(sha256));
     Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    if (file.get() < 0) return FileError(path, "open", errno);
+    if (file.get() < 0) return RetryLaterIfFull(FileError(path, "open", errno));
     struct stat info;
     if (fstat(file.get(), &info) != 0) return FileError(path, "stat", errno);
     return std::make_unique<FileReader>(path, std::move(file), static_cast<uint64_t>(info.st_size));

@@ -42,9 +42,15 @@ class MemoryStateStore : public StateStore {
     StoredState all;
     all.jobs.assign(jobs_.begin(), jobs_.end());
     Copy(rounds_, all.rounds);
+    std::map<std::string, uint64_t> last_done;  // in order of rounds: the last one stays
+    for (const auto& [key, round] : rounds_) {
+      if (round.state == RoundState::kDone) last_done[round.job] = round.round;
+    }
     for (const auto& [key, update] : updates_) {
       const RoundState state = rounds_.at({update.job, update.round, update.attempt}).state;
-      if (state == RoundState::kOpen || state == RoundState::kClosed) all.updates.push_back(update);
+      const bool wanted = state == RoundState::kDone ? last_done[update.job] == update.round
+                                                     : state != RoundState::kAbandoned;
+      if (wanted) all.updates.push_back(update);
     }
     Copy(models_, all.models);
     Copy(evaluations_, all.evaluations);

@@ -12,7 +12,7 @@ constexpr int64_t kHeapLimitBytes = int64_t{256} << 20;
 
 constexpr const char* kSchema = R"sql(
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES('epoch', 0);
+INSERT INTO meta(key, value) VALUES('epoch', 0);
 CREATE TABLE job(
   position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
   submit_token TEXT UNIQUE, document TEXT NOT NULL, state INTEGER NOT NULL,

@@ -128,13 +128,16 @@ absl::StatusOr<StoredState> LoadRows(Database& db) {
               "opened_ms, reason, loss, examples, tokens, bytes_up, bytes_down, bias, milliseconds "
               "FROM round ORDER BY job, round, attempt",
               ReadRound, all.rounds));
-  RV_RETURN_IF_ERROR(
-      ReadAll(db,
-              "SELECT u.job, u.round, u.attempt, u.client, u.sha256, u.bytes, u.weight, "
-              "u.examples, u.tokens, u.steps, u.loss, u.grad_norm "
-              "FROM round AS r JOIN update_received AS u USING(job, round, attempt) "
-              "WHERE r.state IN (1, 2) ORDER BY u.job, u.round, u.attempt, u.client",
-              ReadUpdate, all.updates));
+  RV_RETURN_IF_ERROR(ReadAll(
+      db,
+      "WITH last AS (SELECT job, max(round) AS round FROM round WHERE state = 3 GROUP BY job) "
+      "SELECT u.job, u.round, u.attempt, u.client, u.sha256, u.bytes, u.weight, "
+      "u.examples, u.tokens, u.steps, u.loss, u.grad_norm "
+      "FROM round AS r JOIN update_received AS u USING(job, round, attempt) "
+      "LEFT JOIN last ON last.job = r.job "
+      "WHERE r.state IN (1, 2) OR (r.state = 3 AND r.round = last.round) ORDER BY u.job, u.round, "
+      "u.attempt, u.client",
+      ReadUpdate, all.updates));
   RV_RETURN_IF_ERROR(ReadAll(db,
                              "SELECT job, round, parent_sha256, sha256, bytes, state_hash, "
                              "optimizer_sha256 FROM model ORDER BY job, round",

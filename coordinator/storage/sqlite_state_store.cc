@@ -142,9 +142,8 @@ class SqliteStateStore : public StateStore {
     if (db_->InTransaction()) (void)db_->Execute("ROLLBACK");
     if (cause.code() != absl::StatusCode::kResourceExhausted)
       DieOfLostSync(std::string(cause.message()));
-    for (Pending* pending : group) {
-      if (pending->result.ok()) pending->result = cause;
-    }
+    // Refusals too: what they were refused for ("already stored") is gone with the group.
+    for (Pending* pending : group) pending->result = cause;
   }
 
   DirectoryLock lock_;
@@ -158,17 +157,28 @@ class SqliteStateStore : public StateStore {
   std::thread writer_;  // last: it uses all of the above
 };
 
+absl::StatusOr<std::unique_ptr<StateStore>> Open(const fs::path& directory,
+                                                 DurableStep before_step) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) return FileError(directory, "create", error.value());
+  // SQLite follows no link anywhere in a path; a folder above may well be one (/var/lib on a data
+  // disk). The database itself must not be.
+  const fs::path real = fs::canonical(directory, error);
+  if (error) return FileError(directory, "resolve", error.value());
+  RV_ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(real));
+  RV_ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open(real / "rivulet.db"));
+  RV_RETURN_IF_ERROR(SyncDirectory(real));
+  return std::make_unique<SqliteStateStore>(std::move(lock), std::move(db), std::move(before_step));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StateStore>> OpenSqliteStateStore(const fs::path& directory,
                                                                  DurableStep before_step) {
-  std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) return FileError(directory, "create", error.value());
-  RV_ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(directory));
-  RV_ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open(directory / "rivulet.db"));
-  RV_RETURN_IF_ERROR(SyncDirectory(directory));
-  return std::make_unique<SqliteStateStore>(std::move(lock), std::move(db), std::move(before_step));
+  absl::StatusOr<std::unique_ptr<StateStore>> store = Open(directory, std::move(before_step));
+  if (!store.ok()) return WithExit(store.status(), ExitCode::kState);
+  return store;
 }
 
 }  // namespace rivulet

@@ -107,7 +107,9 @@ absl::Status Apply(Database& db, const MoveRound& write) {
 absl::Status Apply(Database& db, const PutUpdate& write) {
   const UpdateRecord& row = write.update;
   Statement& insert = db.Prepared(
-      "INSERT INTO update_received SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 "
+      "INSERT INTO update_received(job, round, attempt, client, sha256, bytes, weight, examples, "
+      "tokens, steps, loss, grad_norm) "
+      "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 "
       "FROM round WHERE job = ?1 AND round = ?2 AND attempt = ?3 AND state = 1");
   insert.Bind(row.job).Bind(Int(row.round)).Bind(int64_t{row.attempt}).Bind(row.client);
   insert.Bind(row.sha256).Bind(Int(row.bytes)).Bind(row.weight).Bind(row.examples);

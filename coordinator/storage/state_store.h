@@ -179,8 +179,9 @@ struct SetRemaining {
 using Write = std::variant<PutJob, MoveJob, PutRound, MoveRound, PutUpdate, PutModel, PutEvaluation,
                            CloseEvaluation, PutEvaluationReport, PutFailure, SetRemaining>;
 
-// Everything a starting coordinator needs to go on. Updates are those of open and closed attempts;
-// those of done ones are only counted in their round's figures.
+// Everything a starting coordinator needs to go on. Updates are those of open and closed attempts,
+// and of each job's last done round, for whoever asks for a receipt again; those of earlier ones
+// are only counted in their round's figures.
 struct StoredState {
   std::vector<JobRecord> jobs;  // in order of submission
   std::vector<RoundRecord> rounds;
@@ -208,8 +209,9 @@ class StateStore {
 };
 
 // directory/rivulet.db (SQLite, WAL, synchronous=FULL, exclusive) under a lock on directory/lock.
-// Errors, all with exit code 8: FailedPrecondition when another coordinator holds the directory or
-// the schema is newer than ours; DataLoss when the database is damaged.
+// Links on the way to `directory` are followed, the database itself must be none. Errors, all with
+// exit code 8: FailedPrecondition when another coordinator holds the directory or the schema is
+// newer than ours; DataLoss when the database is damaged; those of the file system.
 absl::StatusOr<std::unique_ptr<StateStore>> OpenSqliteStateStore(
     const std::filesystem::path& directory, DurableStep before_step = {});
 

@@ -57,6 +57,14 @@ TEST_F(Tokens, ANameBelongsToTheOrganisationThatFirstHadIt) {
   EXPECT_FALSE(store.Spend(token("bank"), "client-1", kNow).ok());
 }
 
+TEST_F(Tokens, ANameThatCannotBeClaimedIsAnErrorAndTheTokenStaysGood) {
+  TokenStore store = Store();
+  const std::string token = *store.Create("hospital", Role::kAgent, std::chrono::hours(1), kNow);
+  fs::create_directory(folder_ / "names" / "client-1");  // there, but nobody's claim
+  EXPECT_FALSE(store.Spend(token, "client-1", kNow).ok());
+  EXPECT_TRUE(store.Spend(token, "client-2", kNow).ok());
+}
+
 TEST_F(Tokens, TheStoreHoldsNoToken) {
   TokenStore store = Store();
   const std::string token = *store.Create("hospital", Role::kAgent, std::chrono::hours(1), kNow);

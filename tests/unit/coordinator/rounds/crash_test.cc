@@ -17,6 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr const char* kClients[] = {"a", "b", "c"};
+// Comes during round 2: asked in the evaluation after it, in the cohort of round 3 only.
+constexpr const char* kNewcomer = "d";
 
 JobSpec CrashSpec() {
   JobSpec spec = ToySpec();
@@ -47,12 +49,18 @@ int RunCoordinator(const fs::path& directory, int crash_at) {
   const auto id = federation.Submit({"toy", "token"});
   if (!id.ok()) return 4;
   for (const char* name : kClients) federation.Connected(ToyClient(name));
+  if (fs::exists(directory / "joined")) federation.Connected(ToyClient(kNewcomer));
   std::ofstream acks(directory / "acks", std::ios::app);
   while (true) {
     federation.Tick();
     if (gateway.orders.empty()) break;
     const ToyGateway::Order order = gateway.orders.front();
     gateway.orders.pop_front();
+    const bool second = order.task.kind == Task::Kind::kTrain && order.task.round == 2;
+    if (second && !fs::exists(directory / "joined")) {
+      std::ofstream(directory / "joined") << "yes";
+      federation.Connected(ToyClient(kNewcomer));
+    }
     if (!ToyWork(federation, order).ok()) return 5;
     if (order.task.kind == ClientTask::Kind::kTrain) {
       acks << order.task.round << '.' << order.task.attempt << order.client << std::endl;
@@ -110,7 +118,8 @@ void CheckOutcome(const fs::path& directory, const Outcome& golden) {
   const Outcome outcome = ReadOutcome(directory);
   EXPECT_EQ(outcome.state_hash, golden.state_hash);
   EXPECT_EQ(outcome.counted, golden.counted);
-  EXPECT_EQ(outcome.counted_rows, 9u);  // three clients in three rounds, none twice
+  EXPECT_EQ(outcome.counted_rows,
+            10u);  // three clients in three rounds and the newcomer, once each
   EXPECT_EQ(outcome.blobs, golden.blobs);
   std::ifstream acks(directory / "acks");
   for (std::string ack; std::getline(acks, ack);) EXPECT_TRUE(outcome.counted.contains(ack)) << ack;
@@ -123,7 +132,8 @@ class Crash : public testing::Test {
     ASSERT_EQ(InChild([&] { return RunCoordinator(golden_directory_, 0); }), 0);
     golden_ = ReadOutcome(golden_directory_);
     std::ifstream(golden_directory_ / "steps") >> steps_;
-    ASSERT_EQ(golden_.counted.size(), 9u);
+    ASSERT_EQ(golden_.counted.size(), 10u);
+    ASSERT_TRUE(golden_.counted.contains("3.1d"));
     ASSERT_GT(steps_, 50);
   }
   void TearDown() override { fs::remove_all(golden_directory_.parent_path()); }

@@ -174,6 +174,37 @@ TEST_F(FederationTest, AJobFailsAfterThreeAbandonedAttemptsWithTheCommonestError
   EXPECT_EQ(view.rounds[2].reason, "2 of 3 clients failed");
 }
 
+TEST_F(FederationTest, AViewTellsCountedFailedAndMissingApartInEveryAttempt) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  spec.job.min_available_clients = 5;
+  Start(spec);
+  Connect({"a", "b", "c", "d", "e"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  for (const char* client : {"c", "e"}) (void)Take(client);
+  ASSERT_TRUE(Upload(Take("d")).ok());
+  ASSERT_TRUE(federation_->ReportFailure("c", id, 1, 1, "toy", "gave up").ok());
+  Pass(seconds(101));  // abandoned: one update of two
+  ASSERT_TRUE(federation_->ReportFailure("b", id, 1, 2, "toy", "gave up").ok());
+  ASSERT_TRUE(federation_->ReportFailure("a", id, 1, 2, "toy", "gave up").ok());
+  ASSERT_TRUE(Upload(Take("d")).ok());
+  ASSERT_TRUE(Upload(Take("c")).ok());
+  EXPECT_FALSE(*federation_->Ended(id));
+  Pass(seconds(101));
+  const std::vector<RoundView> rounds = Show(id).rounds;
+  ASSERT_EQ(rounds.size(), 2u);
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(rounds[0].failed, Names{"c"});
+  EXPECT_EQ(rounds[0].missing, (Names{"a", "b", "d", "e"}));  // nothing of it was counted
+  EXPECT_EQ(rounds[1].reported, (Names{"c", "d"}));
+  EXPECT_EQ(rounds[1].failed, (Names{"a", "b"}));
+  EXPECT_EQ(rounds[1].missing, Names{"e"});
+  ASSERT_TRUE(federation_->Stop(id, true).ok());
+  EXPECT_TRUE(*federation_->Ended(id));
+  EXPECT_EQ(federation_->Ended("zz").status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(FederationTest, OverSelectionClosesWhenEnoughHaveReported) {
   JobSpec spec = ToySpec();
   spec.job.clients_per_round = 2;
@@ -312,6 +343,8 @@ TEST_F(FederationTest, EvaluationReportsMustAddUp) {
   EXPECT_EQ(federation_->ReportEvaluation("a", id, 0, {1, 2, 3}).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(federation_->ReportEvaluation("a", id, 0, {1, -2, 0}).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(federation_->ReportEvaluation("a", id, 0, {int64_t{1} << 50, 2, 1}).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(federation_->ReportEvaluation("stranger", id, 0, {1, 2, 1}).code(),
             absl::StatusCode::kFailedPrecondition);

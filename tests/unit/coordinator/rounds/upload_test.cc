@@ -1,6 +1,8 @@
 // Federation: what becomes of uploads, honest, repeated, late and hostile.
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <utility>
 
 #include "coordinator/rounds/update_file.h"
 #include "federation_fixture.h"
@@ -24,6 +26,12 @@ TEST_F(FederationTest, ARepeatedUploadGetsTheSameReceiptAndAnotherOneIsRefused) 
   ASSERT_TRUE(Upload(Take("c")).ok());
   federation_->Tick();  // published: round 2 is open
   EXPECT_EQ(Upload(order)->sha256, first.sha256);
+  Restart(ToySpec());
+  const auto after = Upload(order);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(after->sha256, first.sha256);
+  EXPECT_EQ(ToyUpload(*federation_, "a", order.task, other).status().code(),
+            absl::StatusCode::kAlreadyExists);
 }
 
 TEST_F(FederationTest, AnUploadResumesAtTheByteItLost) {
@@ -64,6 +72,10 @@ TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn
   EXPECT_EQ(begin([](auto& h) { h.tokens = int64_t{1} << 31; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.examples = -1; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.loss = NAN; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.loss = -1.7e308; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.grad_norm = 1.7e308; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.examples = int64_t{1} << 40; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(begin([](auto& h) { h.steps = int64_t{1} << 62; }).code(), Code::kInvalidArgument);
   EXPECT_EQ(begin([](auto& h) { h.round = 2; }).code(), Code::kFailedPrecondition);
   EXPECT_EQ(begin([](auto& h) { h.attempt = 2; }).code(), Code::kFailedPrecondition);
   EXPECT_EQ(begin([](auto& h) { h.job_id = "no"; }).code(), Code::kNotFound);
@@ -162,6 +174,80 @@ TEST_F(FederationTest, MoreUpdatesThanAreAddedTogetherAndOrdersOfTensorsSumExact
   auto optimizer = *MakeServerOptimizer(spec.strategy, ToyManifest());
   ASSERT_TRUE(optimizer->Apply(*sum.Mean(), state).ok());
   EXPECT_EQ(Show(id).state_hash, state.HashHex());
+}
+
+// Lets something happen between the moment that an update is durable and its answer.
+class GatedStore : public StateStore {
+ public:
+  explicit GatedStore(std::unique_ptr<StateStore> inner) : inner_(std::move(inner)) {}
+  absl::StatusOr<uint64_t> NextEpoch() override { return inner_->NextEpoch(); }
+  absl::StatusOr<StoredState> Load() override {
+    absl::StatusOr<StoredState> all = inner_->Load();
+    if (lose_an_update) all->updates.pop_back();
+    return all;
+  }
+  absl::Status Commit(const std::vector<Write>& writes) override {
+    const absl::Status done = inner_->Commit(writes);
+    const bool update = std::holds_alternative<PutUpdate>(writes.front());
+    if (done.ok() && update && once_durable) std::exchange(once_durable, nullptr)();
+    return done;
+  }
+  std::function<void()> once_durable;
+  bool lose_an_update = false;
+
+ private:
+  std::unique_ptr<StateStore> inner_;
+};
+
+// The deadline passes while the only update is being committed: its attempt is abandoned. The same
+// client's update of the next attempt must enter the sum once.
+TEST_F(FederationTest, AnUpdateCommittedWhileItsAttemptIsAbandonedIsInNoSum) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  std::string undisturbed;
+  for (const bool late : {false, true}) {
+    auto store = std::make_unique<GatedStore>(MakeMemoryStateStore());
+    GatedStore* const gate = store.get();
+    federation_.reset();
+    states_ = std::move(store);
+    blobs_ = MakeMemoryBlobStore();
+    Start(spec);
+    Connect({"a", "b", "c"});
+    const std::string id = Submit();
+    OpenFirstRound();
+    if (late) {
+      gate->once_durable = [this] { Pass(seconds(101)); };
+      ASSERT_TRUE(Upload(Take("a")).ok());
+      ASSERT_EQ(Show(id).rounds.size(), 2u);
+      EXPECT_EQ(Show(id).rounds[0].state, RoundState::kAbandoned);
+      EXPECT_EQ(Show(id).rounds[1].reported.size(), 0u);
+      federation_->Tick();
+      EXPECT_EQ(blobs_->List()->size(), 1u);  // the initial state alone
+    }
+    ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+    EXPECT_EQ(Show(id).state, JobState::kFinished);
+    if (late) {
+      EXPECT_EQ(Show(id).state_hash, undisturbed);
+    }
+    undisturbed = Show(id).state_hash;
+  }
+}
+
+TEST_F(FederationTest, AClosedRoundThatMissesAnUpdateIsNotPublished) {
+  auto store = std::make_unique<GatedStore>(MakeMemoryStateStore());
+  GatedStore* const gate = store.get();
+  states_ = std::move(store);
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  for (const char* client : {"a", "b", "c"}) ASSERT_TRUE(Upload(Take(client)).ok());
+  gate->lose_an_update = true;  // closed, not yet aggregated
+  Restart(ToySpec());
+  federation_->Tick();
+  EXPECT_EQ(Show(id).state, JobState::kFailed);
+  EXPECT_EQ(Show(id).reason,
+            "round 1: attempt 1: got 2 updates, want one of each of the 3 clients counted");
 }
 
 TEST_F(FederationTest, ALateUpdateIsToldThatItsRoundHasClosed) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "coordinator/rpc/revoked_file.h"
+
 namespace rivulet {
 namespace {
 
@@ -13,6 +15,23 @@ TEST(Access, TheTableGivesEachRpcToExactlyItsRoles) {
     EXPECT_EQ(MayCall(Role::kAgent, rpc), data_plane) << number;
     EXPECT_EQ(MayCall(Role::kOperator, rpc), !data_plane) << number;
     EXPECT_EQ(MayCall(Role::kAdmin, rpc), !data_plane) << number;
+  }
+}
+
+TEST(Serials, AreReadAsOpensslPrintsThem) {
+  const auto serials = ParseSerials("# lost\n0A:BC:01\n\n  0abc02  # a comment\r\nabc\n");
+  ASSERT_TRUE(serials.ok()) << serials.status();
+  EXPECT_EQ(*serials, (std::set<std::string>{"0abc01", "0abc02", "0abc"}));
+  EXPECT_TRUE(ParseSerials("")->empty());
+}
+
+TEST(Serials, AnythingElseIsRefusedWithItsLine) {
+  for (const std::string& line :
+       {std::string("serial=0A"), std::string("xyz"), std::string(41, 'a')}) {
+    const absl::Status refused = ParseSerials("0a\n" + line).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << line;
+    EXPECT_NE(refused.message().find("line 2: got '" + line + "'"), std::string_view::npos)
+        << refused;
   }
 }
 

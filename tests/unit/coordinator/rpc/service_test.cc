@@ -12,6 +12,8 @@
 #include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
+#include "coordinator/coordinator_settings.h"
+#include "coordinator/rpc/revoked_file.h"
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
@@ -114,6 +116,13 @@ class ServiceTest : public testing::Test {
     return v1::Federation::NewStub(grpc::CreateCustomChannel(
         address(), MutualTlsClient({files.key_pem, files.chain_pem, files.roots_pem}),
         ChannelLimits()));
+  }
+
+  std::shared_ptr<grpc::Channel> OperatorChannel() {
+    const Credentials files = *ReadCredentials(folder_ / "pki" / "operator");
+    return grpc::CreateCustomChannel(
+        address(), MutualTlsClient({files.key_pem, files.chain_pem, files.roots_pem}),
+        ChannelLimits());
   }
 
   // The inbox is found before the link's thread can use it: the map is not locked.
@@ -371,13 +380,40 @@ TEST_F(ServiceTest, ANewerConnectionOfOneNameEndsTheOlder) {
 
 TEST_F(ServiceTest, ARevokedCertificateIsRefusedOnOpenConnectionsToo) {
   const Assignment task = FirstTask();
-  access_.Revoke(IdentityOfLeaf(ReadCredentials(folder_ / "ann")->chain_pem)->serial);
+  RevokedFile revoked(folder_ / "revoked", access_);
+  ASSERT_TRUE(revoked.Refresh().ok());  // there is none: nobody
+  ASSERT_TRUE(LinkOf("ann").Download(task.state_sha256, task.state_bytes, folder_ / "y").ok());
+  std::ofstream(folder_ / "revoked")
+      << "# stolen on Monday\n"
+      << IdentityOfLeaf(ReadCredentials(folder_ / "ann")->chain_pem)->serial << "\n";
+  ASSERT_TRUE(revoked.Refresh().ok());
   EXPECT_EQ(LinkOf("ann").Download(task.state_sha256, task.state_bytes, folder_ / "x").code(),
             absl::StatusCode::kUnauthenticated);
   LinkOf("ann").Beat("idle");
   const auto lost = inboxes_["ann"].Take<StreamLost>();
   ASSERT_TRUE(lost.has_value());
   EXPECT_EQ(lost->status.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_TRUE(LinkOf("bob").Download(task.state_sha256, task.state_bytes, folder_ / "z").ok());
+}
+
+TEST_F(ServiceTest, ABrokenListOfRevokedCertificatesLeavesTheOneBeforeInForce) {
+  const Assignment task = FirstTask();
+  const std::string serial = IdentityOfLeaf(ReadCredentials(folder_ / "ann")->chain_pem)->serial;
+  RevokedFile revoked(folder_ / "revoked", access_);
+  std::ofstream(folder_ / "revoked") << serial << "\n";
+  ASSERT_TRUE(revoked.Refresh().ok());
+  std::ofstream(folder_ / "revoked") << "not a serial\n";
+  const absl::Status broken = revoked.Refresh();
+  EXPECT_EQ(ExitCodeOf(broken), ExitCode::kConfig);
+  EXPECT_THAT(std::string(broken.message()), HasSubstr("line 1: got 'not a serial'"));
+  EXPECT_TRUE(revoked.Refresh().ok());  // said once
+  const auto ann = [&] {
+    return LinkOf("ann").Download(task.state_sha256, task.state_bytes, folder_ / "x").code();
+  };
+  EXPECT_EQ(ann(), absl::StatusCode::kUnauthenticated);
+  fs::remove(folder_ / "revoked");
+  ASSERT_TRUE(revoked.Refresh().ok());
+  EXPECT_EQ(ann(), absl::StatusCode::kOk);
 }
 
 TEST_F(ServiceTest, AnAgentOfAnUnknownProtocolIsToldWhichAreSpoken) {
@@ -396,6 +432,32 @@ TEST_F(ServiceTest, AnAgentOfAnUnknownProtocolIsToldWhichAreSpoken) {
   EXPECT_EQ(RemedyOf(status), Remedy::kLeaveRun);
 }
 
+TEST_F(ServiceTest, WhatAnAgentCallsItselfReachesOperatorsAsPlainText) {
+  const auto agent = StubOf("ann");
+  grpc::ClientContext stream_context;
+  const auto stream = agent->Connect(&stream_context);
+  v1::AgentMessage hello;
+  hello.mutable_hello()->set_protocol_min(kProtocolMin);
+  hello.mutable_hello()->set_protocol_max(kProtocolMax);
+  hello.mutable_hello()->set_software("\x1b[31m" + std::string(122, 'x') +
+                                      "\xc3\xa9");  // 129 bytes
+  ASSERT_TRUE(stream->Write(hello));
+  v1::CoordinatorMessage welcome;
+  ASSERT_TRUE(stream->Read(&welcome));
+  while (federation_->Clients().empty()) std::this_thread::yield();
+
+  const auto operations = v1::Operations::NewStub(OperatorChannel());
+  grpc::ClientContext context;
+  v1::NodesReply nodes;
+  const grpc::Status status = operations->Nodes(&context, {}, &nodes);
+  ASSERT_TRUE(status.ok()) << status.error_message();  // half a character cannot be parsed
+  ASSERT_EQ(nodes.nodes_size(), 1);
+  EXPECT_TRUE(nodes.nodes(0).software().starts_with(" [31m" + std::string(122, 'x')));
+  EXPECT_LE(nodes.nodes(0).software().size(), 128u);
+  stream_context.TryCancel();
+  stream->Finish();
+}
+
 TEST_F(ServiceTest, ACallerWithoutACertificateGetsNoAnswer) {
   const auto stub = v1::Federation::NewStub(grpc::CreateChannel(
       address(),
@@ -405,6 +467,12 @@ TEST_F(ServiceTest, ACallerWithoutACertificateGetsNoAnswer) {
   v1::CoordinatorMessage message;
   EXPECT_FALSE(stream->Read(&message));
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST(ReturnGrace, CoversTheLongestWaitOfAnAgentBetweenTwoAttempts) {
+  const SessionConfig agent;
+  EXPECT_GT(std::chrono::seconds(CoordinatorSettings().return_grace_s), agent.backoff_cap);
+  EXPECT_GT(FederationConfig().return_grace, agent.backoff_cap);
 }
 
 TEST(ServerAddress, InsecureIsForThisMachineAlone) {

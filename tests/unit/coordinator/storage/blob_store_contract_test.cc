@@ -1,6 +1,7 @@
 // Every BlobStore keeps this contract; a new row at the end joins by itself.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,6 +168,25 @@ TEST(DirectoryBlobStore, RottenBytesAreNeverServedByGet) {
   ASSERT_TRUE(store->Put("abc").ok());
   std::ofstream(directory / "blob" / kAbc) << "abd";
   EXPECT_EQ(store->Get(kAbc, 3).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(DirectoryBlobStore, RunningOutOfDescriptorsPasses) {
+  const fs::path directory = Scratch();
+  const auto store = *OpenDirectoryBlobStore(directory);
+  ASSERT_TRUE(store->Put("abc").ok());
+  EXPECT_EQ(InChild([&] {
+              rlimit limit{};
+              getrlimit(RLIMIT_NOFILE, &limit);
+              limit.rlim_cur = 0;
+              setrlimit(RLIMIT_NOFILE, &limit);
+              const absl::Status refused = store->Open(kAbc).status();
+              if (refused.code() != absl::StatusCode::kResourceExhausted) return 1;
+              if (RemedyOf(refused) != Remedy::kRetryLater) return 2;
+              limit.rlim_cur = limit.rlim_max;
+              setrlimit(RLIMIT_NOFILE, &limit);
+              return store->Open(kAbc).ok() ? 0 : 3;
+            }),
+            0);
 }
 
 TEST(DirectoryBlobStore, AFullDiskTakesNothingAndTheWriterGoesOn) {

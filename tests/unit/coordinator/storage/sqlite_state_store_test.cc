@@ -58,6 +58,32 @@ TEST(SqliteStateStore, TheLockGoesWithItsOwner) {
   EXPECT_TRUE(OpenSqliteStateStore(directory).ok());
 }
 
+TEST(SqliteStateStore, ADirectoryUnderALinkIsOpenedAndADatabaseThatIsOneIsNot) {
+  const fs::path directory = Scratch();
+  fs::create_directories(directory / "disk");
+  fs::create_directory_symlink(directory / "disk", directory / "link");
+  {
+    const auto store = OpenSqliteStateStore(directory / "link" / "state");
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_EQ(OpenSqliteStateStore(directory / "disk" / "state").status().code(),
+              absl::StatusCode::kFailedPrecondition);  // the same place
+  }
+  fs::create_directories(directory / "other");
+  fs::create_symlink(directory / "disk" / "state" / "rivulet.db",
+                     directory / "other" / "rivulet.db");
+  EXPECT_EQ(ExitCodeOf(OpenSqliteStateStore(directory / "other").status()), ExitCode::kState);
+}
+
+TEST(SqliteStateStore, EveryErrorOfOpeningEndsWithEight) {
+  const fs::path directory = Scratch();
+  fs::create_directories(directory);
+  std::ofstream(directory / "file") << "no folder";
+  EXPECT_EQ(ExitCodeOf(OpenSqliteStateStore(directory / "file").status()), ExitCode::kState);
+  EXPECT_EQ(ExitCodeOf(OpenSqliteStateStore(directory / "file" / "x").status()), ExitCode::kState);
+  fs::create_directories(directory / "state" / "lock");
+  EXPECT_EQ(ExitCodeOf(OpenSqliteStateStore(directory / "state").status()), ExitCode::kState);
+}
+
 TEST(SqliteStateStore, RowsAndEpochOutliveTheProcess) {
   const fs::path directory = Scratch();
   ASSERT_EQ(InChild([&] {
@@ -153,6 +179,19 @@ TEST(SqliteStateStore, AFullDiskRefusesWithoutLosingAndWorkResumes) {
   EXPECT_EQ((*store)->Load()->jobs.size(), 1u);
   EXPECT_TRUE((*store)->Commit({Job("second")}).ok());
   EXPECT_EQ((*store)->Load()->jobs.size(), 2u);
+}
+
+// "Already stored" acknowledges: it must not outlive the commit that would have stored the row.
+TEST(SqliteStateStore, ADuplicateOfARowThatALostGroupHeldIsNotAcknowledged) {
+  bool full = false;
+  const auto store = OpenSqliteStateStore(Scratch(), [&](std::string_view step) {
+    return full && step == "state.commit"
+               ? Refuse(absl::StatusCode::kResourceExhausted, "disk full")
+               : absl::OkStatus();
+  });
+  EXPECT_EQ((*store)->Commit({Job("j"), Job("j")}).code(), absl::StatusCode::kAlreadyExists);
+  full = true;
+  EXPECT_EQ((*store)->Commit({Job("j"), Job("j")}).code(), absl::StatusCode::kResourceExhausted);
 }
 
 // A file size limit makes the kernel itself refuse the write (EFBIG), as a full disk does.
