@@ -3,6 +3,7 @@
 #include <grpc/grpc_security_constants.h>
 
 #include <array>
+#include <ctime>
 
 namespace rivulet {
 namespace {
@@ -69,10 +70,7 @@ absl::StatusOr<Identity> Access::Check(const grpc::ServerContextBase& context, R
     return Stranger("certificate: got federation '" + caller.federation + "', want '" +
                     federation_ + "'");
   }
-  {
-    const std::lock_guard lock(mutex_);
-    if (revoked_.contains(caller.serial)) return Stranger("certificate: revoked");
-  }
+  RV_RETURN_IF_ERROR(CheckAgain(caller));
   if (!MayCall(caller.role, rpc)) {
     return Refuse(absl::StatusCode::kPermissionDenied,
                   std::string(kTable[static_cast<size_t>(rpc)].name) + ": role " +
@@ -80,6 +78,15 @@ absl::StatusOr<Identity> Access::Check(const grpc::ServerContextBase& context, R
                   Remedy::kLeaveRun);
   }
   return caller;
+}
+
+absl::Status Access::CheckAgain(const Identity& caller) const {
+  if (caller.not_after_s != 0 && caller.not_after_s < std::time(nullptr)) {
+    return Stranger("certificate: has expired");
+  }
+  const std::lock_guard lock(mutex_);
+  if (revoked_.contains(caller.serial)) return Stranger("certificate: revoked");
+  return absl::OkStatus();
 }
 
 void Access::SetRevoked(std::set<std::string> serials) {

@@ -41,6 +41,9 @@ class Access {
   // PermissionDenied naming role and rpc.
   absl::StatusOr<Identity> Check(const grpc::ServerContextBase& context, Rpc rpc) const;
 
+  // The same for a further message of a caller who was let in: revoked or expired since? Cheap.
+  absl::Status CheckAgain(const Identity& caller) const;
+
   // From now on certificates with these serials are refused and no others, on open connections too.
   void SetRevoked(std::set<std::string> serials);
   const std::string& federation() const { return federation_; }

@@ -91,9 +91,10 @@ class ConnectReactor final
 
   void OnReadDone(bool ok) override {
     if (!ok) return End(absl::OkStatus());
-    // Revocation acts on open streams too.
-    if (absl::StatusOr<Identity> caller = service_.Caller(context_, Rpc::kConnect); !caller.ok()) {
-      return End(caller.status());
+    // Revocation and expiry act on open streams too.
+    if (const absl::Status still = service_.access.CheckAgain(caller_); !still.ok()) {
+      ++service_.traffic.calls_denied;
+      return End(still);
     }
     if (const absl::Status status = Take(incoming_); !status.ok()) return End(status);
     if (MayRead()) StartRead(&incoming_);
