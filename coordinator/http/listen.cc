@@ -1,0 +1,34 @@
+#include "coordinator/http/listen.h"
+
+#include <cstring>
+
+#include "common/host_port.h"
+
+namespace rivulet {
+namespace {
+
+constexpr size_t kThreads = 4;
+
+}  // namespace
+
+void SetLimits(httplib::Server& server, size_t max_body) {
+  server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+  server.set_payload_max_length(max_body);
+  server.set_read_timeout(std::chrono::seconds(5));
+  server.set_socket_options([](socket_t) {});  // no SO_REUSEPORT
+}
+
+absl::StatusOr<int> Bind(httplib::Server& server, const std::string& what,
+                         const std::string& address) {
+  const absl::StatusOr<HostPort> at = ParseHostPort(what, address);
+  if (!at.ok()) return WithExit(at.status(), ExitCode::kConnection);
+  const int port = at->port == 0 ? server.bind_to_any_port(at->host.c_str())
+                   : server.bind_to_port(at->host.c_str(), at->port) ? at->port
+                                                                     : -1;
+  if (port > 0) return port;
+  return WithExit(
+      Refuse(absl::StatusCode::kUnavailable, what + ": " + address + ": " + std::strerror(errno)),
+      ExitCode::kConnection);
+}
+
+}  // namespace rivulet
