@@ -1,7 +1,5 @@
 #include "coordinator/serve.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
@@ -9,10 +7,10 @@
 
 #include "common/io/file.h"
 #include "common/settings/log.h"
+#include "common/settings/stop_signals.h"
 #include "coordinator/ops/ops_metrics.h"
 #include "coordinator/ops/ops_server.h"
 #include "coordinator/rpc/server.h"
-#include "privacy/crypto/certificate.h"
 #include "privacy/crypto/pki_directory.h"
 
 namespace rivulet {
@@ -49,13 +47,11 @@ struct Tls {
 
 absl::StatusOr<Tls> ReadTls(const CoordinatorSettings& settings) {
   Tls tls;
-  if (settings.insecure) {
+  if (settings.daemon.insecure) {
     spdlog::warn("INSECURE: no TLS, no identities; anybody on this machine can join and command");
     return tls;
   }
-  RV_ASSIGN_OR_RETURN(Credentials files, ReadCredentials(settings.tls_dir));
-  RV_RETURN_IF_ERROR(Annotate(VerifyChain(files.chain_pem, files.roots_pem, false),
-                              settings.tls_dir + "/cert.pem"));
+  RV_ASSIGN_OR_RETURN(Credentials files, ReadValidCredentials(settings.daemon.tls_dir, false));
   RV_ASSIGN_OR_RETURN(tls.federation, FederationOfChain(files.chain_pem));
   tls.files =
       TlsFiles{std::move(files.key_pem), std::move(files.chain_pem), std::move(files.roots_pem)};
@@ -74,34 +70,24 @@ std::string WithPort(const std::string& address, int port) {
   return address.substr(0, address.rfind(':') + 1) + std::to_string(port);
 }
 
-// SIGTERM and SIGINT, taken by sigtimedwait in the main loop. Other threads have them blocked.
-sigset_t BlockSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signals;
-}
-
 using Beat = std::atomic<std::chrono::steady_clock::time_point>;
 
 // Ticks until a signal comes, and returns it.
-int TickUntilSignal(Federation& federation, const sigset_t& signals, Beat& beat) {
-  const timespec pause{0, std::chrono::nanoseconds(kTick).count()};
+int TickUntilSignal(Federation& federation, const StopSignals& signals, Beat& beat) {
   while (true) {
-    if (const int signal = sigtimedwait(&signals, nullptr, &pause); signal > 0) return signal;
+    if (const int signal = signals.WaitFor(kTick); signal != 0) return signal;
     federation.Tick();
     beat = std::chrono::steady_clock::now();
   }
 }
 
-OpsQuestions QuestionsOf(ServiceContext& service, const Clock& clock, const Beat& beat) {
+OpsQuestions QuestionsOf(ServiceContext& service, const Clock& clock, const Beat& beat,
+                         uint64_t low_water_bytes) {
   OpsQuestions questions;
   questions.alive = [&beat] { return std::chrono::steady_clock::now() - beat.load() < kLively; };
-  questions.ready = [&service]() -> std::vector<std::pair<std::string, bool>> {
+  questions.ready = [&service, low_water_bytes]() -> std::vector<std::pair<std::string, bool>> {
     return {{"not draining", !service.streams.draining()},
-            {"disk", service.blobs.FreeBytes() > FederationConfig().low_water_bytes}};
+            {"disk", service.blobs.FreeBytes() > low_water_bytes}};
   };
   questions.metrics = [&service, &clock] { return MetricsPage(service, clock); };
   return questions;
@@ -122,18 +108,20 @@ void Announce(const CoordinatorSettings& settings, const CoordinatorServer& serv
 
 absl::Status Serve(const CoordinatorSettings& settings) {
   RV_RETURN_IF_ERROR(settings.Validate());
-  RV_RETURN_IF_ERROR(StartLog("coordinator", settings.log_level, settings.log_format));
-  const sigset_t signals = BlockSignals();
+  RV_RETURN_IF_ERROR(
+      StartLog("coordinator", settings.daemon.log_level, settings.daemon.log_format));
+  const StopSignals signals;
   RV_ASSIGN_OR_RETURN(const Tls tls, ReadTls(settings));
-  RV_ASSIGN_OR_RETURN(const Stores stores, OpenStores(settings.state_dir));
+  RV_ASSIGN_OR_RETURN(const Stores stores, OpenStores(settings.daemon.state_dir));
   const SystemClock clock;
   AgentStreams streams;
   FederationConfig config;
   config.return_grace = std::chrono::seconds(settings.return_grace_s);
+  config.low_water_bytes = static_cast<uint64_t>(settings.low_water_mib) << 20;
   Federation federation(config, *stores.states, *stores.blobs, streams, clock);
   streams.Attach(federation);
   RV_RETURN_IF_ERROR(federation.Recover());
-  Access access(tls.federation, settings.insecure);
+  Access access(tls.federation, settings.daemon.insecure);
   WorkerPool workers(kTransferThreads);
   ReportQueue reports(federation);
   Traffic traffic;
@@ -143,8 +131,9 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   Beat beat(std::chrono::steady_clock::now());
   std::unique_ptr<OpsServer> ops;
   if (!settings.listen_ops.empty()) {
-    RV_ASSIGN_OR_RETURN(ops,
-                        OpsServer::Start(settings.listen_ops, QuestionsOf(service, clock, beat)));
+    RV_ASSIGN_OR_RETURN(
+        ops, OpsServer::Start(settings.listen_ops,
+                              QuestionsOf(service, clock, beat, config.low_water_bytes)));
   }
   Announce(settings, *server, ops.get());
   spdlog::info("federation {}: serving, epoch {}", tls.federation, federation.epoch());
@@ -153,9 +142,7 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   streams.Drain(kReconnectAfter);
   server->Stop(kStopPatience);
   spdlog::info("stopped");
-  if (signal == SIGINT)
-    return WithExit(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
-  return absl::OkStatus();
+  return EndOf(signal);
 }
 
 }  // namespace rivulet
