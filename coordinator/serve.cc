@@ -10,6 +10,7 @@
 #include "common/settings/stop_signals.h"
 #include "coordinator/ops/ops_metrics.h"
 #include "coordinator/ops/ops_server.h"
+#include "coordinator/ops/round_times.h"
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/pki_directory.h"
 
@@ -81,15 +82,30 @@ int TickUntilSignal(Federation& federation, const StopSignals& signals, Beat& be
   }
 }
 
-OpsQuestions QuestionsOf(ServiceContext& service, const Clock& clock, const Beat& beat,
-                         uint64_t low_water_bytes) {
+// What the ops endpoints speak of; all must outlive them.
+struct Observed {
+  ServiceContext& service;
+  StateStore& states;
+  const RoundTimes& rounds;
+  const Clock& clock;
+  const Beat& beat;
+  uint64_t low_water_bytes;
+};
+
+OpsQuestions QuestionsOf(const Observed& observed) {
   OpsQuestions questions;
-  questions.alive = [&beat] { return std::chrono::steady_clock::now() - beat.load() < kLively; };
-  questions.ready = [&service, low_water_bytes]() -> std::vector<std::pair<std::string, bool>> {
-    return {{"not draining", !service.streams.draining()},
-            {"disk", service.blobs.FreeBytes() > low_water_bytes}};
+  questions.alive = [&beat = observed.beat] {
+    return std::chrono::steady_clock::now() - beat.load() < kLively;
   };
-  questions.metrics = [&service, &clock] { return MetricsPage(service, clock); };
+  questions.ready = [observed]() -> std::vector<std::pair<std::string, bool>> {
+    // An empty commit goes all the way through the store's writer.
+    return {{"not draining", !observed.service.streams.draining()},
+            {"store", observed.states.Commit({}).ok()},
+            {"disk", observed.service.blobs.FreeBytes() > observed.low_water_bytes}};
+  };
+  questions.metrics = [observed] {
+    return MetricsPage(observed.service, observed.clock, observed.rounds);
+  };
   return questions;
 }
 
@@ -128,12 +144,12 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   ServiceContext service{federation, *stores.blobs, streams, access, workers, reports, traffic};
   RV_ASSIGN_OR_RETURN(const auto server,
                       CoordinatorServer::Start({Addresses(settings), tls.files}, service));
+  const RoundTimes rounds(federation);
   Beat beat(std::chrono::steady_clock::now());
   std::unique_ptr<OpsServer> ops;
   if (!settings.listen_ops.empty()) {
-    RV_ASSIGN_OR_RETURN(
-        ops, OpsServer::Start(settings.listen_ops,
-                              QuestionsOf(service, clock, beat, config.low_water_bytes)));
+    const Observed observed{service, *stores.states, rounds, clock, beat, config.low_water_bytes};
+    RV_ASSIGN_OR_RETURN(ops, OpsServer::Start(settings.listen_ops, QuestionsOf(observed)));
   }
   Announce(settings, *server, ops.get());
   spdlog::info("federation {}: serving, epoch {}", tls.federation, federation.epoch());
