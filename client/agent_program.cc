@@ -1,7 +1,6 @@
 #include "client/agent_program.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -13,7 +12,7 @@
 #include "client/rpc/grpc_link.h"
 #include "common/rpc/credentials.h"
 #include "common/settings/log.h"
-#include "privacy/crypto/certificate.h"
+#include "common/settings/stop_signals.h"
 #include "privacy/crypto/pki_directory.h"
 
 namespace rivulet {
@@ -22,14 +21,6 @@ namespace {
 // Turns SIGTERM and SIGINT into calls of Terminate, from a thread of its own.
 class SignalWatch {
  public:
-  // Blocks the signals: call before any other thread starts.
-  SignalWatch() {
-    sigemptyset(&signals_);
-    sigaddset(&signals_, SIGTERM);
-    sigaddset(&signals_, SIGINT);
-    sigaddset(&signals_, SIGUSR2);  // our own, to end the thread
-    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
-  }
   void Start(Agent& agent) {
     thread_ = std::thread([this, &agent] { Watch(agent); });
   }
@@ -38,29 +29,26 @@ class SignalWatch {
     pthread_kill(thread_.native_handle(), SIGUSR2);
     thread_.join();
   }
-  bool interrupted() const { return interrupted_; }
+  int signal() const { return signal_; }  // the last one; 0 when none came
 
  private:
   void Watch(Agent& agent) {
-    int signal = 0;
-    while (sigwait(&signals_, &signal) == 0 && signal != SIGUSR2) {
-      if (signal == SIGINT) interrupted_ = true;
+    for (int signal = signals_.Wait(); signal != SIGUSR2; signal = signals_.Wait()) {
+      signal_ = signal;
       spdlog::info("stopping: work in hand is finished first; ask again to stop at once");
       agent.Terminate();
     }
   }
-  sigset_t signals_;
+  const StopSignals signals_{SIGUSR2};  // our own, to end the thread
+  std::atomic<int> signal_{0};
   std::thread thread_;
-  std::atomic<bool> interrupted_{false};
 };
 
 absl::StatusOr<Identity> IdentityFor(const ClientSettings& settings) {
-  if (settings.insecure) return ParseIdentityUri("rivulet://" + settings.name);
-  RV_ASSIGN_OR_RETURN(const Credentials files, ReadCredentials(settings.tls_dir));
-  const std::string file = settings.tls_dir + "/cert.pem";
-  RV_RETURN_IF_ERROR(Annotate(VerifyChain(files.chain_pem, files.roots_pem, true), file));
+  if (settings.daemon.insecure) return ParseIdentityUri("rivulet://" + settings.name);
+  RV_ASSIGN_OR_RETURN(const Credentials files, ReadValidCredentials(settings.daemon.tls_dir, true));
   absl::StatusOr<Identity> identity = IdentityOfLeaf(files.chain_pem);
-  if (!identity.ok()) return Annotate(identity.status(), file);
+  if (!identity.ok()) return Annotate(identity.status(), settings.daemon.tls_dir + "/cert.pem");
   return identity;
 }
 
@@ -76,15 +64,15 @@ AgentFacts FactsOf(const Policy& policy) {
 
 absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
   RV_RETURN_IF_ERROR(settings.Validate());
-  RV_RETURN_IF_ERROR(StartLog("client", settings.log_level, settings.log_format));
+  RV_RETURN_IF_ERROR(StartLog("client", settings.daemon.log_level, settings.daemon.log_format));
   RV_ASSIGN_OR_RETURN(const Identity identity, IdentityFor(settings));
   RV_ASSIGN_OR_RETURN(const Policy policy, LoadPolicy(settings.policy));
-  RV_ASSIGN_OR_RETURN(const auto store, AgentStore::Open(settings.state_dir));
-  if (settings.insecure) {
+  RV_ASSIGN_OR_RETURN(const auto store, AgentStore::Open(settings.daemon.state_dir));
+  if (settings.daemon.insecure) {
     spdlog::warn("INSECURE: no TLS, no identities; anybody on this machine can join and listen");
   }
-  const auto link = NewGrpcLink(
-      {settings.coordinator, settings.tls_dir, settings.insecure ? identity.uri() : std::string()});
+  const auto link = NewGrpcLink({settings.coordinator, settings.daemon.tls_dir,
+                                 settings.daemon.insecure ? identity.uri() : std::string()});
   const auto work = make_work(policy, identity.name);
   SessionConfig config;
   config.drain_limit = std::chrono::seconds(settings.drain_timeout_s);
@@ -95,10 +83,7 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
                settings.coordinator);
   const absl::Status ended = agent.Run();
   spdlog::info("agent {} stopped", identity.name);
-  if (ended.ok() && signals.interrupted()) {
-    return WithExit(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
-  }
-  return ended;
+  return ended.ok() ? EndOf(signals.signal()) : ended;
 }
 
 }  // namespace
@@ -106,23 +91,16 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
 int AgentMain(int argc, char** argv, const WorkFactory& make_work) {
   RequireTls13();
   ClientSettings settings;
-  Settings keys = settings.Keys();
-  if (const absl::Status loaded = keys.Load(ConfigPathIn(argc, argv)); !loaded.ok()) {
-    return ExitWith("rivulet-client", loaded);
-  }
-  CLI::App app("The agent that tunes beside the data");
-  app.name("rivulet-client");
-  app.set_version_flag("--version", std::string("rivulet-client ") + RIVULET_VERSION);
-  app.require_subcommand(1);
-  CLI::App* run = app.add_subcommand("run", "serve a coordinator until SIGTERM");
-  std::string config;
-  run->add_option("--config", config, "client.toml");
-  keys.Bind(*run);
-  run->footer(
-      "Exit codes: 0 stopped, 2 usage, 3 configuration, 4 connection or identity,\n"
-      "8 state directory, 9 refused by policy, 130 interrupted.");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
-  return ExitWith("rivulet-client", Run(settings, make_work));
+  const DaemonProgram program = {
+      .name = "rivulet-client",
+      .about = "The agent that tunes beside the data",
+      .verb = "run",
+      .verb_help = "serve a coordinator until SIGTERM",
+      .config_file = "client.toml",
+      .exit_codes =
+          "Exit codes: 0 stopped, 2 usage, 3 configuration, 4 connection or identity,\n"
+          "8 state directory, 9 refused by policy, 130 interrupted."};
+  return RunDaemon(program, settings.Keys(), argc, argv, [&] { return Run(settings, make_work); });
 }
 
 }  // namespace rivulet

@@ -8,26 +8,22 @@ namespace rivulet {
 Settings ClientSettings::Keys() {
   Settings keys;
   keys.Add("coordinator", &coordinator, "host:port of the coordinator");
-  keys.Add("tls.dir", &tls_dir, "folder with key.pem, cert.pem and ca.pem");
-  keys.Add("state.dir", &state_dir, "folder for tasks and updates in hand");
   keys.Add("policy", &policy, "what the owner of the data allows");
-  keys.Add("log.level", &log_level, "error, warn, info, debug or trace");
-  keys.Add("log.format", &log_format, "text, json or auto");
+  daemon.AddTo(keys);
   keys.Add("drain-timeout", &drain_timeout_s, "seconds that work in hand may take after SIGTERM");
-  keys.Add("insecure", &insecure, "no TLS: for trials on this machine alone");
-  keys.Add("name", &name, "with --insecure: federation/organisation/name");
+  keys.Add("name", &name,
+           "with --insecure: insecure/organisation/name, as a certificate would say it");
   return keys;
 }
 
 absl::Status ClientSettings::Validate() const {
   if (drain_timeout_s < 0) {
-    return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
-                           "drain-timeout: got " + std::to_string(drain_timeout_s) + ", want >= 0"),
-                    ExitCode::kConfig);
+    return BadSetting("drain-timeout: got " + std::to_string(drain_timeout_s) + ", want >= 0");
   }
-  if (!insecure) return absl::OkStatus();
+  if (!daemon.insecure) return absl::OkStatus();
   RV_RETURN_IF_ERROR(CheckInsecureAddress(coordinator));
-  return WithExit(ParseIdentityUri("rivulet://" + name).status(), ExitCode::kConfig);
+  return WithExit(Annotate(ParseIdentityUri("rivulet://" + name).status(), "name"),
+                  ExitCode::kConfig);
 }
 
 }  // namespace rivulet

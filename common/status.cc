@@ -51,6 +51,10 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   }
 }
 
+absl::Status WithDefaultExit(absl::Status status, ExitCode exit) {
+  return ExitCodeOf(status) == ExitCode::kFailure ? WithExit(std::move(status), exit) : status;
+}
+
 absl::Status Annotate(const absl::Status& status, std::string_view where) {
   if (status.ok()) return status;
   absl::Status out(status.code(), std::string(where) + ": " + std::string(status.message()));

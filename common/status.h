@@ -40,6 +40,9 @@ absl::Status WithExit(absl::Status status, ExitCode exit);
 // PermissionDenied and Unavailable, kResource for ResourceExhausted, kFailure otherwise.
 ExitCode ExitCodeOf(const absl::Status& status);
 
+// The same, unless the error brings an exit code of its own or its kind implies one.
+absl::Status WithDefaultExit(absl::Status status, ExitCode exit);
+
 // "where: message", same code and payloads. For a caller that knows the file or the tensor.
 absl::Status Annotate(const absl::Status& status, std::string_view where);
 

@@ -1,7 +1,5 @@
 #include "coordinator/serve.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
@@ -9,11 +7,12 @@
 
 #include "common/io/file.h"
 #include "common/settings/log.h"
+#include "common/settings/stop_signals.h"
 #include "coordinator/ops/ops_metrics.h"
 #include "coordinator/ops/ops_server.h"
+#include "coordinator/ops/round_times.h"
 #include "coordinator/rpc/revoked_file.h"
 #include "coordinator/rpc/server.h"
-#include "privacy/crypto/certificate.h"
 #include "privacy/crypto/pki_directory.h"
 
 namespace rivulet {
@@ -50,13 +49,11 @@ struct Tls {
 
 absl::StatusOr<Tls> ReadTls(const CoordinatorSettings& settings) {
   Tls tls;
-  if (settings.insecure) {
+  if (settings.daemon.insecure) {
     spdlog::warn("INSECURE: no TLS, no identities; anybody on this machine can join and command");
     return tls;
   }
-  RV_ASSIGN_OR_RETURN(Credentials files, ReadCredentials(settings.tls_dir));
-  RV_RETURN_IF_ERROR(Annotate(VerifyChain(files.chain_pem, files.roots_pem, false),
-                              settings.tls_dir + "/cert.pem"));
+  RV_ASSIGN_OR_RETURN(Credentials files, ReadValidCredentials(settings.daemon.tls_dir, false));
   RV_ASSIGN_OR_RETURN(tls.federation, FederationOfChain(files.chain_pem));
   tls.files =
       TlsFiles{std::move(files.key_pem), std::move(files.chain_pem), std::move(files.roots_pem)};
@@ -75,24 +72,13 @@ std::string WithPort(const std::string& address, int port) {
   return address.substr(0, address.rfind(':') + 1) + std::to_string(port);
 }
 
-// SIGTERM and SIGINT, taken by sigtimedwait in the main loop. Other threads have them blocked.
-sigset_t BlockSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signals;
-}
-
 using Beat = std::atomic<std::chrono::steady_clock::time_point>;
 
 // Ticks until a signal comes, and returns it.
-int TickUntilSignal(Federation& federation, RevokedFile& revoked, const sigset_t& signals,
+int TickUntilSignal(Federation& federation, RevokedFile& revoked, const StopSignals& signals,
                     Beat& beat) {
-  const timespec pause{0, std::chrono::nanoseconds(kTick).count()};
   while (true) {
-    if (const int signal = sigtimedwait(&signals, nullptr, &pause); signal > 0) return signal;
+    if (const int signal = signals.WaitFor(kTick); signal != 0) return signal;
     federation.Tick();
     if (const absl::Status read = revoked.Refresh(); !read.ok()) {
       spdlog::error("{}; the list of before stays in force", std::string(read.message()));
@@ -101,14 +87,30 @@ int TickUntilSignal(Federation& federation, RevokedFile& revoked, const sigset_t
   }
 }
 
-OpsQuestions QuestionsOf(ServiceContext& service, const Clock& clock, const Beat& beat) {
+// What the ops endpoints speak of; all must outlive them.
+struct Observed {
+  ServiceContext& service;
+  StateStore& states;
+  const RoundTimes& rounds;
+  const Clock& clock;
+  const Beat& beat;
+  uint64_t low_water_bytes;
+};
+
+OpsQuestions QuestionsOf(const Observed& observed) {
   OpsQuestions questions;
-  questions.alive = [&beat] { return std::chrono::steady_clock::now() - beat.load() < kLively; };
-  questions.ready = [&service]() -> std::vector<std::pair<std::string, bool>> {
-    return {{"not draining", !service.streams.draining()},
-            {"disk", service.blobs.FreeBytes() > FederationConfig().low_water_bytes}};
+  questions.alive = [&beat = observed.beat] {
+    return std::chrono::steady_clock::now() - beat.load() < kLively;
   };
-  questions.metrics = [&service, &clock] { return MetricsPage(service, clock); };
+  questions.ready = [observed]() -> std::vector<std::pair<std::string, bool>> {
+    // An empty commit goes all the way through the store's writer.
+    return {{"not draining", !observed.service.streams.draining()},
+            {"store", observed.states.Commit({}).ok()},
+            {"disk", observed.service.blobs.FreeBytes() > observed.low_water_bytes}};
+  };
+  questions.metrics = [observed] {
+    return MetricsPage(observed.service, observed.clock, observed.rounds);
+  };
   return questions;
 }
 
@@ -127,19 +129,21 @@ void Announce(const CoordinatorSettings& settings, const CoordinatorServer& serv
 
 absl::Status Serve(const CoordinatorSettings& settings) {
   RV_RETURN_IF_ERROR(settings.Validate());
-  RV_RETURN_IF_ERROR(StartLog("coordinator", settings.log_level, settings.log_format));
-  const sigset_t signals = BlockSignals();
+  RV_RETURN_IF_ERROR(
+      StartLog("coordinator", settings.daemon.log_level, settings.daemon.log_format));
+  const StopSignals signals;
   RV_ASSIGN_OR_RETURN(const Tls tls, ReadTls(settings));
-  RV_ASSIGN_OR_RETURN(const Stores stores, OpenStores(settings.state_dir));
+  RV_ASSIGN_OR_RETURN(const Stores stores, OpenStores(settings.daemon.state_dir));
   const SystemClock clock;
   AgentStreams streams;
   FederationConfig config;
   config.return_grace = std::chrono::seconds(settings.return_grace_s);
+  config.low_water_bytes = static_cast<uint64_t>(settings.low_water_mib) << 20;
   Federation federation(config, *stores.states, *stores.blobs, streams, clock);
   streams.Attach(federation);
   RV_RETURN_IF_ERROR(federation.Recover());
-  Access access(tls.federation, settings.insecure);
-  RevokedFile revoked(std::filesystem::path(settings.state_dir) / "revoked", access);
+  Access access(tls.federation, settings.daemon.insecure);
+  RevokedFile revoked(std::filesystem::path(settings.daemon.state_dir) / "revoked", access);
   RV_RETURN_IF_ERROR(revoked.Refresh());
   WorkerPool workers(kTransferThreads);
   ReportQueue reports(federation);
@@ -147,11 +151,12 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   ServiceContext service{federation, *stores.blobs, streams, access, workers, reports, traffic};
   RV_ASSIGN_OR_RETURN(const auto server,
                       CoordinatorServer::Start({Addresses(settings), tls.files}, service));
+  const RoundTimes rounds(federation);
   Beat beat(std::chrono::steady_clock::now());
   std::unique_ptr<OpsServer> ops;
   if (!settings.listen_ops.empty()) {
-    RV_ASSIGN_OR_RETURN(ops,
-                        OpsServer::Start(settings.listen_ops, QuestionsOf(service, clock, beat)));
+    const Observed observed{service, *stores.states, rounds, clock, beat, config.low_water_bytes};
+    RV_ASSIGN_OR_RETURN(ops, OpsServer::Start(settings.listen_ops, QuestionsOf(observed)));
   }
   Announce(settings, *server, ops.get());
   spdlog::info("federation {}: serving, epoch {}", tls.federation, federation.epoch());
@@ -160,9 +165,7 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   streams.Drain(kReconnectAfter);
   server->Stop(kStopPatience);
   spdlog::info("stopped");
-  if (signal == SIGINT)
-    return WithExit(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
-  return absl::OkStatus();
+  return EndOf(signal);
 }
 
 }  // namespace rivulet

@@ -10,7 +10,6 @@
 #include "common/rpc/credentials.h"
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
-#include "privacy/crypto/certificate.h"
 #include "privacy/crypto/pki_directory.h"
 
 namespace rivulet {
@@ -223,9 +222,7 @@ class GrpcLink final : public CoordinatorLink {
   absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel() const {
     std::shared_ptr<grpc::ChannelCredentials> credentials;
     if (config_.insecure_uri.empty()) {
-      RV_ASSIGN_OR_RETURN(Credentials files, ReadCredentials(config_.tls));
-      RV_RETURN_IF_ERROR(Annotate(VerifyChain(files.chain_pem, files.roots_pem, true),
-                                  (config_.tls / "cert.pem").string()));
+      RV_ASSIGN_OR_RETURN(Credentials files, ReadValidCredentials(config_.tls, true));
       credentials = MutualTlsClient(
           {std::move(files.key_pem), std::move(files.chain_pem), std::move(files.roots_pem)});
     } else {

@@ -70,6 +70,9 @@ absl::Status DownloadBlob(v1::Federation::Stub& stub, grpc::ClientContext& conte
     }
     offset += chunk.data().size();
   }
+  if (trouble.ok() && !out.flush()) {
+    trouble = Refuse(absl::StatusCode::kResourceExhausted, partial.string() + ": cannot write");
+  }
   if (!trouble.ok()) context.TryCancel();
   const absl::Status ended = FromGrpc(stream->Finish(), context);
   if (!trouble.ok()) return trouble;

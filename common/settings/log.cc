@@ -5,6 +5,8 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "common/settings/settings.h"
+
 namespace rivulet {
 namespace {
 
@@ -34,9 +36,7 @@ class JsonText final : public spdlog::custom_flag_formatter {
 };
 
 absl::Status BadWord(std::string_view key, const std::string& got, std::string_view want) {
-  return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
-                         std::string(key) + ": got '" + got + "', want " + std::string(want)),
-                  ExitCode::kConfig);
+  return BadSetting(std::string(key) + ": got '" + got + "', want " + std::string(want));
 }
 
 }  // namespace

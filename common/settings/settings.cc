@@ -5,18 +5,17 @@
 #include <algorithm>
 #include <charconv>
 #include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "common/io/file.h"
+#include "common/settings/unknown_word.h"
 #include "common/suggest.h"
 
 namespace rivulet {
 namespace {
 
 constexpr uint64_t kMaxFile = 1 << 20;
-
-absl::Status Bad(const std::string& what) {
-  return WithExit(Refuse(absl::StatusCode::kInvalidArgument, what), ExitCode::kConfig);
-}
 
 std::string FlagOf(std::string path) {
   std::replace(path.begin(), path.end(), '.', '-');
@@ -71,6 +70,13 @@ std::string_view WantedOf(const Settings::Target& target) {
   return kWanted[target.index()];
 }
 
+std::string TextOf(const toml::node& node) {
+  if (const auto value = node.value_exact<std::string>()) return "'" + *value + "'";
+  std::ostringstream text;
+  text << toml::node_view<const toml::node>(node);
+  return text.str();
+}
+
 using Leaves = std::vector<std::pair<std::string, const toml::node*>>;
 void Flatten(const toml::table& table, const std::string& prefix, Leaves& out) {
   for (const auto& [key, node] : table) {
@@ -85,7 +91,24 @@ void Flatten(const toml::table& table, const std::string& prefix, Leaves& out) {
   }
 }
 
+// The value of an option in the arguments before "--", "" when it is not there.
+std::string OptionIn(int argc, const char* const* argv, std::string_view option) {
+  for (int row = 1; row < argc; ++row) {
+    const std::string_view word = argv[row];
+    if (word == "--") break;
+    if (word == option && row + 1 < argc) return argv[row + 1];
+    if (word.starts_with(option) && word.substr(option.size()).starts_with('=')) {
+      return std::string(word.substr(option.size() + 1));
+    }
+  }
+  return "";
+}
+
 }  // namespace
+
+absl::Status BadSetting(std::string_view what) {
+  return WithExit(Refuse(absl::StatusCode::kInvalidArgument, what), ExitCode::kConfig);
+}
 
 void Settings::Add(std::string path, Target target, std::string help) {
   keys_.push_back({std::move(path), target, std::move(help)});
@@ -113,7 +136,7 @@ absl::Status Settings::LoadFile(const std::filesystem::path& path) {
   try {  // toml++ as Debian builds it throws
     table = toml::parse(*text);
   } catch (const toml::parse_error& error) {
-    return Bad(at(error.source()) + std::string(error.description()));
+    return BadSetting(at(error.source()) + std::string(error.description()));
   }
   Leaves leaves;
   Flatten(table, "", leaves);
@@ -121,10 +144,12 @@ absl::Status Settings::LoadFile(const std::filesystem::path& path) {
     const auto key = std::find_if(keys_.begin(), keys_.end(),
                                   [&name = name](const Key& row) { return row.path == name; });
     if (key == keys_.end()) {
-      return Bad(at(node->source()) + "unknown key '" + name + "'" + DidYouMean(name, paths()));
+      return BadSetting(at(node->source()) + "unknown key '" + name + "'" +
+                        DidYouMean(name, paths()));
     }
     if (!SetNode(key->target, *node)) {
-      return Bad(at(node->source()) + name + ": want " + std::string(WantedOf(key->target)));
+      return BadSetting(at(node->source()) + name + ": got " + TextOf(*node) + ", want " +
+                        std::string(WantedOf(key->target)));
     }
   }
   return absl::OkStatus();
@@ -135,8 +160,8 @@ absl::Status Settings::LoadEnvironment() {
     const std::string variable = VariableOf(key.path);
     const char* value = std::getenv(variable.c_str());
     if (value == nullptr || SetText(key.target, value)) continue;
-    return Bad(key.path + ": got '" + value + "' (env " + variable + "), want " +
-               std::string(WantedOf(key.target)));
+    return BadSetting(key.path + ": got '" + value + "' (env " + variable + "), want " +
+                      std::string(WantedOf(key.target)));
   }
   return absl::OkStatus();
 }
@@ -157,28 +182,43 @@ void Settings::Bind(CLI::App& app) {
 }
 
 std::string ConfigPathIn(int argc, const char* const* argv) {
-  for (int row = 1; row < argc; ++row) {
-    const std::string_view word = argv[row];
-    if (word == "--") break;
-    if (word == "--config" && row + 1 < argc) return argv[row + 1];
-    if (word.starts_with("--config=")) return std::string(word.substr(9));
-  }
+  if (std::string given = OptionIn(argc, argv, "--config"); !given.empty()) return given;
   const char* variable = std::getenv("RIVULET_CONFIG");
   return variable == nullptr ? "" : variable;
 }
 
-std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv) {
+ErrorFormat ErrorFormatIn(int argc, const char* const* argv, std::string_view configured) {
+  const std::string given = OptionIn(argc, argv, "--format");
+  return (given.empty() ? configured : given) == "json" ? ErrorFormat::kJson : ErrorFormat::kText;
+}
+
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv,
+                                    ErrorFormat format) {
   try {  // CLI11 reports by exceptions; caught here and nowhere else
     app.parse(argc, argv);
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
-    return app.exit(error, std::cout, std::cerr) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+    std::ostringstream text;
+    if (app.exit(error, std::cout, text) == 0) return 0;
+    std::string message = UnknownWord(app, argc, argv);
+    message += (message.empty() ? "" : "\n") + text.str();
+    while (!message.empty() && message.back() == '\n') message.pop_back();
+    return ExitWith(app.get_name(),
+                    WithExit(Refuse(absl::StatusCode::kInvalidArgument, message), ExitCode::kUsage),
+                    format);
   }
 }
 
-int ExitWith(std::string_view program, const absl::Status& status) {
-  if (!status.ok()) std::cerr << program << ": " << status.message() << '\n';
-  return static_cast<int>(ExitCodeOf(status));
+int ExitWith(std::string_view program, const absl::Status& status, ErrorFormat format) {
+  const int code = static_cast<int>(ExitCodeOf(status));
+  if (status.ok()) return code;
+  if (format == ErrorFormat::kText) {
+    std::cerr << program << ": " << status.message() << '\n';
+    return code;
+  }
+  const nlohmann::json object = {{"error", std::string(status.message())}, {"exit", code}};
+  std::cerr << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+  return code;
 }
 
 }  // namespace rivulet

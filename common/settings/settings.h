@@ -43,14 +43,27 @@ class Settings {
   std::vector<Key> keys_;
 };
 
+// The error (exit 3) of a key with a value it cannot have; `what` "key: got X, want Y".
+absl::Status BadSetting(std::string_view what);
+
 // The value of --config in the arguments before "--", else RIVULET_CONFIG, else "".
 std::string ConfigPathIn(int argc, const char* const* argv);
 
-// Parses with CLI11 and turns its exit codes into ours: nullopt to go on, 0 after help or version,
-// 2 for a usage error (an unknown subcommand gets the nearest name).
-std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv);
+// How errors are printed on stderr: as "program: message", or as one JSON object on a line of its
+// own, {"error":"message","exit":code}.
+enum class ErrorFormat { kText, kJson };
 
-// Prints "program: message" and returns the exit code of the error.
-int ExitWith(std::string_view program, const absl::Status& status);
+// What --format says in the arguments, so that even an error in them is printed as it asks; without
+// it, what `configured` says.
+ErrorFormat ErrorFormatIn(int argc, const char* const* argv, std::string_view configured);
+
+// Parses with CLI11 and turns its exit codes into ours: nullopt to go on, 0 after help or version,
+// 2 for a usage error (an unknown verb or option gets the nearest name).
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv,
+                                    ErrorFormat format = ErrorFormat::kText);
+
+// Prints the error, if it is one, and returns its exit code. The only place that prints errors.
+int ExitWith(std::string_view program, const absl::Status& status,
+             ErrorFormat format = ErrorFormat::kText);
 
 }  // namespace rivulet

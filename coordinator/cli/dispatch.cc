@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <iostream>
 
 #include "common/suggest.h"
 
@@ -46,23 +45,24 @@ void ExecFrom(const std::vector<fs::path>& folders, const std::string& name, cha
 
 }  // namespace
 
-std::optional<int> Dispatch(int argc, char** argv, const std::vector<std::string>& own_verbs) {
-  if (argc < 2 || argv[1][0] == '-') return std::nullopt;
+absl::Status Dispatch(int argc, char** argv, const std::vector<std::string>& own_verbs) {
+  if (argc < 2 || argv[1][0] == '-') return absl::OkStatus();
   std::string verb = argv[1];
-  if (std::find(own_verbs.begin(), own_verbs.end(), verb) != own_verbs.end()) return std::nullopt;
+  if (std::find(own_verbs.begin(), own_verbs.end(), verb) != own_verbs.end())
+    return absl::OkStatus();
   std::string name = "rivulet-" + verb;
   argv[1] = name.data();
   if (std::find(Programs().begin(), Programs().end(), verb) != Programs().end()) {
     ExecFrom(BesideUs(), name, argv + 1);
-    std::cerr << "rivulet: " << name << ": not installed\n";
-    return 1;
+    return Refuse(absl::StatusCode::kNotFound, name + ": not installed");
   }
   if (verb.find('/') == std::string::npos) ExecFrom(OnPath(), name, argv + 1);
   std::vector<std::string> known = own_verbs;
   known.insert(known.end(), Programs().begin(), Programs().end());
-  std::cerr << "rivulet: unknown command '" << verb << "'" << DidYouMean(verb, known)
-            << "\nSee rivulet --help.\n";
-  return 2;
+  return WithExit(
+      Refuse(absl::StatusCode::kNotFound,
+             "unknown command '" + verb + "'" + DidYouMean(verb, known) + "\nSee rivulet --help."),
+      ExitCode::kUsage);
 }
 
 }  // namespace rivulet

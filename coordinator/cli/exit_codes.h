@@ -4,7 +4,8 @@
 
 namespace rivulet {
 
-// What `rivulet help exit-codes` prints.
+// What `rivulet help exit-codes` prints, as text and as one JSON document.
 std::string ExitCodesText();
+std::string ExitCodesJson();
 
 }  // namespace rivulet

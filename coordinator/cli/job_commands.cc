@@ -7,6 +7,7 @@
 #include "common/job/job_file.h"
 #include "common/job/job_model.h"
 #include "common/rpc/hash_bytes.h"
+#include "coordinator/cli/answer.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/job_download.h"
 #include "coordinator/cli/job_output.h"
@@ -40,14 +41,18 @@ absl::StatusOr<JobDocument> DocumentOf(const SubmitOptions& options) {
                                "' is no folder here; name the base model's with --model-dir"),
                     ExitCode::kConfig);
   }
-  return DescribeJob(folder, loaded.spec);
+  absl::StatusOr<JobDocument> document = DescribeJob(folder, loaded.spec);
+  // What is wrong with the job's own words is exit 3, as in `rivulet simulate`.
+  if (!document.ok()) return WithDefaultExit(document.status(), ExitCode::kConfig);
+  return document;
 }
 
 absl::Status Submit(const OperatorSettings& settings, const SubmitOptions& options) {
   RV_ASSIGN_OR_RETURN(const JobDocument document, DocumentOf(options));
   if (options.dry_run) {
-    std::cout << "ok: job hash " << JobHash(document) << ", base model " << document.base_hash
-              << '\n';
+    const std::string hash = JobHash(document);
+    Answer(settings, "ok: job hash " + hash + ", base model " + document.base_hash, "JobChecked",
+           {{"job_hash", hash}, {"base_model", document.base_hash}});
     return absl::OkStatus();
   }
   RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
@@ -58,11 +63,7 @@ absl::Status Submit(const OperatorSettings& settings, const SubmitOptions& optio
     id = client.Submit(JobDocumentText(document), token);
   }
   RV_RETURN_IF_ERROR(id.status());
-  if (settings.json()) {
-    std::cout << R"({"api":"rivulet/v1","kind":"JobSubmitted","id":")" << *id << "\"}" << std::endl;
-  } else {
-    std::cout << *id << std::endl;
-  }
+  Answer(settings, *id, "JobSubmitted", {{"id", *id}});
   return options.watch ? WatchJob(settings, client, *id) : absl::OkStatus();
 }
 
@@ -104,7 +105,8 @@ absl::Status Stop(const OperatorSettings& settings, const StopOptions& options) 
   }
   RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
   RV_ASSIGN_OR_RETURN(const std::string id, client.Stop(options.id, options.now));
-  std::cerr << id << (options.now ? ": stopped\n" : ": stops after the open round\n");
+  Answer(settings, id + (options.now ? ": stopped" : ": stops after the open round"), "JobStop",
+         {{"id", id}, {"state", options.now ? "stopped" : "stopping"}});
   return absl::OkStatus();
 }
 
@@ -121,7 +123,8 @@ absl::Status Download(const OperatorSettings& settings, const DownloadOptions& o
   const std::string folder = options.out.empty() ? job.id() : options.out;
   RV_ASSIGN_OR_RETURN(const std::string hash,
                       DownloadJob(client, job.id(), options.artifact, folder, options.profile));
-  std::cout << folder << "  state hash " << hash << '\n';
+  Answer(settings, folder + "  state hash " + hash, "JobDownload",
+         {{"id", job.id()}, {"folder", folder}, {"state_hash", hash}});
   return absl::OkStatus();
 }
 

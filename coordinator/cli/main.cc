@@ -1,21 +1,43 @@
 #include <iostream>
 
 #include "common/rpc/credentials.h"
+#include "coordinator/cli/answer.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/dispatch.h"
 #include "coordinator/cli/exit_codes.h"
 
+namespace rivulet {
+namespace {
+
+absl::Status Help(const OperatorSettings& settings, const CLI::App& app, const std::string& topic) {
+  if (topic == "exit-codes") {
+    std::cout << (settings.json() ? ExitCodesJson() + "\n" : ExitCodesText());
+    return absl::OkStatus();
+  }
+  if (!topic.empty()) {
+    return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
+                           "help: got '" + topic + "', want exit-codes or nothing"),
+                    ExitCode::kUsage);
+  }
+  Answer(settings, app.help(), "Help", {{"text", app.help()}});
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace rivulet
+
 int main(int argc, char** argv) {
   using namespace rivulet;
-  if (const auto code = Dispatch(argc, argv, {"job", "node", "pki", "enroll", "help", "version"})) {
-    return *code;
-  }
+  ErrorFormat errors = ErrorFormatIn(argc, argv, "");
+  const absl::Status ours =
+      Dispatch(argc, argv, {"job", "node", "pki", "enroll", "help", "version"});
+  if (!ours.ok()) return ExitWith("rivulet", ours, errors);
   RequireTls13();
   OperatorSettings settings;
   Settings keys = settings.Keys();
-  if (const absl::Status loaded = keys.Load(OperatorConfigPath(argc, argv)); !loaded.ok()) {
-    return ExitWith("rivulet", loaded);
-  }
+  const absl::Status loaded = keys.Load(OperatorConfigPath(argc, argv));
+  errors = ErrorFormatIn(argc, argv, settings.format);
+  if (!loaded.ok()) return ExitWith("rivulet", loaded, errors);
   CLI::App app("Federated fine-tuning");
   app.name("rivulet");
   app.fallthrough();  // before the subcommands: they inherit it
@@ -31,23 +53,17 @@ int main(int argc, char** argv) {
   std::string topic;
   CLI::App* help = app.add_subcommand("help", "help on a topic: exit-codes");
   help->add_option("TOPIC", topic);
-  help->callback([&] {
-    chosen = [&] {
-      std::cout << (topic == "exit-codes" ? ExitCodesText() : app.help());
-      return absl::OkStatus();
-    };
-  });
+  help->callback([&] { chosen = [&] { return Help(settings, app, topic); }; });
   app.add_subcommand("version", "the version")->callback([&] {
-    chosen = [] {
-      std::cout << "rivulet " RIVULET_VERSION "\n";
+    chosen = [&settings] {
+      Answer(settings, "rivulet " RIVULET_VERSION, "Version", {{"version", RIVULET_VERSION}});
       return absl::OkStatus();
     };
   });
   app.footer(
       "Also: rivulet simulate | model | coordinator | client ARGS. See rivulet help "
       "exit-codes.");
-  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
-  if (const absl::Status valid = settings.Validate(); !valid.ok())
-    return ExitWith("rivulet", valid);
-  return ExitWith("rivulet", chosen());
+  if (const auto code = ParseCommandLine(app, argc, argv, errors)) return *code;
+  const absl::Status valid = settings.Validate();
+  return ExitWith("rivulet", valid.ok() ? chosen() : valid, errors);
 }

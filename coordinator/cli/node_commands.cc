@@ -4,6 +4,7 @@
 
 #include "common/io/file.h"
 #include "common/job/job_keys.h"
+#include "coordinator/cli/answer.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/job_output.h"
 #include "coordinator/cli/operator_client.h"
@@ -29,7 +30,7 @@ absl::Status List(const OperatorSettings& settings) {
   return absl::OkStatus();
 }
 
-absl::Status Enroll(const EnrollOptions& options) {
+absl::Status Enroll(const OperatorSettings& settings, const EnrollOptions& options) {
   RV_ASSIGN_OR_RETURN(const Role role, RoleOf(options.role));
   RV_ASSIGN_OR_RETURN(const std::chrono::seconds ttl, ParseDuration(options.ttl));
   RV_ASSIGN_OR_RETURN(
@@ -37,18 +38,17 @@ absl::Status Enroll(const EnrollOptions& options) {
       ReadFile(std::filesystem::path(options.pki) / "issuing" / "ca.pem", 64 << 10));
   RV_ASSIGN_OR_RETURN(const X509Ptr certificate, ReadCertificate(root));
   RV_ASSIGN_OR_RETURN(TokenStore store, TokenStore::Open(options.store));
-  RV_ASSIGN_OR_RETURN(const std::string token,
+  RV_ASSIGN_OR_RETURN(const std::string secret,
                       store.Create(options.organisation, role, ttl, std::time(nullptr)));
-  std::cout << TextOf(TokenText{token, FingerprintOf(*certificate)}) << '\n';
+  const std::string token = TextOf(TokenText{secret, FingerprintOf(*certificate)});
+  Answer(settings, token, "EnrolmentToken",
+         {{"token", token},
+          {"organisation", options.organisation},
+          {"role", options.role},
+          {"valid_for", options.ttl}});
   std::cerr << "one-time token for " << options.organisation << ", role " << options.role
             << ", valid for " << options.ttl << "; it is shown only now\n";
   return absl::OkStatus();
-}
-
-absl::Status EnrollAsUsage(const EnrollOptions& options) {
-  const absl::Status status = Enroll(options);
-  return status.code() == absl::StatusCode::kInvalidArgument ? WithExit(status, ExitCode::kUsage)
-                                                             : status;
 }
 
 }  // namespace
@@ -67,7 +67,9 @@ void AddNodeCommands(CLI::App& app, const OperatorSettings& settings, Command& c
   enroll->add_option("--store", options->store, "folder shared with `rivulet enroll serve`")
       ->capture_default_str();
   enroll->add_option("--pki", options->pki, "folder of `rivulet pki init`")->capture_default_str();
-  enroll->callback([&chosen, options] { chosen = [options] { return EnrollAsUsage(*options); }; });
+  enroll->callback([&settings, &chosen, options] {
+    chosen = [&settings, options] { return WordsAsUsage(Enroll(settings, *options)); };
+  });
 }
 
 }  // namespace rivulet

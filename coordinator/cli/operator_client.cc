@@ -6,7 +6,6 @@
 #include "common/rpc/credentials.h"
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
-#include "privacy/crypto/certificate.h"
 #include "privacy/crypto/pki_directory.h"
 
 namespace rivulet {
@@ -20,9 +19,7 @@ constexpr int kFetchTries = 5;
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(
     const OperatorSettings& settings) {
   if (settings.insecure) return grpc::InsecureChannelCredentials();
-  RV_ASSIGN_OR_RETURN(const Credentials files, ReadCredentials(settings.tls_dir));
-  RV_RETURN_IF_ERROR(Annotate(VerifyChain(files.chain_pem, files.roots_pem, true),
-                              settings.tls_dir + "/cert.pem"));
+  RV_ASSIGN_OR_RETURN(const Credentials files, ReadValidCredentials(settings.tls_dir, true));
   return MutualTlsClient({files.key_pem, files.chain_pem, files.roots_pem});
 }
 
@@ -32,7 +29,7 @@ absl::StatusOr<OperatorClient> OperatorClient::Connect(const OperatorSettings& s
   RV_ASSIGN_OR_RETURN(const auto credentials, CredentialsOf(settings));
   const auto channel =
       grpc::CreateCustomChannel(settings.coordinator, credentials, ChannelLimits());
-  return OperatorClient(v1::Operations::NewStub(channel),
+  return OperatorClient(v1::Operations::NewStub(channel), settings.coordinator,
                         settings.insecure ? kInsecureOperator : "");
 }
 
@@ -41,63 +38,57 @@ void OperatorClient::Prepare(grpc::ClientContext& context, bool stream) const {
   if (!stream) context.set_deadline(std::chrono::system_clock::now() + kDeadline);
 }
 
-absl::StatusOr<std::string> OperatorClient::Submit(const std::string& document,
-                                                   const std::string& token) {
+absl::Status OperatorClient::Ended(const grpc::Status& status,
+                                   const grpc::ClientContext& context) const {
+  const absl::Status ended = FromGrpc(status, context);
+  return ended.code() == absl::StatusCode::kUnavailable ? Annotate(ended, "coordinator " + address_)
+                                                        : ended;
+}
+
+template <typename Request, typename Reply>
+absl::StatusOr<Reply> OperatorClient::Call(Method<Request, Reply> method, const Request& request) {
   grpc::ClientContext context;
   Prepare(context, false);
+  Reply reply;
+  RV_RETURN_IF_ERROR(Ended((stub_.get()->*method)(&context, request, &reply), context));
+  return reply;
+}
+
+absl::StatusOr<std::string> OperatorClient::Submit(const std::string& document,
+                                                   const std::string& token) {
   v1::SubmitRequest request;
   request.set_document(document);
   request.set_submit_token(token);
-  v1::SubmitReply reply;
-  RV_RETURN_IF_ERROR(FromGrpc(stub_->Submit(&context, request, &reply), context));
+  RV_ASSIGN_OR_RETURN(const v1::SubmitReply reply, Call(&Stub::Submit, request));
   return reply.job();
 }
 
 absl::StatusOr<v1::ListReply> OperatorClient::List() {
-  grpc::ClientContext context;
-  Prepare(context, false);
-  v1::ListReply reply;
-  RV_RETURN_IF_ERROR(FromGrpc(stub_->List(&context, v1::ListRequest(), &reply), context));
-  return reply;
+  return Call(&Stub::List, v1::ListRequest());
 }
 
 absl::StatusOr<v1::Job> OperatorClient::Show(const std::string& job) {
-  grpc::ClientContext context;
-  Prepare(context, false);
   v1::ShowRequest request;
   request.set_job(job);
-  v1::Job reply;
-  RV_RETURN_IF_ERROR(FromGrpc(stub_->Show(&context, request, &reply), context));
-  return reply;
+  return Call(&Stub::Show, request);
 }
 
 absl::StatusOr<std::string> OperatorClient::Stop(const std::string& job, bool now) {
-  grpc::ClientContext context;
-  Prepare(context, false);
   v1::StopRequest request;
   request.set_job(job);
   request.set_now(now);
-  v1::StopReply reply;
-  RV_RETURN_IF_ERROR(FromGrpc(stub_->Stop(&context, request, &reply), context));
+  RV_ASSIGN_OR_RETURN(const v1::StopReply reply, Call(&Stub::Stop, request));
   return reply.job();
 }
 
 absl::StatusOr<v1::ArtifactsReply> OperatorClient::Artifacts(const std::string& job) {
-  grpc::ClientContext context;
-  Prepare(context, false);
   v1::ArtifactsRequest request;
   request.set_job(job);
-  v1::ArtifactsReply reply;
-  RV_RETURN_IF_ERROR(FromGrpc(stub_->Artifacts(&context, request, &reply), context));
-  return reply;
+  return Call(&Stub::Artifacts, request);
 }
 
 absl::StatusOr<v1::NodesReply> OperatorClient::Nodes() {
-  grpc::ClientContext context;
-  Prepare(context, false);
-  v1::NodesReply reply;
-  RV_RETURN_IF_ERROR(FromGrpc(stub_->Nodes(&context, v1::NodesRequest(), &reply), context));
-  return reply;
+  return Call(&Stub::Nodes, v1::NodesRequest());
 }
 
 absl::Status OperatorClient::FetchOnce(const v1::FetchRequest& request, uint64_t limit,
@@ -112,7 +103,7 @@ absl::Status OperatorClient::FetchOnce(const v1::FetchRequest& request, uint64_t
     if (in_place) bytes += chunk.data();
   }
   if (!in_place) context.TryCancel();
-  const absl::Status ended = FromGrpc(stream->Finish(), context);
+  const absl::Status ended = Ended(stream->Finish(), context);
   if (!in_place) return Refuse(absl::StatusCode::kDataLoss, "download: a chunk out of place");
   return ended;
 }
@@ -148,7 +139,7 @@ absl::Status OperatorClient::Watch(const std::string& job,
   bool go_on = true;
   while (go_on && stream->Read(&event)) go_on = seen(event);
   if (!go_on) context.TryCancel();
-  const absl::Status ended = FromGrpc(stream->Finish(), context);
+  const absl::Status ended = Ended(stream->Finish(), context);
   return go_on ? ended : absl::OkStatus();
 }
 

@@ -28,12 +28,23 @@ class OperatorClient {
   absl::Status Watch(const std::string& job, const std::function<bool(const v1::JobEvent&)>& seen);
 
  private:
-  OperatorClient(std::shared_ptr<v1::Operations::Stub> stub, std::string insecure_uri)
-      : stub_(std::move(stub)), insecure_uri_(std::move(insecure_uri)) {}
+  using Stub = v1::Operations::Stub;
+  template <typename Request, typename Reply>
+  using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Reply*);
+
+  OperatorClient(std::shared_ptr<Stub> stub, std::string address, std::string insecure_uri)
+      : stub_(std::move(stub)),
+        address_(std::move(address)),
+        insecure_uri_(std::move(insecure_uri)) {}
+  template <typename Request, typename Reply>
+  absl::StatusOr<Reply> Call(Method<Request, Reply> method, const Request& request);
+  // With the address when nobody is there.
+  absl::Status Ended(const grpc::Status& status, const grpc::ClientContext& context) const;
   void Prepare(grpc::ClientContext& context, bool stream) const;
   absl::Status FetchOnce(const v1::FetchRequest& request, uint64_t limit, std::string& bytes);
 
-  std::shared_ptr<v1::Operations::Stub> stub_;
+  std::shared_ptr<Stub> stub_;
+  std::string address_;
   std::string insecure_uri_;
 };
 

@@ -1,11 +1,10 @@
-#include <pthread.h>
-#include <signal.h>
-
 #include <iostream>
 #include <memory>
 
 #include "common/io/file.h"
 #include "common/settings/log.h"
+#include "common/settings/stop_signals.h"
+#include "coordinator/cli/answer.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/enrolment/enrol_client.h"
 #include "coordinator/enrolment/enrol_server.h"
@@ -18,9 +17,12 @@ struct InitOptions {
   std::string directory = "pki";
 };
 
-absl::Status Init(const InitOptions& options) {
+absl::Status Init(const OperatorSettings& settings, const InitOptions& options) {
   RV_ASSIGN_OR_RETURN(const std::string fingerprint, InitPki(options.plan, options.directory));
-  std::cout << fingerprint << '\n';
+  Answer(settings, fingerprint, "Pki",
+         {{"federation", options.plan.federation},
+          {"folder", options.directory},
+          {"root_fingerprint", fingerprint}});
   std::cerr << "root fingerprint above. Take " << options.directory
             << "/root off this machine; it is needed again only for a new issuing authority.\n";
   return absl::OkStatus();
@@ -33,12 +35,13 @@ struct RequestOptions {
   std::string name;
 };
 
-absl::Status Request(const RequestOptions& options) {
+absl::Status Request(const OperatorSettings& settings, const RequestOptions& options) {
   absl::StatusOr<std::string> text = ReadFile(options.token_file, 4096);
   if (!text.ok()) return WithExit(text.status(), ExitCode::kConfig);
   RV_ASSIGN_OR_RETURN(const TokenText token, ParseTokenText(*text));
   RV_RETURN_IF_ERROR(RequestCertificate(options.address, token, options.name, options.directory));
-  std::cerr << options.name << ": key and certificate are in " << options.directory << '\n';
+  Answer(settings, options.name + ": key and certificate are in " + options.directory,
+         "Certificate", {{"name", options.name}, {"folder", options.directory}});
   return absl::OkStatus();
 }
 
@@ -48,26 +51,8 @@ struct ServeOptions {
   std::string store = "enrolment";
 };
 
-int WaitForSignal() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  int signal = 0;
-  sigwait(&signals, &signal);
-  return signal;
-}
-
-void BlockSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-}
-
-absl::Status Serve(const ServeOptions& options) {
-  BlockSignals();
+absl::Status Serve(const OperatorSettings& settings, const ServeOptions& options) {
+  const StopSignals signals;
   RV_RETURN_IF_ERROR(StartLog("enrolment", "info", "auto"));
   const std::filesystem::path pki = options.pki;
   RV_ASSIGN_OR_RETURN(IssuingAuthority issuing, ReadIssuingAuthority(pki / "issuing"));
@@ -75,23 +60,13 @@ absl::Status Serve(const ServeOptions& options) {
   RV_ASSIGN_OR_RETURN(TokenStore tokens, TokenStore::Open(options.store));
   EnrolmentAuthority authority(std::move(issuing), std::move(tokens));
   RV_ASSIGN_OR_RETURN(const auto server, EnrolServer::Start(options.listen, tls, authority));
-  std::cout << "listening: " << options.listen.substr(0, options.listen.rfind(':') + 1)
-            << server->port() << std::endl;
-  if (WaitForSignal() == SIGINT) {
-    return WithExit(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
-  }
-  return absl::OkStatus();
+  const std::string address =
+      options.listen.substr(0, options.listen.rfind(':') + 1) + std::to_string(server->port());
+  Answer(settings, "listening: " + address, "Listening", {{"address", address}});
+  return EndOf(signals.Wait());
 }
 
-// A bad name or address on the command line is a usage error.
-absl::Status AsUsage(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kInvalidArgument &&
-                 ExitCodeOf(status) == ExitCode::kFailure
-             ? WithExit(status, ExitCode::kUsage)
-             : status;
-}
-
-void AddInit(CLI::App& pki, Command& chosen) {
+void AddInit(CLI::App& pki, const OperatorSettings& settings, Command& chosen) {
   CLI::App* verb = pki.add_subcommand("init", "new authorities and server certificates");
   auto options = std::make_shared<InitOptions>();
   verb->add_option("--federation", options->plan.federation, "its name")->required();
@@ -99,10 +74,12 @@ void AddInit(CLI::App& pki, Command& chosen) {
   verb->add_option("--host", options->plan.hosts,
                    "names and addresses of the coordinator; default: this machine alone")
       ->allow_extra_args(false);
-  verb->callback([&chosen, options] { chosen = [options] { return AsUsage(Init(*options)); }; });
+  verb->callback([&settings, &chosen, options] {
+    chosen = [&settings, options] { return WordsAsUsage(Init(settings, *options)); };
+  });
 }
 
-void AddRequest(CLI::App& pki, Command& chosen) {
+void AddRequest(CLI::App& pki, const OperatorSettings& settings, Command& chosen) {
   CLI::App* verb =
       pki.add_subcommand("request", "key made here, certificate from the enrolment process");
   auto options = std::make_shared<RequestOptions>();
@@ -110,16 +87,24 @@ void AddRequest(CLI::App& pki, Command& chosen) {
   verb->add_option("--token-file", options->token_file, "file with the one-time token")->required();
   verb->add_option("--dir", options->directory, "where the files go")->capture_default_str();
   verb->add_option("--name", options->name, "of this node")->required();
-  verb->callback([&chosen, options] { chosen = [options] { return AsUsage(Request(*options)); }; });
+  verb->callback([&settings, &chosen, options] {
+    chosen = [&settings, options] { return WordsAsUsage(Request(settings, *options)); };
+  });
 }
 
 }  // namespace
 
-void AddPkiCommands(CLI::App& app, const OperatorSettings&, Command& chosen) {
+absl::Status WordsAsUsage(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kInvalidArgument
+             ? WithDefaultExit(status, ExitCode::kUsage)
+             : status;
+}
+
+void AddPkiCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen) {
   CLI::App* pki = app.add_subcommand("pki", "authorities and certificates");
   pki->require_subcommand(1);
-  AddInit(*pki, chosen);
-  AddRequest(*pki, chosen);
+  AddInit(*pki, settings, chosen);
+  AddRequest(*pki, settings, chosen);
   CLI::App* enroll = app.add_subcommand("enroll", "the enrolment process");
   enroll->require_subcommand(1);
   CLI::App* serve = enroll->add_subcommand("serve", "give certificates for one-time tokens");
@@ -129,7 +114,9 @@ void AddPkiCommands(CLI::App& app, const OperatorSettings&, Command& chosen) {
   serve->add_option("--pki", options->pki, "folder of `rivulet pki init`")->capture_default_str();
   serve->add_option("--store", options->store, "folder of tokens, shared with `node enroll`")
       ->capture_default_str();
-  serve->callback([&chosen, options] { chosen = [options] { return Serve(*options); }; });
+  serve->callback([&settings, &chosen, options] {
+    chosen = [&settings, options] { return Serve(settings, *options); };
+  });
 }
 
 }  // namespace rivulet

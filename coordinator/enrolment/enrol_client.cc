@@ -4,7 +4,10 @@
 #include <openssl/ssl.h>
 
 #include <charconv>
+#include <iostream>
+#include <thread>
 
+#include "common/host_port.h"
 #include "common/io/sha256.h"
 #include "privacy/crypto/certificate.h"
 #include "privacy/crypto/key.h"
@@ -16,31 +19,25 @@ namespace {
 
 constexpr std::string_view kPrefix = "rvt1.";
 constexpr size_t kHexDigits = 64;
+constexpr std::chrono::seconds kPatience{10};
+constexpr std::chrono::milliseconds kPause{200};
 
 absl::Status Stranger(std::string_view what) {
   return WithExit(Refuse(absl::StatusCode::kUnauthenticated, what), ExitCode::kConnection);
 }
 
-struct Endpoint {
-  std::string host;
-  int port = 0;
-};
-
-absl::StatusOr<Endpoint> ParseAddress(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  int port = 0;
-  if (colon != std::string::npos) {
-    std::from_chars(address.data() + colon + 1, address.data() + address.size(), port);
-  }
-  if (colon == 0 || port <= 0 || port > 65535) {
+absl::StatusOr<HostPort> ParseAddress(const std::string& address) {
+  absl::StatusOr<HostPort> at = ParseHostPort("--enroll", address);
+  if (!at.ok()) return WithExit(at.status(), ExitCode::kUsage);
+  if (at->port == 0) {
     return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
-                           "--enroll: got '" + address + "', want host:port"),
+                           "--enroll: got '" + address + "', want a port of 1..65535"),
                     ExitCode::kUsage);
   }
-  return Endpoint{address.substr(0, colon), port};
+  return at;
 }
 
-std::unique_ptr<httplib::SSLClient> NewClient(const Endpoint& to) {
+std::unique_ptr<httplib::SSLClient> NewClient(const HostPort& to) {
   auto client = std::make_unique<httplib::SSLClient>(to.host, to.port);
   client->set_connection_timeout(std::chrono::seconds(5));
   client->set_read_timeout(std::chrono::seconds(15));
@@ -48,19 +45,36 @@ std::unique_ptr<httplib::SSLClient> NewClient(const Endpoint& to) {
   return client;
 }
 
-absl::Status NoAnswer(const Endpoint& to, const httplib::Result& result) {
+absl::Status NoAnswer(const HostPort& to, const httplib::Result& result) {
   return WithExit(Refuse(absl::StatusCode::kUnavailable, "enrolment at " + to.host + ":" +
                                                              std::to_string(to.port) + ": " +
                                                              httplib::to_string(result.error())),
                   ExitCode::kConnection);
 }
 
+// Where nobody listens, for some seconds: the process may be starting at this very moment.
+httplib::Result GetPatiently(httplib::SSLClient& client, const HostPort& from, const char* path) {
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  for (bool first = true;; first = false) {
+    httplib::Result result = client.Get(path);
+    if (result || result.error() != httplib::Error::Connection ||
+        std::chrono::steady_clock::now() > until) {
+      return result;
+    }
+    if (first) {
+      std::cerr << "rivulet: nobody listens at " << from.host << ':' << from.port << "; trying for "
+                << kPatience.count() << " s\n";
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
 // The root of whoever answers, if it is the one the token names. The connection is not verified:
 // the fingerprint is.
-absl::StatusOr<std::string> FetchRoot(const Endpoint& from, const std::string& fingerprint) {
+absl::StatusOr<std::string> FetchRoot(const HostPort& from, const std::string& fingerprint) {
   const auto client = NewClient(from);
   client->enable_server_certificate_verification(false);
-  const httplib::Result result = client->Get("/v1/ca");
+  const httplib::Result result = GetPatiently(*client, from, "/v1/ca");
   if (!result) return NoAnswer(from, result);
   RV_ASSIGN_OR_RETURN(const X509Ptr root, ReadCertificate(result->body));
   if (const std::string got = FingerprintOf(*root); got != fingerprint) {
@@ -79,7 +93,7 @@ void Trust(httplib::SSLClient& client, const std::string& root_pem) {
   client.enable_server_certificate_verification(true);
 }
 
-absl::StatusOr<v1::EnrolReply> Ask(const Endpoint& to, const std::string& root_pem,
+absl::StatusOr<v1::EnrolReply> Ask(const HostPort& to, const std::string& root_pem,
                                    const v1::EnrolRequest& request) {
   const auto client = NewClient(to);
   Trust(*client, root_pem);
@@ -138,7 +152,7 @@ absl::StatusOr<TokenText> ParseTokenText(std::string_view text) {
 absl::Status RequestCertificate(const std::string& address, const TokenText& token,
                                 const std::string& name, const std::filesystem::path& directory) {
   RV_RETURN_IF_ERROR(WithExit(CheckName("name", name), ExitCode::kUsage));
-  RV_ASSIGN_OR_RETURN(const Endpoint endpoint, ParseAddress(address));
+  RV_ASSIGN_OR_RETURN(const HostPort endpoint, ParseAddress(address));
   RV_ASSIGN_OR_RETURN(const std::string root_pem, FetchRoot(endpoint, token.fingerprint));
   RV_ASSIGN_OR_RETURN(const KeyPtr key, NewSigningKey());
   v1::EnrolRequest request;

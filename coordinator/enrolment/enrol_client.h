@@ -19,8 +19,8 @@ absl::StatusOr<TokenText> ParseTokenText(std::string_view text);  // InvalidArgu
 
 // Makes a key here, asks the enrolment process at `address` for its certificate, checks the answer
 // against the token's fingerprint and writes key.pem, cert.pem and ca.pem into `directory`. The key
-// never leaves this machine. Errors, exit 4: Unavailable (nobody answers), Unauthenticated (another
-// root), PermissionDenied (token, name).
+// never leaves this machine. Errors, exit 4: Unavailable (nobody answers within ten seconds),
+// Unauthenticated (another root), PermissionDenied (token, name).
 absl::Status RequestCertificate(const std::string& address, const TokenText& token,
                                 const std::string& name, const std::filesystem::path& directory);
 

@@ -5,11 +5,11 @@
 #include <openssl/ssl.h>
 #include <spdlog/spdlog.h>
 
-#include <charconv>
 #include <ctime>
 #include <thread>
 
 #include "coordinator/enrolment/rate_limit.h"
+#include "coordinator/http/listen.h"
 #include "privacy/crypto/key.h"
 #include "rivulet/v1/enrolment.pb.h"
 
@@ -17,7 +17,6 @@ namespace rivulet {
 namespace {
 
 constexpr size_t kMaxBody = 8 << 10;
-constexpr size_t kThreads = 4;
 
 // TLS 1.3 with this key and chain.
 bool Prepare(SSL_CTX& context, const Credentials& tls) {
@@ -51,16 +50,8 @@ class HttplibServer final : public EnrolServer {
  public:
   HttplibServer(const Credentials& tls, EnrolmentAuthority& authority)
       : authority_(authority), server_([&tls](SSL_CTX& context) { return Prepare(context, tls); }) {
-    server_.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-    server_.set_payload_max_length(kMaxBody);
-    server_.set_read_timeout(std::chrono::seconds(5));
+    SetLimits(server_, kMaxBody);
     server_.set_keep_alive_max_count(2);
-    // No SO_REUSEPORT: a taken port must be an error. Connections of the last run that are still
-    // timing out are none.
-    server_.set_socket_options([](socket_t fd) {
-      const int on = 1;
-      setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    });
     server_.Get("/v1/ca", [this](const httplib::Request&, httplib::Response& reply) {
       reply.set_content(authority_.roots_pem(), "application/x-pem-file");
     });
@@ -74,21 +65,12 @@ class HttplibServer final : public EnrolServer {
   }
 
   absl::Status Listen(const std::string& address) {
-    const auto cannot = [&](const std::string& why) {
-      return WithExit(Refuse(absl::StatusCode::kUnavailable, "listen: " + address + ": " + why),
+    if (!server_.is_valid()) {
+      return WithExit(Refuse(absl::StatusCode::kUnauthenticated,
+                             "enrolment: its key and certificate are no pair"),
                       ExitCode::kConnection);
-    };
-    if (!server_.is_valid()) return cannot("key and certificate are no pair");
-    const size_t colon = address.rfind(':');
-    int port = -1;
-    if (colon != std::string::npos) {
-      std::from_chars(address.data() + colon + 1, address.data() + address.size(), port);
     }
-    if (port < 0 || port > 65535) return cannot("want host:port");
-    const std::string host = address.substr(0, colon);
-    port_ = port == 0 ? server_.bind_to_any_port(host.c_str())
-                      : (server_.bind_to_port(host.c_str(), port) ? port : -1);
-    if (port_ <= 0) return cannot(std::strerror(errno));
+    RV_ASSIGN_OR_RETURN(port_, Bind(server_, "listen", address));
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     return absl::OkStatus();
   }

@@ -19,7 +19,9 @@ std::string Escaped(std::string_view text) {
   return out;
 }
 
-std::string Number(double value) {
+}  // namespace
+
+std::string MetricNumber(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
   char digits[32];
@@ -27,22 +29,20 @@ std::string Number(double value) {
   return std::string(digits, end);
 }
 
-}  // namespace
-
 void Exposition::Family(std::string_view name, std::string_view type, std::string_view help) {
   name_ = name;
   text_ += "# HELP " + name_ + " " + Escaped(help) + "\n# TYPE " + name_ + " " + std::string(type) +
            "\n";
 }
 
-void Exposition::Sample(double value, const Labels& labels) {
-  text_ += name_;
+void Exposition::Sample(double value, const Labels& labels, std::string_view suffix) {
+  text_ += name_ + std::string(suffix);
   for (size_t row = 0; row < labels.size(); ++row) {
     text_ += row == 0 ? "{" : ",";
     text_ += std::string(labels[row].first) + "=\"" + Escaped(labels[row].second) + "\"";
   }
   if (!labels.empty()) text_ += "}";
-  text_ += " " + Number(value) + "\n";
+  text_ += " " + MetricNumber(value) + "\n";
 }
 
 }  // namespace rivulet

@@ -78,13 +78,15 @@ void Counters(const Traffic& traffic, Exposition& page) {
 
 }  // namespace
 
-std::string MetricsPage(const ServiceContext& service, const Clock& clock) {
+std::string MetricsPage(const ServiceContext& service, const Clock& clock,
+                        const RoundTimes& rounds) {
   Exposition page;
   page.Family("rivulet_build_info", "gauge", "Constant 1.");
   page.Sample(1, {{"version", RIVULET_VERSION}});
   const std::vector<JobView> jobs = service.federation.List();
   Jobs(jobs, page);
   Rounds(jobs, clock.UnixMillis(), page);
+  rounds.WriteTo(page);
   page.Family("rivulet_clients", "gauge", "Agents by state.");
   page.Sample(static_cast<double>(service.streams.size()), {{"state", "connected"}});
   page.Family("rivulet_queue_depth", "gauge", "Work that waits for a thread.");

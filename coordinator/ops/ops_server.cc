@@ -2,27 +2,19 @@
 
 #include <httplib.h>
 
-#include <charconv>
 #include <thread>
+
+#include "coordinator/http/listen.h"
 
 namespace rivulet {
 namespace {
 
-constexpr size_t kThreads = 4;
 constexpr size_t kMaxBody = 1024;
 
 class HttplibServer final : public OpsServer {
  public:
   explicit HttplibServer(OpsQuestions questions) : questions_(std::move(questions)) {
-    server_.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-    server_.set_payload_max_length(kMaxBody);
-    server_.set_read_timeout(std::chrono::seconds(5));
-    // No SO_REUSEPORT: a taken port must be an error. Connections of the last run that are still
-    // timing out are none.
-    server_.set_socket_options([](socket_t fd) {
-      const int on = 1;
-      setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    });
+    SetLimits(server_, kMaxBody);
     server_.Get("/livez", [this](const httplib::Request&, httplib::Response& reply) {
       Answer(questions_.alive(), "alive\n", reply);
     });
@@ -48,26 +40,13 @@ class HttplibServer final : public OpsServer {
   }
 
   absl::Status Listen(const std::string& address) {
-    const size_t colon = address.rfind(':');
-    const std::string host = address.substr(0, colon);
-    int port = -1;
-    if (colon != std::string::npos) {
-      std::from_chars(address.data() + colon + 1, address.data() + address.size(), port);
-    }
-    if (port < 0 || port > 65535) return Cannot(address, "want host:port");
-    port_ = port == 0 ? server_.bind_to_any_port(host.c_str())
-                      : (server_.bind_to_port(host.c_str(), port) ? port : -1);
-    if (port_ <= 0) return Cannot(address, std::strerror(errno));
+    RV_ASSIGN_OR_RETURN(port_, Bind(server_, "listen.ops", address));
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     return absl::OkStatus();
   }
   int port() const override { return port_; }
 
  private:
-  static absl::Status Cannot(const std::string& address, const std::string& why) {
-    return WithExit(Refuse(absl::StatusCode::kUnavailable, "listen.ops: " + address + ": " + why),
-                    ExitCode::kConnection);
-  }
   static void Answer(bool good, const std::string& text, httplib::Response& reply) {
     reply.status = good ? 200 : 503;
     reply.set_content(text, "text/plain");

@@ -78,6 +78,13 @@ absl::StatusOr<Credentials> ReadCredentials(const fs::path& directory) {
   return files;
 }
 
+absl::StatusOr<Credentials> ReadValidCredentials(const fs::path& directory, bool client) {
+  RV_ASSIGN_OR_RETURN(Credentials files, ReadCredentials(directory));
+  RV_RETURN_IF_ERROR(Annotate(VerifyChain(files.chain_pem, files.roots_pem, client),
+                              (directory / "cert.pem").string()));
+  return files;
+}
+
 absl::Status WriteCredentials(const fs::path& directory, const Credentials& files) {
   RV_RETURN_IF_ERROR(MakeDirectory(directory));
   RV_RETURN_IF_ERROR(WriteFileAtomically(directory / "key.pem", files.key_pem, 0600));

@@ -20,6 +20,10 @@ struct Credentials {
 };
 // Errors: NotFound, PermissionDenied, all with exit 4 and the file's name.
 absl::StatusOr<Credentials> ReadCredentials(const std::filesystem::path& directory);
+// And the chain leads to the roots now, for client or server use. Errors also: Unauthenticated
+// (exit 4) naming cert.pem and what is wrong with it.
+absl::StatusOr<Credentials> ReadValidCredentials(const std::filesystem::path& directory,
+                                                 bool client);
 absl::Status WriteCredentials(const std::filesystem::path& directory, const Credentials& files);
 
 // The online authority, held by the enrolment process alone.

@@ -23,6 +23,19 @@ std::string AddressIn(const std::string& line, const std::string& what) {
   return line.substr(start, line.find(',', start) - start);
 }
 
+Options Changed(Options options, const Options& changes) {
+  for (const auto& [name, value] : changes) options[name] = value;
+  return options;
+}
+
+std::vector<std::string> Words(std::vector<std::string> words, const Options& options) {
+  for (const auto& [name, value] : options) {
+    words.push_back(name);
+    if (value.has_value()) words.push_back(*value);
+  }
+  return words;
+}
+
 }  // namespace
 
 Deployment::Deployment() {
@@ -41,12 +54,17 @@ Deployment::~Deployment() {
   fs::remove_all(folder_, ignored);
 }
 
-void Deployment::StartCoordinator() {
-  coordinator_ = Process(
-      {kBin + "rivulet-coordinator", "serve", "--listen-agents", agents_address_,
-       "--listen-operators", operators_, "--listen-ops", ops_, "--state-dir",
-       (folder_ / "state").string(), "--tls-dir", (folder_ / "pki" / "coordinator").string()},
-      folder_ / "coordinator");
+std::vector<std::string> Deployment::CoordinatorCommand(const Options& changes) const {
+  Options options = {{"--listen-agents", agents_address_},
+                     {"--listen-operators", operators_},
+                     {"--listen-ops", ops_},
+                     {"--state-dir", (folder_ / "state").string()},
+                     {"--tls-dir", (pki() / "coordinator").string()}};
+  return Words({kBin + "rivulet-coordinator", "serve"}, Changed(options, changes));
+}
+
+void Deployment::StartCoordinator(const Options& changes) {
+  coordinator_ = Process(CoordinatorCommand(changes), folder_ / "coordinator");
   const std::string line = coordinator_.WaitForLine("listening: ");
   ASSERT_FALSE(line.empty()) << coordinator_.err();
   agents_address_ = AddressIn(line, "agents");
@@ -59,19 +77,24 @@ void Deployment::KillCoordinator() {
   coordinator_.Wait();
 }
 
-fs::path Deployment::Enrol(const std::string& name) {
-  const fs::path home = folder_ / name;
-  if (fs::exists(home / "pki" / "cert.pem")) return home / "pki";
-  fs::create_directories(home);
-  const std::string pki = (folder_ / "pki").string();
-  const std::string store = (folder_ / "enrolment").string();
+std::string Deployment::StartEnrolment() {
   if (!enrolment_.running()) {
     enrolment_ = Process({kBin + "rivulet", "enroll", "serve", "--listen", "127.0.0.1:0", "--pki",
-                          pki, "--store", store},
+                          pki().string(), "--store", (folder_ / "enrolment").string()},
                          folder_ / "enrolment-log");
   }
   const std::string address = enrolment_.WaitForLine("listening: ");
   EXPECT_FALSE(address.empty()) << enrolment_.err();
+  return address;
+}
+
+fs::path Deployment::Enrol(const std::string& name) {
+  const fs::path home = folder_ / name;
+  if (fs::exists(home / "pki" / "cert.pem")) return home / "pki";
+  fs::create_directories(home);
+  const std::string address = StartEnrolment();
+  const std::string pki = (folder_ / "pki").string();
+  const std::string store = (folder_ / "enrolment").string();
   const Finished token =
       Rivulet({"node", "enroll", "--org", "demo-org", "--pki", pki, "--store", store});
   EXPECT_EQ(token.code, 0) << token.err;
@@ -83,26 +106,38 @@ fs::path Deployment::Enrol(const std::string& name) {
   return home / "pki";
 }
 
-void Deployment::StartAgent(const std::string& name, const std::vector<std::string>& program,
-                            const fs::path& data, const Process::Environment& environment) {
-  const fs::path pki = Enrol(name);
+std::vector<std::string> Deployment::AgentCommand(const std::string& name,
+                                                  const std::vector<std::string>& program,
+                                                  const fs::path& data, const Options& changes) {
   const fs::path home = folder_ / name;
+  fs::create_directories(home);
   Write(home / "policy.toml", "[[base-model]]\npath = \"" + ToyBaseModel().string() +
                                   "\"\n[[dataset]]\nname = \"fortunes\"\npath = \"" +
                                   data.string() + "\"\n");
   std::vector<std::string> command = program;
-  for (const std::string& word :
-       {std::string("run"), std::string("--coordinator"), agents_address_, std::string("--tls-dir"),
-        pki.string(), std::string("--state-dir"), (home / "state").string(),
-        std::string("--policy"), (home / "policy.toml").string()}) {
-    command.push_back(word);
-  }
-  agents_[name] = Process(command, home / "log", environment);
+  command.push_back("run");
+  Options options = {{"--coordinator", agents_address_},
+                     {"--tls-dir", (home / "pki").string()},
+                     {"--state-dir", (home / "state").string()},
+                     {"--policy", (home / "policy.toml").string()}};
+  return Words(std::move(command), Changed(options, changes));
+}
+
+void Deployment::StartAgent(const std::string& name, const std::vector<std::string>& program,
+                            const fs::path& data, const Process::Environment& environment,
+                            const Options& changes) {
+  if (!changes.contains("--tls-dir") && !changes.contains("--insecure")) Enrol(name);
+  agents_[name] =
+      Process(AgentCommand(name, program, data, changes), folder_ / name / "log", environment);
+}
+
+Finished Deployment::Run(const std::vector<std::string>& words) {
+  return RunToEnd(words, folder_ / ("command-" + std::to_string(runs_++)));
 }
 
 Finished Deployment::Rivulet(std::vector<std::string> words) {
   words.insert(words.begin(), kBin + "rivulet");
-  return RunToEnd(words, folder_ / ("command-" + std::to_string(runs_++)));
+  return Run(words);
 }
 
 Finished Deployment::Operate(std::vector<std::string> words) {

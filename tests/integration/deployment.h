@@ -2,11 +2,15 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "tests/integration/process.h"
 
 namespace rivulet {
+
+// Options of a command by name, "--state-dir"; without a value: a flag.
+using Options = std::map<std::string, std::optional<std::string>>;
 
 // A federation of processes on this machine: authorities, coordinator, agents, in a scratch folder
 // that is removed at the end. Everything over mTLS on loopback with free ports.
@@ -15,13 +19,21 @@ class Deployment {
   Deployment();
   ~Deployment();
 
-  // The first start takes free ports, later ones the same.
-  void StartCoordinator();
+  // The first start takes free ports, later ones the same. `changes` to the options that it has
+  // otherwise.
+  void StartCoordinator(const Options& changes = {});
+  std::vector<std::string> CoordinatorCommand(const Options& changes = {}) const;
   void KillCoordinator();  // -9
   // Enrols the agent if it has no certificate yet. `program` the toy or the real one; its data set
   // "fortunes" is `data`.
   void StartAgent(const std::string& name, const std::vector<std::string>& program,
-                  const std::filesystem::path& data, const Process::Environment& environment = {});
+                  const std::filesystem::path& data, const Process::Environment& environment = {},
+                  const Options& changes = {});
+  // What StartAgent starts; writes its policy.
+  std::vector<std::string> AgentCommand(const std::string& name,
+                                        const std::vector<std::string>& program,
+                                        const std::filesystem::path& data,
+                                        const Options& changes = {});
   Process& agent(const std::string& name) { return agents_.at(name); }
   Process& coordinator() { return coordinator_; }
 
@@ -29,6 +41,8 @@ class Deployment {
   Finished Operate(std::vector<std::string> words);
   // rivulet WORDS as they are.
   Finished Rivulet(std::vector<std::string> words);
+  // Any command, to its end.
+  Finished Run(const std::vector<std::string>& words);
   // Submits, follows to the end, gives `job show --format json`.
   std::string SubmitAndWatch(const std::filesystem::path& job);
   std::string StateHash();  // of @last
@@ -36,6 +50,10 @@ class Deployment {
   const std::filesystem::path& folder() const { return folder_; }
   std::string ops_address() const { return ops_; }
   std::string agents_address() const { return agents_address_; }
+  std::string operators_address() const { return operators_; }
+  std::string StartEnrolment();  // its address
+  Process& enrolment() { return enrolment_; }
+  std::filesystem::path pki() const { return folder_ / "pki"; }
   std::filesystem::path Enrol(const std::string& name);  // its credentials
 
  private:

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,18 +76,40 @@ int Process::Wait() {
 std::string Process::out() const { return ReadAll(output_.string() + ".out"); }
 std::string Process::err() const { return ReadAll(output_.string() + ".err"); }
 
+void Process::LimitFileSize(uint64_t bytes) {
+  const rlimit limit{bytes, RLIM_INFINITY};
+  prlimit(pid_, RLIMIT_FSIZE, &limit, nullptr);
+}
+
+bool Process::ended() const {
+  siginfo_t info{};
+  waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT);
+  return info.si_pid != 0;
+}
+
 std::string Process::WaitForLine(const std::string& begin) {
-  for (int attempt = 0; attempt < 1000; ++attempt) {
+  std::string rest;
+  WaitUntil([&] {
+    const bool over = ended();  // asked first: nothing is written after it
     std::istringstream lines(out());
     for (std::string line; std::getline(lines, line);) {
-      if (line.starts_with(begin) && !lines.eof()) return line.substr(begin.size());
+      if (!line.starts_with(begin) || lines.eof()) continue;
+      rest = line.substr(begin.size());
+      return true;
     }
-    siginfo_t ended{};
-    waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT);
-    if (ended.si_pid != 0) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return "";
+    return over;
+  });
+  return rest;
+}
+
+bool Process::WaitForError(const std::string& text) {
+  bool found = false;
+  WaitUntil([&] {
+    const bool over = ended();
+    found = err().find(text) != std::string::npos;
+    return found || over;
+  });
+  return found;
 }
 
 Finished RunToEnd(const std::vector<std::string>& command, const std::filesystem::path& output) {
@@ -96,6 +119,14 @@ Finished RunToEnd(const std::vector<std::string>& command, const std::filesystem
   finished.out = process.out();
   finished.err = process.err();
   return finished;
+}
+
+bool WaitUntil(const std::function<bool()>& holds) {
+  for (int attempt = 0; attempt < 1000; ++attempt) {
+    if (holds()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return false;
 }
 
 }  // namespace rivulet

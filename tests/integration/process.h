@@ -2,7 +2,9 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,13 +25,18 @@ class Process {
   void Signal(int signal);
   int Wait();  // exit code, or 128 + the signal that ended it
   bool running() const { return pid_ > 0; }
+  // From now on it cannot make any file longer than this.
+  void LimitFileSize(uint64_t bytes);
   std::string out() const;
   std::string err() const;
   // Waits until a line of stdout begins so; its rest. Empty when the process ended or 20 s passed.
   std::string WaitForLine(const std::string& begin);
+  // Waits until stderr holds the text; false when the process ended or 20 s passed.
+  bool WaitForError(const std::string& text);
 
  private:
   pid_t pid_ = 0;
+  bool ended() const;
   std::filesystem::path output_;
 };
 
@@ -39,5 +46,8 @@ struct Finished {
   std::string err;
 };
 Finished RunToEnd(const std::vector<std::string>& command, const std::filesystem::path& output);
+
+// Asks every 20 ms until the answer is true; false when it is not within 20 s.
+bool WaitUntil(const std::function<bool()>& holds);
 
 }  // namespace rivulet

@@ -26,15 +26,22 @@ class ToyWork final : public LocalWork {
     RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
     const Manifest manifest = model.plan.wire();
     RV_ASSIGN_OR_RETURN(const ParameterSet global, ReadParameterSet(state, &manifest));
-    Sleep();
+    if (!Sleep(cancelled)) return absl::CancelledError("told to stop");
     if (task.kind == Assignment::Kind::kEvaluate) return Evaluated();
     return Trained(document.spec.job.seed, task.key.round, global);
   }
 
  private:
-  static void Sleep() {
+  // TOY_DELAY_MS long, or until it is cancelled: false then.
+  static bool Sleep(const std::function<bool()>& cancelled) {
     const char* text = std::getenv("TOY_DELAY_MS");
-    std::this_thread::sleep_for(std::chrono::milliseconds(text == nullptr ? 0 : std::atoi(text)));
+    const auto end = std::chrono::steady_clock::now() +
+                     std::chrono::milliseconds(text == nullptr ? 0 : std::atoi(text));
+    while (std::chrono::steady_clock::now() < end) {
+      if (cancelled()) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
   }
   static WorkResult Evaluated() {
     WorkResult result;

@@ -20,6 +20,14 @@ TEST(Status, AttachedExitCodeWinsOverTheDefault) {
   EXPECT_EQ(ExitCodeOf(WithExit(absl::UnavailableError(""), ExitCode::kPolicy)), ExitCode::kPolicy);
 }
 
+TEST(Status, ADefaultExitCodeIsOnlyForErrorsThatHaveNone) {
+  EXPECT_EQ(ExitCodeOf(WithDefaultExit(absl::OkStatus(), ExitCode::kConfig)), ExitCode::kOk);
+  EXPECT_EQ(ExitCodeOf(WithDefaultExit(absl::DataLossError(""), ExitCode::kConfig)),
+            ExitCode::kConfig);
+  EXPECT_EQ(ExitCodeOf(WithDefaultExit(absl::UnavailableError(""), ExitCode::kConfig)),
+            ExitCode::kConnection);
+}
+
 TEST(Status, AnnotateKeepsCodeAndPayloads) {
   const absl::Status status =
       Annotate(WithExit(absl::DataLossError("short"), ExitCode::kState), "a.db");

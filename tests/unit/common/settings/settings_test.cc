@@ -69,7 +69,8 @@ TEST_F(SettingsTest, AnUnknownKeyIsRefusedWithItsPlaceAndTheNearestOne) {
 
 TEST_F(SettingsTest, AWrongTypeIsRefusedNamingKeyAndOrigin) {
   Write("test-count = \"two\"\n");
-  EXPECT_THAT(std::string(keys_.Load(file_).message()), HasSubstr("test-count: want a whole"));
+  EXPECT_THAT(std::string(keys_.Load(file_).message()),
+              HasSubstr("test-count: got 'two', want a whole"));
   setenv("RIVULET_TEST_COUNT", "three", 1);
   const absl::Status status = keys_.Load("");
   EXPECT_THAT(std::string(status.message()), HasSubstr("RIVULET_TEST_COUNT"));
@@ -84,6 +85,21 @@ TEST_F(SettingsTest, UsageErrorsOfTheCommandLineAreTwo) {
     EXPECT_EQ(ParseCommandLine(app, 2, words), 2) << word;
     testing::internal::GetCapturedStderr();
   }
+}
+
+TEST(ErrorFormats, TheArgumentsSayItOrElseTheConfiguration) {
+  const char* words[] = {"program", "--format=json", "--", "--format", "text"};
+  EXPECT_EQ(ErrorFormatIn(5, words, "text"), ErrorFormat::kJson);
+  EXPECT_EQ(ErrorFormatIn(1, words, "json"), ErrorFormat::kJson);
+  EXPECT_EQ(ErrorFormatIn(1, words, ""), ErrorFormat::kText);
+}
+
+TEST(ErrorFormats, JsonIsOneLineWhateverTheMessageHolds) {
+  testing::internal::CaptureStderr();
+  const absl::Status error = WithExit(absl::NotFoundError("a \"b\"\n\xff"), ExitCode::kState);
+  EXPECT_EQ(ExitWith("program", error, ErrorFormat::kJson), 8);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "{\"error\":\"a \\\"b\\\"\\n\xEF\xBF\xBD\",\"exit\":8}\n");
 }
 
 }  // namespace
