@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct SimulationConfig {
 struct SimulationResult {
   JobView view;            // of the ended job
   std::string state_file;  // safetensors of the final global state
+  std::map<uint64_t, std::string>
+      kept;  // the same after each round that export.save-every-round keeps
   uint64_t peak_rss_bytes = 0;
 };
 
