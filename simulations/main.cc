@@ -261,6 +261,7 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
   RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(*described));
   config.spec = described->spec;
   config.document = JobDocumentText(*described);
+  RV_ASSIGN_OR_RETURN(config.base_tensors, BaseTensorsFile(config.base_model, *described));
   config.workers = config.spec.simulate.max_parallel_clients;
   const size_t cohort = config.spec.job.clients_per_round > 0
                             ? static_cast<size_t>(config.spec.job.clients_per_round)

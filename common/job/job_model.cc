@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "common/formats/safetensors_writer.h"
 #include "common/io/file.h"
+#include "common/io/sha256.h"
 
 namespace rivulet {
 namespace {
@@ -12,6 +14,13 @@ constexpr uint64_t kMaxConfigBytes = 1 << 20;
 bool UnderModule(const std::string& tensor, const std::string& module) {
   return tensor.starts_with(module) &&
          (tensor.size() == module.size() || tensor[module.size()] == '.');
+}
+
+// The safetensors file of what starts from the base model; empty when nothing does.
+absl::StatusOr<std::string> BaseTensorsOf(const AdapterPlan& plan, const ModelFiles& files) {
+  if (plan.from_base().empty()) return std::string();
+  RV_ASSIGN_OR_RETURN(const ParameterSet values, BaseTensors(plan, files));
+  return SafetensorsBytes(values);
 }
 
 }  // namespace
@@ -31,8 +40,24 @@ absl::StatusOr<JobDocument> DescribeJob(const std::filesystem::path& directory, 
   RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(directory));
   RV_ASSIGN_OR_RETURN(const JobModel model, DescribeJobModel(directory, files, spec));
   document.heads_missing = model.match.missing_heads;
+  RV_ASSIGN_OR_RETURN(const std::string base_tensors, BaseTensorsOf(model.plan, files));
+  if (!base_tensors.empty()) document.base_tensors = Sha256Hex(base_tensors);
   document.spec = std::move(spec);
   return document;
+}
+
+absl::StatusOr<std::string> BaseTensorsFile(const std::filesystem::path& directory,
+                                            const JobDocument& document) {
+  if (document.base_tensors.empty()) return std::string();
+  RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(directory));
+  RV_ASSIGN_OR_RETURN(const JobModel model, DescribeJobModel(directory, files, document.spec));
+  RV_ASSIGN_OR_RETURN(std::string file, BaseTensorsOf(model.plan, files));
+  const std::string got = Sha256Hex(file);
+  if (got == document.base_tensors) return file;
+  return WithExit(Refuse(absl::StatusCode::kFailedPrecondition,
+                         directory.string() + ": got base tensors with hash " + got + ", want " +
+                             document.base_tensors),
+                  ExitCode::kPolicy);
 }
 
 absl::StatusOr<JobModel> JobModelOf(const JobDocument& document) {

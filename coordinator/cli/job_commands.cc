@@ -25,7 +25,12 @@ struct SubmitOptions {
   bool dry_run = false;
 };
 
-absl::StatusOr<JobDocument> DocumentOf(const SubmitOptions& options) {
+struct DescribedJob {
+  JobDocument document;
+  std::string base_tensors;  // the file it names
+};
+
+absl::StatusOr<DescribedJob> Describe(const SubmitOptions& options) {
   RV_ASSIGN_OR_RETURN(const LoadedJob loaded,
                       LoadJob(options.file, ProcessEnvironment(), options.sets));
   for (const std::string& note : loaded.notes) std::cerr << "rivulet: " << note << '\n';
@@ -38,11 +43,15 @@ absl::StatusOr<JobDocument> DocumentOf(const SubmitOptions& options) {
                                "' is no folder here; name the base model's with --model-dir"),
                     ExitCode::kConfig);
   }
-  return DescribeJob(folder, loaded.spec);
+  DescribedJob job;
+  RV_ASSIGN_OR_RETURN(job.document, DescribeJob(folder, loaded.spec));
+  RV_ASSIGN_OR_RETURN(job.base_tensors, BaseTensorsFile(folder, job.document));
+  return job;
 }
 
 absl::Status Submit(const OperatorSettings& settings, const SubmitOptions& options) {
-  RV_ASSIGN_OR_RETURN(const JobDocument document, DocumentOf(options));
+  RV_ASSIGN_OR_RETURN(const DescribedJob job, Describe(options));
+  const JobDocument& document = job.document;
   if (options.dry_run) {
     std::cout << "ok: job hash " << JobHash(document) << ", base model " << document.base_hash
               << '\n';
@@ -51,10 +60,11 @@ absl::Status Submit(const OperatorSettings& settings, const SubmitOptions& optio
   RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
   // Without a token of the caller's, one for this command: a repeated try finds the same job.
   const std::string token = options.token.empty() ? HexOfBytes(SecretBytes(16)) : options.token;
-  absl::StatusOr<std::string> id = client.Submit(JobDocumentText(document), token);
-  if (!id.ok() && id.status().code() == absl::StatusCode::kUnavailable) {
-    id = client.Submit(JobDocumentText(document), token);
-  }
+  const auto submit = [&] {
+    return client.Submit(JobDocumentText(document), token, job.base_tensors);
+  };
+  absl::StatusOr<std::string> id = submit();
+  if (!id.ok() && id.status().code() == absl::StatusCode::kUnavailable) id = submit();
   RV_RETURN_IF_ERROR(id.status());
   if (settings.json()) {
     std::cout << R"({"api":"rivulet/v1","kind":"JobSubmitted","id":")" << *id << "\"}" << std::endl;

@@ -72,6 +72,24 @@ absl::Status PutState(BlobStore& blobs, const ParameterSet& state, ModelRecord& 
   return absl::OkStatus();
 }
 
+absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPlan& plan) {
+  ParameterSet values(plan.from_base);
+  if (plan.from_base.empty()) return values;
+  if (file == nullptr || file->size() == 0) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "got no bytes, want a file of " + std::to_string(SizeBytesOf(plan.from_base)) +
+                      " bytes of values");
+  }
+  const auto copy = [&](size_t row, size_t first, std::span<const float> piece) {
+    std::copy(piece.begin(), piece.end(), values.floats(row).subspan(first).begin());
+    return absl::OkStatus();
+  };
+  RV_RETURN_IF_ERROR(
+      StreamTensors(*file, plan.from_base, SafetensorsProfile::kUpload, plan.base_tensors, copy));
+  RV_RETURN_IF_ERROR(CheckFinite(values));
+  return values;
+}
+
 }  // namespace
 
 absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
@@ -102,10 +120,16 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
 }
 
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,
-                                              const std::string& job) {
-  RV_ASSIGN_OR_RETURN(const ParameterSet state, plan.initial());
+                                              const BlobReader* base_tensors) {
+  absl::StatusOr<ParameterSet> from_base = ReadBaseTensors(base_tensors, plan);
+  if (!from_base.ok()) {
+    const absl::Status status = Annotate(from_base.status(), "base tensors");
+    return from_base.status().code() == absl::StatusCode::kInvalidArgument
+               ? WithExit(status, ExitCode::kConfig)
+               : status;
+  }
+  RV_ASSIGN_OR_RETURN(const ParameterSet state, plan.initial(*from_base));
   ModelRecord model;
-  model.job = job;
   RV_RETURN_IF_ERROR(PutState(blobs, state, model));
   return model;
 }

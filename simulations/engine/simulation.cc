@@ -53,6 +53,15 @@ absl::StatusOr<JobView> Drive(Federation& federation, const std::string& job,
   }
 }
 
+absl::StatusOr<std::string> Submit(Federation& federation, BlobStore& blobs,
+                                   const SimulationConfig& config) {
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> file,
+                      blobs.Create(config.base_tensors.size()));
+  RV_RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(config.base_tensors))));
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader, file->Reread());
+  return federation.Submit({config.document, "", reader.get()});
+}
+
 }  // namespace
 
 absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
@@ -77,7 +86,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
     federation.Connected(facts);
   }
   const uint64_t subscription = federation.Subscribe("", watch);
-  const absl::StatusOr<std::string> job = federation.Submit({config.document, ""});
+  const absl::StatusOr<std::string> job = Submit(federation, *blobs, config);
   absl::StatusOr<JobView> view = job.ok() ? Drive(federation, *job, idle) : job.status();
   fleet.Stop();
   federation.Unsubscribe(subscription);

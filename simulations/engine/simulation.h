@@ -15,6 +15,7 @@ struct SimulationConfig {
   JobSpec spec;                      // validated
   std::filesystem::path base_model;  // folder of the base model
   std::string document;              // canonical job document
+  std::string base_tensors;          // the file it names (BaseTensorsFile), or empty
   int workers = 0;                   // clients trained at once; 0 = one per core
 };
 
