@@ -189,7 +189,8 @@ absl::Status AsConfigError(const absl::Status& status) {
 absl::Status CompleteJob(const PartitionedData& data, const std::filesystem::path& base_model,
                          JobSpec& spec) {
   if (spec.data.task == "classification" && spec.data.labels.empty()) {
-    spec.data.labels = data.labels();
+    RV_ASSIGN_OR_RETURN(spec.data.labels, HeadLabels(base_model));
+    if (spec.data.labels.empty()) spec.data.labels = data.labels();
   }
   // All clients of a simulation are there from the start: cohorts are drawn from all of them.
   if (spec.job.min_available_clients == 0) {
@@ -249,6 +250,8 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
     return ExitCode::kOk;
   }
   RV_RETURN_IF_ERROR(job.spec.Validate());
+  for (const std::string& warning : job.spec.Warnings())
+    std::cerr << "rivulet simulate: warning: " << warning << '\n';
   SimulationConfig config;
   RV_ASSIGN_OR_RETURN(config.base_model, FindBaseModel(options, job.spec));
   RV_ASSIGN_OR_RETURN(PartitionedData data, OpenData(job.spec));

@@ -16,6 +16,19 @@ bool UnderModule(const std::string& tensor, const std::string& module) {
          (tensor.size() == module.size() || tensor[module.size()] == '.');
 }
 
+// Every client must number the classes alike, also one whose data lack some.
+absl::Status FillLabels(const std::filesystem::path& directory, JobSpec& spec) {
+  if (spec.data.task != "classification" || !spec.data.labels.empty()) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(spec.data.labels, HeadLabels(directory));
+  if (!spec.data.labels.empty()) return spec.Validate();
+  return WithExit(
+      Refuse(absl::StatusCode::kInvalidArgument,
+             "data.labels: got none, and the head of " + directory.string() +
+                 " names no classes; want all class names in order, because each client would "
+                 "number its own (rivulet simulate fills in the labels of all its data)"),
+      ExitCode::kConfig);
+}
+
 // The safetensors file of what starts from the base model; empty when nothing does.
 absl::StatusOr<std::string> BaseTensorsOf(const AdapterPlan& plan, const ModelFiles& files) {
   if (plan.from_base().empty()) return std::string();
@@ -25,8 +38,20 @@ absl::StatusOr<std::string> BaseTensorsOf(const AdapterPlan& plan, const ModelFi
 
 }  // namespace
 
+absl::StatusOr<std::vector<std::string>> HeadLabels(const std::filesystem::path& directory) {
+  RV_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  const auto& labels = config.labels;
+  size_t placeholders = 0;
+  for (size_t label = 0; label < labels.size(); ++label)
+    placeholders += labels[label] == "LABEL_" + std::to_string(label);
+  const bool named =
+      config.head == ModelHead::kSequenceClassification && placeholders < labels.size();
+  return named ? labels : std::vector<std::string>();
+}
+
 absl::StatusOr<JobDocument> DescribeJob(const std::filesystem::path& directory, JobSpec spec) {
   RV_RETURN_IF_ERROR(spec.Validate());
+  RV_RETURN_IF_ERROR(FillLabels(directory, spec));
   JobDocument document;
   RV_ASSIGN_OR_RETURN(document.base_hash, HashOfBaseModel(directory));
   if (!spec.model.hash.empty() && spec.model.hash != document.base_hash) {

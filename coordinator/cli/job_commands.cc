@@ -35,6 +35,8 @@ absl::StatusOr<DescribedJob> Describe(const SubmitOptions& options) {
                       LoadJob(options.file, ProcessEnvironment(), options.sets));
   for (const std::string& note : loaded.notes) std::cerr << "rivulet: " << note << '\n';
   RV_RETURN_IF_ERROR(loaded.spec.Validate());
+  for (const std::string& warning : loaded.spec.SubmitWarnings())
+    std::cerr << "rivulet: warning: " << warning << '\n';
   const std::string folder = options.model_dir.empty() ? loaded.spec.model.name : options.model_dir;
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error)) {

@@ -9,6 +9,12 @@ namespace rivulet {
 
 absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
   RV_ASSIGN_OR_RETURN(JobDocument job, ParseJobDocument(document));
+  if (job.spec.data.task == "classification" && job.spec.data.labels.empty()) {
+    return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
+                           "data.labels: got none, want all class names: each client would number "
+                           "its own"),
+                    ExitCode::kConfig);
+  }
   RV_ASSIGN_OR_RETURN(JobModel model, JobModelOf(job));
   JobPlan plan;
   plan.spec = std::move(job.spec);
