@@ -32,22 +32,24 @@ absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& mani
   return sum.Mean();
 }
 
-double BiasOf(const BlobStore& blobs, const JobPlan& plan, const ParameterSet& global,
-              const std::vector<UpdateRecord>& updates) {
+// Empty where nobody knows: too many updates to look at together, or no LoRA factors.
+std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan,
+                             const ParameterSet& global, const std::vector<UpdateRecord>& updates) {
+  if (plan.spec.strategy.aggregation == "freeze-a") return 0;  // exact
   const bool small =
       updates.size() <= kBiasUpdates && updates.size() * SizeBytesOf(plan.manifest) <= kBiasBytes;
-  if (!small || plan.spec.strategy.aggregation != "factor-average") return 0;
+  if (!small) return std::nullopt;
   std::vector<ParameterSet> sets;
   std::vector<WeightedUpdate> weighted;
   sets.reserve(updates.size());
   for (const UpdateRecord& update : updates) {
     absl::StatusOr<ParameterSet> set = ReadOwnState(blobs, update.sha256, plan.manifest);
-    if (!set.ok()) return 0;
+    if (!set.ok()) return std::nullopt;
     sets.push_back(*std::move(set));
     weighted.push_back({ViewOf(sets.back()), update.weight});
   }
   const auto report = FactorBias(global, weighted);
-  return report.ok() ? report->total : 0;  // no LoRA pair: nothing to be biased
+  return report.ok() ? std::optional(report->total) : std::nullopt;
 }
 
 RoundFigures FiguresOf(const std::vector<UpdateRecord>& updates) {

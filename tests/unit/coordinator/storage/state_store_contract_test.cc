@@ -194,7 +194,9 @@ TEST_P(StateStoreContract, ARoundKeepsItsSetItsFiguresAndItsReason) {
   EXPECT_EQ(all.rounds[1].counted, std::vector<std::string>{"a"});
   EXPECT_EQ(all.rounds[1].figures.loss, 2.5);
   EXPECT_EQ(all.rounds[1].figures.bytes_down, 4);
+  EXPECT_EQ(all.rounds[1].figures.bias, 0.5);
   EXPECT_EQ(all.rounds[1].figures.milliseconds, 6);
+  EXPECT_EQ(all.rounds[0].figures.bias, std::nullopt);  // nobody computed one
 }
 
 TEST_P(StateStoreContract, UpdatesOfDoneRoundsAreNotLoaded) {
