@@ -28,6 +28,7 @@ std::string AddressIn(const std::string& line, const std::string& what) {
 Deployment::Deployment() {
   std::string name = (fs::temp_directory_path() / "rivulet-daemon-XXXXXX").string();
   folder_ = mkdtemp(name.data());
+  base_model_ = ToyBaseModel();
   const Finished made =
       Rivulet({"pki", "init", "--federation", "demo", "--dir", (folder_ / "pki").string()});
   EXPECT_EQ(made.code, 0) << made.err;
@@ -87,7 +88,7 @@ void Deployment::StartAgent(const std::string& name, const std::vector<std::stri
                             const fs::path& data, const Process::Environment& environment) {
   const fs::path pki = Enrol(name);
   const fs::path home = folder_ / name;
-  Write(home / "policy.toml", "[[base-model]]\npath = \"" + ToyBaseModel().string() +
+  Write(home / "policy.toml", "[[base-model]]\npath = \"" + base_model_.string() +
                                   "\"\n[[dataset]]\nname = \"fortunes\"\npath = \"" +
                                   data.string() + "\"\n");
   std::vector<std::string> command = program;
