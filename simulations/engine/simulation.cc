@@ -72,7 +72,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
   const SystemClock clock;
   const std::unique_ptr<StateStore> states = MakeMemoryStateStore();
   const std::unique_ptr<BlobStore> blobs = MakeMemoryBlobStore();
-  TaskRunner runner(resources);
+  TaskRunner runner(resources, config.tuners);
   Fleet fleet({config.workers, config.spec.simulate.drop_rate, config.spec.job.seed}, runner);
   Federation federation(FederationConfig{}, *states, *blobs, fleet, clock);
   RV_RETURN_IF_ERROR(federation.Recover());

@@ -17,6 +17,7 @@ struct SimulationConfig {
   std::string document;              // canonical job document
   std::string base_tensors;          // the file it names (BaseTensorsFile), or empty
   int workers = 0;                   // clients trained at once; 0 = one per core
+  TaskRunner::TunerFactory tuners;   // empty: what an agent trains with
 };
 
 struct SimulationResult {
