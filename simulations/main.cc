@@ -158,15 +158,26 @@ void PrintForecast(const JobSpec& spec, const JobModel& model, size_t clients, s
 }
 
 absl::Status ExportAdapter(const std::filesystem::path& directory, const JobDocument& document,
-                           const JobModel& model, const SimulationResult& result) {
+                           const JobModel& model, const std::string& state_file, uint64_t round) {
   const Manifest manifest = model.plan.wire();
-  RV_ASSIGN_OR_RETURN(const ParameterSet state, ReadParameterSet(result.state_file, &manifest));
+  RV_ASSIGN_OR_RETURN(const ParameterSet state, ReadParameterSet(state_file, &manifest));
   Provenance provenance;
-  provenance.job = result.view.name;
-  provenance.round = static_cast<int64_t>(result.view.round);
+  provenance.job = document.spec.job.name;
+  provenance.round = static_cast<int64_t>(round);
   provenance.base_model = document.base_hash;
   provenance.software = "rivulet " RIVULET_VERSION;
   return WriteAdapterDirectory(directory, model, document.spec, state, provenance).status();
+}
+
+// adapter/ is the last state, adapter-<round>/ each that export.save-every-round keeps.
+absl::Status ExportAdapters(const std::filesystem::path& run, const JobDocument& document,
+                            const JobModel& model, const SimulationResult& result) {
+  for (const auto& [round, state_file] : result.kept) {
+    RV_RETURN_IF_ERROR(ExportAdapter(run / ("adapter-" + std::to_string(round)), document, model,
+                                     state_file, round));
+  }
+  if (result.state_file.empty()) return absl::OkStatus();
+  return ExportAdapter(run / "adapter", document, model, result.state_file, result.view.round);
 }
 
 // What is wrong with the job's own words is exit 3, unless the error says otherwise.
@@ -174,44 +185,39 @@ absl::Status AsConfigError(const absl::Status& status) {
   return ExitCodeOf(status) == ExitCode::kFailure ? WithExit(status, ExitCode::kConfig) : status;
 }
 
-absl::StatusOr<ExitCode> Run(const Options& options) {
-  RV_ASSIGN_OR_RETURN(LoadedJob job, LoadJob(options.job, ProcessEnvironment(), options.sets));
-  for (const std::string& note : job.notes) std::cerr << "rivulet simulate: " << note << '\n';
-  if (options.print_config) {
-    if (!options.origins) std::cout << JobToml(job.spec);
-    if (options.origins)
-      std::cout << (options.format == "json" ? OriginJson(job) : OriginTable(job));
-    return ExitCode::kOk;
+// What every simulated client is told before the run: where cohorts and classes come from.
+absl::Status CompleteJob(const PartitionedData& data, const std::filesystem::path& base_model,
+                         JobSpec& spec) {
+  if (spec.data.task == "classification" && spec.data.labels.empty()) {
+    RV_ASSIGN_OR_RETURN(spec.data.labels, HeadLabels(base_model));
+    if (spec.data.labels.empty()) spec.data.labels = data.labels();
   }
-  RV_RETURN_IF_ERROR(job.Validate());
-  for (const std::string& warning : job.spec.Warnings())
-    std::cerr << "rivulet simulate: " << warning << '\n';
-  SimulationConfig config;
-  RV_ASSIGN_OR_RETURN(config.base_model, FindBaseModel(options, job.spec));
-  auto opened = PartitionedData::Open(job.spec.simulate, job.spec.data, job.spec.job.seed);
+  // All clients of a simulation are there from the start: cohorts are drawn from all of them.
+  if (spec.job.min_available_clients == 0) {
+    spec.job.min_available_clients = static_cast<int>(data.names().size());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PartitionedData> OpenData(const JobSpec& spec) {
+  auto opened = PartitionedData::Open(spec.simulate, spec.data, spec.job.seed);
   if (!opened.ok()) return WithExit(opened.status(), ExitCode::kConfig);
   for (const std::string& problem : opened->problems()) std::cerr << "skipped: " << problem << '\n';
-  if (job.spec.data.labels.empty()) job.spec.data.labels = opened->labels();
-  const std::vector<std::string> clients = opened->names();
-  // All clients of a simulation are there from the start: cohorts are drawn from all of them.
-  if (job.spec.job.min_available_clients == 0) {
-    job.spec.job.min_available_clients = static_cast<int>(clients.size());
-  }
-  SimulatedResources resources(*std::move(opened), config.base_model);
+  if (opened->malformed() > 0)
+    std::cerr << "skipped: " << opened->malformed() << " malformed records in all\n";
+  return opened;
+}
 
-  auto described = DescribeJob(config.base_model, job.spec);
-  if (!described.ok()) return AsConfigError(described.status());
-  const JobDocument& document = *described;
-  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
-  config.spec = document.spec;
-  config.document = JobDocumentText(document);
-  config.workers = config.spec.simulate.max_parallel_clients;
-  const size_t cohort = config.spec.job.clients_per_round > 0
-                            ? static_cast<size_t>(config.spec.job.clients_per_round)
-                            : static_cast<size_t>(config.spec.job.fraction_train *
-                                                  static_cast<double>(clients.size()));
-  if (!options.quiet) PrintForecast(config.spec, model, clients.size(), cohort);
+void PrintConfig(const Options& options, const LoadedJob& job) {
+  if (!options.origins) std::cout << JobToml(job.spec);
+  if (options.origins) std::cout << (options.format == "json" ? OriginJson(job) : OriginTable(job));
+}
 
+// Runs the described job into a fresh run folder and prints the closing table.
+absl::StatusOr<ExitCode> Simulate(const Options& options, const SimulationConfig& config,
+                                  const std::vector<std::string>& clients,
+                                  const JobDocument& document, const JobModel& model,
+                                  SimulatedResources& resources) {
   const SystemClock clock;
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<RunDirectory> run,
                       RunDirectory::Create(options.out, config.spec.job.name, clock.UnixMillis()));
@@ -224,9 +230,7 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
           [&](const JobView& view) { return follower.OnIdle(view); }));
   RV_RETURN_IF_ERROR(follower.Finish(result.view));
   RV_RETURN_IF_ERROR(run->Conclude(result.view, config.spec.track.tensorboard));
-  if (!result.state_file.empty()) {
-    RV_RETURN_IF_ERROR(ExportAdapter(run->path() / "adapter", document, model, result));
-  }
+  RV_RETURN_IF_ERROR(ExportAdapters(run->path(), document, model, result));
   RV_RETURN_IF_ERROR(run->LinkLatest());
 
   std::ostream& table = options.format == "json" ? std::cerr : std::cout;
@@ -236,6 +240,38 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
   if (result.view.state == JobState::kFinished) return ExitCode::kOk;
   std::cerr << "rivulet simulate: " << result.view.reason << '\n';
   return static_cast<ExitCode>(result.view.exit_code);
+}
+
+absl::StatusOr<ExitCode> Run(const Options& options) {
+  RV_ASSIGN_OR_RETURN(LoadedJob job, LoadJob(options.job, ProcessEnvironment(), options.sets));
+  for (const std::string& note : job.notes) std::cerr << "rivulet simulate: " << note << '\n';
+  if (options.print_config) {
+    PrintConfig(options, job);
+    return ExitCode::kOk;
+  }
+  RV_RETURN_IF_ERROR(job.Validate());
+  for (const std::string& warning : job.spec.Warnings())
+    std::cerr << "rivulet simulate: warning: " << warning << '\n';
+  SimulationConfig config;
+  RV_ASSIGN_OR_RETURN(config.base_model, FindBaseModel(options, job.spec));
+  RV_ASSIGN_OR_RETURN(PartitionedData data, OpenData(job.spec));
+  RV_RETURN_IF_ERROR(AsConfigError(CompleteJob(data, config.base_model, job.spec)));
+  const std::vector<std::string> clients = data.names();
+  SimulatedResources resources(std::move(data), config.base_model);
+
+  const auto described = DescribeJob(config.base_model, job.spec);
+  if (!described.ok()) return AsConfigError(described.status());
+  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(*described));
+  config.spec = described->spec;
+  config.document = JobDocumentText(*described);
+  RV_ASSIGN_OR_RETURN(config.base_tensors, BaseTensorsFile(config.base_model, *described));
+  config.workers = config.spec.simulate.max_parallel_clients;
+  const size_t cohort = config.spec.job.clients_per_round > 0
+                            ? static_cast<size_t>(config.spec.job.clients_per_round)
+                            : static_cast<size_t>(config.spec.job.fraction_train *
+                                                  static_cast<double>(clients.size()));
+  if (!options.quiet) PrintForecast(config.spec, model, clients.size(), cohort);
+  return Simulate(options, config, clients, *described, model, resources);
 }
 
 }  // namespace

@@ -155,6 +155,10 @@ absl::Status CheckSize(const AdapterPlan& plan) {
 
 // ---- values
 
+bool IsFloat(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
+}
+
 void Draw(const RandomStream& stream, uint32_t position, const TrainedTensor& tensor,
           std::span<float> out) {
   if (tensor.role == TensorRole::kLoraA) {
@@ -169,21 +173,6 @@ void Draw(const RandomStream& stream, uint32_t position, const TrainedTensor& te
   } else {
     std::fill(out.begin(), out.end(), 0.0f);
   }
-}
-
-absl::Status Start(const RandomStream& stream, uint32_t position, const TrainedTensor& tensor,
-                   const ModelFiles* base, std::span<float> out) {
-  if (tensor.starts_from.empty()) {
-    Draw(stream, position, tensor, out);
-    return absl::OkStatus();
-  }
-  const TensorView* view = base == nullptr ? nullptr : base->Find(tensor.starts_from);
-  if (view == nullptr || view->spec.shape != tensor.spec.shape)
-    return Refuse(absl::StatusCode::kFailedPrecondition,
-                  tensor.spec.name + ": starts from '" + tensor.starts_from +
-                      "' of the base model, which is not at hand");
-  CopyAsFloats(*view, out);
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -217,6 +206,14 @@ Manifest AdapterPlan::wire() const {
   return manifest;
 }
 
+Manifest AdapterPlan::from_base() const {
+  Manifest manifest;
+  for (const TrainedTensor& tensor : tensors) {
+    if (!tensor.starts_from.empty()) manifest.push_back(tensor.spec);
+  }
+  return manifest;
+}
+
 absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorMatch& match,
                                         const JobSpec& job) {
   if (job.method != "lora" && job.method != "adapter")
@@ -239,16 +236,53 @@ absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorM
   return plan;
 }
 
+absl::StatusOr<ParameterSet> BaseTensors(const AdapterPlan& plan, const ModelFiles& base) {
+  ParameterSet values(plan.from_base());
+  size_t row = 0;
+  for (const TrainedTensor& tensor : plan.tensors) {
+    if (tensor.starts_from.empty()) continue;
+    const TensorView* view = base.Find(tensor.starts_from);
+    if (view == nullptr || view->spec.shape != tensor.spec.shape || !IsFloat(view->spec.dtype)) {
+      return Refuse(absl::StatusCode::kFailedPrecondition,
+                    tensor.spec.name + ": starts from '" + tensor.starts_from +
+                        "' of the base model: got " +
+                        (view == nullptr ? "nothing" : Describe(view->spec)) + ", want " +
+                        Describe(tensor.spec) + ", or BF16 or F16");
+    }
+    CopyAsFloats(*view, values.floats(row++));
+  }
+  RV_RETURN_IF_ERROR(Annotate(CheckFinite(values), "base model"));
+  return values;
+}
+
 absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
                                           const ModelFiles* base) {
+  ParameterSet from_base;
+  if (base != nullptr) {
+    RV_ASSIGN_OR_RETURN(from_base, BaseTensors(plan, *base));
+  } else if (const Manifest wanted = plan.from_base(); !wanted.empty()) {
+    return Refuse(absl::StatusCode::kFailedPrecondition,
+                  wanted[0].name + ": starts from the base model's values, which are not at hand");
+  }
+  return InitialState(plan, seed, from_base);
+}
+
+absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
+                                          const ParameterSet& from_base) {
+  RV_RETURN_IF_ERROR(SameManifest(from_base.manifest(), plan.from_base()));
   const RandomStream stream(seed, Purpose::kInitialValues, 0);
   ParameterSet state(plan.wire());
-  size_t row = 0;
+  size_t row = 0, given = 0;
   for (size_t position = 0; position < plan.tensors.size(); ++position) {
     const TrainedTensor& tensor = plan.tensors[position];
     if (plan.freeze_a && tensor.role == TensorRole::kLoraA) continue;
-    RV_RETURN_IF_ERROR(
-        Start(stream, static_cast<uint32_t>(position), tensor, base, state.floats(row++)));
+    const std::span<float> out = state.floats(row++);
+    if (tensor.starts_from.empty()) {
+      Draw(stream, static_cast<uint32_t>(position), tensor, out);
+    } else {
+      const std::span<const float> values = from_base.floats(given++);
+      std::copy(values.begin(), values.end(), out.begin());
+    }
   }
   return state;
 }

@@ -64,6 +64,8 @@ struct AdapterPlan {
   Manifest full() const;
   // What is trained, sent and merged: full() without lora_A when freeze_a.
   Manifest wire() const;
+  // What starts from the base model's values: a part of wire().
+  Manifest from_base() const;
 };
 
 // The name under which our bottleneck adapters stand in AdapterHub keys.
@@ -85,6 +87,14 @@ absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorM
 // and `base` is null.
 absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
                                           const ModelFiles* base = nullptr);
+// The same where the base model is not at hand, only what BaseTensors read of it. Errors:
+// InvalidArgument when `from_base` is not of manifest plan.from_base().
+absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
+                                          const ParameterSet& from_base);
+
+// The values of plan.from_base() in the base model's files. Errors: FailedPrecondition naming a
+// tensor that is not there as planned; InvalidArgument naming a value that is not finite.
+absl::StatusOr<ParameterSet> BaseTensors(const AdapterPlan& plan, const ModelFiles& base);
 
 // The full set of an export or a model: `wire` plus, with freeze_a, lora_A drawn anew from the
 // seed. Errors: InvalidArgument when `wire` is not of manifest plan.wire().

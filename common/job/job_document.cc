@@ -116,12 +116,13 @@ std::string JobDocumentText(const JobDocument& document) {
   for (const JobKey& key : JobKeys()) {
     if (InJobDocument(key)) spec[std::string(key.path)] = std::visit(ToJson{}, key.ref(copy));
   }
-  const Json root = {{"api", kApi},
-                     {"base_hash", document.base_hash},
-                     {"heads_missing", document.heads_missing},
-                     {"method", document.spec.method},
-                     {"model_config", document.model_config},
-                     {"spec", std::move(spec)}};
+  Json root = {{"api", kApi},
+               {"base_hash", document.base_hash},
+               {"heads_missing", document.heads_missing},
+               {"method", document.spec.method},
+               {"model_config", document.model_config},
+               {"spec", std::move(spec)}};
+  if (!document.base_tensors.empty()) root["base_tensors"] = document.base_tensors;
   return root.dump(-1, ' ', false, Json::error_handler_t::replace);  // never throws
 }
 
@@ -129,7 +130,10 @@ absl::StatusOr<JobDocument> ParseJobDocument(std::string_view text) {
   auto parsed = ParseJson(text, {kMaxBytes, 8});
   if (!parsed.ok()) return WithExit(Annotate(parsed.status(), "job document"), ExitCode::kConfig);
   const Json& root = *parsed;
-  if (!root.is_object() || root.size() != 6) return Bad("want an object of 6 keys");
+  const bool from_base = root.is_object() && root.contains("base_tensors");
+  if (!root.is_object() || root.size() != (from_base ? 7 : 6)) {
+    return Bad("want an object of 6 keys, or 7 with base_tensors");
+  }
   JobDocument document;
   std::string api;
   RV_RETURN_IF_ERROR(ReadString(root, "api", api));
@@ -140,6 +144,12 @@ absl::StatusOr<JobDocument> ParseJobDocument(std::string_view text) {
   static const std::regex kHash("sha256:[0-9a-f]{64}");
   if (!std::regex_match(document.base_hash, kHash))
     return Bad("base_hash: want sha256:<64 hex digits>");
+  if (from_base) RV_RETURN_IF_ERROR(ReadString(root, "base_tensors", document.base_tensors));
+  static const std::regex kHex("[0-9a-f]{64}");
+  if (from_base && !std::regex_match(document.base_tensors, kHex)) {
+    return Bad("base_tensors: got '" + document.base_tensors.substr(0, 100) +
+               "', want 64 hex digits, or no such key");
+  }
   if (document.spec.method != "lora" && document.spec.method != "adapter") {
     return Bad("method: got '" + document.spec.method.substr(0, 100) + "', want lora|adapter");
   }

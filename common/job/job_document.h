@@ -16,12 +16,16 @@ struct JobDocument {
   std::string base_hash;     // "sha256:<hex>" (common/formats/model_config.h)
   std::vector<std::string>
       heads_missing;  // head tensors the base file lacks: trained from the seed
+  // SHA-256 (64 hex digits) of the file of those first values that come from the base model
+  // (BaseTensorsFile in common/job/job_model.h); empty where all come from the seed.
+  std::string base_tensors;
 };
 
 // JSON with sorted keys and no white space:
 //   {"api":"rivulet.job/1","base_hash":...,"heads_missing":[...],"method":...,"model_config":"<text>","spec":{"<key
 //   path>":value}}
-// Equal documents give equal bytes.
+// with "base_tensors":"<hex>" behind "base_hash" where that is not empty. Equal documents give
+// equal bytes.
 std::string JobDocumentText(const JobDocument& document);
 
 // Reads it back and validates the spec. The text may come from a peer: at most 4 MiB, every key of

@@ -19,7 +19,7 @@ struct JobSection {
   int num_rounds = 10;
   int min_clients = 2;  // updates a round needs to count
   int min_available_clients =
-      0;  // eligible clients that must be connected before round 1; 0 = one cohort
+      0;  // eligible clients that must be connected before round 1; 0 = one cohort, simulated: all
   int clients_per_round = 0;    // cohort size; 0 = by fraction_train
   double fraction_train = 1.0;  // of the eligible clients, used when clients_per_round is 0
   double over_selection =
@@ -67,7 +67,7 @@ struct DataSection {
   std::string separator;  // of records in text, e.g. "\n%\n"; empty = the whole file is one record
   std::string text_field = "text";  // classification: column or key
   std::string label_field = "label";
-  std::vector<std::string> labels;  // class names in order; needed where a client may miss one
+  std::vector<std::string> labels;  // class names in order; empty = those of the base model's head
   int seq_length = 512;             // tokens per block or per example
   bool packing = true;              // records + eos, cut into blocks of seq_length (causal-lm only)
   double held_out_fraction = 0.1;   // last records of each client, in file order
@@ -151,6 +151,8 @@ struct JobSpec {
   absl::Status Validate() const;
   // What is legal but cannot be meant, one sentence each: for stderr before the run.
   std::vector<std::string> Warnings() const;
+  // The same for a job that agents work on, and where they would not reach a simulation's result.
+  std::vector<std::string> SubmitWarnings() const;
 };
 
 }  // namespace rivulet

@@ -224,4 +224,21 @@ std::vector<std::string> JobSpec::Warnings() const {
   return warnings;
 }
 
+std::vector<std::string> JobSpec::SubmitWarnings() const {
+  std::vector<std::string> warnings = Warnings();
+  if (job.min_available_clients == 0) {
+    warnings.push_back("job.min-available-clients = 0: round 1 starts with " +
+                       std::to_string(std::max(job.clients_per_round, job.min_clients)) +
+                       " clients connected, and cohorts are drawn from those that are; a "
+                       "simulation waits for all. "
+                       "Set it to the number of clients to reach the same state in both");
+  }
+  if (job.selection == "capability") {
+    warnings.push_back(
+        "job.selection = \"capability\" goes by the memory of each agent's machine: a simulation "
+        "chooses other clients");
+  }
+  return warnings;
+}
+
 }  // namespace rivulet

@@ -26,13 +26,18 @@ struct SubmitOptions {
   bool dry_run = false;
 };
 
-absl::StatusOr<JobDocument> DocumentOf(const SubmitOptions& options) {
+struct DescribedJob {
+  JobDocument document;
+  std::string base_tensors;  // the file it names
+};
+
+absl::StatusOr<DescribedJob> Describe(const SubmitOptions& options) {
   RV_ASSIGN_OR_RETURN(const LoadedJob loaded,
                       LoadJob(options.file, ProcessEnvironment(), options.sets));
   for (const std::string& note : loaded.notes) std::cerr << "rivulet: " << note << '\n';
   RV_RETURN_IF_ERROR(loaded.Validate());
-  for (const std::string& warning : loaded.spec.Warnings())
-    std::cerr << "rivulet: " << warning << '\n';
+  for (const std::string& warning : loaded.spec.SubmitWarnings())
+    std::cerr << "rivulet: warning: " << warning << '\n';
   const std::string folder = options.model_dir.empty() ? loaded.spec.model.name : options.model_dir;
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error)) {
@@ -41,14 +46,18 @@ absl::StatusOr<JobDocument> DocumentOf(const SubmitOptions& options) {
                                "' is no folder here; name the base model's with --model-dir"),
                     ExitCode::kConfig);
   }
-  absl::StatusOr<JobDocument> document = DescribeJob(folder, loaded.spec);
   // What is wrong with the job's own words is exit 3, as in `rivulet simulate`.
+  absl::StatusOr<JobDocument> document = DescribeJob(folder, loaded.spec);
   if (!document.ok()) return WithDefaultExit(document.status(), ExitCode::kConfig);
-  return document;
+  DescribedJob job;
+  job.document = *std::move(document);
+  RV_ASSIGN_OR_RETURN(job.base_tensors, BaseTensorsFile(folder, job.document));
+  return job;
 }
 
 absl::Status Submit(const OperatorSettings& settings, const SubmitOptions& options) {
-  RV_ASSIGN_OR_RETURN(const JobDocument document, DocumentOf(options));
+  RV_ASSIGN_OR_RETURN(const DescribedJob job, Describe(options));
+  const JobDocument& document = job.document;
   if (options.dry_run) {
     const std::string hash = JobHash(document);
     Answer(settings, "ok: job hash " + hash + ", base model " + document.base_hash, "JobChecked",
@@ -58,10 +67,11 @@ absl::Status Submit(const OperatorSettings& settings, const SubmitOptions& optio
   RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
   // Without a token of the caller's, one for this command: a repeated try finds the same job.
   const std::string token = options.token.empty() ? HexOfBytes(SecretBytes(16)) : options.token;
-  absl::StatusOr<std::string> id = client.Submit(JobDocumentText(document), token);
-  if (!id.ok() && id.status().code() == absl::StatusCode::kUnavailable) {
-    id = client.Submit(JobDocumentText(document), token);
-  }
+  const auto submit = [&] {
+    return client.Submit(JobDocumentText(document), token, job.base_tensors);
+  };
+  absl::StatusOr<std::string> id = submit();
+  if (!id.ok() && id.status().code() == absl::StatusCode::kUnavailable) id = submit();
   RV_RETURN_IF_ERROR(id.status());
   Answer(settings, *id, "JobSubmitted", {{"id", *id}});
   return options.watch ? WatchJob(settings, client, *id) : absl::OkStatus();

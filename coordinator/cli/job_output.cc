@@ -48,7 +48,7 @@ json RoundOf(const v1::Round& round) {
           {"tokens", round.tokens()},
           {"bytes_up", round.bytes_up()},
           {"bytes_down", round.bytes_down()},
-          {"bias", Figure(round.bias())},
+          {"bias", round.has_bias() ? Figure(round.bias()) : json(nullptr)},
           {"milliseconds", round.milliseconds()},
           {"state_hash", round.state_hash()},
           {"reason", round.reason()}};
@@ -135,10 +135,11 @@ std::string JobText(const v1::Job& job) {
                       HumanBytes(static_cast<uint64_t>(job.bytes_up())),
                       HumanBytes(static_cast<uint64_t>(job.bytes_down())), job.state_hash());
   for (const v1::Round& round : job.rounds()) {
-    text += fmt::format("  round {:>4}.{} {:<9} {}/{} reported  loss {:.4f}  {} tokens  {} s{}\n",
+    text += fmt::format("  round {:>4}.{} {:<9} {}/{} reported  loss {:.4f}{}  {} tokens  {} s{}\n",
                         round.round(), round.attempt(), round.state(), round.reported_size(),
-                        round.cohort_size(), round.loss(), round.tokens(),
-                        static_cast<double>(round.milliseconds()) / 1000,
+                        round.cohort_size(), round.loss(),
+                        round.has_bias() ? fmt::format("  bias {:.4f}", round.bias()) : "",
+                        round.tokens(), static_cast<double>(round.milliseconds()) / 1000,
                         round.reason().empty() ? "" : "  " + round.reason());
   }
   for (const v1::EvaluationResult& result : job.evaluations()) {

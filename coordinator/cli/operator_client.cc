@@ -3,6 +3,7 @@
 #include <grpcpp/create_channel.h>
 
 #include "common/io/sha256.h"
+#include "common/rpc/chunk.h"
 #include "common/rpc/credentials.h"
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
@@ -14,6 +15,7 @@ namespace {
 constexpr char kInsecureNameKey[] = "rivulet-insecure-name";
 constexpr char kInsecureOperator[] = "rivulet://insecure/local/operator/operator";
 constexpr std::chrono::seconds kDeadline{30};
+constexpr std::chrono::minutes kSubmitDeadline{10};  // with base tensors
 constexpr int kFetchTries = 5;
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(
@@ -55,11 +57,26 @@ absl::StatusOr<Reply> OperatorClient::Call(Method<Request, Reply> method, const 
 }
 
 absl::StatusOr<std::string> OperatorClient::Submit(const std::string& document,
-                                                   const std::string& token) {
-  v1::SubmitRequest request;
-  request.set_document(document);
-  request.set_submit_token(token);
-  RV_ASSIGN_OR_RETURN(const v1::SubmitReply reply, Call(&Stub::Submit, request));
+                                                   const std::string& token,
+                                                   const std::string& base_tensors) {
+  grpc::ClientContext context;
+  Prepare(context, false);
+  if (!base_tensors.empty()) {
+    context.set_deadline(std::chrono::system_clock::now() + kSubmitDeadline);
+  }
+  v1::SubmitReply reply;
+  const auto stream = stub_->Submit(&context, &reply);
+  v1::SubmitRequest message;
+  message.set_document(document);
+  message.set_submit_token(token);
+  bool wanted = stream->Write(message);  // false: the answer is there already
+  message.Clear();
+  for (size_t offset = 0; wanted && offset < base_tensors.size(); offset += kChunkBytes) {
+    message.set_base_tensors(base_tensors.substr(offset, kChunkBytes));
+    wanted = stream->Write(message);
+  }
+  if (wanted) stream->WritesDone();
+  RV_RETURN_IF_ERROR(Ended(stream->Finish(), context));
   return reply.job();
 }
 

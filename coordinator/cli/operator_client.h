@@ -16,7 +16,9 @@ class OperatorClient {
  public:
   static absl::StatusOr<OperatorClient> Connect(const OperatorSettings& settings);
 
-  absl::StatusOr<std::string> Submit(const std::string& document, const std::string& token);
+  // `base_tensors`: the file that the document names (BaseTensorsFile), or empty.
+  absl::StatusOr<std::string> Submit(const std::string& document, const std::string& token,
+                                     const std::string& base_tensors);
   absl::StatusOr<v1::ListReply> List();
   absl::StatusOr<v1::Job> Show(const std::string& job);
   absl::StatusOr<std::string> Stop(const std::string& job, bool now);

@@ -83,22 +83,24 @@ absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& mani
   return sum.Mean();
 }
 
-double BiasOf(const BlobStore& blobs, const JobPlan& plan, const ParameterSet& global,
-              const std::vector<UpdateRecord>& updates) {
+// Empty where nobody knows: too many updates to look at together, or no LoRA factors.
+std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan,
+                             const ParameterSet& global, const std::vector<UpdateRecord>& updates) {
+  if (plan.spec.strategy.aggregation == "freeze-a") return 0;  // exact
   const bool small =
       updates.size() <= kBiasUpdates && updates.size() * SizeBytesOf(plan.manifest) <= kBiasBytes;
-  if (!small || plan.spec.strategy.aggregation != "factor-average") return 0;
+  if (!small) return std::nullopt;
   std::vector<ParameterSet> sets;
   std::vector<WeightedUpdate> weighted;
   sets.reserve(updates.size());
   for (const UpdateRecord& update : updates) {
     absl::StatusOr<ParameterSet> set = ReadOwnState(blobs, update.sha256, plan.manifest);
-    if (!set.ok()) return 0;
+    if (!set.ok()) return std::nullopt;
     sets.push_back(*std::move(set));
     weighted.push_back({ViewOf(sets.back()), update.weight});
   }
   const auto report = FactorBias(global, weighted);
-  return report.ok() ? report->total : 0;  // no LoRA pair: nothing to be biased
+  return report.ok() ? std::optional(report->total) : std::nullopt;
 }
 
 RoundFigures FiguresOf(const std::vector<UpdateRecord>& updates) {
@@ -121,6 +123,24 @@ absl::Status PutState(BlobStore& blobs, const ParameterSet& state, ModelRecord& 
   model.state_hash = state.HashHex();
   RV_ASSIGN_OR_RETURN(model.sha256, blobs.Put(bytes));
   return absl::OkStatus();
+}
+
+absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPlan& plan) {
+  ParameterSet values(plan.from_base);
+  if (plan.from_base.empty()) return values;
+  if (file == nullptr || file->size() == 0) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "got no bytes, want a file of " + std::to_string(SizeBytesOf(plan.from_base)) +
+                      " bytes of values");
+  }
+  const auto copy = [&](size_t row, size_t first, std::span<const float> piece) {
+    std::copy(piece.begin(), piece.end(), values.floats(row).subspan(first).begin());
+    return absl::OkStatus();
+  };
+  RV_RETURN_IF_ERROR(
+      StreamTensors(*file, plan.from_base, SafetensorsProfile::kUpload, plan.base_tensors, copy));
+  RV_RETURN_IF_ERROR(CheckFinite(values));
+  return values;
 }
 
 }  // namespace
@@ -153,10 +173,16 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
 }
 
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,
-                                              const std::string& job) {
-  RV_ASSIGN_OR_RETURN(const ParameterSet state, plan.initial());
+                                              const BlobReader* base_tensors) {
+  absl::StatusOr<ParameterSet> from_base = ReadBaseTensors(base_tensors, plan);
+  if (!from_base.ok()) {
+    const absl::Status status = Annotate(from_base.status(), "base tensors");
+    return from_base.status().code() == absl::StatusCode::kInvalidArgument
+               ? WithExit(status, ExitCode::kConfig)
+               : status;
+  }
+  RV_ASSIGN_OR_RETURN(const ParameterSet state, plan.initial(*from_base));
   ModelRecord model;
-  model.job = job;
   RV_RETURN_IF_ERROR(PutState(blobs, state, model));
   return model;
 }

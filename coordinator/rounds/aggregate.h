@@ -21,8 +21,11 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
                                                const ModelRecord& parent,
                                                const std::vector<UpdateRecord>& updates);
 
-// Round 0. Errors: those of the plan's initial().
+// Round 0. `base_tensors` is the file that plan.base_tensors names; null when there is none. It is
+// not kept: round 0 holds its values. Errors: InvalidArgument (exit 3) for a file that is missing,
+// not of manifest plan.from_base, or holds a value that is not finite; DataLoss for another hash;
+// those of the plan's initial().
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,
-                                              const std::string& job);
+                                              const BlobReader* base_tensors);
 
 }  // namespace rivulet

@@ -16,6 +16,9 @@ uint64_t Federation::epoch() const { return impl_->epoch(); }
 absl::StatusOr<std::string> Federation::Submit(const JobSubmission& submission) {
   return impl_->Submit(submission);
 }
+absl::StatusOr<SubmitNeeds> Federation::NeedsOf(const JobSubmission& submission) const {
+  return impl_->NeedsOf(submission);
+}
 absl::Status Federation::Stop(const std::string& job, bool now) { return impl_->Stop(job, now); }
 std::vector<JobView> Federation::List() const { return impl_->List(); }
 absl::StatusOr<std::string> Federation::Resolve(const std::string& job) const {

@@ -35,6 +35,15 @@ struct FederationConfig {
 struct JobSubmission {
   std::string document;      // canonical JSON (common/job/job_document.h)
   std::string submit_token;  // same token and document: the same job; empty: always a new one
+  // The file that the document's base_tensors names; null when it names none. Must outlive the
+  // call.
+  const BlobReader* base_tensors = nullptr;
+};
+
+// What Submit still wants besides document and token.
+struct SubmitNeeds {
+  std::string job;            // an earlier submit made this one: nothing more need be sent
+  uint64_t base_tensors = 0;  // most bytes that the file of base tensors can have; 0 = no file
 };
 
 // What a client declares before it uploads; checked against the file once that is there.
@@ -105,8 +114,12 @@ class Federation {
   uint64_t epoch() const;
 
   // ---- operators ----
-  // The job's id. Errors: InvalidArgument (exit 3); AlreadyExists for a token used with another
-  // document.
+  // Asked before anything of a submission's file is stored. Errors: as Submit;
+  // ResourceExhausted (kRetryLater) when the disk has no room for it.
+  absl::StatusOr<SubmitNeeds> NeedsOf(const JobSubmission& submission) const;
+  // The job's id. Once it returns, the first global state is stored: a restart needs no file of
+  // base tensors. Errors: InvalidArgument (exit 3); AlreadyExists for a token used with another
+  // document; DataLoss for base tensors of another hash than the document's.
   absl::StatusOr<std::string> Submit(const JobSubmission& submission);
   // After the open round, or at once with `now`. OK when it is already stopping; FailedPrecondition
   // when it has ended.

@@ -66,6 +66,7 @@ class Federation::Impl {
   };
 
   absl::Status Recover();
+  absl::StatusOr<SubmitNeeds> NeedsOf(const JobSubmission& submission) const;
   absl::StatusOr<std::string> Submit(const JobSubmission& submission);
   absl::Status Stop(const std::string& job, bool now);
   std::vector<JobView> List() const;

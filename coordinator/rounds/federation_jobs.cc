@@ -4,6 +4,7 @@
 
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
 
@@ -88,6 +89,25 @@ std::unique_ptr<RoundEngine> Federation::Impl::MakeEngine(const JobPlan& plan,
                                        std::move(state), Now());
 }
 
+absl::StatusOr<SubmitNeeds> Federation::Impl::NeedsOf(const JobSubmission& submission) const {
+  RV_ASSIGN_OR_RETURN(const JobPlan plan, config_.planner(submission.document));
+  SubmitNeeds needs;
+  {
+    const std::lock_guard lock(mutex_);
+    RV_ASSIGN_OR_RETURN(needs.job, RepeatedSubmitLocked(submission));
+  }
+  if (!needs.job.empty() || plan.from_base.empty()) return needs;
+  needs.base_tensors = LargestUpdateBytes(plan.from_base);
+  const uint64_t want = needs.base_tensors + config_.low_water_bytes;
+  if (const uint64_t free = blobs_.FreeBytes(); free < want) {
+    return Refuse(absl::StatusCode::kResourceExhausted,
+                  "disk: got " + std::to_string(free) + " bytes free, want " +
+                      std::to_string(want) + " bytes",
+                  Remedy::kRetryLater);
+  }
+  return needs;
+}
+
 absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submission) {
   RV_ASSIGN_OR_RETURN(JobPlan planned, config_.planner(submission.document));
   const auto plan = std::make_shared<const JobPlan>(std::move(planned));
@@ -96,7 +116,7 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   if (!known.empty()) return known;
   ++putting_;
   lock.unlock();
-  absl::StatusOr<ModelRecord> model = StoreInitialState(blobs_, *plan, "");
+  absl::StatusOr<ModelRecord> model = StoreInitialState(blobs_, *plan, submission.base_tensors);
   lock.lock();
   --putting_;
   if (!model.ok()) return model.status();

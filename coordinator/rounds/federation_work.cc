@@ -112,16 +112,17 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   if (!result->model.optimizer_sha256.empty()) PinLocked(result->model.optimizer_sha256);
   job.models[round.round] = result->model;
   RetireLocked(job);
-  EmitLocked(job, "round.completed", round.round,
-             {{"attempt", int64_t{round.attempt}},
-              {"clients", static_cast<int64_t>(round.counted.size())},
-              {"loss", round.figures.loss},
-              {"tokens", round.figures.tokens},
-              {"bytes_up", round.figures.bytes_up},
-              {"bytes_down", round.figures.bytes_down},
-              {"bias", round.figures.bias},
-              {"milliseconds", round.figures.milliseconds},
-              {"state_hash", result->model.state_hash}});
+  std::vector<std::pair<std::string, JobEvent::Value>> data = {
+      {"attempt", int64_t{round.attempt}},
+      {"clients", static_cast<int64_t>(round.counted.size())},
+      {"loss", round.figures.loss},
+      {"tokens", round.figures.tokens},
+      {"bytes_up", round.figures.bytes_up},
+      {"bytes_down", round.figures.bytes_down},
+      {"milliseconds", round.figures.milliseconds},
+      {"state_hash", result->model.state_hash}};
+  if (round.figures.bias) data.emplace_back("bias", *round.figures.bias);
+  EmitLocked(job, "round.completed", round.round, std::move(data));
   FeedLocked(job, Published{});
 }
 

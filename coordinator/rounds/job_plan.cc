@@ -9,13 +9,33 @@ namespace rivulet {
 
 absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
   RV_ASSIGN_OR_RETURN(JobDocument job, ParseJobDocument(document));
+  if (job.spec.data.task == "classification" && job.spec.data.labels.empty()) {
+    return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
+                           "data.labels: got none, want all class names: each client would number "
+                           "its own"),
+                    ExitCode::kConfig);
+  }
   RV_ASSIGN_OR_RETURN(JobModel model, JobModelOf(job));
   JobPlan plan;
   plan.spec = std::move(job.spec);
   plan.base_hash = job.base_hash;
   plan.manifest = model.plan.wire();
+  plan.from_base = model.plan.from_base();
+  plan.base_tensors = std::move(job.base_tensors);
+  if (plan.from_base.empty() != plan.base_tensors.empty()) {
+    return WithExit(
+        Refuse(absl::StatusCode::kInvalidArgument,
+               "job document: base_tensors: got '" + plan.base_tensors + "', want " +
+                   (plan.from_base.empty()
+                        ? "no such key: nothing starts from the base model"
+                        : "the hash of a file of " + Describe(plan.from_base[0]) + " and " +
+                              std::to_string(plan.from_base.size() - 1) + " more")),
+        ExitCode::kConfig);
+  }
   const auto adapter = std::make_shared<const AdapterPlan>(std::move(model.plan));
-  plan.initial = [adapter, seed = plan.spec.job.seed] { return InitialState(*adapter, seed); };
+  plan.initial = [adapter, seed = plan.spec.job.seed](const ParameterSet& from_base) {
+    return InitialState(*adapter, seed, from_base);
+  };
   return plan;
 }
 

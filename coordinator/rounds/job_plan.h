@@ -12,16 +12,20 @@ namespace rivulet {
 // What the coordinator needs to know of a job to run it: no model is ever built here.
 struct JobPlan {
   JobSpec spec;
-  std::string base_hash;                                  // "sha256:<hex>" that a client must have
-  Manifest manifest;                                      // of the global state and of every update
-  std::function<absl::StatusOr<ParameterSet>()> initial;  // round 0; computed when asked
+  std::string base_hash;     // "sha256:<hex>" that a client must have
+  Manifest manifest;         // of the global state and of every update
+  Manifest from_base;        // the part of it that starts from the base model's values
+  std::string base_tensors;  // SHA-256 of the file of those values; empty when there are none
+  // Round 0, of a set of manifest `from_base`; computed when asked.
+  std::function<absl::StatusOr<ParameterSet>(const ParameterSet& from_base)> initial;
 };
 
 // Reads a job document. Production: PlanOf; tests plan toy jobs with it.
 using JobPlanner = std::function<absl::StatusOr<JobPlan>(std::string_view document)>;
 
 // The plan of a canonical job document (common/job/job_document.h). Errors: InvalidArgument (exit
-// 3) as the job file's.
+// 3) as the job file's, and for a document that names base tensors it does not need, or none where
+// it does.
 absl::StatusOr<JobPlan> PlanOf(std::string_view document);
 
 }  // namespace rivulet

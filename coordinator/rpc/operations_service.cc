@@ -18,6 +18,10 @@ constexpr size_t kMaxPendingEvents = 4096;
 constexpr std::chrono::milliseconds kWatchPoll{250};
 
 absl::Status CheckSubmit(const v1::SubmitRequest& request) {
+  if (!request.base_tensors().empty()) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "first message: got base tensors, want document and token alone");
+  }
   if (request.document().size() > kMaxDocumentBytes) {
     return Refuse(absl::StatusCode::kResourceExhausted,
                   "document: got " + std::to_string(request.document().size()) +
@@ -29,6 +33,43 @@ absl::Status CheckSubmit(const v1::SubmitRequest& request) {
                       " bytes, want at most 64");
   }
   return absl::OkStatus();
+}
+
+// What follows the first message, to its end.
+absl::Status ReadBaseTensors(grpc::ServerReader<v1::SubmitRequest>& messages, BlobWriter& file) {
+  v1::SubmitRequest message;
+  while (messages.Read(&message)) {
+    const std::string& data = message.base_tensors();
+    if (!message.document().empty() || !message.submit_token().empty() || data.empty() ||
+        data.size() > kChunkBytes) {
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    "base_tensors: got " + std::to_string(data.size()) + " bytes, want 1.." +
+                        std::to_string(kChunkBytes) + " and nothing else in a later message");
+    }
+    RV_RETURN_IF_ERROR(
+        Annotate(file.Append(std::as_bytes(std::span(data.data(), data.size()))), "base_tensors"));
+  }
+  return absl::OkStatus();
+}
+
+// The job's id.
+absl::StatusOr<std::string> SubmitJob(ServiceContext& service,
+                                      grpc::ServerReader<v1::SubmitRequest>& messages) {
+  v1::SubmitRequest first;
+  if (!messages.Read(&first)) {
+    return Refuse(absl::StatusCode::kInvalidArgument, "got no message, want document and token");
+  }
+  RV_RETURN_IF_ERROR(CheckSubmit(first));
+  JobSubmission submission{std::move(*first.mutable_document()), first.submit_token()};
+  RV_ASSIGN_OR_RETURN(const SubmitNeeds needs, service.federation.NeedsOf(submission));
+  if (!needs.job.empty()) return needs.job;
+  // Dropped at the end: the first global state, stored by then, holds its values.
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> file,
+                      service.blobs.Create(needs.base_tensors));
+  RV_RETURN_IF_ERROR(ReadBaseTensors(messages, *file));
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader, file->Reread());
+  submission.base_tensors = reader.get();
+  return service.federation.Submit(submission);
 }
 
 // Between the federation's callback, which must not wait, and a caller who may be slow.
@@ -149,12 +190,11 @@ absl::Status FillArtifacts(Federation& federation, const std::string& job,
 }  // namespace
 
 grpc::Status OperationsService::Submit(grpc::ServerContext* context,
-                                       const v1::SubmitRequest* request, v1::SubmitReply* reply) {
+                                       grpc::ServerReader<v1::SubmitRequest>* messages,
+                                       v1::SubmitReply* reply) {
   const auto submit = [&]() -> absl::Status {
     RV_ASSIGN_OR_RETURN(const Identity caller, service_.Caller(*context, Rpc::kSubmit));
-    RV_RETURN_IF_ERROR(CheckSubmit(*request));
-    RV_ASSIGN_OR_RETURN(const std::string id,
-                        service_.federation.Submit({request->document(), request->submit_token()}));
+    RV_ASSIGN_OR_RETURN(const std::string id, SubmitJob(service_, *messages));
     spdlog::info("job {} submitted by {}", id, caller.name);
     reply->set_job(id);
     return absl::OkStatus();

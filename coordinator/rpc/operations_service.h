@@ -14,7 +14,7 @@ class OperationsService final : public v1::Operations::Service {
   // Ends every Watch, so that the server can stop.
   void Shutdown() { stopping_ = true; }
 
-  grpc::Status Submit(grpc::ServerContext* context, const v1::SubmitRequest* request,
+  grpc::Status Submit(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitRequest>* messages,
                       v1::SubmitReply* reply) override;
   grpc::Status List(grpc::ServerContext* context, const v1::ListRequest* request,
                     v1::ListReply* reply) override;

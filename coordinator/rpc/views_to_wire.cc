@@ -22,7 +22,7 @@ void Fill(const RoundView& view, v1::Round& wire) {
   wire.set_tokens(view.figures.tokens);
   wire.set_bytes_up(view.figures.bytes_up);
   wire.set_bytes_down(view.figures.bytes_down);
-  wire.set_bias(view.figures.bias);
+  if (view.figures.bias) wire.set_bias(*view.figures.bias);
   wire.set_milliseconds(view.figures.milliseconds);
   wire.set_state_hash(view.state_hash);
   wire.set_reason(view.reason);

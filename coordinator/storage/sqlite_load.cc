@@ -47,7 +47,7 @@ RoundRecord ReadRound(Statement& row) {
   round.figures.tokens = row.Int();
   round.figures.bytes_up = row.Int();
   round.figures.bytes_down = row.Int();
-  round.figures.bias = row.Real();
+  if (const double bias = row.Real(); bias >= 0) round.figures.bias = bias;
   round.figures.milliseconds = row.Int();
   return round;
 }

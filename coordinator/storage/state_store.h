@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -48,7 +49,7 @@ struct RoundFigures {
   int64_t tokens = 0;
   int64_t bytes_up = 0;
   int64_t bytes_down = 0;
-  double bias = 0;  // of factor averaging; 0 where it does not apply
+  std::optional<double> bias;  // of factor averaging, >= 0; empty where it was not computed
   int64_t milliseconds = 0;
 };
 

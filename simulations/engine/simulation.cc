@@ -11,13 +11,25 @@ namespace {
 
 constexpr auto kIdle = std::chrono::milliseconds(100);
 
-absl::StatusOr<std::string> ReadState(const Federation& federation, const BlobStore& blobs,
-                                      const std::string& job) {
-  RV_ASSIGN_OR_RETURN(const std::vector<NamedBlob> downloads, federation.Downloads(job));
-  for (const NamedBlob& blob : downloads) {
-    if (blob.name == "state") return blobs.Get(blob.sha256, blob.bytes);
+// Reads the final global state and those of the kept rounds; leaves out what was never published.
+absl::Status ReadStates(const Federation& federation, const BlobStore& blobs, int every,
+                        SimulationResult& result) {
+  RV_ASSIGN_OR_RETURN(const std::vector<NamedBlob> downloads, federation.Downloads(result.view.id));
+  std::map<std::string, const NamedBlob*> by_name;
+  for (const NamedBlob& blob : downloads) by_name[blob.name] = &blob;
+  const auto read = [&](const std::string& name, std::string& out) -> absl::Status {
+    const auto found = by_name.find(name);
+    if (found == by_name.end()) return absl::OkStatus();
+    RV_ASSIGN_OR_RETURN(out, blobs.Get(found->second->sha256, found->second->bytes));
+    return absl::OkStatus();
+  };
+  RV_RETURN_IF_ERROR(read("state", result.state_file));
+  if (every <= 0) return absl::OkStatus();
+  for (uint64_t round = every; round <= result.view.round; round += every) {
+    RV_RETURN_IF_ERROR(read("state-" + std::to_string(round), result.kept[round]));
+    if (result.kept[round].empty()) result.kept.erase(round);
   }
-  return Refuse(absl::StatusCode::kNotFound, "job " + job + ": no global state was published");
+  return absl::OkStatus();
 }
 
 uint64_t PeakRss() {
@@ -41,6 +53,15 @@ absl::StatusOr<JobView> Drive(Federation& federation, const std::string& job,
   }
 }
 
+absl::StatusOr<std::string> Submit(Federation& federation, BlobStore& blobs,
+                                   const SimulationConfig& config) {
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> file,
+                      blobs.Create(config.base_tensors.size()));
+  RV_RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(config.base_tensors))));
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader, file->Reread());
+  return federation.Submit({config.document, "", reader.get()});
+}
+
 }  // namespace
 
 absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
@@ -51,7 +72,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
   const SystemClock clock;
   const std::unique_ptr<StateStore> states = MakeMemoryStateStore();
   const std::unique_ptr<BlobStore> blobs = MakeMemoryBlobStore();
-  TaskRunner runner(resources);
+  TaskRunner runner(resources, config.tuners);
   Fleet fleet({config.workers, config.spec.simulate.drop_rate, config.spec.job.seed}, runner);
   Federation federation(FederationConfig{}, *states, *blobs, fleet, clock);
   RV_RETURN_IF_ERROR(federation.Recover());
@@ -65,7 +86,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
     federation.Connected(facts);
   }
   const uint64_t subscription = federation.Subscribe("", watch);
-  const absl::StatusOr<std::string> job = federation.Submit({config.document, ""});
+  const absl::StatusOr<std::string> job = Submit(federation, *blobs, config);
   absl::StatusOr<JobView> view = job.ok() ? Drive(federation, *job, idle) : job.status();
   fleet.Stop();
   federation.Unsubscribe(subscription);
@@ -73,8 +94,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
 
   SimulationResult result;
   result.view = *std::move(view);
-  if (auto state = ReadState(federation, *blobs, result.view.id); state.ok())
-    result.state_file = *std::move(state);
+  RV_RETURN_IF_ERROR(ReadStates(federation, *blobs, config.spec.export_.save_every_round, result));
   result.peak_rss_bytes = PeakRss();
   return result;
 }

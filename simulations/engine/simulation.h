@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,12 +15,16 @@ struct SimulationConfig {
   JobSpec spec;                      // validated
   std::filesystem::path base_model;  // folder of the base model
   std::string document;              // canonical job document
+  std::string base_tensors;          // the file it names (BaseTensorsFile), or empty
   int workers = 0;                   // clients trained at once; 0 = one per core
+  TaskRunner::TunerFactory tuners;   // empty: what an agent trains with
 };
 
 struct SimulationResult {
   JobView view;            // of the ended job
   std::string state_file;  // safetensors of the final global state
+  std::map<uint64_t, std::string>
+      kept;  // the same after each round that export.save-every-round keeps
   uint64_t peak_rss_bytes = 0;
 };
 

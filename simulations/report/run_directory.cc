@@ -88,6 +88,9 @@ absl::Status RunDirectory::WriteTensorBoard(const JobView& view) {
                static_cast<float>(round.figures.milliseconds / 1e3)});
     train.Add({time, step, "round/clients_selected", static_cast<float>(round.cohort.size())});
     train.Add({time, step, "round/clients_completed", static_cast<float>(round.reported.size())});
+    if (round.figures.bias) {
+      train.Add({time, step, "round/factor_bias", static_cast<float>(*round.figures.bias)});
+    }
     train.Add({time, step, "comm/uplink_bytes", static_cast<float>(round.figures.bytes_up)});
     train.Add({time, step, "comm/downlink_bytes", static_cast<float>(round.figures.bytes_down)});
   }

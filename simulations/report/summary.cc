@@ -2,6 +2,7 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "common/terminal/progress.h"
 #include "simulations/report/run_directory.h"
@@ -57,6 +58,32 @@ std::string ClientRows(const BeforeAfter& ends) {
          Row("better", std::to_string(better) + " of " + std::to_string(compared) + " clients");
 }
 
+// What factor averaging lost, over the rounds where that was computed; nothing when in none.
+std::string BiasRow(const JobView& view) {
+  std::optional<double> last, most;
+  for (const RoundView& round : view.rounds) {
+    if (round.state != RoundState::kDone || !round.figures.bias) continue;
+    last = round.figures.bias;
+    most = std::max(most.value_or(0), *last);
+  }
+  if (!last) return "";
+  char line[80];
+  std::snprintf(line, sizeof line, "%.4f in the last round, %.4f at most", *last, *most);
+  return Row("factor averaging bias", line);
+}
+
+// Invited clients whose update never came; nothing when all did.
+std::string DroppedRow(const JobView& view) {
+  size_t invited = 0, dropped = 0;
+  for (const RoundView& round : view.rounds) {
+    invited += round.cohort.size();
+    dropped += round.failed.size() + round.missing.size();
+  }
+  if (dropped == 0) return "";
+  return Row("dropped",
+             std::to_string(dropped) + " of " + std::to_string(invited) + " invitations");
+}
+
 Json EvaluationJson(const EvaluationView& evaluation) {
   Json json = {{"round", evaluation.round},
                {"loss", evaluation.loss},
@@ -109,16 +136,19 @@ std::string SummaryJson(const JobView& view) {
   for (const EvaluationView& evaluation : view.evaluations)
     json["evaluations"].push_back(EvaluationJson(evaluation));
   for (const RoundView& round : view.rounds) {
-    json["rounds_detail"].push_back({{"round", round.round},
-                                     {"attempt", round.attempt},
-                                     {"state", NameOf(round.state)},
-                                     {"cohort", round.cohort},
-                                     {"reported", round.reported},
-                                     {"loss", round.figures.loss},
-                                     {"tokens", round.figures.tokens},
-                                     {"examples", round.figures.examples},
-                                     {"bias", round.figures.bias},
-                                     {"milliseconds", round.figures.milliseconds}});
+    json["rounds_detail"].push_back(
+        {{"round", round.round},
+         {"attempt", round.attempt},
+         {"state", NameOf(round.state)},
+         {"cohort", round.cohort},
+         {"reported", round.reported},
+         {"failed", round.failed},
+         {"missing", round.missing},
+         {"loss", round.figures.loss},
+         {"tokens", round.figures.tokens},
+         {"examples", round.figures.examples},
+         {"bias", round.figures.bias ? Json(*round.figures.bias) : Json(nullptr)},
+         {"milliseconds", round.figures.milliseconds}});
   }
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -144,6 +174,7 @@ std::string SummaryTable(const JobView& view, bool per_client) {
                 "%.1f s in all; %lld tokens in %.1f s of rounds, %.0f tokens/s",
                 view.elapsed_ms / 1e3, static_cast<long long>(tokens), milliseconds / 1e3,
                 milliseconds > 0 ? tokens * 1e3 / static_cast<double>(milliseconds) : 0.0);
+  table += DroppedRow(view) + BiasRow(view);
   table +=
       Row("bytes", HumanBytes(view.bytes_up) + " up, " + HumanBytes(view.bytes_down) + " down");
   table += Row("time", speed);

@@ -41,6 +41,7 @@ std::vector<std::string> Words(std::vector<std::string> words, const Options& op
 Deployment::Deployment() {
   std::string name = (fs::temp_directory_path() / "rivulet-daemon-XXXXXX").string();
   folder_ = mkdtemp(name.data());
+  base_model_ = ToyBaseModel();
   const Finished made =
       Rivulet({"pki", "init", "--federation", "demo", "--dir", (folder_ / "pki").string()});
   EXPECT_EQ(made.code, 0) << made.err;
@@ -111,7 +112,7 @@ std::vector<std::string> Deployment::AgentCommand(const std::string& name,
                                                   const fs::path& data, const Options& changes) {
   const fs::path home = folder_ / name;
   fs::create_directories(home);
-  Write(home / "policy.toml", "[[base-model]]\npath = \"" + ToyBaseModel().string() +
+  Write(home / "policy.toml", "[[base-model]]\npath = \"" + base_model_.string() +
                                   "\"\n[[dataset]]\nname = \"fortunes\"\npath = \"" +
                                   data.string() + "\"\n");
   std::vector<std::string> command = program;

@@ -24,6 +24,8 @@ class Deployment {
   void StartCoordinator(const Options& changes = {});
   std::vector<std::string> CoordinatorCommand(const Options& changes = {}) const;
   void KillCoordinator();  // -9
+  // Of the agents' policies from now on; ToyBaseModel() before.
+  void UseBaseModel(std::filesystem::path folder) { base_model_ = std::move(folder); }
   // Enrols the agent if it has no certificate yet. `program` the toy or the real one; its data set
   // "fortunes" is `data`.
   void StartAgent(const std::string& name, const std::vector<std::string>& program,
@@ -58,6 +60,7 @@ class Deployment {
 
  private:
   std::filesystem::path folder_;
+  std::filesystem::path base_model_;
   int runs_ = 0;
   std::string agents_address_ = "127.0.0.1:0";
   std::string operators_ = "127.0.0.1:0";

@@ -1,14 +1,21 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 
+#include "common/formats/safetensors.h"
+#include "common/io/file.h"
 #include "common/job/job_document.h"
 #include "common/job/job_file.h"
 #include "common/job/job_model.h"
 #include "peft/data/client_data.h"
 #include "peft/data/record_reader.h"
 #include "simulations/engine/simulation.h"
+#include "simulations/partition/partition.h"
 #include "tests/integration/deployment.h"
 
 namespace rivulet {
@@ -82,6 +89,196 @@ TEST(SimulationEqualsDaemon, TheSameJobReachesTheSameHashInOneProcessAndInSevera
   const std::string daemon = deployment.StateHash();
   EXPECT_EQ(daemon.size(), 64u);
   EXPECT_EQ(daemon, SimulatedHash(job, files));
+}
+
+// ---- the same through the program `rivulet-simulate`, for one job of each kind
+
+struct Kind {
+  const char* name;
+  const char* sections;  // method, train and strategy
+};
+
+std::ostream& operator<<(std::ostream& out, const Kind& kind) { return out << kind.name; }
+
+constexpr char kText[] =
+    "[data]\ndataset = \"fortunes\"\nformat = \"text\"\nseparator = \"\\n%\\n\"\nseq-length = 32\n"
+    "held-out-max-blocks = 2\n";
+
+std::string JobText(const fs::path& base, const std::string& data, const std::string& sections) {
+  return std::string("[job]\nseed = 7\n") + kJob + "[model]\nname = \"" + base.string() + "\"\n" +
+         data + sections + "[train]\nmax-steps = 2\nper-device-train-batch-size = 2\n";
+}
+
+// Runs the job file over a folder of one file per client; the run folder.
+fs::path Simulate(Deployment& deployment, const fs::path& job, const fs::path& data) {
+  const fs::path runs = deployment.folder() / "runs";
+  const Finished done =
+      RunToEnd({std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-simulate", job.string(), "--out",
+                runs.string(), "--no-progress", "--set", "simulate.dataset-path=" + data.string()},
+               deployment.folder() / "simulate");
+  EXPECT_EQ(done.code, 0) << done.err;
+  return runs / "latest";
+}
+
+std::string HashIn(const fs::path& run) {
+  const auto text = ReadFile(run / "summary.json", uint64_t{16} << 20);
+  EXPECT_TRUE(text.ok()) << text.status();
+  return text.ok() ? nlohmann::json::parse(*text).value("state_hash", "") : "";
+}
+
+// Agents over their own files, then the simulation over all of them: one hash, one adapter.
+void ExpectEqual(Deployment& deployment, const std::string& job_text,
+                 const std::map<std::string, fs::path>& files) {
+  const fs::path job = deployment.folder() / "job.toml";
+  std::ofstream(job) << job_text;
+  deployment.StartCoordinator();
+  for (const auto& [name, file] : files) {
+    deployment.StartAgent(name, {std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-client"}, file);
+  }
+  deployment.SubmitAndWatch(job);
+  const std::string daemon = deployment.StateHash();
+  EXPECT_EQ(daemon.size(), 64u);
+  EXPECT_EQ(daemon, HashIn(Simulate(deployment, job, files.begin()->second.parent_path())));
+}
+
+class EveryKind : public testing::TestWithParam<Kind> {};
+
+TEST_P(EveryKind, ReachesTheSameHashInTheSimulationAndInTheDaemon) {
+  Deployment deployment;
+  fs::create_directories(deployment.folder() / "data");
+  const auto files = WriteData(deployment.folder() / "data");
+  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam().sections), files);
+  // What factor averaging lost is told where there are factors, and is unknown elsewhere.
+  const bool factors = std::string(GetParam().name) != "seq_bn";
+  const Finished text = deployment.Operate({"job", "show", "@last"});
+  EXPECT_EQ(text.out.find("  bias ") != std::string::npos, factors) << text.out;
+  const Finished shown = deployment.Operate({"job", "show", "@last", "--format", "json"});
+  EXPECT_EQ(nlohmann::json::parse(shown.out)["rounds"][0]["bias"].is_null(), !factors) << shown.out;
+}
+
+constexpr char kLora[] =
+    "[lora]\nlora-r = 2\nlora-target-modules = [\"q_proj\", \"v_proj\"]\nlora-dropout = ";
+const std::string kDropout = std::string(kLora) + "0.1\n";
+const std::string kFreezeA = std::string(kLora) + "0.0\n[strategy]\naggregation = \"freeze-a\"\n";
+const std::string kFedAdam =
+    std::string(kLora) + "0.0\n[strategy]\nname = \"fedadam\"\nserver-learning-rate = 1e-3\n";
+// A module that is trained whole and starts from the base model: 5.5 MiB beside the document.
+const std::string kSavedModule = std::string(kLora) + "0.0\nmodules-to-save = [\"gate_proj\"]\n";
+
+INSTANTIATE_TEST_SUITE_P(
+    Jobs, EveryKind,
+    testing::Values(Kind{"dropout", kDropout.c_str()}, Kind{"freeze_a", kFreezeA.c_str()},
+                    Kind{"fedadam", kFedAdam.c_str()},
+                    Kind{"seq_bn", "[adapter]\nconfig = \"seq_bn\"\nreduction-factor = 16\n"},
+                    Kind{"saved_module", kSavedModule.c_str()}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+// ---- classification on a fine-tuned bert: its classifier and pooler go on from where they are
+
+fs::path Shared() {
+  const char* path = std::getenv("RIVULET_SHARED");
+  return path != nullptr ? path : RIVULET_SOURCE_DIR "/../shared";
+}
+
+// The golden bert with a tokenizer for its 97 pieces: the first ones of another bert's.
+void MakeBert(const fs::path& folder) {
+  fs::create_directories(folder);
+  for (const char* file : {"config.json", "model.safetensors"})
+    fs::copy_file(Shared() / "golden/models/bert" / file, folder / file);
+  auto tokenizer = nlohmann::json::parse(
+      *ReadFile(Shared() / "models/bert-7m/tokenizer.json", uint64_t{16} << 20));
+  auto& vocabulary = tokenizer["model"]["vocab"];
+  for (auto piece = vocabulary.begin(); piece != vocabulary.end();)
+    piece = piece.value() < 97 ? std::next(piece) : vocabulary.erase(piece);
+  std::ofstream(folder / "tokenizer.json") << tokenizer.dump();
+}
+
+constexpr char kClasses[] =
+    "[data]\ndataset = \"fortunes\"\nformat = \"tsv\"\ntask = \"classification\"\n"
+    "labels = [\"low\", \"mid\", \"top\"]\nseq-length = 32\n";
+
+// Sixty records of three classes, dealt by Dirichlet: shards that lack a class.
+std::map<std::string, fs::path> WriteShards(const fs::path& folder) {
+  const char* const classes[] = {"low", "mid", "top"};
+  std::vector<Record> records(60);
+  for (size_t at = 0; at < records.size(); ++at) {
+    const std::string word(1 + at % 7, static_cast<char>('a' + 8 * (at % 3)));
+    records[at].fields = {{"text", word + " " + std::to_string(at)}, {"label", classes[at % 3]}};
+  }
+  SimulateSection simulate;
+  simulate.partition = "dirichlet";
+  simulate.num_clients = 3;
+  simulate.partition_alpha = 0.1;
+  DataSection data;
+  data.task = "classification";
+  const auto parts = PartitionRecords(records, simulate, data, 5);
+  EXPECT_TRUE(parts.ok()) << parts.status();
+  std::map<std::string, fs::path> files;
+  for (const ClientPart& part : parts->clients) {
+    files[part.name] = folder / (part.name + ".tsv");
+    std::ofstream out(files[part.name]);
+    out << "text\tlabel\n";
+    for (const uint32_t at : part.records) {
+      out << records[at].fields["text"] << '\t' << records[at].fields["label"] << '\n';
+    }
+  }
+  return files;
+}
+
+size_t ClassesIn(const fs::path& shard) {
+  const std::string text = *ReadFile(shard, 1 << 20);
+  size_t classes = 0;
+  for (const char* label : {"\tlow\n", "\tmid\n", "\ttop\n"}) {
+    classes += text.find(label) != std::string::npos;
+  }
+  return classes;
+}
+
+TEST(SimulationEqualsDaemon, AFineTunedHeadGoesOnInBothAndIsExported) {
+  if (!fs::exists(Shared() / "golden/models/bert") || !fs::exists(Shared() / "models/bert-7m")) {
+    GTEST_SKIP() << "no golden data: set RIVULET_SHARED";
+  }
+  Deployment deployment;
+  const fs::path base = deployment.folder() / "bert";
+  MakeBert(base);
+  deployment.UseBaseModel(base);
+  fs::create_directories(deployment.folder() / "data");
+  const auto files = WriteShards(deployment.folder() / "data");
+  ASSERT_EQ(files.size(), 3u);
+  size_t lacking = 0;
+  for (const auto& [name, file] : files) lacking += ClassesIn(file) < 3;
+  ASSERT_GT(lacking, 0u);  // otherwise every client would number alike by itself
+  ExpectEqual(deployment,
+              JobText(base, kClasses, "[lora]\nlora-r = 2\nmodules-to-save = [\"pooler.dense\"]\n"),
+              files);
+
+  const fs::path downloaded = deployment.folder() / "adapter";
+  const Finished got =
+      deployment.Operate({"job", "download", "@last", "--out", downloaded.string()});
+  ASSERT_EQ(got.code, 0) << got.err;
+  const fs::path simulated = deployment.folder() / "runs/latest/adapter";
+  const char* const kWeights = "adapter_model.safetensors";
+  EXPECT_EQ(*ReadFile(downloaded / kWeights, 1 << 24), *ReadFile(simulated / kWeights, 1 << 24));
+  const auto trained = SafetensorsFile::Open(simulated / kWeights);
+  const auto before = SafetensorsFile::Open(base / "model.safetensors");
+  ASSERT_TRUE(trained.ok() && before.ok());
+  for (const std::string name : {"classifier.weight", "classifier.bias", "bert.pooler.dense.weight",
+                                 "bert.pooler.dense.bias"}) {
+    const TensorView* const now = trained->view().Find("base_model.model." + name);
+    const TensorView* const was = before->view().Find(name);
+    ASSERT_NE(now, nullptr) << name;
+    ASSERT_NE(was, nullptr) << name;
+    ASSERT_EQ(now->spec.shape, was->spec.shape);
+    float moved = 0;
+    for (size_t at = 0; at < now->bytes.size(); at += sizeof(float)) {
+      float a, b;
+      std::memcpy(&a, now->bytes.data() + at, sizeof a);
+      std::memcpy(&b, was->bytes.data() + at, sizeof b);
+      moved = std::max(moved, std::abs(a - b));
+    }
+    EXPECT_GT(moved, 0) << name;
+    EXPECT_LT(moved, 0.01f) << name;  // four steps of 3e-4: it started from the base model's values
+  }
 }
 
 }  // namespace

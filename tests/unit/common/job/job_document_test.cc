@@ -30,6 +30,24 @@ TEST(JobDocument, ReadsBackToTheSameBytes) {
   EXPECT_EQ(back->model_config, Sample().model_config);
 }
 
+TEST(JobDocument, HashCoversTheBaseTensorsAndNamesThemOnlyWhereThereAre) {
+  EXPECT_EQ(JobDocumentText(Sample()).find("base_tensors"), std::string::npos);
+  JobDocument document = Sample();
+  document.base_tensors = std::string(64, 'b');
+  EXPECT_NE(JobHash(document), JobHash(Sample()));
+  const auto back = ParseJobDocument(JobDocumentText(document));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->base_tensors, document.base_tensors);
+  for (const std::string bad : {"", "abc", "B"}) {
+    nlohmann::json root = nlohmann::json::parse(JobDocumentText(Sample()));
+    root["base_tensors"] = bad;
+    const absl::Status status = ParseJobDocument(root.dump()).status();
+    EXPECT_NE(std::string(status.message()).find("base_tensors: got '" + bad + "'"),
+              std::string::npos)
+        << status;
+  }
+}
+
 TEST(JobDocument, HashCoversWhatDecidesTheResultAndNothingElse) {
   JobDocument other = Sample();
   other.spec.simulate.num_clients = 7;

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <regex>
+
+#include "common/io/file.h"
+
 namespace rivulet {
 namespace {
 
@@ -44,6 +49,48 @@ TEST(JobModel, MisspeltTargetIsRefusedBeforeAnythingIsSent) {
   spec.lora.lora_target_modules = {"q_prj"};
   const absl::Status status = DescribeJob(kBase, spec).status();
   EXPECT_NE(std::string(status.message()).find("q_proj"), std::string::npos) << status;
+}
+
+// A copy of the base model whose configuration is changed by `pattern` -> `text`.
+std::filesystem::path Changed(const std::string& pattern, const std::string& text) {
+  const auto folder = std::filesystem::path(testing::TempDir()) /
+                      testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  std::filesystem::copy_file(std::filesystem::path(kBase) / "model.safetensors",
+                             folder / "model.safetensors");
+  const std::string config =
+      *ReadFile(std::filesystem::path(kBase) / "config.json", uint64_t{1} << 20);
+  std::ofstream(folder / "config.json") << std::regex_replace(config, std::regex(pattern), text);
+  return folder;
+}
+
+JobSpec Classification() {
+  JobSpec spec = AllLinear();
+  spec.data.task = "classification";
+  spec.data.format = "tsv";
+  return spec;
+}
+
+TEST(JobModel, ClassesComeFromTheJobOrTheBaseModelsHeadAndAreNeverGuessed) {
+  absl::Status status = DescribeJob(kBase, Classification()).status();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);
+  EXPECT_NE(std::string(status.message()).find("data.labels: got none"), std::string::npos);
+  EXPECT_NE(std::string(status.message()).find("rivulet simulate fills in"), std::string::npos);
+
+  const std::string head = "\"LlamaForSequenceClassification\"";
+  const auto named = Changed("\"LlamaForCausalLM\"\\s*\\]",
+                             head + R"(], "id2label": {"0": "ham", "1": "spam", "2": "odd"})");
+  const auto document = DescribeJob(named, Classification());
+  ASSERT_TRUE(document.ok()) << document.status();
+  EXPECT_EQ(document->spec.data.labels, (std::vector<std::string>{"ham", "spam", "odd"}));
+
+  const auto unnamed = Changed("\"LlamaForCausalLM\"\\s*\\]", head + "]");
+  status = DescribeJob(unnamed, Classification()).status();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);  // LABEL_0, LABEL_1 are no names
+  JobSpec given = Classification();
+  given.data.labels = {"a", "b"};
+  EXPECT_TRUE(DescribeJob(unnamed, given).ok());
 }
 
 }  // namespace

@@ -33,6 +33,12 @@ std::string ReferencePage() {
       "section.key=value`, then\n"
       "environment (`RIVULET_SECTION__KEY`), then file, then default. Exactly one of `[lora]` and "
       "`[adapter]`.\n\n"
+      "A simulation and a federation of agents reach the same state, bit for bit, from one file "
+      "when cohorts are drawn\n"
+      "from the same clients: set `job.min-available-clients` to their number (a simulation waits "
+      "for all by itself) and\n"
+      "`data.labels` to all classes. Not with `job.selection` `capability`, which goes by the "
+      "memory of each agent's machine.\n\n"
       "This page is printed from the table of keys; a test compares both.\n";
   std::string section;
   const JobSpec defaults;

@@ -119,5 +119,19 @@ TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
   EXPECT_EQ(warnings({"simulate.num-clients=3"}).size(), 1u);
 }
 
+TEST(JobSpec, SubmitSaysWhereAgentsAndSimulationPart) {
+  const auto warnings = [](const std::vector<std::string>& sets) {
+    return ParseJob("", "job.toml", {}, sets)->spec.SubmitWarnings();
+  };
+  const std::vector<std::string> open = warnings({"job.clients-per-round=5"});
+  ASSERT_EQ(open.size(), 1u);
+  EXPECT_NE(open[0].find("job.min-available-clients = 0: round 1 starts with 5 clients"),
+            std::string::npos)
+      << open[0];
+  EXPECT_TRUE(warnings({"job.min-available-clients=5"}).empty());
+  EXPECT_EQ(warnings({"job.min-available-clients=5", "job.selection=capability"}).size(), 1u);
+  EXPECT_EQ(warnings({"job.min-available-clients=5", "evaluate.every=11"}).size(), 1u);
+}
+
 }  // namespace
 }  // namespace rivulet

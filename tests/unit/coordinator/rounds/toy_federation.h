@@ -32,7 +32,8 @@ inline JobSpec ToySpec() {
   return spec;
 }
 
-// Plans `spec` for any document; `initial` starts at small whole numbers.
+// Plans `spec` for any document; `initial` starts at small whole numbers. A document "base
+// <sha256>" makes the first tensor start from the file of that name.
 inline JobPlanner ToyPlanner(JobSpec spec, Manifest manifest = ToyManifest()) {
   return [spec, manifest](std::string_view document) -> absl::StatusOr<JobPlan> {
     if (document.empty()) {
@@ -41,12 +42,19 @@ inline JobPlanner ToyPlanner(JobSpec spec, Manifest manifest = ToyManifest()) {
     JobPlan plan;
     plan.spec = spec;
     plan.manifest = manifest;
-    plan.initial = [manifest]() -> absl::StatusOr<ParameterSet> {
+    if (document.starts_with("base ")) {
+      plan.from_base = {manifest[0]};
+      plan.base_tensors = document.substr(5);
+    }
+    plan.initial = [manifest](const ParameterSet& from_base) -> absl::StatusOr<ParameterSet> {
       ParameterSet state(manifest);
       for (size_t row = 0; row < state.size(); ++row) {
         for (size_t at = 0; at < state.floats(row).size(); ++at) {
           state.floats(row)[at] = static_cast<float>(row + at);
         }
+      }
+      if (!from_base.empty()) {
+        std::copy(from_base.floats(0).begin(), from_base.floats(0).end(), state.floats(0).begin());
       }
       return state;
     };

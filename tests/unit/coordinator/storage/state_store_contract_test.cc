@@ -233,6 +233,7 @@ TEST_P(StateStoreContract, ARoundKeepsItsSetItsFiguresAndItsReason) {
   EXPECT_EQ(all.rounds[0].reason, "too few");
   EXPECT_EQ(all.rounds[1].counted, std::vector<std::string>{"a"});
   EXPECT_EQ(FieldsOf(all.rounds[1].figures), FieldsOf(done.figures));
+  EXPECT_EQ(all.rounds[0].figures.bias, std::nullopt);  // nobody computed one
 }
 
 TEST_P(StateStoreContract, OfDoneRoundsOnlyTheLastOnesUpdatesAreLoaded) {

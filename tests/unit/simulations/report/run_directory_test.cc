@@ -108,5 +108,30 @@ TEST(SummaryTable, ShowsBeforeAndAfterForAllAndEachClient) {
   EXPECT_EQ(SummaryTable(TwoRounds(), /*per_client=*/false).find("300.00"), std::string::npos);
 }
 
+TEST(SummaryTable, CountsTheClientsThatDroppedOut) {
+  JobView view = TwoRounds();
+  view.rounds[0].cohort = view.rounds[1].cohort = {"art", "law", "tao"};
+  EXPECT_EQ(SummaryTable(view, false).find("dropped"), std::string::npos);
+  view.rounds[0].failed = {"art"};
+  view.rounds[1].missing = {"law"};
+  EXPECT_NE(SummaryTable(view, false).find("2 of 6 invitations"), std::string::npos);
+  const auto rounds = nlohmann::json::parse(SummaryJson(view))["rounds_detail"];
+  EXPECT_EQ(rounds[0]["failed"][0], "art");
+  EXPECT_EQ(rounds[1]["missing"][0], "law");
+}
+
+TEST(SummaryTable, NamesTheBiasOfFactorAveragingWhereItIsKnown) {
+  JobView view = TwoRounds();
+  EXPECT_EQ(SummaryTable(view, false).find("bias"), std::string::npos);
+  EXPECT_TRUE(nlohmann::json::parse(SummaryJson(view))["rounds_detail"][0]["bias"].is_null());
+  view.rounds[0].figures.bias = 0.25;
+  EXPECT_NE(SummaryTable(view, false).find("0.2500 in the last round, 0.2500 at most"),
+            std::string::npos);
+  view.rounds[1].figures.bias = 0;
+  EXPECT_NE(SummaryTable(view, false).find("0.0000 in the last round, 0.2500 at most"),
+            std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(SummaryJson(view))["rounds_detail"][1]["bias"], 0.0);
+}
+
 }  // namespace
 }  // namespace rivulet

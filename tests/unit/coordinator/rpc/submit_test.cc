@@ -1,0 +1,163 @@
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+
+#include <filesystem>
+
+#include "common/rpc/chunk.h"
+#include "common/rpc/status_mapping.h"
+#include "coordinator/cli/operator_client.h"
+#include "coordinator/rpc/server.h"
+#include "privacy/crypto/pki_directory.h"
+#include "tests/unit/coordinator/rounds/toy_federation.h"
+
+// Submit over mTLS on loopback: base tensors of more than one gRPC message (4 MiB).
+
+namespace rivulet {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+const Manifest& BigManifest() {
+  static const Manifest manifest = {{"a", DType::kF32, {1'500'000}}};  // 5.7 MiB
+  return manifest;
+}
+
+class SubmitRpcTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "rivulet-submit-XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+    ASSERT_TRUE(InitPki({.federation = "demo"}, folder_ / "pki").ok());
+    FederationConfig config;
+    config.planner = ToyPlanner(ToySpec(), BigManifest());
+    config.background = false;
+    federation_ = std::make_unique<Federation>(config, *states_, *blobs_, gateway_, clock_);
+    ASSERT_TRUE(federation_->Recover().ok());
+    service_.reset(
+        new ServiceContext{*federation_, *blobs_, streams_, access_, workers_, traffic_});
+    const Credentials tls = *ReadCredentials(folder_ / "pki" / "coordinator");
+    auto server = CoordinatorServer::Start(
+        {{"127.0.0.1:0"}, TlsFiles{tls.key_pem, tls.chain_pem, tls.roots_pem}}, *service_);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    ParameterSet values(BigManifest());
+    for (float& value : values.floats(0)) value = 0.25f;
+    file_ = SafetensorsBytes(values);
+    document_ = "base " + Sha256Hex(file_);
+  }
+  void TearDown() override {
+    server_.reset();
+    fs::remove_all(folder_);
+  }
+
+  OperatorClient Client() {
+    OperatorSettings settings;
+    settings.coordinator = address();
+    settings.tls_dir = (folder_ / "pki" / "operator").string();
+    auto client = OperatorClient::Connect(settings);
+    EXPECT_TRUE(client.ok()) << client.status();
+    return *std::move(client);
+  }
+
+  // Sends these messages as they are, as a careless operator's program might.
+  absl::Status Send(const std::vector<v1::SubmitRequest>& messages) {
+    const Credentials tls = *ReadCredentials(folder_ / "pki" / "operator");
+    const auto stub = v1::Operations::NewStub(grpc::CreateCustomChannel(
+        address(), MutualTlsClient({tls.key_pem, tls.chain_pem, tls.roots_pem}), ChannelLimits()));
+    grpc::ClientContext context;
+    v1::SubmitReply reply;
+    const auto stream = stub->Submit(&context, &reply);
+    for (const v1::SubmitRequest& message : messages) {
+      if (!stream->Write(message)) break;
+    }
+    stream->WritesDone();
+    return FromGrpc(stream->Finish(), context);
+  }
+  static v1::SubmitRequest First(const std::string& document) {
+    v1::SubmitRequest message;
+    message.set_document(document);
+    return message;
+  }
+  static v1::SubmitRequest Chunk(std::string bytes) {
+    v1::SubmitRequest message;
+    message.set_base_tensors(std::move(bytes));
+    return message;
+  }
+  // Nothing of a refused submission stays.
+  void ExpectNothingKept() {
+    EXPECT_TRUE(federation_->List().empty());
+    EXPECT_TRUE(blobs_->List()->empty());
+  }
+  std::string address() const { return "127.0.0.1:" + std::to_string(server_->ports()[0]); }
+
+  fs::path folder_;
+  std::unique_ptr<StateStore> states_ = MakeMemoryStateStore();
+  std::unique_ptr<BlobStore> blobs_ = MakeMemoryBlobStore();
+  ToyGateway gateway_;
+  VirtualClock clock_;
+  AgentStreams streams_;
+  Access access_{"demo", false};
+  WorkerPool workers_{2};
+  Traffic traffic_;
+  std::unique_ptr<Federation> federation_;
+  std::unique_ptr<ServiceContext> service_;
+  std::unique_ptr<CoordinatorServer> server_;
+  std::string file_, document_;
+};
+
+TEST_F(SubmitRpcTest, BaseTensorsLargerThanAMessageBecomeTheFirstState) {
+  ASSERT_GT(file_.size(), size_t{4} << 20);
+  const auto id = Client().Submit(document_, "token", file_);
+  ASSERT_TRUE(id.ok()) << id.status();
+  ParameterSet want(BigManifest());
+  for (float& value : want.floats(0)) value = 0.25f;
+  EXPECT_EQ(federation_->Show(*id)->state_hash, want.HashHex());
+}
+
+// The reply was lost and the operator's program sends all of it again.
+TEST_F(SubmitRpcTest, TheSameTokenGivesTheSameJobWithoutReadingTheFileAgain) {
+  const auto id = Client().Submit(document_, "token", file_);
+  ASSERT_TRUE(id.ok()) << id.status();
+  const auto again = Client().Submit(document_, "token", file_);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(*again, *id);
+  EXPECT_EQ(Client().Submit("toy", "token", "").status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(federation_->List().size(), 1u);
+}
+
+TEST_F(SubmitRpcTest, AJobWithoutBaseTensorsIsOneMessage) {
+  EXPECT_TRUE(Client().Submit("toy", "", "").ok());
+  EXPECT_EQ(Send({First("toy"), Chunk("x")}).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(federation_->List().size(), 1u);
+}
+
+TEST_F(SubmitRpcTest, WrongAndMissingBaseTensorsAreRefusedAndLeaveNothing) {
+  OperatorClient client = Client();
+  absl::Status status = client.Submit(document_, "t", "").status();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig) << status;
+  std::string flipped = file_;
+  flipped.back() ^= 1;
+  status = client.Submit(document_, "t", flipped).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  status = client.Submit(document_, "t", file_.substr(0, file_.size() - 4)).status();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig) << status;
+  // More than the manifest can need: refused while it is sent.
+  status = client.Submit(document_, "t", file_ + std::string(size_t{2} << 20, 'x')).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+  ExpectNothingKept();
+}
+
+TEST_F(SubmitRpcTest, MessagesOutOfPlaceAreRefused) {
+  EXPECT_EQ(Send({}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Send({Chunk("x")}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Send({First(document_), First(document_)}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Send({First(document_), Chunk("")}).code(), absl::StatusCode::kInvalidArgument);
+  const absl::Status large = Send({First(document_), Chunk(std::string(kChunkBytes + 1, 'x'))});
+  EXPECT_EQ(large.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(large.message()), HasSubstr("got 1048577 bytes, want 1..1048576"));
+  ExpectNothingKept();
+}
+
+}  // namespace
+}  // namespace rivulet
