@@ -55,13 +55,13 @@ RevokedFile::RevokedFile(std::filesystem::path path, Access& access)
 absl::Status RevokedFile::Refresh() {
   struct stat info {};
   const bool there = stat(path_.c_str(), &info) == 0;
-  if (!there && errno != ENOENT) {
-    return WithExit(FileError(path_, "stat", errno), ExitCode::kConfig);
-  }
-  const Version version{info.st_ino, info.st_size,
-                        int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec};
+  const int error = there || errno == ENOENT ? 0 : errno;
+  Version version{info.st_ino, info.st_size,
+                  int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec};
+  if (error != 0) version = Version(0, -1, error);  // no file has that size
   if (version == seen_) return absl::OkStatus();
   seen_ = version;
+  if (error != 0) return WithExit(FileError(path_, "stat", error), ExitCode::kConfig);
   std::string text;
   if (there) {
     absl::StatusOr<std::string> read = ReadFile(path_, kMaxFile);

@@ -15,10 +15,10 @@ std::filesystem::path Folder() {
   BottleneckAdapter adapter;
   adapter.config = {"t", "base", "bert", "BertForSequenceClassification", 4, 2, "relu", {}};
   const std::string site = "bert.encoder.layer.0.output.adapters.t.";
-  adapter.weights = ParameterSet({{site + "adapter_down.0.weight", DType::kF32, {2, 4}},
-                                  {site + "adapter_up.weight", DType::kF32, {4, 2}}});
+  adapter.weights = ParameterSet(Manifest{{site + "adapter_down.0.weight", DType::kF32, {2, 4}},
+                                          {site + "adapter_up.weight", DType::kF32, {4, 2}}});
   adapter.head = ParameterSet(
-      {{"classifier.bias", DType::kF32, {3}}, {"classifier.weight", DType::kF32, {3, 4}}});
+      Manifest{{"classifier.bias", DType::kF32, {3}}, {"classifier.weight", DType::kF32, {3, 4}}});
   adapter.labels = {"a", "b", "c"};
   Require(WriteAdapterHubDirectory(folder, adapter).ok());
   Require(ReadAdapterHubDirectory(folder).ok());

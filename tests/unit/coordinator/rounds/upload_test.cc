@@ -144,7 +144,7 @@ std::string Reordered(const ParameterSet& delta) {
   const uint64_t length = header.size();
   std::string file(reinterpret_cast<const char*>(&length), sizeof length);
   file += header;
-  for (const size_t row : {1, 0}) {
+  for (const size_t row : {size_t{1}, size_t{0}}) {
     const std::span<const std::byte> bytes = delta.bytes(row);
     file.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
