@@ -7,6 +7,7 @@
 
 #include "common/rpc/chunk.h"
 #include "common/rpc/status_mapping.h"
+#include "common/utf8.h"
 #include "coordinator/rpc/reactors.h"
 
 namespace rivulet {
@@ -64,7 +65,7 @@ ClientFacts FactsOf(const Identity& caller, const v1::Hello& hello) {
   facts.base_models = {hello.base_models().begin(), hello.base_models().end()};
   facts.memory_bytes = hello.memory_bytes();
   facts.cores = static_cast<int>(std::min<uint32_t>(hello.cores(), 4096));
-  facts.version = hello.software().substr(0, kMaxNameBytes);
+  facts.version = Tidy(hello.software(), kMaxNameBytes);
   return facts;
 }
 
@@ -219,7 +220,8 @@ class ConnectReactor final
     joined_ = true;
     ++service_.traffic.streams_opened;
     const ClientFacts facts = FactsOf(caller_, hello);
-    service_.streams.Join(facts, {caller_.organisation, facts.version, caller_.not_after_s}, *this);
+    service_.streams.Join(
+        facts, {caller_.organisation, facts.version, caller_.not_after_s, caller_.serial}, *this);
     spdlog::debug("agent {} connected", caller_.name);
     return absl::OkStatus();
   }
