@@ -51,7 +51,6 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const OpenRound& action) 
   if (action.round == 1 && action.attempt == 1) EmitLocked(job, "job.started", 0);
   job.rounds.push_back(std::move(round));
   job.updates.clear();
-  job.uploads.clear();
   job.freezing = false;
   job.saved_remaining = Now();
   EmitLocked(job, "round.started", action.round,
@@ -169,7 +168,6 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.record.exit_code = end.exit_code;
   job.record.reason = end.reason;
   job.record.ended_ms = end.ended_ms;
-  EndUploadsLocked(job);
   for (auto& [name, client] : clients_) {
     std::erase_if(client.queue, [&](const TaskKey& key) { return key.job == job.record.id; });
     if (!client.running || client.running->job != job.record.id) continue;
@@ -182,6 +180,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.backlog.clear();
   job.engine.reset();
   job.plan.reset();
+  EndUploadsLocked(job);
   const char* type = end.to == JobState::kFinished  ? "job.completed"
                      : end.to == JobState::kStopped ? "job.stopped"
                                                     : "job.failed";

@@ -16,6 +16,9 @@ namespace rivulet {
 class Upload;
 struct AggregatedRound;
 
+// Half uploads of one attempt are kept under keys that begin with this.
+std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
+
 // Does the job keep the state of this round for download, besides the latest?
 bool IsKept(const JobPlan& plan, uint64_t round);
 
@@ -133,6 +136,7 @@ class Federation::Impl {
   absl::Status PerformLocked(Job& job, const EndEvaluation& action);
   absl::Status PerformLocked(Job& job, const EndJob& action);
   void EndUploadsLocked(Job& job);
+  void SweepPartialsLocked();
   void EmitLocked(const Job& job, const char* type, uint64_t round,
                   std::vector<std::pair<std::string, JobEvent::Value>> data = {});
   void SaveRemainingLocked(Job& job);
@@ -190,9 +194,10 @@ class Upload : public UploadSession {
          std::shared_ptr<const JobPlan> plan, BlobStore& blobs);
   // One that was accepted before.
   explicit Upload(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs);
+  ~Upload() override;  // keeps the bytes for a restarted coordinator, unless the upload is over
 
   std::optional<Receipt> receipt() const override;
-  uint64_t committed() const override;
+  uint64_t committed() override;
   absl::Status Append(uint64_t offset, std::span<const std::byte> bytes) override;
   absl::StatusOr<Receipt> Finish() override;
 
@@ -201,6 +206,7 @@ class Upload : public UploadSession {
 
  private:
   absl::Status CheckOver() const;
+  absl::Status OpenWriter();
   absl::Status Check();
   absl::Status Store();
 

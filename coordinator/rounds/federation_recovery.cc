@@ -17,6 +17,7 @@ absl::Status Federation::Impl::Recover() {
     RV_RETURN_IF_ERROR(ResumeLocked(*job));
   }
   RV_RETURN_IF_ERROR(CollectGarbageLocked());
+  SweepPartialsLocked();
   for (const auto& job : jobs_) {
     if (job->engine == nullptr) continue;
     if (job->engine->state().phase == Phase::kClosed) work_.push_back({job->record.id});

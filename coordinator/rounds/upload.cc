@@ -5,6 +5,21 @@
 
 namespace rivulet {
 
+std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt) {
+  const std::string key = job + "\n" + std::to_string(round) + "\n" + std::to_string(attempt);
+  return Sha256Hex(key).substr(0, 32) + "-";
+}
+
+namespace {
+
+// Names of clients and hashes of their updates make one more part of the key.
+std::string PartialKey(const UpdateHeader& header, const std::string& client) {
+  return PartialKeyPrefix(header.job_id, header.round, header.attempt) +
+         Sha256Hex(client + "\n" + header.sha256).substr(0, 32);
+}
+
+}  // namespace
+
 Upload::Upload(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
                std::shared_ptr<const JobPlan> plan, BlobStore& blobs)
     : owner_(owner),
@@ -22,15 +37,26 @@ Upload::Upload(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore&
       receipt_(Receipt{accepted.job, accepted.round, accepted.attempt, accepted.sha256,
                        accepted.bytes}) {}
 
+Upload::~Upload() {
+  if (writer_ != nullptr && !over_) writer_->Keep();
+}
+
 std::optional<Receipt> Upload::receipt() const {
   const std::lock_guard lock(mutex_);
   return receipt_;
 }
 
-uint64_t Upload::committed() const {
+uint64_t Upload::committed() {
   const std::lock_guard lock(mutex_);
   if (receipt_) return receipt_->bytes;
-  return writer_ == nullptr ? 0 : writer_->size();
+  if (over_ || !OpenWriter().ok()) return 0;  // Append says why
+  return writer_->size();
+}
+
+absl::Status Upload::OpenWriter() {
+  if (writer_ != nullptr) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(writer_, blobs_.Resume(PartialKey(header_, client_), header_.bytes));
+  return absl::OkStatus();
 }
 
 absl::Status Upload::CheckOver() const {
@@ -45,9 +71,7 @@ absl::Status Upload::Append(uint64_t offset, std::span<const std::byte> bytes) {
   const std::lock_guard lock(mutex_);
   if (receipt_) return absl::OkStatus();
   RV_RETURN_IF_ERROR(CheckOver());
-  if (writer_ == nullptr) {
-    RV_ASSIGN_OR_RETURN(writer_, blobs_.Create(header_.bytes));
-  }
+  RV_RETURN_IF_ERROR(OpenWriter());
   if (offset != writer_->size()) {
     return Refuse(absl::StatusCode::kDataLoss,
                   "upload: got offset " + std::to_string(offset) + ", want " +
