@@ -47,7 +47,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const OpenRound& action) 
   round.needed = action.needed;
   round.remaining_ms = action.deadline.count();
   round.opened_ms = clock_.UnixMillis();
-  RV_RETURN_IF_ERROR(states_.Commit({PutRound{round}}));
+  RV_RETURN_IF_ERROR(states_.Commit({PutRound{round}, SetWaiting{job.record.id}}));
   if (action.round == 1 && action.attempt == 1) EmitLocked(job, "job.started", 0);
   job.rounds.push_back(std::move(round));
   job.updates.clear();
@@ -126,7 +126,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& actio
 absl::Status Federation::Impl::PerformLocked(Job& job, const OpenEvaluation& action) {
   EvaluationRecord evaluation{job.record.id, action.round, false, action.clients,
                               action.deadline.count()};
-  RV_RETURN_IF_ERROR(states_.Commit({PutEvaluation{evaluation}}));
+  RV_RETURN_IF_ERROR(states_.Commit({PutEvaluation{evaluation}, SetWaiting{job.record.id}}));
   job.evaluations.push_back(std::move(evaluation));
   job.saved_remaining = Now();
   EmitLocked(job, "eval.started", action.round,

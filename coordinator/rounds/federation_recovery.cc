@@ -106,6 +106,8 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
   EngineState state;
   state.round = job.models.rbegin()->first;
   state.stopping = job.record.state == JobState::kStopping;
+  state.stop_now = job.record.stop_now;
+  if (job.record.waiting_ms >= 0) state.wait_left = milliseconds(job.record.waiting_ms);
   state.since = Now();
   if (!job.rounds.empty()) state.expected = job.rounds.back().eligible;
   if (!job.evaluations.empty()) {

@@ -171,6 +171,24 @@ TEST_P(StateStoreContract, AWrongStateIsNamedWithTheOneWanted) {
   EXPECT_EQ(store_->Commit({move}).message(), "job j: got state active, want stopping");
 }
 
+TEST_P(StateStoreContract, AJobKeepsHowItIsToStopAndWhatIsLeftOfItsWait) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutJob{Job("k")}}), kOk);
+  EXPECT_EQ(store_->Load()->jobs[0].waiting_ms, -1);
+  MoveJob stop;
+  stop.id = "j";
+  stop.to = JobState::kStopping;
+  ASSERT_EQ(Commit({stop}), kOk);
+  EXPECT_FALSE(store_->Load()->jobs[0].stop_now);
+  stop.from = JobState::kStopping;
+  stop.stop_now = true;
+  ASSERT_EQ(Commit({stop, SetWaiting{"j", 1234}}), kOk);
+  const StoredState all = *store_->Load();
+  EXPECT_TRUE(all.jobs[0].stop_now);
+  EXPECT_EQ(all.jobs[0].waiting_ms, 1234);
+  EXPECT_FALSE(all.jobs[1].stop_now);
+  EXPECT_EQ(all.jobs[1].waiting_ms, -1);
+}
+
 TEST_P(StateStoreContract, AClosedRoundTakesNoUpdate) {
   ASSERT_EQ(Commit({PutJob{Job("j")}, PutRound{Round(1, 1)}}), kOk);
   ASSERT_EQ(Commit({Move(1, 1, RoundState::kOpen, RoundState::kClosed)}), kOk);
