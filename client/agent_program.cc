@@ -80,9 +80,7 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
   RV_ASSIGN_OR_RETURN(const Identity identity, IdentityFor(settings));
   RV_ASSIGN_OR_RETURN(const Policy policy, LoadPolicy(settings.policy));
   RV_ASSIGN_OR_RETURN(const auto store, AgentStore::Open(settings.state_dir));
-  if (settings.insecure) {
-    spdlog::warn("INSECURE: no TLS, no identities; anybody on this machine can join and listen");
-  }
+  if (settings.insecure) WarnInsecure("rivulet-client");
   const auto link = NewGrpcLink(
       {settings.coordinator, settings.tls_dir, settings.insecure ? identity.uri() : std::string()});
   const auto work = make_work(policy, identity.name);
