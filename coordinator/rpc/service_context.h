@@ -8,6 +8,7 @@
 #include "coordinator/rpc/access.h"
 #include "coordinator/rpc/agent_streams.h"
 #include "coordinator/rpc/traffic.h"
+#include "coordinator/rpc/upload_turns.h"
 #include "coordinator/rpc/worker_pool.h"
 
 namespace rivulet {
@@ -21,6 +22,7 @@ struct ServiceContext {
   WorkerPool& workers;
   Traffic& traffic;
   uint32_t heartbeat_seconds = 15;
+  UploadTurns upload_turns = {};
 
   // Identity and right of a caller; a refusal is counted.
   absl::StatusOr<Identity> Caller(const grpc::ServerContextBase& context, Rpc rpc) {
