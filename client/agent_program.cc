@@ -68,9 +68,7 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
   RV_ASSIGN_OR_RETURN(const Identity identity, IdentityFor(settings));
   RV_ASSIGN_OR_RETURN(const Policy policy, LoadPolicy(settings.policy));
   RV_ASSIGN_OR_RETURN(const auto store, AgentStore::Open(settings.daemon.state_dir));
-  if (settings.daemon.insecure) {
-    spdlog::warn("INSECURE: no TLS, no identities; anybody on this machine can join and listen");
-  }
+  if (settings.daemon.insecure) WarnInsecure("rivulet-client");
   const auto link = NewGrpcLink({settings.coordinator, settings.daemon.tls_dir,
                                  settings.daemon.insecure ? identity.uri() : std::string()});
   const auto work = make_work(policy, identity.name);

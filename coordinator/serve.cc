@@ -50,7 +50,7 @@ struct Tls {
 absl::StatusOr<Tls> ReadTls(const CoordinatorSettings& settings) {
   Tls tls;
   if (settings.daemon.insecure) {
-    spdlog::warn("INSECURE: no TLS, no identities; anybody on this machine can join and command");
+    WarnInsecure("rivulet-coordinator");
     return tls;
   }
   RV_ASSIGN_OR_RETURN(Credentials files, ReadValidCredentials(settings.daemon.tls_dir, false));

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "client/agent/failure_report.h"
 #include "common/io/file.h"
 
 namespace rivulet {
@@ -19,26 +20,32 @@ std::function<double()> Jitter() {
   return [engine] { return std::uniform_real_distribution<double>(0, 1)(*engine); };
 }
 
-std::string CodeOf(const absl::Status& status) {
-  if (ExitCodeOf(status) == ExitCode::kPolicy) return "refused_policy";
-  if (status.code() == absl::StatusCode::kResourceExhausted) return "out_of_memory";
-  if (status.code() == absl::StatusCode::kInvalidArgument) return "bad_data";
-  return "failed";
-}
-
+// All of the error for this machine's log; for the coordinator only what may be said.
 Outcome FailureOf(const TaskKey& key, const absl::Status& status) {
+  spdlog::warn("{}: {}", TextOf(key), std::string(status.message()));
+  FailureReport report = ReportOf(status);
   Outcome outcome;
   outcome.kind = Outcome::Kind::kFailed;
   outcome.key = key;
-  outcome.code = CodeOf(status);
-  outcome.text = std::string(status.message().substr(0, kMaxText));
+  outcome.code = std::move(report.code);
+  outcome.text = report.text.substr(0, kMaxText);
   return outcome;
 }
 
+// Of a download: it may succeed with the next connection.
 bool FailedOnTheWay(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kUnavailable ||
-         status.code() == absl::StatusCode::kCancelled ||
-         status.code() == absl::StatusCode::kPermissionDenied;
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kInternal:  // gRPC: a stream that was reset
+    case absl::StatusCode::kUnknown:
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:  // the round is over
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -148,7 +155,12 @@ absl::Status Agent::Perform(const Forget& action) { return store_.Forget(action.
 absl::Status Agent::Perform(const StartWork& action) {
   spdlog::info("{}: begun", TextOf(action.task.key));
   abort_ = false;
-  working_->Post([this, task = action.task] { Post(WorkEnded{task.key, Work(task)}); });
+  working_->Post([this, task = action.task] {
+    std::optional<Outcome> outcome = Work(task);
+    const bool way_failed = !outcome.has_value() && !abort_;
+    Post(WorkEnded{task.key, std::move(outcome)});
+    if (way_failed) link_.Close();  // the task comes again with the next connection
+  });
   return absl::OkStatus();
 }
 
@@ -190,18 +202,13 @@ absl::Status Agent::Perform(const Exit& action) {
 }
 
 std::optional<Outcome> Agent::Work(const Assignment& task) {
-  absl::StatusOr<WorkResult> result = FetchAndDo(task);
+  const absl::StatusOr<std::optional<std::string>> state = FetchState(task);
   if (abort_) return std::nullopt;
-  // The way to the coordinator failed, not the task: it comes again with the next connection.
-  if (!result.ok() && FailedOnTheWay(result.status()) &&
-      ExitCodeOf(result.status()) == ExitCode::kConnection) {
-    spdlog::warn("{}: {}", TextOf(task.key), std::string(result.status().message()));
-    return std::nullopt;
-  }
-  if (!result.ok()) {
-    spdlog::warn("{}: {}", TextOf(task.key), std::string(result.status().message()));
-    return FailureOf(task.key, result.status());
-  }
+  if (!state.ok()) return FailureOf(task.key, state.status());
+  if (!state->has_value()) return std::nullopt;  // the way to the coordinator failed, not the task
+  absl::StatusOr<WorkResult> result = work_.Do(task, **state, [this] { return abort_.load(); });
+  if (abort_) return std::nullopt;
+  if (!result.ok()) return FailureOf(task.key, result.status());
   Outcome outcome = std::move(result->outcome);
   outcome.key = task.key;
   if (outcome.kind == Outcome::Kind::kTrained) {
@@ -216,18 +223,13 @@ std::optional<Outcome> Agent::Work(const Assignment& task) {
   return outcome;
 }
 
-absl::StatusOr<WorkResult> Agent::FetchAndDo(const Assignment& task) {
-  RV_ASSIGN_OR_RETURN(const std::string state, FetchState(task));
-  return work_.Do(task, state, [this] { return abort_.load(); });
-}
-
-absl::StatusOr<std::string> Agent::FetchState(const Assignment& task) {
+absl::StatusOr<std::optional<std::string>> Agent::FetchState(const Assignment& task) {
   const std::filesystem::path path = store_.StatePath(task.state_sha256);
+  absl::Status fetched;
   for (int attempt = 0; attempt < kMaxDownloads && !abort_; ++attempt) {
-    const absl::Status fetched = link_.Download(task.state_sha256, task.state_bytes, path);
+    fetched = link_.Download(task.state_sha256, task.state_bytes, path);
     if (!fetched.ok() && !FailedOnTheWay(fetched)) return fetched;
     if (!fetched.ok()) {
-      if (attempt + 1 == kMaxDownloads) return WithExit(fetched, ExitCode::kConnection);
       std::this_thread::sleep_for(config_.backoff_base / 2);
       continue;
     }
@@ -240,14 +242,16 @@ absl::StatusOr<std::string> Agent::FetchState(const Assignment& task) {
     std::error_code ignored;
     std::filesystem::remove(path, ignored);
   }
-  return Refuse(absl::StatusCode::kCancelled, "the global state could not be fetched");
+  if (fetched.ok()) return Refuse(absl::StatusCode::kDataLoss, "the global state arrives damaged");
+  spdlog::warn("{}: {}", TextOf(task.key), std::string(fetched.message()));
+  return std::nullopt;
 }
 
 absl::Status Agent::SendUpdate(const Outcome& outcome) {
   absl::StatusOr<std::string> file = ReadFile(store_.UpdatePath(outcome.sha256), kMaxState);
-  if (!file.ok()) {  // cannot come back: the round must not wait for it
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "the update's file is gone: " + std::string(file.status().message()));
+  if (!file.ok()) {  // cannot come back: the round must not wait for it, and is told so
+    spdlog::warn("{}: {}", TextOf(outcome.key), std::string(file.status().message()));
+    return Refuse(absl::StatusCode::kInvalidArgument, "the update's file is gone");
   }
   return link_.Upload(outcome, *file);
 }

@@ -49,8 +49,9 @@ class Agent {
   absl::Status Perform(const Exit& action);
 
   std::optional<Outcome> Work(const Assignment& task);
-  absl::StatusOr<WorkResult> FetchAndDo(const Assignment& task);
-  absl::StatusOr<std::string> FetchState(const Assignment& task);
+  // nullopt: the way to the coordinator failed, or the task was aborted. An error is the task's
+  // own.
+  absl::StatusOr<std::optional<std::string>> FetchState(const Assignment& task);
   absl::Status SendUpdate(const Outcome& outcome);
 
   // A thread with a queue of one kind of work.

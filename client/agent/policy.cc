@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "common/formats/model_config.h"
+#include "client/agent/failure_report.h"
 #include "common/io/file.h"
 #include "common/suggest.h"
 
@@ -24,6 +24,11 @@ absl::Status Bad(const fs::path& file, std::string_view what, const toml::source
 absl::Status Refused(const std::string& what) {
   return WithExit(Refuse(absl::StatusCode::kFailedPrecondition, "policy: " + what),
                   ExitCode::kPolicy);
+}
+
+// Of a job: the sentence names its keys and this policy's limits, nothing else of this machine.
+absl::Status RefusedTask(const std::string& what) {
+  return WithReport(Refused(what), "refused_policy", "policy: " + what);
 }
 
 absl::Status CheckKeys(const fs::path& file, const toml::table& table,
@@ -61,7 +66,8 @@ absl::Status AddBaseModel(const fs::path& file, const toml::table& table, Policy
   RV_RETURN_IF_ERROR(CheckKeys(file, table, {"path", "hash"}));
   RV_ASSIGN_OR_RETURN(const std::string text, ReadText(file, table, "path"));
   const fs::path folder = file.parent_path() / text;
-  absl::StatusOr<std::string> hash = HashOfBaseModel(folder);
+  BaseModelFolder hashed;
+  absl::StatusOr<std::string> hash = HashBaseModel(folder, hashed);
   if (!hash.ok()) return WithExit(Annotate(hash.status(), "base-model"), ExitCode::kConfig);
   if (const toml::node* given = table.get("hash"); given != nullptr) {
     if (given->value_or(std::string()) != *hash) {
@@ -69,7 +75,7 @@ absl::Status AddBaseModel(const fs::path& file, const toml::table& table, Policy
                      given->value_or(std::string("a text")));
     }
   }
-  policy.base_models[*hash] = folder;
+  policy.base_models[*hash] = std::move(hashed);
   return absl::OkStatus();
 }
 
@@ -137,22 +143,22 @@ std::vector<std::string> Policy::DatasetNames() const {
 absl::Status Policy::Check(const JobDocument& document) const {
   const JobSpec& spec = document.spec;
   if (!base_models.contains(document.base_hash)) {
-    return Refused("base model " + document.base_hash + " is not allowed here");
+    return RefusedTask("base model " + document.base_hash + " is not allowed here");
   }
   if (!datasets.contains(spec.data.dataset)) {
-    return Refused("data.dataset: got '" + spec.data.dataset + "', not offered here");
+    return RefusedTask("data.dataset: got '" + spec.data.dataset + "', not offered here");
   }
   if (spec.job.min_clients < min_clients) {
-    return Refused("job.min-clients: got " + std::to_string(spec.job.min_clients) +
-                   ", allowed at least " + std::to_string(min_clients));
+    return RefusedTask("job.min-clients: got " + std::to_string(spec.job.min_clients) +
+                       ", allowed at least " + std::to_string(min_clients));
   }
   if (max_steps > 0 && (spec.train.max_steps == 0 || spec.train.max_steps > max_steps)) {
-    return Refused("train.max-steps: got " + std::to_string(spec.train.max_steps) +
-                   ", allowed 1.." + std::to_string(max_steps));
+    return RefusedTask("train.max-steps: got " + std::to_string(spec.train.max_steps) +
+                       ", allowed 1.." + std::to_string(max_steps));
   }
   if (max_seq_length > 0 && spec.data.seq_length > max_seq_length) {
-    return Refused("data.seq-length: got " + std::to_string(spec.data.seq_length) +
-                   ", allowed at most " + std::to_string(max_seq_length));
+    return RefusedTask("data.seq-length: got " + std::to_string(spec.data.seq_length) +
+                       ", allowed at most " + std::to_string(max_seq_length));
   }
   return absl::OkStatus();
 }

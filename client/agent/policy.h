@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "client/agent/base_model.h"
 #include "common/job/job_document.h"
 #include "common/status.h"
 
@@ -25,8 +26,8 @@ struct Policy {
   int max_steps = 0;
   int min_clients = 1;
   int max_seq_length = 0;
-  std::map<std::string, std::filesystem::path> base_models;  // by "sha256:<hex>"
-  std::map<std::string, std::filesystem::path> datasets;     // by logical name
+  std::map<std::string, BaseModelFolder> base_models;     // by "sha256:<hex>"
+  std::map<std::string, std::filesystem::path> datasets;  // by logical name
 
   std::vector<std::string> BaseModelHashes() const;
   std::vector<std::string> DatasetNames() const;

@@ -26,9 +26,11 @@ void Fill(const TaskKey& key, v1::TaskKey& wire) {
   wire.set_attempt(key.attempt);
 }
 
+// Errors name what is wrong with the message, and nothing of this machine.
 absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   if (wire.kind() != v1::Task::KIND_TRAIN && wire.kind() != v1::Task::KIND_EVALUATE) {
-    return Refuse(absl::StatusCode::kUnimplemented, "task: of a kind this agent does not know");
+    return Refuse(absl::StatusCode::kUnimplemented,
+                  "task: got kind " + std::to_string(wire.kind()) + ", want 1 or 2");
   }
   if (wire.state_sha256().size() != 32 || wire.job_document().size() > kMaxDocument) {
     return Refuse(absl::StatusCode::kInvalidArgument, "task: hash or document of a wrong size");
@@ -107,6 +109,8 @@ class Connection {
     } else if (message.has_task()) {
       if (absl::StatusOr<Assignment> task = AssignmentOf(message.task()); task.ok()) {
         sink(Assigned{*std::move(task)});
+      } else {
+        Decline(message.task(), task.status());
       }
     } else if (message.has_cancel()) {
       sink(Cancelled{KeyOf(message.cancel().key()), message.cancel().reason().substr(0, 500)});
@@ -116,6 +120,17 @@ class Connection {
     } else if (message.has_acknowledgement()) {
       Answered(message.acknowledgement(), sink);
     }
+  }
+
+  // A task that cannot be begun: the round must not wait for it. Nobody waits for the answer, which
+  // is why it has no sequence number.
+  void Decline(const v1::Task& task, const absl::Status& why) {
+    v1::AgentMessage message;
+    v1::Failure& failure = *message.mutable_failure();
+    *failure.mutable_key() = task.key();
+    failure.set_code("failed");
+    failure.set_text(std::string(why.message()));
+    Write(message);
   }
 
   void Answered(const v1::Acknowledgement& wire, const CoordinatorLink::Sink& sink) {

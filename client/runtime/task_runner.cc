@@ -1,5 +1,6 @@
 #include "client/runtime/task_runner.h"
 
+#include <map>
 #include <utility>
 
 #include "client/runtime/job_tuner.h"
@@ -33,7 +34,8 @@ TaskRunner::~TaskRunner() = default;
 absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const std::string& text) {
   // Held while a job is set up, so that two tasks of one job load its base model once.
   const std::lock_guard lock(mutex_);
-  if (const auto it = jobs_.find(text); it != jobs_.end()) return it->second;
+  if (job_ != nullptr && document_ == text) return job_;
+  job_.reset();  // first: two base models need not fit into memory
   auto job = std::make_shared<Job>();
   RV_ASSIGN_OR_RETURN(job->document, ParseJobDocument(text));
   const JobSpec& spec = job->document.spec;
@@ -44,7 +46,8 @@ absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const std::st
   RV_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(job->base_model));
   RV_RETURN_IF_ERROR(tokenizer.FitsEmbedding(config.vocab_size));
   job->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
-  jobs_[text] = job;
+  document_ = text;
+  job_ = job;
   return job;
 }
 

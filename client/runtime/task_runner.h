@@ -2,7 +2,6 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -49,8 +48,9 @@ struct LocalUpdate {
 };
 
 // One task's local work: the same code in the agent and in the simulation, which is why both reach
-// the same bits. Keeps base models, tuners and tokenised data of the jobs it has seen. Thread safe;
-// tasks of different clients run at once.
+// the same bits. Keeps base model, tuner and tokenised data of the job it worked on last, and only
+// of that one: jobs come and go for as long as an agent lives. Thread safe; tasks of different
+// clients run at once.
 class TaskRunner {
  public:
   using TunerFactory = std::function<absl::StatusOr<std::unique_ptr<Tuner>>(
@@ -75,8 +75,9 @@ class TaskRunner {
 
   LocalResources& resources_;
   TunerFactory factory_;
-  std::mutex mutex_;                                  // of jobs_; a Job has its own for its data
-  std::map<std::string, std::shared_ptr<Job>> jobs_;  // by document
+  std::mutex mutex_;  // of what follows; a Job has its own for its data
+  std::string document_;
+  std::shared_ptr<Job> job_;  // of document_
 };
 
 }  // namespace rivulet

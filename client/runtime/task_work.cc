@@ -1,7 +1,10 @@
 #include "client/runtime/task_work.h"
 
+#include <spdlog/spdlog.h>
+
 #include <cmath>
 
+#include "client/agent/failure_report.h"
 #include "client/runtime/task_runner.h"
 #include "common/job/job_document.h"
 #include "peft/data/client_data.h"
@@ -18,22 +21,75 @@ class PolicyResources final : public LocalResources {
                                                   const std::string& base_hash) override {
     const auto row = policy_.base_models.find(base_hash);
     if (row == policy_.base_models.end()) return NotHere("base model " + base_hash);
-    return row->second;
+    RV_RETURN_IF_ERROR(CheckBaseModel(row->second, base_hash));
+    return row->second.path;
   }
 
   absl::StatusOr<ClientData> Data(const std::string&, const JobSpec& spec,
                                   const Tokenizer& tokenizer, int max_positions) override {
-    const auto row = policy_.datasets.find(spec.data.dataset);
-    if (row == policy_.datasets.end()) return NotHere("data set '" + spec.data.dataset + "'");
-    RV_ASSIGN_OR_RETURN(const RecordList list, ReadRecords(row->second, spec.data));
-    return BuildClientData(list.records, spec.data, tokenizer, max_positions);
+    const std::string& name = spec.data.dataset;
+    const auto row = policy_.datasets.find(name);
+    if (row == policy_.datasets.end()) return NotHere("data set '" + name + "'");
+    absl::StatusOr<RecordList> list = ReadRecords(row->second, spec.data);
+    if (!list.ok()) return Reported(list.status(), name, row->second);
+    LogMalformed(name, *list);
+    absl::StatusOr<ClientData> data =
+        BuildClientData(list->records, spec.data, tokenizer, max_positions);
+    if (!data.ok()) return Reported(data.status(), name, row->second);
+    return data;
   }
 
  private:
   static absl::Status NotHere(const std::string& what) {
-    return WithExit(Refuse(absl::StatusCode::kFailedPrecondition, what + " is not offered here"),
-                    ExitCode::kPolicy);
+    const std::string text = what + " is not offered here";
+    return WithReport(
+        WithExit(Refuse(absl::StatusCode::kFailedPrecondition, text), ExitCode::kPolicy),
+        "refused_policy", text);
   }
+
+  static void LogMalformed(const std::string& name, const RecordList& list) {
+    if (list.malformed == 0) return;
+    spdlog::warn("data set '{}': {} malformed records skipped, {} used", name, list.malformed,
+                 list.records.size());
+    for (const std::string& problem : list.problems)
+      spdlog::warn("data set '{}': {}", name, problem);
+  }
+
+  // The message begins with the file's path and quotes records: the report says name, line and
+  // kind.
+  static absl::Status Reported(const absl::Status& status, const std::string& name,
+                               const std::filesystem::path& file) {
+    const std::string text = "data set '" + name + "'" +
+                             LineIn(std::string(status.message()), file) + ": " +
+                             KindOf(status.code());
+    return WithReport(status, "bad_data", text);
+  }
+
+  // " line 17" of "<file>:17: ...".
+  static std::string LineIn(std::string_view message, const std::filesystem::path& file) {
+    const std::string start = file.string() + ":";
+    if (!message.starts_with(start)) return "";
+    message.remove_prefix(start.size());
+    const size_t end = message.find_first_not_of("0123456789");
+    if (end == 0 || end == std::string_view::npos || message[end] != ':') return "";
+    return " line " + std::string(message.substr(0, end));
+  }
+
+  static std::string KindOf(absl::StatusCode code) {
+    switch (code) {
+      case absl::StatusCode::kInvalidArgument:
+        return "a record or setting that does not fit the job";
+      case absl::StatusCode::kNotFound:
+        return "the file is missing";
+      case absl::StatusCode::kPermissionDenied:
+        return "the file may not be read";
+      case absl::StatusCode::kOutOfRange:
+        return "the file is too large";
+      default:
+        return "the file cannot be read";
+    }
+  }
+
   const Policy& policy_;
 };
 

@@ -1,5 +1,8 @@
 #include "common/rpc/credentials.h"
 
+#include <arpa/inet.h>
+
+#include <cstdio>
 #include <cstdlib>
 
 #include "common/rpc/chunk.h"
@@ -55,8 +58,12 @@ grpc::ChannelArguments ChannelLimits() {
 }
 
 bool IsLoopback(std::string_view address) {
-  const std::string_view host = HostOf(address);
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
+  const std::string host(HostOf(address));
+  if (host == "localhost") return true;
+  in_addr v4;
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  in6_addr v6;
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
 absl::Status CheckInsecureAddress(std::string_view address) {
@@ -65,6 +72,14 @@ absl::Status CheckInsecureAddress(std::string_view address) {
                          "--insecure: got address '" + std::string(address) +
                              "', want one of this machine alone (127.0.0.1, ::1, localhost)"),
                   ExitCode::kUsage);
+}
+
+void WarnInsecure(std::string_view program) {
+  std::fprintf(
+      stderr,
+      "%.*s: INSECURE: no TLS, no identities; anybody on this machine can join, listen and "
+      "command\n",
+      static_cast<int>(program.size()), program.data());
 }
 
 }  // namespace rivulet

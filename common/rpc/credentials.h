@@ -29,9 +29,12 @@ std::shared_ptr<grpc::ChannelCredentials> MutualTlsClient(const TlsFiles& files)
 // Limits and keepalive of a channel to the coordinator.
 grpc::ChannelArguments ChannelLimits();
 
-// Whether "host:port" names this machine alone: the only place where --insecure is allowed.
+// Whether "host:port" names this machine alone: the only place where --insecure is allowed. The
+// host is an address of 127.0.0.0/8, ::1 or the word localhost; other names are not resolved.
 bool IsLoopback(std::string_view address);
 // FailedPrecondition (exit 2) naming the address when it is not.
 absl::Status CheckInsecureAddress(std::string_view address);
+// "program: INSECURE: ..." on stderr, whatever the log level.
+void WarnInsecure(std::string_view program);
 
 }  // namespace rivulet

@@ -78,14 +78,18 @@ struct EvaluationReport {
 using ClientReport = std::variant<FailureRecord, EvaluationReportRecord>;
 
 // One update on its way in: a safetensors file of F32 deltas with exactly the job's manifest.
-// Survives the stream that carried it: BeginUpload with the same header returns the same session.
-// Thread safe.
+// Survives the stream that carried it: BeginUpload with the same header returns the same session,
+// and while its round is open a restarted coordinator goes on with the bytes of the old one. Thread
+// safe.
 class UploadSession {
  public:
   virtual ~UploadSession() = default;
   // Set when this very update was accepted before: nothing more need be sent.
   virtual std::optional<Receipt> receipt() const = 0;
-  virtual uint64_t committed() const = 0;  // bytes here; send from this offset on
+  // Bytes here; send from this offset on. They survive the death of the process; those that a power
+  // loss took are missed by the final hash, and the upload starts over. Reads a file: not for
+  // threads that must not wait.
+  virtual uint64_t committed() = 0;
   // Errors: DataLoss (kResync) when `offset` is not committed(); OutOfRange past the declared size;
   // FailedPrecondition when the round has closed; ResourceExhausted (kRetryLater).
   virtual absl::Status Append(uint64_t offset, std::span<const std::byte> bytes) = 0;
@@ -107,9 +111,9 @@ class Federation {
   Federation& operator=(const Federation&) = delete;
 
   // Once, before anything else: epoch + 1, open rounds go on with what is left of their deadline,
-  // closed ones are computed again and published, blobs without a row are deleted. A job whose
-  // blobs are lost fails. Errors, with exit code 8 and nothing decided: any other that keeps a job
-  // from going on.
+  // closed ones are computed again and published, blobs without a row and half uploads of rounds
+  // that are not open are deleted. A job whose blobs are lost fails. Errors, with exit code 8 and
+  // nothing decided: any other that keeps a job from going on.
   absl::Status Recover();
   uint64_t epoch() const;
 

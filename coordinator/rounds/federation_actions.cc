@@ -47,11 +47,10 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const OpenRound& action) 
   round.needed = action.needed;
   round.remaining_ms = action.deadline.count();
   round.opened_ms = clock_.UnixMillis();
-  RV_RETURN_IF_ERROR(states_.Commit({PutRound{round}}));
+  RV_RETURN_IF_ERROR(states_.Commit({PutRound{round}, SetWaiting{job.record.id}}));
   if (action.round == 1 && action.attempt == 1) EmitLocked(job, "job.started", 0);
   job.rounds.push_back(std::move(round));
   job.updates.clear();
-  job.uploads.clear();
   job.freezing = false;
   job.saved_remaining = Now();
   EmitLocked(job, "round.started", action.round,
@@ -127,7 +126,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& actio
 absl::Status Federation::Impl::PerformLocked(Job& job, const OpenEvaluation& action) {
   EvaluationRecord evaluation{job.record.id, action.round, false, action.clients,
                               action.deadline.count()};
-  RV_RETURN_IF_ERROR(states_.Commit({PutEvaluation{evaluation}}));
+  RV_RETURN_IF_ERROR(states_.Commit({PutEvaluation{evaluation}, SetWaiting{job.record.id}}));
   job.evaluations.push_back(std::move(evaluation));
   job.saved_remaining = Now();
   EmitLocked(job, "eval.started", action.round,
@@ -170,7 +169,6 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.record.exit_code = end.exit_code;
   job.record.reason = end.reason;
   job.record.ended_ms = end.ended_ms;
-  EndUploadsLocked(job);
   for (auto& [name, client] : clients_) {
     std::erase_if(client.queue, [&](const TaskKey& key) { return key.job == job.record.id; });
     if (!client.running || client.running->job != job.record.id) continue;
@@ -183,6 +181,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.backlog.clear();
   job.engine.reset();
   job.plan.reset();
+  EndUploadsLocked(job);
   const char* type = end.to == JobState::kFinished  ? "job.completed"
                      : end.to == JobState::kStopped ? "job.stopped"
                                                     : "job.failed";

@@ -384,6 +384,21 @@ void Federation::Impl::DropUpload(const std::string& id, const std::string& clie
 void Federation::Impl::EndUploadsLocked(Job& job) {
   for (const auto& [client, upload] : job.uploads) upload->End();
   job.uploads.clear();
+  SweepPartialsLocked();
+}
+
+// Half uploads wait for their clients while the round is open, and no longer.
+void Federation::Impl::SweepPartialsLocked() {
+  std::set<std::string, std::less<>> open;
+  for (const auto& job : jobs_) {
+    if (job->engine == nullptr || job->rounds.empty()) continue;
+    const RoundRecord& round = job->rounds.back();
+    if (round.state == RoundState::kOpen) {
+      open.insert(PartialKeyPrefix(round.job, round.round, round.attempt));
+    }
+  }
+  (void)blobs_.SweepKept(
+      [&](std::string_view key) { return open.contains(key.substr(0, key.find('-') + 1)); });
 }
 
 }  // namespace rivulet

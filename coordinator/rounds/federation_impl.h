@@ -16,6 +16,9 @@ namespace rivulet {
 class IncomingUpdate;
 struct AggregatedRound;
 
+// Half uploads of one attempt are kept under keys that begin with this.
+std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
+
 // Does the job keep the state of this round for download, besides the latest?
 bool IsKept(const JobPlan& plan, uint64_t round);
 
@@ -134,6 +137,7 @@ class Federation::Impl {
   absl::Status PerformLocked(Job& job, const EndEvaluation& action);
   absl::Status PerformLocked(Job& job, const EndJob& action);
   void EndUploadsLocked(Job& job);
+  void SweepPartialsLocked();
   void EmitLocked(const Job& job, const char* type, uint64_t round,
                   std::vector<std::pair<std::string, JobEvent::Value>> data = {});
   void SaveRemainingLocked(Job& job);
@@ -196,9 +200,11 @@ class IncomingUpdate : public UploadSession {
                  std::shared_ptr<const JobPlan> plan, BlobStore& blobs);
   // One that was accepted before.
   explicit IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs);
+  ~IncomingUpdate()
+      override;  // keeps the bytes for a restarted coordinator, unless the upload is over
 
   std::optional<Receipt> receipt() const override;
-  uint64_t committed() const override;
+  uint64_t committed() override;
   absl::Status Append(uint64_t offset, std::span<const std::byte> bytes) override;
   absl::StatusOr<Receipt> Finish() override;
 
@@ -207,6 +213,7 @@ class IncomingUpdate : public UploadSession {
 
  private:
   absl::Status CheckOver() const;
+  absl::Status OpenWriter();
   absl::Status Check();
   absl::Status Store();
 

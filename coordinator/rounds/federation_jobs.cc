@@ -151,9 +151,12 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
 absl::Status Federation::Impl::Stop(const std::string& id, bool now) {
   const std::lock_guard lock(mutex_);
   RV_ASSIGN_OR_RETURN(Job* const job, OpenJobLocked(id));
-  if (job->record.state == JobState::kActive) {
-    RV_RETURN_IF_ERROR(states_.Commit({MoveJob{id, JobState::kActive, JobState::kStopping}}));
+  if (job->record.state == JobState::kActive || (now && !job->record.stop_now)) {
+    MoveJob stop{id, job->record.state, JobState::kStopping};
+    stop.stop_now = now;
+    RV_RETURN_IF_ERROR(states_.Commit({stop}));
     job->record.state = JobState::kStopping;
+    job->record.stop_now = now;
   }
   FeedLocked(*job, StopRequested{now});
   return absl::OkStatus();
@@ -200,6 +203,8 @@ void Federation::Impl::SaveRemainingLocked(Job& job) {
     (void)states_.Commit({SetRemaining{job.record.id, state.round + 1, state.attempt, left}});
   } else if (state.phase == Phase::kEvaluating) {
     (void)states_.Commit({SetRemaining{job.record.id, state.round, 0, left}});
+  } else if (state.phase == Phase::kWaiting) {
+    (void)states_.Commit({SetWaiting{job.record.id, left}});
   }
 }
 

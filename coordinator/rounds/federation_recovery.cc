@@ -17,6 +17,7 @@ absl::Status Federation::Impl::Recover() {
     RV_RETURN_IF_ERROR(ResumeLocked(*job));
   }
   RV_RETURN_IF_ERROR(CollectGarbageLocked());
+  SweepPartialsLocked();
   for (const auto& job : jobs_) {
     if (job->engine == nullptr) continue;
     if (job->engine->state().phase == Phase::kClosed) work_.push_back({job->record.id});
@@ -111,6 +112,8 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
   EngineState state;
   state.round = job.models.rbegin()->first;
   state.stopping = job.record.state == JobState::kStopping;
+  state.stop_now = job.record.stop_now;
+  if (job.record.waiting_ms >= 0) state.wait_left = milliseconds(job.record.waiting_ms);
   state.since = Now();
   if (!job.rounds.empty()) state.expected = job.rounds.back().eligible;
   if (!job.evaluations.empty()) {

@@ -12,7 +12,9 @@ using std::chrono::milliseconds;
 
 RoundEngine::RoundEngine(EngineConfig config, EngineState state, milliseconds now)
     : config_(std::move(config)), state_(std::move(state)), now_(now), left_(now) {
-  if (state_.phase == Phase::kWaiting) Wait();
+  if (state_.phase != Phase::kWaiting) return;
+  Wait();
+  if (state_.wait_left) state_.deadline = std::min(state_.deadline, now_ + *state_.wait_left);
 }
 
 std::vector<Action> RoundEngine::Step(const Event& event, milliseconds now) {
@@ -301,6 +303,7 @@ std::optional<milliseconds> RoundEngine::NextDeadline() const {
 }
 
 void RoundEngine::On(const TimePassed& event, Actions& out) {
+  if (state_.stop_now) return On(StopRequested{true}, out);  // said before a restart
   if (state_.phase == Phase::kWaiting) {
     TryStart(out);
     if (state_.phase == Phase::kWaiting && now_ >= state_.deadline) WaitIsOver(out);

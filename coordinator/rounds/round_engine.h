@@ -46,6 +46,7 @@ struct EngineState {
   int abandoned = 0;                  // in a row
   bool evaluated = false;             // the state of `round` needs no (further) evaluation
   bool stopping = false;              // end after the round
+  bool stop_now = false;              // abandon an open round and end
   std::vector<std::string> expected;  // clients of the last attempt, waited for; sorted
   std::set<std::string> cohort;       // of the open attempt, or those asked to evaluate
   int needed = 0;
@@ -53,6 +54,8 @@ struct EngineState {
   std::set<std::string> failed;           // gave the task up
   std::chrono::milliseconds since{0};     // start of this wait
   std::chrono::milliseconds deadline{0};  // end of this wait
+  // Of a stored job that was waiting: what is left of the start deadline; absent: all of it.
+  std::optional<std::chrono::milliseconds> wait_left;
 };
 
 // ---- events: what happened. All are harmless when they do not fit the phase. ----

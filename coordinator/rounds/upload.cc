@@ -5,6 +5,21 @@
 
 namespace rivulet {
 
+std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt) {
+  const std::string key = job + "\n" + std::to_string(round) + "\n" + std::to_string(attempt);
+  return Sha256Hex(key).substr(0, 32) + "-";
+}
+
+namespace {
+
+// Names of clients and hashes of their updates make one more part of the key.
+std::string PartialKey(const UpdateHeader& header, const std::string& client) {
+  return PartialKeyPrefix(header.job_id, header.round, header.attempt) +
+         Sha256Hex(client + "\n" + header.sha256).substr(0, 32);
+}
+
+}  // namespace
+
 IncomingUpdate::IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header,
                                int64_t weight, std::shared_ptr<const JobPlan> plan,
                                BlobStore& blobs)
@@ -24,15 +39,26 @@ IncomingUpdate::IncomingUpdate(Federation::Impl& owner, const UpdateRecord& acce
       receipt_(Receipt{accepted.job, accepted.round, accepted.attempt, accepted.sha256,
                        accepted.bytes}) {}
 
+IncomingUpdate::~IncomingUpdate() {
+  if (writer_ != nullptr && !over_) writer_->Keep();
+}
+
 std::optional<Receipt> IncomingUpdate::receipt() const {
   const std::lock_guard lock(mutex_);
   return receipt_;
 }
 
-uint64_t IncomingUpdate::committed() const {
+uint64_t IncomingUpdate::committed() {
   const std::lock_guard lock(mutex_);
   if (receipt_) return receipt_->bytes;
-  return writer_ == nullptr ? 0 : writer_->size();
+  if (over_ || !OpenWriter().ok()) return 0;  // Append says why
+  return writer_->size();
+}
+
+absl::Status IncomingUpdate::OpenWriter() {
+  if (writer_ != nullptr) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(writer_, blobs_.Resume(PartialKey(header_, client_), header_.bytes));
+  return absl::OkStatus();
 }
 
 absl::Status IncomingUpdate::CheckOver() const {
@@ -47,9 +73,7 @@ absl::Status IncomingUpdate::Append(uint64_t offset, std::span<const std::byte> 
   const std::lock_guard lock(mutex_);
   if (receipt_) return absl::OkStatus();
   RV_RETURN_IF_ERROR(CheckOver());
-  if (writer_ == nullptr) {
-    RV_ASSIGN_OR_RETURN(writer_, blobs_.Create(header_.bytes));
-  }
+  RV_RETURN_IF_ERROR(OpenWriter());
   if (offset != writer_->size()) {
     return Refuse(absl::StatusCode::kDataLoss,
                   "upload: got offset " + std::to_string(offset) + ", want " +

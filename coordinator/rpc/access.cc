@@ -3,6 +3,7 @@
 #include <grpc/grpc_security_constants.h>
 
 #include <array>
+#include <chrono>
 #include <ctime>
 
 namespace rivulet {
@@ -16,18 +17,22 @@ struct Row {
   Rpc rpc;
   std::string_view name;
   unsigned roles;
+  bool stream = false;  // may take as long as it likes
 };
+
+// What is asked for ten minutes is asked a little earlier than it is looked at.
+constexpr std::chrono::seconds kLongestDeadline{10 * 60 + 1};
 constexpr auto kTable = std::to_array<Row>({
-    {Rpc::kConnect, "Federation.Connect", kAgents},
-    {Rpc::kDownload, "Federation.Download", kAgents},
-    {Rpc::kUpload, "Federation.Upload", kAgents},
+    {Rpc::kConnect, "Federation.Connect", kAgents, true},
+    {Rpc::kDownload, "Federation.Download", kAgents, true},
+    {Rpc::kUpload, "Federation.Upload", kAgents, true},
     {Rpc::kSubmit, "Operations.Submit", kOperators},
     {Rpc::kList, "Operations.List", kOperators},
     {Rpc::kShow, "Operations.Show", kOperators},
     {Rpc::kStop, "Operations.Stop", kOperators},
-    {Rpc::kWatch, "Operations.Watch", kOperators},
+    {Rpc::kWatch, "Operations.Watch", kOperators, true},
     {Rpc::kArtifacts, "Operations.Artifacts", kOperators},
-    {Rpc::kFetch, "Operations.Fetch", kOperators},
+    {Rpc::kFetch, "Operations.Fetch", kOperators, true},
     {Rpc::kNodes, "Operations.Nodes", kOperators},
 });
 static_assert(kTable.size() == static_cast<size_t>(Rpc::kCount));
@@ -41,6 +46,14 @@ static_assert(InOrder());
 
 absl::Status Stranger(std::string_view what) {
   return Refuse(absl::StatusCode::kUnauthenticated, what, Remedy::kLeaveRun);
+}
+
+absl::Status CheckDeadline(const grpc::ServerContextBase& context, const Row& row) {
+  if (row.stream) return absl::OkStatus();
+  const auto now = std::chrono::system_clock::now();
+  if (context.deadline() <= now + kLongestDeadline) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                std::string(row.name) + ": got no deadline or a late one, want at most 10 minutes");
 }
 
 absl::StatusOr<Identity> SaidIdentity(const grpc::ServerContextBase& context) {
@@ -71,12 +84,14 @@ absl::StatusOr<Identity> Access::Check(const grpc::ServerContextBase& context, R
                     federation_ + "'");
   }
   RV_RETURN_IF_ERROR(CheckAgain(caller));
+  const Row& row = kTable[static_cast<size_t>(rpc)];
   if (!MayCall(caller.role, rpc)) {
-    return Refuse(absl::StatusCode::kPermissionDenied,
-                  std::string(kTable[static_cast<size_t>(rpc)].name) + ": role " +
-                      std::string(NameOf(caller.role)) + " lacks the right",
-                  Remedy::kLeaveRun);
+    return Refuse(
+        absl::StatusCode::kPermissionDenied,
+        std::string(row.name) + ": role " + std::string(NameOf(caller.role)) + " lacks the right",
+        Remedy::kLeaveRun);
   }
+  RV_RETURN_IF_ERROR(CheckDeadline(context, row));
   return caller;
 }
 

@@ -38,7 +38,8 @@ class Access {
   Access(std::string federation, bool insecure);
 
   // Errors: Unauthenticated (no or wrong certificate, another federation, revoked);
-  // PermissionDenied naming role and rpc.
+  // PermissionDenied naming role and rpc; InvalidArgument for a call without a deadline, or with
+  // one of more than ten minutes, where the rpc is not a stream.
   absl::StatusOr<Identity> Check(const grpc::ServerContextBase& context, Rpc rpc) const;
 
   // The same for a further message of a caller who was let in: revoked or expired since? Cheap.

@@ -207,7 +207,7 @@ grpc::Status OperationsService::List(grpc::ServerContext* context, const v1::Lis
   if (auto caller = service_.Caller(*context, Rpc::kList); !caller.ok()) {
     return ToGrpc(caller.status(), *context);
   }
-  for (const JobView& job : service_.federation.List()) *reply->add_jobs() = ToWire(job);
+  *reply = ToWire(service_.federation.List());
   return grpc::Status::OK;
 }
 

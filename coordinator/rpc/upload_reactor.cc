@@ -50,7 +50,8 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
   void OnReadDone(bool ok) override {
     service_.workers.Post([this, ok] {
       if (context_.IsCancelled()) return End(absl::CancelledError("the agent is gone"));
-      const absl::Status status = ok ? Take() : Complete();
+      absl::Status status = CheckTurn();
+      if (status.ok()) status = ok ? Take() : Complete();
       if (!status.ok()) End(status);
     });
   }
@@ -61,9 +62,19 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
     StartRead(&message_);
   }
 
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    if (turn_ != 0) service_.upload_turns.End(caller_.name, turn_);
+    delete this;
+  }
 
  private:
+  // One upload at a time and agent: this one has ended once the agent began another.
+  absl::Status CheckTurn() const {
+    if (turn_ == 0 || service_.upload_turns.IsLatest(caller_.name, turn_)) return absl::OkStatus();
+    return Refuse(absl::StatusCode::kAborted, "a newer upload of '" + caller_.name + "' began",
+                  Remedy::kRetryLater);
+  }
+
   absl::Status Take() { return session_ == nullptr ? Begin() : Append(); }
 
   absl::Status Begin() {
@@ -71,9 +82,11 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
     RV_RETURN_IF_ERROR(CheckBegin(message_));
     RV_ASSIGN_OR_RETURN(session_,
                         service_.federation.BeginUpload(caller_.name, HeaderOf(message_.begin())));
+    turn_ = service_.upload_turns.Begin(caller_.name);
     if (const std::optional<Receipt> receipt = session_->receipt()) return Answer(*receipt);
-    reply_.set_committed(session_->committed());
-    if (session_->committed() > 0) ++service_.traffic.uploads_resumed;
+    const uint64_t committed = session_->committed();
+    reply_.set_committed(committed);
+    if (committed > 0) ++service_.traffic.uploads_resumed;
     StartWrite(&reply_);
     return absl::OkStatus();
   }
@@ -127,6 +140,7 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
   grpc::CallbackServerContext& context_;
   Identity caller_;
   std::shared_ptr<UploadSession> session_;
+  uint64_t turn_ = 0;  // 0: not begun
   v1::UploadMessage message_;
   v1::UploadReply reply_;
   bool done_ = false;

@@ -1,5 +1,8 @@
 #include "coordinator/rpc/views_to_wire.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace rivulet {
 namespace {
 
@@ -72,21 +75,47 @@ void Fill(const JobEvent::Value& value, v1::JobEvent::Value& wire) {
   if (const auto* text = std::get_if<std::string>(&value)) wire.set_text(*text);
 }
 
+// Fills `to` with the last of `rows` that fit into `max_bytes`, in their order. Returns how many
+// were left out.
+template <typename Rows, typename FillRow, typename Field>
+uint64_t AddNewest(const Rows& rows, size_t max_bytes, const FillRow& fill, Field& to) {
+  constexpr size_t kTagAndLength = 6;
+  size_t bytes = 0;
+  auto oldest = rows.rbegin();
+  for (; oldest != rows.rend(); ++oldest) {
+    typename Field::value_type wire;
+    fill(*oldest, wire);
+    bytes += wire.ByteSizeLong() + kTagAndLength;
+    if (bytes > max_bytes) break;
+    to.Add(std::move(wire));
+  }
+  std::reverse(to.pointer_begin(), to.pointer_end());
+  return static_cast<uint64_t>(rows.rend() - oldest);
+}
+
 }  // namespace
 
-v1::Job ToWire(const JobView& view) {
+v1::Job ToWire(const JobView& view, size_t max_bytes) {
   v1::Job wire;
   FillSummary(view, wire);
-  for (const RoundView& round : view.rounds) Fill(round, *wire.add_rounds());
-  for (const EvaluationView& evaluation : view.evaluations) {
-    Fill(evaluation, *wire.add_evaluations());
-  }
   for (const FailureCount& failure : view.failures) {
     v1::FailureCount& row = *wire.add_failures();
     row.set_code(failure.code);
     row.set_text(failure.text);
     row.set_count(failure.count);
   }
+  const auto fill = [](const auto& row, auto& to) { Fill(row, to); };
+  wire.set_evaluations_left_out(
+      AddNewest(view.evaluations, max_bytes / 3, fill, *wire.mutable_evaluations()));
+  wire.set_rounds_left_out(
+      AddNewest(view.rounds, max_bytes - max_bytes / 3, fill, *wire.mutable_rounds()));
+  return wire;
+}
+
+v1::ListReply ToWire(const std::vector<JobView>& views, size_t max_bytes) {
+  v1::ListReply wire;
+  const auto fill = [](const JobView& view, v1::Job& to) { to = ToWire(view); };
+  wire.set_left_out(AddNewest(views, max_bytes, fill, *wire.mutable_jobs()));
   return wire;
 }
 

@@ -21,6 +21,12 @@ bool IsBlobName(std::string_view name) {
          });
 }
 
+bool IsPartialKey(std::string_view key) {
+  return !key.empty() && key.size() <= 160 && std::all_of(key.begin(), key.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-';
+  });
+}
+
 absl::StatusOr<std::string> BlobStore::Put(std::span<const std::byte> bytes) {
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, Create(bytes.size()));
   RV_RETURN_IF_ERROR(writer->Append(bytes));

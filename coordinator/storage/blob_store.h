@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,7 +25,8 @@ class BlobReader {
   virtual absl::Status Read(uint64_t offset, std::span<std::byte> out) const = 0;
 };
 
-// A blob on its way in. Destroying an uncommitted writer drops its bytes. Not thread safe.
+// A blob on its way in. Destroying an uncommitted writer drops its bytes, unless Keep was called.
+// Not thread safe.
 class BlobWriter {
  public:
   virtual ~BlobWriter() = default;
@@ -32,6 +34,8 @@ class BlobWriter {
   // Errors: OutOfRange past the size announced at Create; ResourceExhausted (kRetryLater) when the
   // disk is full: nothing of this call was taken, the writer stays usable.
   virtual absl::Status Append(std::span<const std::byte> bytes) = 0;
+  // Of a writer that Resume gave: its bytes stay for the next Resume, also after a restart.
+  virtual void Keep() = 0;
   // Reads back what was appended, for validation before Commit. Must not outlive the writer.
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> Reread() const = 0;
   // Ends the appending: the name of what is there. `want`, when not empty, must equal it. Errors:
@@ -55,6 +59,14 @@ class BlobStore {
 
   // `max_bytes`: what Append accepts in all.
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) = 0;
+  // The same, going on with what an earlier writer of this `key` (1..160 of a-z, 0-9, '-') left: by
+  // Keep, or by dying with its process. What is there is read and hashed again. It may claim bytes
+  // that a power loss took, since only Commit syncs; Seal finds that out. A key has one writer at a
+  // time: while another one has it, the new one starts empty and can not be kept.
+  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(std::string_view key,
+                                                             uint64_t max_bytes) = 0;
+  // Drops what was left under the keys that are not `wanted` and that no writer has.
+  virtual absl::Status SweepKept(const std::function<bool(std::string_view key)>& wanted) = 0;
   // Errors: NotFound naming the hash; InvalidArgument when it is not 64 lower-case hex digits;
   // ResourceExhausted (kRetryLater) when descriptors or memory run out.
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const = 0;
@@ -73,7 +85,10 @@ class BlobStore {
 // Whether `name` is 64 lower-case hex digits: the only names a peer can make us look up.
 bool IsBlobName(std::string_view name);
 
-// directory/blob/<sha256>, directory/incoming/<random>; leftovers in incoming are removed at open.
+bool IsPartialKey(std::string_view key);  // what Resume takes
+
+// directory/blob/<sha256>, directory/incoming/{tmp-<random>,part-<key>}; the former are removed at
+// open, the latter wait for Resume or SweepKept.
 // Commit: fsync of the file, rename, fsync of the directory. Errors: as WriteFileAtomically.
 absl::StatusOr<std::unique_ptr<BlobStore>> OpenDirectoryBlobStore(
     const std::filesystem::path& directory, DurableStep before_step = {});

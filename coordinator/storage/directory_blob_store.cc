@@ -3,7 +3,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <mutex>
+#include <set>
 #include <utility>
 
 #include "common/io/file.h"
@@ -13,6 +16,9 @@ namespace rivulet {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::string_view kPart = "part-";
+constexpr uint64_t kReadBytes = uint64_t{1} << 20;
 
 // An owned file descriptor.
 class Descriptor {
@@ -73,20 +79,79 @@ class FileReader : public BlobReader {
   uint64_t size_;
 };
 
+// Keys that have a writer. Thread safe.
+class KeysInUse {
+ public:
+  bool Take(std::string_view key) {
+    const std::lock_guard lock(mutex_);
+    return keys_.emplace(key).second;
+  }
+  void Release(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    keys_.erase(key);
+  }
+  // Runs `body` unless the key has a writer; none can take it meanwhile.
+  void IfFree(std::string_view key, const std::function<void()>& body) {
+    const std::lock_guard lock(mutex_);
+    if (!keys_.contains(key)) body();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string, std::less<>> keys_;
+};
+
+// A key held by one writer, or none ("").
+class KeyHold {
+ public:
+  KeyHold() = default;
+  KeyHold(KeysInUse& keys, std::string key) : keys_(&keys), key_(std::move(key)) {}
+  ~KeyHold() {
+    if (keys_ != nullptr) keys_->Release(key_);
+  }
+  KeyHold(KeyHold&& other) noexcept
+      : keys_(std::exchange(other.keys_, nullptr)), key_(std::move(other.key_)) {}
+  KeyHold& operator=(KeyHold&&) = delete;
+  bool held() const { return keys_ != nullptr; }
+
+ private:
+  KeysInUse* keys_ = nullptr;
+  std::string key_;
+};
+
 class FileWriter : public BlobWriter {
  public:
   FileWriter(fs::path incoming, Descriptor file, fs::path blobs, uint64_t max_bytes,
-             const DurableStep& step)
-      : path_(std::move(incoming)),
+             const DurableStep& step, KeyHold hold = {})
+      : hold_(std::move(hold)),
+        path_(std::move(incoming)),
         file_(std::move(file)),
         blobs_(std::move(blobs)),
         max_bytes_(max_bytes),
         step_(step) {}
   ~FileWriter() override {
-    if (!renamed_) unlink(path_.c_str());
+    if (!renamed_ && !keep_) unlink(path_.c_str());
+  }
+
+  // Takes over the bytes that are in the file; more than `max_bytes` are of another upload.
+  absl::Status Adopt() {
+    struct stat info;
+    if (fstat(file_.get(), &info) != 0) return FileError(path_, "stat", errno);
+    const auto there = static_cast<uint64_t>(info.st_size);
+    if (there > max_bytes_) return Undo(absl::OkStatus());
+    std::vector<std::byte> piece(std::min(there, kReadBytes));
+    while (size_ < there) {
+      const std::span<std::byte> next =
+          std::span(piece).first(std::min<uint64_t>(there - size_, piece.size()));
+      RV_RETURN_IF_ERROR(ReadAt(path_, file_.get(), size_, next));
+      hash_.Update(next);
+      size_ += next.size();
+    }
+    return absl::OkStatus();
   }
 
   uint64_t size() const override { return size_; }
+  void Keep() override { keep_ = hold_.held() && name_.empty(); }
 
   absl::Status Append(std::span<const std::byte> bytes) override {
     if (bytes.size() > max_bytes_ - size_) {
@@ -150,6 +215,7 @@ class FileWriter : public BlobWriter {
     DieOfLostSync(std::string(synced.message()));
   }
 
+  KeyHold hold_;  // first: released after the file is gone
   fs::path path_;
   Descriptor file_;
   fs::path blobs_;
@@ -159,6 +225,7 @@ class FileWriter : public BlobWriter {
   std::string name_;  // once sealed
   uint64_t size_ = 0;
   bool renamed_ = false;
+  bool keep_ = false;
 };
 
 class DirectoryBlobStore : public BlobStore {
@@ -168,18 +235,43 @@ class DirectoryBlobStore : public BlobStore {
 
   absl::Status Prepare() {
     std::error_code error;
-    fs::remove_all(incoming_, error);
-    if (!error) fs::create_directories(blobs_, error);
+    fs::create_directories(blobs_, error);
     if (!error) fs::create_directories(incoming_, error);
     if (error) return FileError(blobs_, "create", error.value());
+    RV_RETURN_IF_ERROR(ForEachIncoming([](const fs::path& file) {
+      if (!file.filename().string().starts_with(kPart)) unlink(file.c_str());
+    }));
     return SyncDirectory(blobs_.parent_path());
   }
 
   absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) override {
-    std::string path = (incoming_ / "XXXXXX").string();
+    std::string path = (incoming_ / "tmp-XXXXXX").string();
     Descriptor file(mkostemp(path.data(), O_CLOEXEC));
     if (file.get() < 0) return RetryLaterIfFull(FileError(path, "create", errno));
     return std::make_unique<FileWriter>(path, std::move(file), blobs_, max_bytes, step_);
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(std::string_view key,
+                                                     uint64_t max_bytes) override {
+    if (!IsPartialKey(key)) return Refuse(absl::StatusCode::kInvalidArgument, "upload: bad key");
+    if (!keys_.Take(key)) return Create(max_bytes);
+    KeyHold hold(keys_, std::string(key));
+    const fs::path path = incoming_ / (std::string(kPart) + std::string(key));
+    Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (file.get() < 0) return RetryLaterIfFull(FileError(path, "create", errno));
+    auto writer = std::make_unique<FileWriter>(path, std::move(file), blobs_, max_bytes, step_,
+                                               std::move(hold));
+    RV_RETURN_IF_ERROR(writer->Adopt());
+    return std::unique_ptr<BlobWriter>(std::move(writer));
+  }
+
+  absl::Status SweepKept(const std::function<bool(std::string_view)>& wanted) override {
+    return ForEachIncoming([&](const fs::path& file) {
+      const std::string name = file.filename().string();
+      if (!name.starts_with(kPart)) return;
+      const std::string key = name.substr(kPart.size());
+      if (!wanted(key)) keys_.IfFree(key, [&] { unlink(file.c_str()); });
+    });
   }
 
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const override {
@@ -221,6 +313,15 @@ class DirectoryBlobStore : public BlobStore {
   }
 
  private:
+  absl::Status ForEachIncoming(const std::function<void(const fs::path&)>& body) const {
+    std::error_code error;
+    for (fs::directory_iterator entry(incoming_, error), end; !error && entry != end;
+         entry.increment(error)) {
+      body(entry->path());
+    }
+    return error ? FileError(incoming_, "list", error.value()) : absl::OkStatus();
+  }
+
   absl::StatusOr<fs::path> PathOf(std::string_view sha256) const {
     if (!IsBlobName(sha256)) {
       return Refuse(absl::StatusCode::kInvalidArgument,
@@ -233,6 +334,7 @@ class DirectoryBlobStore : public BlobStore {
   fs::path blobs_;
   fs::path incoming_;
   DurableStep step_;
+  KeysInUse keys_;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "coordinator/storage/blob_store.h"
@@ -9,6 +10,7 @@
 namespace rivulet {
 namespace {
 
+using Buffer = std::shared_ptr<std::vector<std::byte>>;
 using Bytes = std::shared_ptr<const std::vector<std::byte>>;
 
 class MemoryReader : public BlobReader {
@@ -31,12 +33,26 @@ class MemoryReader : public BlobReader {
 struct Shelf {
   std::mutex mutex;
   std::map<std::string, Bytes, std::less<>> blobs;
+  std::map<std::string, Buffer, std::less<>> kept;  // by key
+  std::set<std::string, std::less<>> in_use;        // keys that have a writer
 };
 
 class MemoryWriter : public BlobWriter {
  public:
-  MemoryWriter(std::shared_ptr<Shelf> shelf, uint64_t max_bytes)
-      : shelf_(std::move(shelf)), max_bytes_(max_bytes) {}
+  // `key` empty: one that cannot be kept.
+  MemoryWriter(std::shared_ptr<Shelf> shelf, uint64_t max_bytes, std::string key, Buffer bytes)
+      : shelf_(std::move(shelf)),
+        max_bytes_(max_bytes),
+        key_(std::move(key)),
+        bytes_(std::move(bytes)) {
+    hash_.Update(*bytes_);
+  }
+  ~MemoryWriter() override {
+    if (key_.empty()) return;
+    const std::lock_guard lock(shelf_->mutex);
+    shelf_->in_use.erase(key_);
+    if (keep_ && name_.empty()) shelf_->kept[key_] = bytes_;
+  }
 
   uint64_t size() const override { return bytes_->size(); }
 
@@ -50,6 +66,8 @@ class MemoryWriter : public BlobWriter {
     hash_.Update(bytes);
     return absl::OkStatus();
   }
+
+  void Keep() override { keep_ = true; }
 
   absl::StatusOr<std::unique_ptr<BlobReader>> Reread() const override {
     return std::make_unique<MemoryReader>(bytes_);
@@ -73,7 +91,9 @@ class MemoryWriter : public BlobWriter {
  private:
   std::shared_ptr<Shelf> shelf_;
   uint64_t max_bytes_;
-  std::shared_ptr<std::vector<std::byte>> bytes_ = std::make_shared<std::vector<std::byte>>();
+  std::string key_;
+  Buffer bytes_;
+  bool keep_ = false;
   Sha256 hash_;
   std::string name_;  // once sealed
 };
@@ -81,7 +101,26 @@ class MemoryWriter : public BlobWriter {
 class MemoryBlobStore : public BlobStore {
  public:
   absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) override {
-    return std::make_unique<MemoryWriter>(shelf_, max_bytes);
+    return std::make_unique<MemoryWriter>(shelf_, max_bytes, "", NewBuffer());
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(std::string_view key,
+                                                     uint64_t max_bytes) override {
+    if (!IsPartialKey(key)) return Refuse(absl::StatusCode::kInvalidArgument, "upload: bad key");
+    const std::lock_guard lock(shelf_->mutex);
+    if (!shelf_->in_use.emplace(key).second) return Create(max_bytes);
+    Buffer bytes = NewBuffer();
+    if (const auto found = shelf_->kept.find(key); found != shelf_->kept.end()) {
+      if (found->second->size() <= max_bytes) bytes = found->second;
+      shelf_->kept.erase(found);
+    }
+    return std::make_unique<MemoryWriter>(shelf_, max_bytes, std::string(key), std::move(bytes));
+  }
+
+  absl::Status SweepKept(const std::function<bool(std::string_view)>& wanted) override {
+    const std::lock_guard lock(shelf_->mutex);
+    std::erase_if(shelf_->kept, [&](const auto& row) { return !wanted(row.first); });
+    return absl::OkStatus();
   }
 
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const override {
@@ -118,6 +157,8 @@ class MemoryBlobStore : public BlobStore {
   uint64_t FreeBytes() const override { return std::numeric_limits<uint64_t>::max(); }
 
  private:
+  static Buffer NewBuffer() { return std::make_shared<std::vector<std::byte>>(); }
+
   static absl::Status CheckName(std::string_view sha256) {
     if (IsBlobName(sha256)) return absl::OkStatus();
     return Refuse(absl::StatusCode::kInvalidArgument,

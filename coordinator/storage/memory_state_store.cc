@@ -101,9 +101,19 @@ class MemoryStateStore : public StateStore {
       job.exit_code = write.exit_code;
       job.reason = write.reason;
       job.ended_ms = write.ended_ms;
+      job.stop_now = write.stop_now;
       return absl::OkStatus();
     }
     return Missing("job " + write.id);
+  }
+
+  absl::Status Apply(const SetWaiting& write) {
+    for (JobRecord& job : jobs_) {
+      if (job.id != write.job) continue;
+      Remember(job);
+      job.waiting_ms = write.waiting_ms;
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Apply(const PutRound& write) {

@@ -6,7 +6,7 @@ namespace rivulet {
 namespace {
 
 constexpr int kApplicationId = 0x52766c31;  // "Rvl1"
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 constexpr int kLongLogPages = 1000;
 constexpr int64_t kHeapLimitBytes = int64_t{256} << 20;
 
@@ -17,7 +17,7 @@ CREATE TABLE job(
   position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
   submit_token TEXT UNIQUE, document TEXT NOT NULL, state INTEGER NOT NULL,
   exit_code INTEGER NOT NULL, reason TEXT NOT NULL, submitted_ms INTEGER NOT NULL,
-  ended_ms INTEGER NOT NULL) STRICT;
+  ended_ms INTEGER NOT NULL, stop_now INTEGER NOT NULL, waiting_ms INTEGER NOT NULL) STRICT;
 CREATE TABLE round(
   job TEXT NOT NULL REFERENCES job(id), round INTEGER NOT NULL, attempt INTEGER NOT NULL,
   state INTEGER NOT NULL, eligible TEXT NOT NULL, cohort TEXT NOT NULL, needed INTEGER NOT NULL,
@@ -218,15 +218,16 @@ absl::Status Database::CheckContent() {
   if (tables == 0 && application == 0) {
     RV_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE"));
     RV_RETURN_IF_ERROR(Execute(kSchema));
-    return Execute("PRAGMA application_id=1383492657; PRAGMA user_version=1; COMMIT");
+    return Execute("PRAGMA application_id=1383492657; PRAGMA user_version=2; COMMIT");
   }
   if (application != kApplicationId) return Damaged("not a Rivulet database");
-  if (version > kSchemaVersion) {
-    return WithExit(
-        Refuse(absl::StatusCode::kFailedPrecondition,
-               "schema version: got " + std::to_string(version) + ", want at most " +
-                   std::to_string(kSchemaVersion) + "; a newer coordinator wrote this directory"),
-        ExitCode::kState);
+  if (version != kSchemaVersion) {
+    return WithExit(Refuse(absl::StatusCode::kFailedPrecondition,
+                           "schema version: got " + std::to_string(version) + ", want " +
+                               std::to_string(kSchemaVersion) + "; " +
+                               (version > kSchemaVersion ? "a newer" : "an older") +
+                               " coordinator wrote this directory"),
+                    ExitCode::kState);
   }
   Statement& check = Prepared("PRAGMA quick_check(1)");
   RV_ASSIGN_OR_RETURN(const bool row, check.Next());

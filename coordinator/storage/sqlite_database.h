@@ -57,7 +57,7 @@ class Statement {
 class Database {
  public:
   // Creates the schema in a new file. Errors, with exit code 8: DataLoss (damaged, or not ours),
-  // FailedPrecondition (schema newer than this program).
+  // FailedPrecondition (schema of another version).
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& path);
   ~Database();
 

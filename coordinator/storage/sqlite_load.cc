@@ -26,6 +26,8 @@ JobRecord ReadJob(Statement& row) {
   job.reason = row.Text();
   job.submitted_ms = row.Int();
   job.ended_ms = row.Int();
+  job.stop_now = row.Int() != 0;
+  job.waiting_ms = row.Int();
   return job;
 }
 
@@ -120,7 +122,7 @@ absl::StatusOr<StoredState> LoadRows(Database& db) {
   RV_RETURN_IF_ERROR(
       ReadAll(db,
               "SELECT id, name, submit_token, document, state, exit_code, reason, submitted_ms, "
-              "ended_ms FROM job ORDER BY position",
+              "ended_ms, stop_now, waiting_ms FROM job ORDER BY position",
               ReadJob, all.jobs));
   RV_RETURN_IF_ERROR(
       ReadAll(db,

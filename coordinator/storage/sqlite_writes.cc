@@ -18,10 +18,11 @@ absl::Status Apply(Database& db, const PutJob& write) {
   const JobRecord& job = write.job;
   Statement& insert = db.Prepared(
       "INSERT INTO job(id, name, submit_token, document, state, exit_code, reason, submitted_ms, "
-      "ended_ms) VALUES(?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?)");
+      "ended_ms, stop_now, waiting_ms) VALUES(?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?)");
   insert.Bind(job.id).Bind(job.name).Bind(job.submit_token).Bind(job.document);
   insert.Bind(Int(job.state)).Bind(int64_t{job.exit_code}).Bind(job.reason);
-  insert.Bind(job.submitted_ms).Bind(job.ended_ms);
+  insert.Bind(job.submitted_ms).Bind(job.ended_ms).Bind(int64_t{job.stop_now});
+  insert.Bind(job.waiting_ms);
   return RunInsert(insert, "job " + job.id);
 }
 
@@ -37,10 +38,11 @@ absl::Status ExplainJob(Database& db, const MoveJob& write) {
 
 absl::Status Apply(Database& db, const MoveJob& write) {
   Statement& update = db.Prepared(
-      "UPDATE job SET state = ?, exit_code = ?, reason = ?, ended_ms = ? "
+      "UPDATE job SET state = ?, exit_code = ?, reason = ?, ended_ms = ?, stop_now = ? "
       "WHERE id = ? AND state = ?");
   update.Bind(Int(write.to)).Bind(int64_t{write.exit_code}).Bind(write.reason);
-  RV_RETURN_IF_ERROR(update.Bind(write.ended_ms).Bind(write.id).Bind(Int(write.from)).Run());
+  update.Bind(write.ended_ms).Bind(int64_t{write.stop_now});
+  RV_RETURN_IF_ERROR(update.Bind(write.id).Bind(Int(write.from)).Run());
   return db.Changes() == 1 ? absl::OkStatus() : ExplainJob(db, write);
 }
 
@@ -186,6 +188,11 @@ absl::Status Apply(Database& db, const SetRemaining& write) {
       db.Prepared("UPDATE round SET remaining_ms = ? WHERE job = ? AND round = ? AND attempt = ?");
   update.Bind(write.remaining_ms).Bind(write.job).Bind(Int(write.round));
   return update.Bind(int64_t{write.attempt}).Run();
+}
+
+absl::Status Apply(Database& db, const SetWaiting& write) {
+  Statement& update = db.Prepared("UPDATE job SET waiting_ms = ? WHERE id = ?");
+  return update.Bind(write.waiting_ms).Bind(write.job).Run();
 }
 
 }  // namespace

@@ -40,6 +40,8 @@ struct JobRecord {
   std::string reason;        // why it failed or stopped
   int64_t submitted_ms = 0;  // Unix time, milliseconds
   int64_t ended_ms = 0;
+  bool stop_now = false;    // stopping: the open round is abandoned, not finished
+  int64_t waiting_ms = -1;  // left of the wait for clients, refreshed now and then; -1: not stored
 };
 
 // What a published round reports; sums over the counted updates.
@@ -137,6 +139,7 @@ struct MoveJob {
   int exit_code = 0;
   std::string reason;
   int64_t ended_ms = 0;
+  bool stop_now = false;
 };
 struct PutRound {
   RoundRecord round;  // state kOpen
@@ -177,8 +180,14 @@ struct SetRemaining {
   uint32_t attempt = 0;
   int64_t remaining_ms = 0;
 };
-using Write = std::variant<PutJob, MoveJob, PutRound, MoveRound, PutUpdate, PutModel, PutEvaluation,
-                           CloseEvaluation, PutEvaluationReport, PutFailure, SetRemaining>;
+// JobRecord::waiting_ms.
+struct SetWaiting {
+  std::string job;
+  int64_t waiting_ms = -1;
+};
+using Write =
+    std::variant<PutJob, MoveJob, PutRound, MoveRound, PutUpdate, PutModel, PutEvaluation,
+                 CloseEvaluation, PutEvaluationReport, PutFailure, SetRemaining, SetWaiting>;
 
 // Everything a starting coordinator needs to go on. Updates are those of open and closed attempts,
 // and of each job's last done round, for whoever asks for a receipt again; those of earlier ones
@@ -212,7 +221,7 @@ class StateStore {
 // directory/rivulet.db (SQLite, WAL, synchronous=FULL, exclusive) under a lock on directory/lock.
 // Links on the way to `directory` are followed, the database itself must be none. Errors, all with
 // exit code 8: FailedPrecondition when another coordinator holds the directory or the schema is
-// newer than ours; DataLoss when the database is damaged; those of the file system.
+// of another version; DataLoss when the database is damaged; those of the file system.
 absl::StatusOr<std::unique_ptr<StateStore>> OpenSqliteStateStore(
     const std::filesystem::path& directory, DurableStep before_step = {});
 

@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "client/agent/failure_report.h"
 #include "common/io/sha256.h"
 
 namespace rivulet {
@@ -27,7 +28,9 @@ class FakeLink final : public CoordinatorLink {
     task.state_bytes = sizeof kState - 1;
     sink_(Assigned{task});
   }
-  void Close() override {}
+  void Close() override {
+    if (const Sink sink = sink_) sink(StreamLost{absl::CancelledError("closed")});
+  }
   void Report(const Outcome& outcome) override {
     reported.push_back(outcome);
     sink_(Reported{outcome.key, absl::OkStatus()});
@@ -35,6 +38,7 @@ class FakeLink final : public CoordinatorLink {
   }
   void Beat(const std::string&) override {}
   absl::Status Download(const std::string&, uint64_t, const fs::path& partial) override {
+    if (fail_downloads-- > 0) return absl::UnavailableError("the connection broke");
     std::ofstream(partial) << (damage_downloads-- > 0 ? "something else!!" : kState);
     return absl::OkStatus();
   }
@@ -45,7 +49,7 @@ class FakeLink final : public CoordinatorLink {
     return absl::OkStatus();
   }
 
-  int refuse_connections = 0, damage_downloads = 0, lose_uploads = 0;
+  int refuse_connections = 0, fail_downloads = 0, damage_downloads = 0, lose_uploads = 0;
   std::atomic<int> opened{0};
   std::vector<Outcome> reported;
   std::vector<std::string> uploads;
@@ -103,11 +107,56 @@ TEST_F(AgentTest, ATaskIsDoneOnceWhateverTheWayLoses) {
 }
 
 TEST_F(AgentTest, ARefusalByPolicyIsReportedWithItsCode) {
-  work_.fails = WithExit(absl::FailedPreconditionError("policy: data.dataset"), ExitCode::kPolicy);
+  work_.fails =
+      WithReport(WithExit(absl::FailedPreconditionError("policy: data.dataset"), ExitCode::kPolicy),
+                 "refused_policy", "policy: data.dataset");
   EXPECT_TRUE(RunUntilDone().ok());
   ASSERT_EQ(link_.reported.size(), 1u);
   EXPECT_EQ(link_.reported[0].code, "refused_policy");
   EXPECT_EQ(link_.reported[0].text, "policy: data.dataset");
+}
+
+TEST_F(AgentTest, WhatAnErrorSaysOfPathsAndDataStaysHere) {
+  work_.fails = absl::InvalidArgumentError("/home/ann/notes.jsonl:17: got 'a patient's name'");
+  EXPECT_TRUE(RunUntilDone().ok());
+  ASSERT_EQ(link_.reported.size(), 1u);
+  EXPECT_EQ(link_.reported[0].code, "bad_data");
+  EXPECT_EQ(link_.reported[0].text,
+            "the local work ended with INVALID_ARGUMENT; the agent's log says why");
+}
+
+// These codes mean "the way failed" where the coordinator answers; here they are the work's own.
+TEST_F(AgentTest, EveryErrorOfTheWorkItselfIsReported) {
+  for (const absl::Status& error :
+       {absl::PermissionDeniedError("/data: open: Permission denied"),
+        absl::UnavailableError("/data: open: Resource temporarily unavailable"),
+        WithExit(absl::CancelledError("x"), ExitCode::kConnection)}) {
+    TearDown();
+    SetUp();
+    link_.reported.clear();
+    work_.fails = error;
+    EXPECT_TRUE(RunUntilDone().ok());
+    ASSERT_EQ(link_.reported.size(), 1u) << error;
+    EXPECT_EQ(link_.reported[0].code, "failed");
+    EXPECT_EQ(link_.reported[0].text.find("/data"), std::string::npos);
+  }
+}
+
+TEST_F(AgentTest, AStateThatCannotBeFetchedIsTriedAgainOverANewConnection) {
+  link_.fail_downloads = 20;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.opened, 2);
+  EXPECT_EQ(work_.done, 1);
+  EXPECT_TRUE(link_.reported.empty());
+  EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta"}));
+}
+
+TEST_F(AgentTest, AStateThatKeepsArrivingDamagedIsReported) {
+  link_.damage_downloads = 20;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(work_.done, 0);
+  ASSERT_EQ(link_.reported.size(), 1u);
+  EXPECT_EQ(link_.reported[0].code, "failed");
 }
 
 TEST_F(AgentTest, ARestartedAgentSendsWhatItHadKeptWithoutTrainingAgain) {
@@ -123,6 +172,21 @@ TEST_F(AgentTest, ARestartedAgentSendsWhatItHadKeptWithoutTrainingAgain) {
   EXPECT_TRUE(RunUntilDone().ok());
   EXPECT_EQ(work_.done, 0);
   EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta"}));
+}
+
+TEST_F(AgentTest, AnUpdateWhoseFileIsGoneIsReportedWithoutItsPath) {
+  {
+    const auto store = *AgentStore::Open(folder_);
+    Outcome kept;
+    kept.kind = Outcome::Kind::kTrained;
+    kept.key = {"job", 1, 1};
+    kept.sha256 = Sha256Hex("delta");
+    ASSERT_TRUE(store->PutOutcome(kept).ok());
+  }
+  EXPECT_TRUE(RunUntilDone().ok());
+  ASSERT_EQ(link_.reported.size(), 1u);
+  EXPECT_EQ(link_.reported[0].code, "bad_update");
+  EXPECT_EQ(link_.reported[0].text, "the update's file is gone");
 }
 
 }  // namespace

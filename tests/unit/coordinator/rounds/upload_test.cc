@@ -52,6 +52,59 @@ TEST_F(FederationTest, AnUploadResumesAtTheByteItLost) {
   EXPECT_TRUE(second->Finish().ok());
 }
 
+TEST_F(FederationTest, AHalfUploadGoesOnAfterARestart) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  const ToyUpdate update = ToyTrain("a", 1, order.task.state_sha256);
+  const auto bytes = std::as_bytes(std::span(update.file));
+  {
+    const auto session = *federation_->BeginUpload("a", ToyHeader(order.task, update));
+    ASSERT_TRUE(session->Append(0, bytes.first(10)).ok());
+  }
+  Restart(ToySpec());
+  const auto session = *federation_->BeginUpload("a", ToyHeader(order.task, update));
+  EXPECT_EQ(session->committed(), 10u);
+  ASSERT_TRUE(session->Append(10, bytes.subspan(10)).ok());
+  const auto receipt = session->Finish();
+  ASSERT_TRUE(receipt.ok()) << receipt.status();
+  EXPECT_EQ(receipt->sha256, Sha256Hex(update.file));
+  EXPECT_EQ(*blobs_->Get(receipt->sha256, bytes.size()), update.file);
+  EXPECT_EQ(Show(id).rounds[0].reported, std::vector<std::string>{"a"});
+}
+
+TEST_F(FederationTest, AHalfUploadIsKeptWhileItsRoundIsOpenAndNoLonger) {
+  namespace fs = std::filesystem;
+  const fs::path directory = fs::path(testing::TempDir()) / "half-upload";
+  fs::remove_all(directory);
+  const auto reopen = [&] {
+    federation_.reset();
+    blobs_ = *OpenDirectoryBlobStore(directory);
+    Restart(ToySpec());
+  };
+  reopen();
+  Connect({"a", "b", "c"});
+  Submit();
+  OpenFirstRound();
+  const auto order = Take("c");
+  {
+    const ToyUpdate update = ToyTrain("c", 1, "");
+    const auto session = *federation_->BeginUpload("c", ToyHeader(order.task, update));
+    ASSERT_TRUE(session->Append(0, std::as_bytes(std::span(update.file)).first(10)).ok());
+  }
+  reopen();
+  EXPECT_FALSE(fs::is_empty(directory / "incoming"));
+  Connect({"a", "b", "c"});
+  ASSERT_TRUE(Upload(Take("a")).ok());
+  ASSERT_TRUE(Upload(Take("b")).ok());
+  Pass(seconds(101));  // c is not waited for
+  EXPECT_TRUE(fs::is_empty(directory / "incoming"));
+  federation_.reset();
+  fs::remove_all(directory);
+}
+
 TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn) {
   Start(ToySpec());
   Connect({"a", "b", "c"});

@@ -128,6 +128,76 @@ TEST_P(BlobStoreContract, ManyThreadsMayPutTheSameBlob) {
   EXPECT_EQ(*store_->Get(kAbc, 3), "abc");
 }
 
+bool WantAll(std::string_view) { return true; }
+bool WantNone(std::string_view) { return false; }
+
+TEST_P(BlobStoreContract, WhatAWriterKeptIsGoneOnWithUnderItsKey) {
+  {
+    auto writer = *store_->Resume("job-1", 3);
+    EXPECT_EQ(writer->size(), 0u);
+    ASSERT_TRUE(writer->Append(Bytes("ab")).ok());
+    writer->Keep();
+  }
+  EXPECT_EQ((*store_->Resume("job-2", 3))->size(), 0u);
+  auto writer = *store_->Resume("job-1", 3);
+  EXPECT_EQ(writer->size(), 2u);
+  EXPECT_EQ(writer->Append(Bytes("cd")).code(), absl::StatusCode::kOutOfRange);
+  ASSERT_TRUE(writer->Append(Bytes("c")).ok());
+  EXPECT_EQ(*writer->Commit(kAbc), kAbc);
+  writer.reset();
+  EXPECT_EQ((*store_->Resume("job-1", 3))->size(), 0u);
+}
+
+TEST_P(BlobStoreContract, WhatIsNotKeptOrSealedOrTooLongStartsOver) {
+  const auto leave = [&](bool keep, bool seal) {
+    auto writer = *store_->Resume("k", 3);
+    EXPECT_EQ(writer->size(), 0u);
+    ASSERT_TRUE(writer->Append(Bytes("abc")).ok());
+    if (seal) {
+      EXPECT_FALSE(writer->Seal(std::string(64, '0')).ok());
+    }
+    if (keep) writer->Keep();
+  };
+  leave(false, false);
+  leave(true, true);
+  leave(true, false);
+  EXPECT_EQ((*store_->Resume("k", 2))->size(), 0u);
+}
+
+TEST_P(BlobStoreContract, AKeyHasOneWriterAndTheOtherStartsEmptyAndIsNotKept) {
+  auto first = *store_->Resume("k", 9);
+  ASSERT_TRUE(first->Append(Bytes("first")).ok());
+  {
+    auto second = *store_->Resume("k", 9);
+    EXPECT_EQ(second->size(), 0u);
+    ASSERT_TRUE(second->Append(Bytes("abc")).ok());
+    second->Keep();
+  }
+  ASSERT_TRUE(store_->SweepKept(WantNone).ok());  // not the one that is being written
+  first->Keep();
+  first.reset();
+  EXPECT_EQ((*store_->Resume("k", 9))->size(), 5u);
+}
+
+TEST_P(BlobStoreContract, ASweepDropsTheKeysThatAreNotWanted) {
+  for (const char* key : {"a-1", "a-2", "b-1"}) {
+    auto writer = *store_->Resume(key, 9);
+    ASSERT_TRUE(writer->Append(Bytes("abc")).ok());
+    writer->Keep();
+  }
+  ASSERT_TRUE(store_->SweepKept([](std::string_view key) { return key.starts_with("a-"); }).ok());
+  ASSERT_TRUE(store_->SweepKept(WantAll).ok());
+  EXPECT_EQ((*store_->Resume("a-1", 9))->size(), 3u);
+  EXPECT_EQ((*store_->Resume("a-2", 9))->size(), 3u);
+  EXPECT_EQ((*store_->Resume("b-1", 9))->size(), 0u);
+}
+
+TEST_P(BlobStoreContract, AKeyIsNoPath) {
+  for (const char* key : {"", "../x", "a/b", "A", "."}) {
+    EXPECT_EQ(store_->Resume(key, 1).status().code(), absl::StatusCode::kInvalidArgument) << key;
+  }
+}
+
 std::unique_ptr<BlobStore> Directory() { return std::move(*OpenDirectoryBlobStore(Scratch())); }
 
 INSTANTIATE_TEST_SUITE_P(All, BlobStoreContract,
@@ -160,6 +230,36 @@ TEST(DirectoryBlobStore, LeftoversOfADeadUploadAreRemovedAtOpenAndBlobsStay) {
   const auto store = *OpenDirectoryBlobStore(directory);
   EXPECT_TRUE(fs::is_empty(directory / "incoming"));
   EXPECT_TRUE(store->Has(kAbc));
+}
+
+TEST(DirectoryBlobStore, AHalfUploadOutlivesTheProcessThatWasKilledOverIt) {
+  const fs::path directory = Scratch();
+  ASSERT_EQ(InChild([&] {
+              auto store = *OpenDirectoryBlobStore(directory);
+              auto writer = *store->Resume("k", 3);
+              (void)writer->Append(Bytes("ab"));
+              raise(SIGKILL);
+              return 0;
+            }),
+            128 + SIGKILL);
+  const auto store = *OpenDirectoryBlobStore(directory);
+  auto writer = *store->Resume("k", 3);
+  EXPECT_EQ(writer->size(), 2u);
+  ASSERT_TRUE(writer->Append(Bytes("c")).ok());
+  EXPECT_EQ(*writer->Commit(kAbc), kAbc);
+}
+
+// As after a power loss: the length is there, the bytes are not.
+TEST(DirectoryBlobStore, BytesThatWereLostMeanwhileAreFoundByTheHash) {
+  const fs::path directory = Scratch();
+  const auto store = *OpenDirectoryBlobStore(directory);
+  std::ofstream(directory / "incoming" / "part-k") << std::string("a\0", 2);
+  auto writer = *store->Resume("k", 3);
+  EXPECT_EQ(writer->size(), 2u);
+  ASSERT_TRUE(writer->Append(Bytes("c")).ok());
+  EXPECT_EQ(writer->Seal(kAbc).status().code(), absl::StatusCode::kDataLoss);
+  writer.reset();
+  EXPECT_TRUE(fs::is_empty(directory / "incoming"));
 }
 
 TEST(DirectoryBlobStore, RottenBytesAreNeverServedByGet) {

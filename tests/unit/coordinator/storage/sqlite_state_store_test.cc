@@ -119,17 +119,22 @@ TEST(SqliteStateStore, ADyingCommitLeavesNothingOfItself) {
   EXPECT_EQ(all.jobs[0].id, "first");
 }
 
-TEST(SqliteStateStore, ANewerSchemaIsRefusedAndNamed) {
+TEST(SqliteStateStore, AnotherSchemaIsRefusedAndNamed) {
   const fs::path directory = Scratch();
   { ASSERT_TRUE(OpenSqliteStateStore(directory).ok()); }
-  sqlite3* db = nullptr;
-  ASSERT_EQ(sqlite3_open((directory / "rivulet.db").c_str(), &db), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(db, "PRAGMA user_version = 2", nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(db);
-  const absl::Status status = OpenSqliteStateStore(directory).status();
-  EXPECT_EQ(ExitCodeOf(status), ExitCode::kState);
-  EXPECT_NE(status.message().find("schema version: got 2, want at most 1"), std::string_view::npos)
-      << status;
+  const auto refusal = [&](const char* pragma) {
+    sqlite3* db = nullptr;
+    EXPECT_EQ(sqlite3_open((directory / "rivulet.db").c_str(), &db), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(db, pragma, nullptr, nullptr, nullptr), SQLITE_OK);
+    sqlite3_close(db);
+    const absl::Status status = OpenSqliteStateStore(directory).status();
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kState);
+    return std::string(status.message());
+  };
+  EXPECT_NE(refusal("PRAGMA user_version = 3").find("schema version: got 3, want 2; a newer"),
+            std::string::npos);
+  EXPECT_NE(refusal("PRAGMA user_version = 1").find("schema version: got 1, want 2; an older"),
+            std::string::npos);
 }
 
 TEST(SqliteStateStore, AForeignOrDamagedFileIsRefused) {

@@ -34,7 +34,7 @@ std::string TextOf(const std::vector<std::string>& names) {
 }
 auto FieldsOf(const JobRecord& r) {
   return std::tuple(r.id, r.name, r.submit_token, r.document, static_cast<int>(r.state),
-                    r.exit_code, r.reason, r.submitted_ms, r.ended_ms);
+                    r.exit_code, r.reason, r.submitted_ms, r.ended_ms, r.stop_now, r.waiting_ms);
 }
 auto FieldsOf(const RoundFigures& f) {
   return std::tuple(f.loss, f.examples, f.tokens, f.bytes_up, f.bytes_down, f.bias, f.milliseconds);
@@ -209,6 +209,24 @@ TEST_P(StateStoreContract, AWrongStateIsNamedWithTheOneWanted) {
   move.id = "j";
   move.from = JobState::kStopping;
   EXPECT_EQ(store_->Commit({move}).message(), "job j: got state active, want stopping");
+}
+
+TEST_P(StateStoreContract, AJobKeepsHowItIsToStopAndWhatIsLeftOfItsWait) {
+  ASSERT_EQ(Commit({PutJob{Job("j")}, PutJob{Job("k")}}), kOk);
+  EXPECT_EQ(store_->Load()->jobs[0].waiting_ms, -1);
+  MoveJob stop;
+  stop.id = "j";
+  stop.to = JobState::kStopping;
+  ASSERT_EQ(Commit({stop}), kOk);
+  EXPECT_FALSE(store_->Load()->jobs[0].stop_now);
+  stop.from = JobState::kStopping;
+  stop.stop_now = true;
+  ASSERT_EQ(Commit({stop, SetWaiting{"j", 1234}}), kOk);
+  const StoredState all = *store_->Load();
+  EXPECT_TRUE(all.jobs[0].stop_now);
+  EXPECT_EQ(all.jobs[0].waiting_ms, 1234);
+  EXPECT_FALSE(all.jobs[1].stop_now);
+  EXPECT_EQ(all.jobs[1].waiting_ms, -1);
 }
 
 TEST_P(StateStoreContract, AClosedRoundTakesNoUpdate) {
