@@ -81,9 +81,9 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   absl::Status published = result.status();
   if (published.ok()) {
     result->model.job = job.record.id;
-    for (double* figure : {&result->figures.loss, &result->figures.bias}) {
-      if (!std::isfinite(*figure)) *figure = 0;  // only shown; the database takes no NaN
-    }
+    // Only shown; the database takes no NaN.
+    if (!std::isfinite(result->figures.loss)) result->figures.loss = 0;
+    if (result->figures.bias && !std::isfinite(*result->figures.bias)) result->figures.bias.reset();
     result->figures.bytes_down = job.bytes_down;
     result->figures.milliseconds = clock_.UnixMillis() - round.opened_ms;
     MoveRound done;
