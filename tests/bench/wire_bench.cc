@@ -144,7 +144,9 @@ JobPlanner BenchPlanner(const Manifest& manifest, int clients) {
     plan.spec.job.min_available_clients = clients;
     plan.spec.strategy.weighting = "uniform";
     plan.manifest = manifest;
-    plan.initial = [manifest]() -> absl::StatusOr<ParameterSet> { return ParameterSet(manifest); };
+    plan.initial = [manifest](const ParameterSet&) -> absl::StatusOr<ParameterSet> {
+      return ParameterSet(manifest);
+    };
     return plan;
   };
 }

@@ -56,7 +56,7 @@ int RunCoordinator(const fs::path& directory, int crash_at) {
     if (gateway.orders.empty()) break;
     const ToyGateway::Order order = gateway.orders.front();
     gateway.orders.pop_front();
-    const bool second = order.task.kind == Task::Kind::kTrain && order.task.round == 2;
+    const bool second = order.task.kind == ClientTask::Kind::kTrain && order.task.round == 2;
     if (second && !fs::exists(directory / "joined")) {
       std::ofstream(directory / "joined") << "yes";
       federation.Connected(ToyClient(kNewcomer));

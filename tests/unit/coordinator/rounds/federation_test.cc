@@ -43,7 +43,7 @@ TEST_F(FederationTest, TheStateIsTheReferenceSumWhateverTheOrderOfArrival) {
     ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
     hashes.insert(Show(id).state_hash);
 
-    ParameterSet state = *ToyPlanner(spec)("toy")->initial();
+    ParameterSet state = *ToyPlanner(spec)("toy")->initial({});
     FixedPointSum sum = *FixedPointSum::Make(ToyManifest());
     const std::string parent = Sha256Hex(SafetensorsBytes(state));
     for (const char* client : {"a", "b", "c"}) {

@@ -219,7 +219,7 @@ class Schedule {
   // I2: an own walk along the recorded sets gives the same bits.
   void CheckModel(const StoredState& stored, const ModelRecord& model) {
     if (model.round == 0) {
-      reference_ = *ToyPlanner(spec_)("toy")->initial();
+      reference_ = *ToyPlanner(spec_)("toy")->initial({});
       optimizer_ = *MakeServerOptimizer(spec_.strategy, ToyManifest());
     } else {
       const auto done = std::find_if(stored.rounds.begin(), stored.rounds.end(), [&](auto& round) {

@@ -213,7 +213,7 @@ TEST_F(FederationTest, MoreUpdatesThanAreAddedTogetherAndOrdersOfTensorsSumExact
   Connect(clients);
   const std::string id = Submit();
   OpenFirstRound();
-  ParameterSet state = *ToyPlanner(spec)("toy")->initial();
+  ParameterSet state = *ToyPlanner(spec)("toy")->initial({});
   FixedPointSum sum = *FixedPointSum::Make(ToyManifest());
   for (const std::string& client : clients) {
     const auto order = Take(client);

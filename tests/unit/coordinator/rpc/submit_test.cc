@@ -34,8 +34,9 @@ class SubmitRpcTest : public testing::Test {
     config.background = false;
     federation_ = std::make_unique<Federation>(config, *states_, *blobs_, gateway_, clock_);
     ASSERT_TRUE(federation_->Recover().ok());
-    service_.reset(
-        new ServiceContext{*federation_, *blobs_, streams_, access_, workers_, traffic_});
+    reports_ = std::make_unique<ReportQueue>(*federation_);
+    service_.reset(new ServiceContext{*federation_, *blobs_, streams_, access_, workers_, *reports_,
+                                      traffic_});
     const Credentials tls = *ReadCredentials(folder_ / "pki" / "coordinator");
     auto server = CoordinatorServer::Start(
         {{"127.0.0.1:0"}, TlsFiles{tls.key_pem, tls.chain_pem, tls.roots_pem}}, *service_);
@@ -101,6 +102,7 @@ class SubmitRpcTest : public testing::Test {
   WorkerPool workers_{2};
   Traffic traffic_;
   std::unique_ptr<Federation> federation_;
+  std::unique_ptr<ReportQueue> reports_;
   std::unique_ptr<ServiceContext> service_;
   std::unique_ptr<CoordinatorServer> server_;
   std::string file_, document_;
