@@ -29,19 +29,19 @@ absl::Status Init(const OperatorSettings& settings, const InitOptions& options) 
 }
 
 struct RequestOptions {
-  std::string address;
+  CertificateOrder order{.directory = "pki"};
   std::string token_file;
-  std::string directory = "pki";
-  std::string name;
 };
 
 absl::Status Request(const OperatorSettings& settings, const RequestOptions& options) {
   absl::StatusOr<std::string> text = ReadFile(options.token_file, 4096);
   if (!text.ok()) return WithExit(text.status(), ExitCode::kConfig);
   RV_ASSIGN_OR_RETURN(const TokenText token, ParseTokenText(*text));
-  RV_RETURN_IF_ERROR(RequestCertificate(options.address, token, options.name, options.directory));
-  Answer(settings, options.name + ": key and certificate are in " + options.directory,
-         "Certificate", {{"name", options.name}, {"folder", options.directory}});
+  const CertificateOrder& order = options.order;
+  RV_RETURN_IF_ERROR(RequestCertificate(order, token));
+  const std::string folder = order.directory.string();
+  Answer(settings, order.name + ": key and certificate are in " + folder, "Certificate",
+         {{"name", order.name}, {"folder", folder}});
   return absl::OkStatus();
 }
 
@@ -83,10 +83,12 @@ void AddRequest(CLI::App& pki, const OperatorSettings& settings, Command& chosen
   CLI::App* verb =
       pki.add_subcommand("request", "key made here, certificate from the enrolment process");
   auto options = std::make_shared<RequestOptions>();
-  verb->add_option("--enroll", options->address, "host:port of `rivulet enroll serve`")->required();
+  verb->add_option("--enroll", options->order.address, "host:port of `rivulet enroll serve`")
+      ->required();
   verb->add_option("--token-file", options->token_file, "file with the one-time token")->required();
-  verb->add_option("--dir", options->directory, "where the files go")->capture_default_str();
-  verb->add_option("--name", options->name, "of this node")->required();
+  verb->add_option("--dir", options->order.directory, "where the files go")->capture_default_str();
+  verb->add_option("--name", options->order.name, "of this node")->required();
+  verb->add_flag("--renew", options->order.renew, "replace the identity that is there");
   verb->callback([&settings, &chosen, options] {
     chosen = [&settings, options] { return WordsAsUsage(Request(settings, *options)); };
   });

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "common/host_port.h"
+#include "common/io/file.h"
 #include "common/io/sha256.h"
 #include "privacy/crypto/certificate.h"
 #include "privacy/crypto/key.h"
@@ -19,6 +20,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "rvt1.";
 constexpr size_t kHexDigits = 64;
+constexpr size_t kProbeBytes = 16 << 10;  // more than key and certificates
 constexpr std::chrono::seconds kPatience{10};
 constexpr std::chrono::milliseconds kPause{200};
 
@@ -113,6 +115,30 @@ absl::StatusOr<v1::EnrolReply> Ask(const HostPort& to, const std::string& root_p
   return reply;
 }
 
+// The folder is there and takes files of this size.
+absl::Status Probe(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) return FileError(directory, "create", error.value());
+  const std::filesystem::path probe = directory / "probe";
+  RV_RETURN_IF_ERROR(WriteFileAtomically(probe, std::string(kProbeBytes, '\0'), 0600));
+  std::filesystem::remove(probe, error);
+  return absl::OkStatus();
+}
+
+absl::Status PrepareFolder(const std::filesystem::path& directory, bool renew) {
+  std::error_code ignored;
+  if (!renew && std::filesystem::exists(directory / "key.pem", ignored)) {
+    return WithExit(Refuse(absl::StatusCode::kAlreadyExists,
+                           (directory / "key.pem").string() +
+                               ": exists; give --renew to replace this identity, or another --dir"),
+                    ExitCode::kUsage);
+  }
+  const absl::Status status = Probe(directory);
+  if (status.ok() || status.code() == absl::StatusCode::kResourceExhausted) return status;
+  return WithExit(status, ExitCode::kConfig);
+}
+
 absl::StatusOr<std::string> BytesOf(std::string_view hex) {
   std::string bytes;
   for (size_t at = 0; at + 1 < hex.size(); at += 2) {
@@ -149,20 +175,20 @@ absl::StatusOr<TokenText> ParseTokenText(std::string_view text) {
   return TokenText{*token, std::string(fingerprint)};
 }
 
-absl::Status RequestCertificate(const std::string& address, const TokenText& token,
-                                const std::string& name, const std::filesystem::path& directory) {
-  RV_RETURN_IF_ERROR(WithExit(CheckName("name", name), ExitCode::kUsage));
-  RV_ASSIGN_OR_RETURN(const HostPort endpoint, ParseAddress(address));
+absl::Status RequestCertificate(const CertificateOrder& order, const TokenText& token) {
+  RV_RETURN_IF_ERROR(WithExit(CheckName("name", order.name), ExitCode::kUsage));
+  RV_ASSIGN_OR_RETURN(const HostPort endpoint, ParseAddress(order.address));
+  RV_RETURN_IF_ERROR(PrepareFolder(order.directory, order.renew));
   RV_ASSIGN_OR_RETURN(const std::string root_pem, FetchRoot(endpoint, token.fingerprint));
   RV_ASSIGN_OR_RETURN(const KeyPtr key, NewSigningKey());
   v1::EnrolRequest request;
   request.set_token(token.token);
-  request.set_name(name);
+  request.set_name(order.name);
   RV_ASSIGN_OR_RETURN(*request.mutable_request_pem(), RequestPem(*key));
   RV_ASSIGN_OR_RETURN(const v1::EnrolReply reply, Ask(endpoint, root_pem, request));
   RV_RETURN_IF_ERROR(VerifyChain(reply.chain_pem(), root_pem, true));
   RV_ASSIGN_OR_RETURN(std::string key_pem, PrivatePem(*key));
-  return WriteCredentials(directory, {std::move(key_pem), reply.chain_pem(), root_pem});
+  return WriteCredentials(order.directory, {std::move(key_pem), reply.chain_pem(), root_pem});
 }
 
 }  // namespace rivulet

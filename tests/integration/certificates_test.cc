@@ -148,7 +148,8 @@ TEST_F(Certificates, EnrollingAgainUnderTheSameNameReplacesThem) {
                                           (deployment_.folder() / "enrolment").string()})
                                 .out;
     return deployment_.Rivulet({"pki", "request", "--enroll", deployment_.StartEnrolment(),
-                                "--token-file", token, "--dir", pki.string(), "--name", "ada"});
+                                "--token-file", token, "--dir", pki.string(), "--name", "ada",
+                                "--renew"});
   };
   const Finished stranger = enrol("another-org");
   EXPECT_EQ(stranger.code, 4);
