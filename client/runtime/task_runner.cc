@@ -1,5 +1,6 @@
 #include "client/runtime/task_runner.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -41,7 +42,7 @@ absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const std::st
   const JobSpec& spec = job->document.spec;
   RV_ASSIGN_OR_RETURN(job->base_model, resources_.BaseModel(spec, job->document.base_hash));
   RV_ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(job->document.model_config));
-  job->max_positions = static_cast<int>(config.max_position_embeddings);
+  job->max_positions = static_cast<int>(LongestSequence(config));
   RV_ASSIGN_OR_RETURN(job->tuner, factory_(job->base_model, spec));
   RV_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(job->base_model));
   RV_RETURN_IF_ERROR(tokenizer.FitsEmbedding(config.vocab_size));
@@ -88,13 +89,25 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
 }
 
 absl::StatusOr<EvaluationSums> TaskRunner::Evaluate(const LocalTask& task,
-                                                    std::string_view state_file) {
+                                                    std::string_view state_file,
+                                                    const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
   RV_ASSIGN_OR_RETURN(const ParameterSet global,
                       ReadParameterSet(state_file, &job->tuner->manifest()));
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task.client));
-  if (data->held_out.empty()) return EvaluationSums();
-  return job->tuner->Evaluate(global, data->held_out);
+  std::span<const Example> rest = data->held_out;
+  const auto batch = static_cast<size_t>(job->document.spec.train.per_device_train_batch_size);
+  EvaluationSums total;
+  while (!rest.empty()) {  // the tuner's own batches, one a call: the sums are the same bit by bit
+    if (cancelled && cancelled()) return absl::AbortedError("evaluation: cancelled");
+    const std::span<const Example> now = rest.first(std::min(batch, rest.size()));
+    RV_ASSIGN_OR_RETURN(const EvaluationSums sums, job->tuner->Evaluate(global, now));
+    total.loss += sums.loss;
+    total.counted += sums.counted;
+    total.correct += sums.correct;
+    rest = rest.subspan(now.size());
+  }
+  return total;
 }
 
 }  // namespace rivulet

@@ -66,7 +66,9 @@ class TaskRunner {
   absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
                                     const std::function<bool()>& cancelled);
   // Held-out sums of the global state on this client's data; zeros when it holds nothing back.
-  absl::StatusOr<EvaluationSums> Evaluate(const LocalTask& task, std::string_view state_file);
+  // Errors: as Train; Aborted when `cancelled`, which is polled between batches and may be empty.
+  absl::StatusOr<EvaluationSums> Evaluate(const LocalTask& task, std::string_view state_file,
+                                          const std::function<bool()>& cancelled = {});
 
  private:
   struct Job;

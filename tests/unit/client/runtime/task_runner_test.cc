@@ -25,8 +25,9 @@ class CountedTuner final : public Tuner {
     result.delta = *request.global;
     return result;
   }
-  absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet&, std::span<const Example>) override {
-    return EvaluationSums();
+  absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet&,
+                                          std::span<const Example> examples) override {
+    return EvaluationSums{0.5, static_cast<int64_t>(examples.size()), 1};  // one right a batch
   }
   const Manifest& manifest() const override { return SmallManifest(); }
 
@@ -40,20 +41,32 @@ class OneModel final : public LocalResources {
     return kModel;
   }
   absl::StatusOr<ClientData> Data(const std::string&, const JobSpec&, const Tokenizer&,
-                                  int) override {
+                                  int max_positions) override {
     ++reads;
-    return ClientData();
+    positions = max_positions;
+    return data;
   }
-  int reads = 0;
+  int reads = 0, positions = 0;
+  ClientData data;
 };
 
-std::string DocumentOf(uint64_t seed) {
+// `stretched`: of a model that reads sequences of twice its max_position_embeddings.
+std::string DocumentOf(uint64_t seed, bool stretched = false) {
   JobSpec spec;
+  spec.model.name = "llama-7m";
   spec.data.dataset = "notes";
   spec.data.seq_length = 64;
   spec.job.seed = seed;
-  const auto document = DescribeJob(kModel, spec);
+  spec.train.per_device_train_batch_size = 2;
+  auto document = DescribeJob(kModel, spec);
   EXPECT_TRUE(document.ok()) << document.status();
+  if (stretched) {
+    std::string& config = document->model_config;
+    const std::string plain = "\"rope_type\": \"default\"";
+    const size_t at = config.find(plain);
+    EXPECT_NE(at, std::string::npos);
+    config.replace(at, plain.size(), "\"rope_type\": \"dynamic\", \"factor\": 2.0");
+  }
   return JobDocumentText(*document);
 }
 
@@ -63,6 +76,10 @@ class TaskRunnerTest : public testing::Test {
     const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
     const auto update = runner_.Train({"ann", document, round}, state, {});
     ASSERT_TRUE(update.ok()) << update.status();
+  }
+  absl::StatusOr<EvaluationSums> Evaluate(const std::function<bool()>& cancelled) {
+    const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+    return runner_.Evaluate({"ann", DocumentOf(1), 1}, state, cancelled);
   }
   int loads_ = 0, alive_ = 0;
   OneModel resources_;
@@ -79,6 +96,26 @@ TEST_F(TaskRunnerTest, AJobOfAHundredRoundsLoadsItsModelAndItsDataOnce) {
   for (uint64_t round = 1; round <= 100; ++round) Train(document, round);
   EXPECT_EQ(loads_, 1);
   EXPECT_EQ(resources_.reads, 1);
+}
+
+TEST_F(TaskRunnerTest, EvaluationAddsUpItsBatchesAndEndsBetweenTwo) {
+  resources_.data.held_out.resize(5);
+  const auto sums = Evaluate({});
+  ASSERT_TRUE(sums.ok()) << sums.status();
+  EXPECT_EQ(sums->counted, 5);
+  EXPECT_EQ(sums->correct, 3);
+  EXPECT_EQ(sums->loss, 1.5);
+  int asked = 0;
+  EXPECT_EQ(Evaluate([&asked] { return ++asked == 2; }).status().code(),
+            absl::StatusCode::kAborted);
+  EXPECT_EQ(asked, 2);
+}
+
+TEST_F(TaskRunnerTest, DataMayBeAsLongAsTheModelReads) {
+  Train(DocumentOf(1), 1);
+  EXPECT_EQ(resources_.positions, 1024);
+  Train(DocumentOf(1, true), 1);
+  EXPECT_EQ(resources_.positions, 2048);
 }
 
 TEST_F(TaskRunnerTest, OneJobAfterAnotherLeavesOneInMemory) {
