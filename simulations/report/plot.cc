@@ -9,6 +9,9 @@ namespace {
 
 // Pixels.
 constexpr double kWidth = 440, kHeight = 300, kLeft = 58, kRight = 16, kTop = 58, kBottom = 44;
+// A range below this share of its values is drawn as one value: six digits would not tell its ticks
+// apart.
+constexpr double kNarrowest = 1e-5;
 
 std::string Number(double value) {
   char text[32];
@@ -59,6 +62,15 @@ std::string DrawCurve(const PlotPanel& panel, const Axis& x, const Axis& y) {
   return "<path d=\"" + path + "\" fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"2\"/>\n" + dots;
 }
 
+// A curve that ran away (exp of a large loss is infinite) is drawn as far as it goes; 1e300 leaves
+// room for the arithmetic of an axis.
+PlotPanel Drawable(PlotPanel panel) {
+  std::erase_if(panel.points, [](const auto& point) {
+    return !(std::abs(point.first) < 1e300 && std::abs(point.second) < 1e300);
+  });
+  return panel;
+}
+
 std::string DrawPanel(const PlotPanel& panel, double origin) {
   const double left = origin + kLeft, right = origin + kWidth - kRight;
   std::string out = Text((left + right) / 2, kTop - 12, "middle", panel.title);
@@ -89,9 +101,11 @@ std::string DrawPanel(const PlotPanel& panel, double origin) {
 }  // namespace
 
 std::vector<double> RoundTicks(double low, double high, int count) {
-  if (!(high > low)) {
-    const double margin = std::max(std::abs(low) * 0.1, 0.5);
-    return RoundTicks(low - margin, low + margin, count);
+  const double scale = std::max(std::abs(low), std::abs(high));
+  if (!(high - low > std::max(kNarrowest * scale, 1e-290))) {
+    const double margin = std::max(scale * 0.1, 0.5);
+    low -= margin;
+    high += margin;
   }
   const double raw = (high - low) / count;
   const double power = std::pow(10.0, std::floor(std::log10(raw)));
@@ -104,7 +118,8 @@ std::vector<double> RoundTicks(double low, double high, int count) {
   }
   std::vector<double> ticks;
   const double first = std::floor(low / step + 1e-9), last = std::ceil(high / step - 1e-9);
-  for (double index = first; index <= last; ++index) ticks.push_back(index * step);
+  const int steps = static_cast<int>(last - first);  // at most count + 2
+  for (int index = 0; index <= steps; ++index) ticks.push_back((first + index) * step);
   return ticks;
 }
 
@@ -116,7 +131,7 @@ std::string PlotSvg(const std::string& title, const std::vector<PlotPanel>& pane
                     "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n" +
                     Text(width / 2, 22, "middle", title, " font-size=\"15\" font-weight=\"bold\"");
   for (size_t panel = 0; panel < panels.size(); ++panel) {
-    out += DrawPanel(panels[panel], kWidth * static_cast<double>(panel));
+    out += DrawPanel(Drawable(panels[panel]), kWidth * static_cast<double>(panel));
   }
   return out + "</svg>\n";
 }

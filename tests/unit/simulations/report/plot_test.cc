@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+
 namespace rivulet {
 namespace {
 
@@ -16,6 +19,38 @@ TEST(Plot, EqualValuesStillGiveAnAxis) {
   ASSERT_GE(ticks.size(), 2u);
   EXPECT_LT(ticks.front(), 3);
   EXPECT_GT(ticks.back(), 3);
+}
+
+// One unit in the last place apart: counted in doubles the ticks would never end.
+TEST(Plot, NeighbouringDoublesStillGiveAnAxis) {
+  for (double low : {1.0, 3.25, 1e17, 1e-300, 0.0, -4.0}) {
+    const double high = std::nextafter(low, 1e300);
+    const std::vector<double> ticks = RoundTicks(low, high, 5);
+    ASSERT_GE(ticks.size(), 2u) << low;
+    ASSERT_LE(ticks.size(), 12u) << low;
+    EXPECT_LE(ticks.front(), low);
+    EXPECT_GE(ticks.back(), high);
+  }
+}
+
+TEST(Plot, HugeRangesHaveFewTicks) {
+  for (double high : {1e9, 1e150, 1e299}) {
+    const std::vector<double> ticks = RoundTicks(-high, high, 5);
+    EXPECT_LE(ticks.size(), 8u);
+    EXPECT_GE(ticks.back(), high * (1 - 1e-9));
+  }
+}
+
+// A run that diverged: its perplexity is beyond binary64, its loss not a number.
+TEST(Plot, PointsThatAreNotFiniteAreLeftOut) {
+  const double infinite = std::numeric_limits<double>::infinity();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const std::string svg =
+      PlotSvg("run", {{"loss", {{1, 2.0}, {2, nan}, {3, 1.0}}}, {"ppl", {{1, infinite}}}});
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+  EXPECT_EQ(svg.find("inf"), std::string::npos);
+  EXPECT_NE(svg.find("<circle"), std::string::npos);
+  EXPECT_NE(svg.find("no data"), std::string::npos);
 }
 
 TEST(Plot, EveryPointIsDrawnAndTextIsEscaped) {
