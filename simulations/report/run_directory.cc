@@ -21,7 +21,7 @@ std::string UtcStamp(int64_t unix_ms) {
 }
 
 std::string Plot(const JobView& view) {
-  PlotPanel loss{"training loss (nats a token)", {}}, perplexity{"held-out perplexity", {}};
+  PlotPanel loss{"training loss (nats)", {}}, perplexity{"held-out perplexity", {}};
   for (const RoundView& round : view.rounds) {
     if (round.state == RoundState::kDone) loss.points.emplace_back(round.round, round.figures.loss);
   }
@@ -66,7 +66,13 @@ absl::Status RunDirectory::Append(const JobEvent& event) {
       std::fflush(metrics_) != 0) {
     return FileError(path_ / "metrics.ndjson", "write", errno);
   }
+  times_[{event.type, event.round}] = event.unix_ms;
   return absl::OkStatus();
+}
+
+double RunDirectory::TimeOf(const std::string& type, uint64_t round, double otherwise) const {
+  const auto found = times_.find({type, round});
+  return found == times_.end() ? otherwise : static_cast<double>(found->second) / 1e3;
 }
 
 absl::Status RunDirectory::Conclude(const JobView& view, bool tensorboard) {
@@ -78,10 +84,9 @@ absl::Status RunDirectory::Conclude(const JobView& view, bool tensorboard) {
 absl::Status RunDirectory::WriteTensorBoard(const JobView& view) {
   const double wall = static_cast<double>(view.submitted_ms) / 1e3;
   RV_ASSIGN_OR_RETURN(EventWriter train, EventWriter::Create(path_ / "train", wall));
-  double time = wall;
   for (const RoundView& round : view.rounds) {
-    time += static_cast<double>(round.figures.milliseconds) / 1e3;
     if (round.state != RoundState::kDone) continue;
+    const double time = TimeOf("round.completed", round.round, wall);
     const int64_t step = static_cast<int64_t>(round.round);
     train.Add({time, step, "train/loss", static_cast<float>(round.figures.loss)});
     train.Add({time, step, "round/duration_seconds",
@@ -99,9 +104,10 @@ absl::Status RunDirectory::WriteTensorBoard(const JobView& view) {
   for (const EvaluationView& evaluation : view.evaluations) {
     if (!evaluation.done || evaluation.counted == 0) continue;
     const int64_t step = static_cast<int64_t>(evaluation.round);
-    eval.Add({wall, step, "eval/loss", static_cast<float>(evaluation.loss)});
-    eval.Add({wall, step, "eval/perplexity", static_cast<float>(std::exp(evaluation.loss))});
-    eval.Add({wall, step, "eval/accuracy", static_cast<float>(evaluation.accuracy)});
+    const double time = TimeOf("eval.completed", evaluation.round, wall);
+    eval.Add({time, step, "eval/loss", static_cast<float>(evaluation.loss)});
+    eval.Add({time, step, "eval/perplexity", static_cast<float>(std::exp(evaluation.loss))});
+    eval.Add({time, step, "eval/accuracy", static_cast<float>(evaluation.accuracy)});
   }
   return eval.Flush();
 }

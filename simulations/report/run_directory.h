@@ -2,9 +2,11 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/status.h"
 #include "coordinator/rounds/job_view.h"
@@ -37,9 +39,12 @@ class RunDirectory {
  private:
   explicit RunDirectory(std::filesystem::path path) : path_(std::move(path)) {}
   absl::Status WriteTensorBoard(const JobView& view);
+  // Unix seconds of the event of that type and round; `otherwise` when none was appended.
+  double TimeOf(const std::string& type, uint64_t round, double otherwise) const;
 
   std::filesystem::path path_;
   std::FILE* metrics_ = nullptr;
+  std::map<std::pair<std::string, uint64_t>, int64_t> times_;  // type, round -> Unix ms, last one
 };
 
 // {"api":"rivulet/v1","kind":"Event","type":...}: one line without its newline. NaN and infinity

@@ -48,7 +48,7 @@ std::string ClientRows(const BeforeAfter& ends) {
   int better = 0, compared = 0;
   for (const ClientEvaluation& was : ends.before->clients) {
     const auto now = after.find(was.client);
-    if (now == after.end() || was.counted == 0) continue;
+    if (now == after.end() || was.counted == 0 || now->second->counted == 0) continue;
     ++compared;
     better += now->second->loss < was.loss;
     rows +=
@@ -56,6 +56,19 @@ std::string ClientRows(const BeforeAfter& ends) {
   }
   return rows +
          Row("better", std::to_string(better) + " of " + std::to_string(compared) + " clients");
+}
+
+// Clients whose data were too few to hold any out; nothing when all have some.
+std::string WithoutRow(const JobView& view) {
+  int64_t without = 0;
+  for (const EvaluationView& evaluation : view.evaluations) {
+    if (!evaluation.done) continue;
+    without = std::count_if(evaluation.clients.begin(), evaluation.clients.end(),
+                            [](const ClientEvaluation& client) { return client.counted == 0; });
+  }
+  if (without == 0) return "";
+  return Row("without held-out data",
+             std::to_string(without) + (without == 1 ? " client" : " clients"));
 }
 
 // What factor averaging lost, over the rounds where that was computed; nothing when in none.
@@ -72,16 +85,32 @@ std::string BiasRow(const JobView& view) {
   return Row("factor averaging bias", line);
 }
 
-// Invited clients whose update never came; nothing when all did.
+// Invited clients whose update was wanted and never came; nothing when none. Those left over when
+// the round had enough are no loss: job.over-selection invited them to be spare.
 std::string DroppedRow(const JobView& view) {
   size_t invited = 0, dropped = 0;
   for (const RoundView& round : view.rounds) {
+    if (view.state == JobState::kStopped && round.state == RoundState::kAbandoned &&
+        &round == &view.rounds.back()) {
+      continue;  // who stopped the job gave it up, not the clients
+    }
     invited += round.cohort.size();
-    dropped += round.failed.size() + round.missing.size();
+    const bool enough = round.reported.size() >= static_cast<size_t>(round.needed);
+    dropped += round.failed.size() + (enough ? 0 : round.missing.size());
   }
   if (dropped == 0) return "";
   return Row("dropped",
              std::to_string(dropped) + " of " + std::to_string(invited) + " invitations");
+}
+
+// What clients said when they gave up, the commonest first.
+std::string FailureRows(const JobView& view) {
+  std::string rows;
+  for (const FailureCount& failure : view.failures) {
+    rows += Row("failed " + std::to_string(failure.count) + " times",
+                failure.code + ": " + failure.text);
+  }
+  return rows;
 }
 
 Json EvaluationJson(const EvaluationView& evaluation) {
@@ -131,8 +160,12 @@ std::string SummaryJson(const JobView& view) {
                {"bytes_up", view.bytes_up},
                {"bytes_down", view.bytes_down},
                {"elapsed_ms", view.elapsed_ms},
+               {"failures", Json::array()},
                {"evaluations", Json::array()},
                {"rounds_detail", Json::array()}};
+  for (const FailureCount& failure : view.failures)
+    json["failures"].push_back(
+        {{"code", failure.code}, {"text", failure.text}, {"count", failure.count}});
   for (const EvaluationView& evaluation : view.evaluations)
     json["evaluations"].push_back(EvaluationJson(evaluation));
   for (const RoundView& round : view.rounds) {
@@ -164,6 +197,7 @@ std::string SummaryTable(const JobView& view, bool per_client) {
     table += Row("all clients", Change(ends.before->loss, ends.after->loss, ends.before->accuracy,
                                        ends.after->accuracy));
   }
+  table += WithoutRow(view);
   int64_t tokens = 0, milliseconds = 0;
   for (const RoundView& round : view.rounds) {
     tokens += round.figures.tokens;
@@ -174,7 +208,7 @@ std::string SummaryTable(const JobView& view, bool per_client) {
                 "%.1f s in all; %lld tokens in %.1f s of rounds, %.0f tokens/s",
                 view.elapsed_ms / 1e3, static_cast<long long>(tokens), milliseconds / 1e3,
                 milliseconds > 0 ? tokens * 1e3 / static_cast<double>(milliseconds) : 0.0);
-  table += DroppedRow(view) + BiasRow(view);
+  table += DroppedRow(view) + FailureRows(view) + BiasRow(view);
   table +=
       Row("bytes", HumanBytes(view.bytes_up) + " up, " + HumanBytes(view.bytes_down) + " down");
   table += Row("time", speed);

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 namespace rivulet {
@@ -85,6 +87,37 @@ TEST(RunDirectory, LeavesMetricsPlotSummaryAndTheLatestLink) {
     EXPECT_FALSE(std::filesystem::is_empty(base / "latest" / stream));
 }
 
+// A TensorBoard record is u64 length, u32, the event, u32; its first field is 0x09 and the wall
+// time as a binary64.
+TEST(RunDirectory, TensorBoardPointsCarryTheTimeOfTheirEvent) {
+  const auto base = Scratch();
+  auto run = RunDirectory::Create(base, "toy", 1700000000000);
+  ASSERT_TRUE(run.ok()) << run.status();
+  JobView view = TwoRounds();
+  view.submitted_ms = 1700000000000;
+  for (uint64_t round : {0, 2}) {
+    JobEvent event;
+    event.type = "eval.completed";
+    event.round = round;
+    event.unix_ms = 1700000001000 + 1000 * static_cast<int64_t>(round);
+    ASSERT_TRUE((*run)->Append(event).ok());
+  }
+  ASSERT_TRUE((*run)->Conclude(view, /*tensorboard=*/true).ok());
+  const std::string bytes =
+      Content(std::filesystem::directory_iterator((*run)->path() / "eval")->path());
+  std::set<double> times;
+  for (size_t at = 0; at + 21 <= bytes.size();) {
+    uint64_t length = 0;
+    double wall = 0;
+    std::memcpy(&length, bytes.data() + at, 8);
+    ASSERT_EQ(bytes[at + 12], 0x09);
+    std::memcpy(&wall, bytes.data() + at + 13, 8);
+    times.insert(wall);
+    at += 12 + length + 4;
+  }
+  EXPECT_EQ(times, (std::set<double>{1700000000, 1700000001, 1700000003}));
+}
+
 TEST(RunDirectory, TwoRunsOfOneSecondDoNotMeet) {
   const auto base = Scratch();
   const auto first = RunDirectory::Create(base, "toy", 1700000000000);
@@ -108,16 +141,51 @@ TEST(SummaryTable, ShowsBeforeAndAfterForAllAndEachClient) {
   EXPECT_EQ(SummaryTable(TwoRounds(), /*per_client=*/false).find("300.00"), std::string::npos);
 }
 
+// A client whose few tokens all went into training reports no position.
+TEST(SummaryTable, NamesHowManyClientsHaveNoHeldOutData) {
+  JobView view = TwoRounds();
+  EXPECT_EQ(SummaryTable(view, true).find("without held-out data"), std::string::npos);
+  for (EvaluationView& evaluation : view.evaluations) evaluation.clients[1].counted = 0;
+  const std::string table = SummaryTable(view, true);
+  EXPECT_NE(table.find("without held-out data   1 client\n"), std::string::npos) << table;
+  EXPECT_NE(table.find("1 of 1 clients"), std::string::npos) << table;
+  for (EvaluationView& evaluation : view.evaluations) {
+    evaluation.counted = evaluation.clients[0].counted = 0;
+  }
+  EXPECT_NE(SummaryTable(view, true).find("without held-out data   2 clients\n"),
+            std::string::npos);
+}
+
 TEST(SummaryTable, CountsTheClientsThatDroppedOut) {
   JobView view = TwoRounds();
   view.rounds[0].cohort = view.rounds[1].cohort = {"art", "law", "tao"};
   EXPECT_EQ(SummaryTable(view, false).find("dropped"), std::string::npos);
   view.rounds[0].failed = {"art"};
   view.rounds[1].missing = {"law"};
+  view.rounds[1].needed = 3;
   EXPECT_NE(SummaryTable(view, false).find("2 of 6 invitations"), std::string::npos);
+  view.rounds[1].reported = {"art", "tao"};
+  view.rounds[1].needed = 2;  // "law" was the spare one
+  EXPECT_NE(SummaryTable(view, false).find("1 of 6 invitations"), std::string::npos);
+  JobView stopped = view;
+  stopped.state = JobState::kStopped;
+  stopped.rounds.push_back(stopped.rounds.back());
+  stopped.rounds.back().state = RoundState::kAbandoned;
+  stopped.rounds.back().reported.clear();
+  EXPECT_NE(SummaryTable(stopped, false).find("1 of 6 invitations"), std::string::npos);
   const auto rounds = nlohmann::json::parse(SummaryJson(view))["rounds_detail"];
   EXPECT_EQ(rounds[0]["failed"][0], "art");
   EXPECT_EQ(rounds[1]["missing"][0], "law");
+}
+
+TEST(SummaryTable, SaysWhyClientsGaveUp) {
+  JobView view = TwoRounds();
+  view.failures = {{"INVALID_ARGUMENT", "data.seq-length: got 4096, want 2..1024", 9}};
+  EXPECT_NE(SummaryTable(view, false)
+                .find("failed 9 times          INVALID_ARGUMENT: data.seq-length: got 4096"),
+            std::string::npos)
+      << SummaryTable(view, false);
+  EXPECT_EQ(nlohmann::json::parse(SummaryJson(view))["failures"][0]["count"], 9);
 }
 
 TEST(SummaryTable, NamesTheBiasOfFactorAveragingWhereItIsKnown) {
