@@ -68,8 +68,10 @@ std::string ProgressLine(const ProgressState& state, std::chrono::nanoseconds el
                       elapsed * (1 / share - 1)));
   }
   line += Figures(state) + "]";
-  if (!state.clients.empty()) line += "  " + state.clients;
-  if (!state.waiting.empty()) line += "  " + state.waiting;
+  if (!state.clients.empty())
+    line += "  " + state.clients;
+  else if (!state.waiting.empty())
+    line += "  " + state.waiting;
   return line;
 }
 
@@ -92,7 +94,10 @@ void ProgressBar::Update(const ProgressState& state) {
     drawn_ = true;
     last_draw_ = now;
   } else if (new_round) {
-    std::fprintf(stderr, "%s\n", ProgressLine(state, now - start_, 0).c_str());
+    ProgressState done = state;  // who works on the next round changes while nobody reads the line
+    done.clients.clear();
+    done.waiting.clear();
+    std::fprintf(stderr, "%s\n", ProgressLine(done, now - start_, 0).c_str());
   } else if (!state.waiting.empty() && now - last_wait_line_ >= kWaitLine) {
     std::fprintf(stderr, "%s\n", state.waiting.c_str());
     last_wait_line_ = now;

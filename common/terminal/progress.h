@@ -15,7 +15,7 @@ struct ProgressState {
   uint64_t uplink_bytes = 0;  // so far
   double tokens_per_second = 0;
   std::string clients;  // "5/8 reported"
-  std::string waiting;  // "waiting: 2 more nodes, 00:04:12 left"
+  std::string waiting;  // "waiting: 2 more nodes, 00:04:12 left"; shown when `clients` is empty
 };
 
 // One line that redraws itself on a terminal, plain lines elsewhere (one per round, at most one

@@ -33,5 +33,29 @@ TEST(Progress, NothingKnownYetIsNotShown) {
   EXPECT_EQ(ProgressLine(state, seconds(5), 0), "round 0/2:   0% [00:05]  waiting: 1 of 2 nodes");
 }
 
+TEST(Progress, WhoHasReportedStandsInPlaceOfWhatIsWaitedFor) {
+  ProgressState state;
+  state.rounds = 2;
+  state.clients = "1/3 reported";
+  state.waiting = "waiting: 1 of 3 updates";
+  EXPECT_EQ(ProgressLine(state, seconds(5), 0), "round 0/2:   0% [00:05]  1/3 reported");
+}
+
+// Standard error of a test is no terminal: a line a round, about that round alone.
+TEST(Progress, APlainLineSaysNothingOfTheNextRound) {
+  ProgressState state;
+  state.round = 1;
+  state.rounds = 2;
+  state.clients = "0/3 reported";
+  state.waiting = "waiting: 0 of 3 updates";
+  testing::internal::CaptureStderr();
+  ProgressBar bar(/*enabled=*/false);
+  bar.Update(state);
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(text.find("round 1/2:  50%"), std::string::npos) << text;
+  EXPECT_EQ(text.find("reported"), std::string::npos) << text;
+  EXPECT_EQ(text.find("waiting"), std::string::npos) << text;
+}
+
 }  // namespace
 }  // namespace rivulet
