@@ -79,6 +79,11 @@ absl::Status PlanLora(const ModelConfig& config, const JobSpec& job,
   RV_ASSIGN_OR_RETURN(const TargetSelector selector, SelectorOf(lora, config.family));
   RV_ASSIGN_OR_RETURN(const std::vector<LinearModule> selected,
                       SelectModules(modules, selector, plan.saved_modules));
+  for (const LinearModule& module : selected) {
+    if (module.head)
+      return Bad("lora.lora-target-modules: got '" + module.path +
+                 "', which is the output head; want it in lora.modules-to-save, trained whole");
+  }
   plan.freeze_a = job.strategy.aggregation == "freeze-a";
   const double rank = lora.lora_r;
   const double scale = lora.lora_alpha / (lora.use_rslora ? std::sqrt(rank) : rank);

@@ -73,9 +73,10 @@ inline constexpr char kAdapterName[] = "rivulet";
 
 // `config` must come from ForTask. `match` tells which heads the base file lacks and where the
 // others lie. Classification trains its head always (as PEFT does for SEQ_CLS) and bert's pooler
-// when the base has none. Errors: InvalidArgument: targets (see SelectModules), a module to save
-// that is no Linear or a tied head, a layer to leave out that does not exist, no adapter left;
-// ResourceExhausted naming need and limit: more than 16 GiB or 4,096 tensors.
+// when the base has none. Errors: InvalidArgument: targets (see SelectModules), the output head
+// as a target, a module to save that is no Linear or a tied head, a layer to leave out that does
+// not exist, no adapter left; ResourceExhausted naming need and limit: more than 16 GiB or 4,096
+// tensors.
 absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorMatch& match,
                                         const JobSpec& job);
 

@@ -37,18 +37,15 @@ class Bert : public Network {
     const ModelConfig& config = base().config();
     const at::Tensor first =
         at::arange(batch.size, at::device(hidden.device()).dtype(at::kLong)) * batch.length;
-    const at::Tensor pooled =
-        at::tanh(Map("bert.pooler.dense", hidden.index_select(0, first), adaptation));
+    const Linear pooler[] = {LinearOf("bert.pooler.dense", adaptation)};
+    const at::Tensor pooled = at::tanh(Project(hidden.index_select(0, first), pooler, pass));
     const double rate = config.classifier_dropout.value_or(config.hidden_dropout);
-    return Map("classifier", Drop(pooled, DropoutSite(DropoutPlace::kClassifier), rate, pass),
-               adaptation);
+    return at::linear(Drop(pooled, DropoutSite(DropoutPlace::kClassifier), rate, pass),
+                      Weight("classifier.weight", adaptation),
+                      Weight("classifier.bias", adaptation));
   }
 
  private:
-  at::Tensor Map(const std::string& path, const at::Tensor& x, const Adaptation& adaptation) const {
-    return at::linear(x, Weight(path + ".weight", adaptation), Weight(path + ".bias", adaptation));
-  }
-
   at::Tensor Norm(const std::string& path, const at::Tensor& x,
                   const Adaptation& adaptation) const {
     return at::layer_norm(x, {x.size(1)}, Weight(path + ".weight", adaptation),

@@ -98,6 +98,29 @@ TEST(AdapterPlan, AStateOfTerabytesOrOfTooManyTensorsIsRefusedWithNeedAndLimit) 
   EXPECT_EQ(plan_of(4, 2, 1000).message(), "trained state: needs 14000 tensors, want at most 4096");
 }
 
+// The head is no low-rank map here: factors on it would be trained by nobody.
+TEST(AdapterPlan, TheOutputHeadIsNoTargetUnlessItIsTrainedWhole) {
+  const ModelConfig config = *ForTask(
+      *ParseModelConfig(
+          R"({"model_type":"llama","vocab_size":100,"hidden_size":64,"intermediate_size":96,)"
+          R"("num_attention_heads":2,"num_hidden_layers":2})"),
+      "causal-lm", {});
+  for (const char* target : {"lm_head", "regex:lm_head|.*q_proj"}) {
+    JobSpec job = LoraJob({target});
+    const absl::Status refused = PlanAdapter(config, {}, job).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << target;
+    EXPECT_EQ(refused.message(),
+              "lora.lora-target-modules: got 'lm_head', which is the output head; want it in "
+              "lora.modules-to-save, trained whole");
+  }
+  JobSpec job = LoraJob({"lm_head", "q_proj"});
+  job.lora.modules_to_save = {"lm_head"};
+  const auto plan = PlanAdapter(config, {}, job);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->lora.size(), 2u);
+  EXPECT_EQ(plan->saved_modules, (std::vector<std::string>{"lm_head"}));
+}
+
 TEST(AdapterPlan, MissingPoolerAndClassifierAreTrainedWhole) {
   const auto base = SharedFolder() / "models" / "bert-7m";
   RV_SKIP_WITHOUT(base);

@@ -154,6 +154,36 @@ TEST_P(ModelGolden, GreedyTextEqualsTheReference) {
   for (int64_t i = 0; i < want.numel(); ++i) EXPECT_EQ(text[i], want[i].item<int32_t>()) << i;
 }
 
+// scale * B A beside the pooler is scale * B A in its weight: equal but for the order of sums.
+TEST(BertPooler, ALowRankTermActsAsItsProductInTheWeight) {
+  RV_NEEDS_SHARED();
+  const auto folder = testing::SharedFolder() / "golden/models/bert";
+  const auto base = BaseModel::Load(folder, {"classification", {}});
+  ASSERT_TRUE(base.ok()) << base.status();
+  const at::NoGradGuard no_grad;
+  const int64_t hidden = (*base)->config().hidden_size;
+  const auto wave = [](int64_t rows, int64_t columns) {
+    return at::arange(rows * columns, at::kFloat).view({rows, columns}).mul(0.7).sin().mul(0.3);
+  };
+  const at::Tensor a = wave(4, hidden), b = wave(hidden, 4);
+  Adaptation beside, inside;
+  beside.low_rank["bert.pooler.dense"] = {a, b, 2};
+  const std::string weight = "bert.pooler.dense.weight";
+  inside.replaced[weight] = (*base)->Find(weight) + 2 * at::matmul(b, a);
+  kernels::Workspace workspace;
+  Pass pass{&workspace, std::nullopt, false};
+  const Golden golden(folder / "golden.safetensors");
+  const Batch batch = testing::BatchOf(
+      testing::ExamplesOf(golden["input_ids"], {}, golden["labels"], golden["token_type_ids"]),
+      Task::kClassification, (*base)->config());
+  const auto network = MakeNetwork(*base);
+  const auto logits = [&](const Adaptation& adaptation) {
+    return testing::LogitsOf(*network, batch, Task::kClassification, adaptation, pass);
+  };
+  EXPECT_LE(testing::LargestDifference(logits(beside), logits(inside)), 1e-5);
+  EXPECT_GT(testing::LargestDifference(logits(beside), logits({})), 1e-3);
+}
+
 // The reference in bf16 throughout is off from its own fp32 arithmetic by up to 0.0712. Ours rounds
 // less. Two independent errors of that size are 1.41 times as far from each other.
 TEST(Bf16Model, LogitsAreNoFartherOffThanThoseOfTheReference) {
