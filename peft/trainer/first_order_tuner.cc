@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <mutex>
 #include <vector>
 
@@ -15,6 +16,15 @@
 
 namespace rivulet {
 namespace {
+
+// A report carries nats as a whole number of 2^-20 in 64 bits.
+constexpr double kMostNats = 0x1p42;
+
+absl::Status CheckLoss(double loss) {
+  if (std::abs(loss) < kMostNats) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInternal, "loss: got " + std::to_string(loss) +
+                                                 " in evaluation, want a finite number of nats");
+}
 
 // Scratch memory outlives a call and moves from one to the next.
 class WorkspacePool {
@@ -134,6 +144,7 @@ class FirstOrderTuner : public Tuner {
       if (batch.targets.size(0) == 0) continue;
       const LossSums sums = BatchLoss(*network_, batch, task_, adaptation, pass);
       total.loss += sums.loss;
+      RV_RETURN_IF_ERROR(CheckLoss(total.loss));
       total.counted += batch.targets.size(0);
       total.correct += sums.correct;
     }

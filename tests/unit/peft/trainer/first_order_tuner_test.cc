@@ -243,6 +243,39 @@ TEST_F(FirstOrder, ANumberThatIsNotFiniteIsATypedError) {
   const auto result = (*MakeFirstOrderTuner(base_, job_))->Tune(RequestOf("a"));
   EXPECT_EQ(result.status().code(), absl::StatusCode::kInternal);
   EXPECT_EQ(result.status().message(), "loss: got nan in step 1, want a finite number");
+  const auto evaluated = (*MakeFirstOrderTuner(base_, job_))->Evaluate(state_, examples_);
+  EXPECT_EQ(evaluated.status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(evaluated.status().message(),
+            "loss: got nan in evaluation, want a finite number of nats");
+}
+
+// PEFT's all-linear takes the pooler too, and `dense` names it.
+TEST(FirstOrderBert, FactorsOnThePoolerAreTrained) {
+  RV_NEEDS_SHARED();
+  for (const char* target : {"all-linear", "dense"}) {
+    JobSpec job;
+    job.data.task = "classification";
+    job.lora.lora_target_modules = {target};
+    job.train.max_steps = 2;
+    const auto base = LoadBaseModel(testing::SharedFolder() / "golden/models/bert", job);
+    ASSERT_TRUE(base.ok()) << base.status();
+    const auto plan = PlanAdapter((*base)->config(), (*base)->match(), job);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    const ParameterSet state = *InitialState(*plan, 1, &(*base)->files());
+    std::vector<Example> examples(3);
+    for (int i = 0; i < 3; ++i) {
+      examples[i].ids = {1, 5 + i, 9, 2 * i};
+      examples[i].label = i;
+    }
+    TuneRequest request;
+    request.global = &state;
+    request.examples = examples;
+    const auto result = (*MakeFirstOrderTuner(*base, job))->Tune(request);
+    ASSERT_TRUE(result.ok()) << result.status();
+    const auto row = result->delta.IndexOf("base_model.model.bert.pooler.dense.lora_B.weight");
+    ASSERT_GE(row, 0) << target;
+    EXPECT_NE(result->delta.floats(row)[0], 0) << target;
+  }
 }
 
 TEST_F(FirstOrder, TextIsTheSameForTheSameSeed) {
