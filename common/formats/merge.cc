@@ -107,12 +107,17 @@ absl::StatusOr<ModelConfig> ConfigFor(ModelConfig config, const LoraAdapter& ada
   return ForTask(std::move(config), "classification", names);
 }
 
+// Output and input of a tied model are one matrix in the file: no merge can change one of them.
+bool IsTied(const std::string& name, const ModelConfig& config) {
+  return config.tie_word_embeddings && config.head == ModelHead::kCausalLm &&
+         (name == "lm_head.weight" || name == "model.embed_tokens.weight");
+}
+
 absl::Status AddFactors(const LoraAdapter& adapter, const TensorMatch& match, MergePlan& plan) {
   for (const LoraFactors& factors : adapter.factors) {
     const std::string name = factors.path + ".weight";
     const auto in_file = match.file_name_of.find(name);
-    if (in_file == match.file_name_of.end() ||
-        (name == "lm_head.weight" && plan.config.tie_word_embeddings))
+    if (in_file == match.file_name_of.end() || IsTied(name, plan.config))
       return Refuse(absl::StatusCode::kInvalidArgument,
                     "merge: got an adapter on '" + factors.path +
                         "', which is tied to the embedding or not in the base model");
@@ -121,9 +126,15 @@ absl::Status AddFactors(const LoraAdapter& adapter, const TensorMatch& match, Me
   return absl::OkStatus();
 }
 
-void AddSavedTensors(const LoraAdapter& adapter, const TensorMatch& match, MergePlan& plan) {
+absl::Status AddSavedTensors(const LoraAdapter& adapter, const TensorMatch& match,
+                             MergePlan& plan) {
   for (size_t row : adapter.saved) {
     const std::string name = adapter.SavedName(row);
+    if (IsTied(name, plan.config))
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    "merge: got a trained '" + name +
+                        "', which input and output of the base model share: merged, it would "
+                        "change both");
     const auto in_file = match.file_name_of.find(name);
     MergedTensor& tensor =
         plan.tensors[in_file == match.file_name_of.end() ? name : in_file->second];
@@ -133,6 +144,7 @@ void AddSavedTensors(const LoraAdapter& adapter, const TensorMatch& match, Merge
     tensor.spec.name = name;
     tensor.spec.dtype = plan.config.dtype;
   }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<MergePlan> PlanMerge(const ModelFiles& files, ModelConfig config,
@@ -151,7 +163,7 @@ absl::StatusOr<MergePlan> PlanMerge(const ModelFiles& files, ModelConfig config,
     plan.tensors[tensor->spec.name] = {tensor->spec, tensor};
   }
   RV_RETURN_IF_ERROR(AddFactors(adapter, match, plan));
-  AddSavedTensors(adapter, match, plan);
+  RV_RETURN_IF_ERROR(AddSavedTensors(adapter, match, plan));
   for (auto& [name, tensor] : plan.tensors) tensor.spec.dtype = dtype.value_or(tensor.spec.dtype);
   return plan;
 }

@@ -29,8 +29,8 @@ struct MergeReport {
 // matrix in memory at a time. Reads everything back and compares. `labels` are the class names of a
 // head that is not in the model's config; empty = keep the config's, or LABEL_0 and so on when
 // their number is not that of the adapter's head. Errors: AlreadyExists without `overwrite`;
-// InvalidArgument when the adapter does not fit, or adapts a head that is tied to the embedding;
-// DataLoss when what was read back differs; those of reading and writing.
+// InvalidArgument when the adapter does not fit, or adapts or replaces a head that is tied to the
+// embedding; DataLoss when what was read back differs; those of reading and writing.
 absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
                                        const LoraAdapter& adapter,
                                        const std::vector<std::string>& labels,

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -141,6 +142,50 @@ TEST(MergeModel, ANewClassificationHeadChangesTheConfig) {
   EXPECT_NE(files.Find("bert.pooler.dense.bias"), nullptr);
   EXPECT_EQ(files.Find("cls.predictions.bias"), nullptr);
   EXPECT_TRUE(std::filesystem::exists(out / "tokenizer.json"));
+}
+
+// llama_lora with a trained tensor more.
+LoraAdapter Saving(const std::filesystem::path& golden, const TensorSpec& spec) {
+  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
+  PeftLoraConfig config = adapter.config;
+  config.modules_to_save = {"lm_head", "embed_tokens"};
+  Manifest manifest = adapter.weights.manifest();
+  manifest.push_back(spec);
+  std::sort(manifest.begin(), manifest.end(),
+            [](const TensorSpec& left, const TensorSpec& right) { return left.name < right.name; });
+  ParameterSet weights(manifest);
+  for (size_t row = 0; row < manifest.size(); ++row) {
+    const int64_t from = adapter.weights.IndexOf(manifest[row].name);
+    if (from < 0) continue;
+    const std::span<const float> values = adapter.weights.floats(static_cast<size_t>(from));
+    std::copy(values.begin(), values.end(), weights.floats(row).begin());
+  }
+  return *MakeLoraAdapter(std::move(config), std::move(weights));
+}
+
+TEST(MergeModel, ATrainedHeadDoesNotOverwriteTheEmbeddingItIsTiedTo) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const auto out = Scratch(), tied_base = out / "base";
+  std::filesystem::create_directories(tied_base);
+  const auto base = golden / "models" / "llama";
+  std::filesystem::copy(base / "model.safetensors", tied_base / "model.safetensors");
+  json config = json::parse(*ReadFile(base / "config.json", 1 << 16));
+  config["tie_word_embeddings"] = true;
+  ASSERT_TRUE(WriteFileAtomically(tied_base / "config.json", config.dump()).ok());
+  for (const char* name : {"lm_head", "model.embed_tokens"}) {
+    const LoraAdapter adapter = Saving(
+        golden, {"base_model.model." + std::string(name) + ".weight", DType::kF32, {97, 64}});
+    const auto tied = MergeModel(tied_base, adapter, {}, out / "tied", {});
+    EXPECT_EQ(tied.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(tied.status().message(),
+              "merge: got a trained '" + std::string(name) +
+                  ".weight', which input and output of the base model share: merged, it would "
+                  "change both");
+    EXPECT_FALSE(std::filesystem::exists(out / "tied"));
+    const auto own = MergeModel(base, adapter, {}, out / name, {});
+    EXPECT_TRUE(own.ok()) << own.status();
+  }
 }
 
 TEST(MergeModel, NeverOverwritesWithoutBeingTold) {
