@@ -46,7 +46,7 @@ absl::StatusOr<std::vector<Example>> ReadExamples(const ModelToolOptions& option
   DataSection section = options.section;
   section.task = model.job.data.task;
   section.held_out_fraction = 0;
-  const int positions = static_cast<int>(model.base->config().max_position_embeddings);
+  const int positions = static_cast<int>(LongestSequence(model.base->config()));
   if (!options.seq_length_given) section.seq_length = std::min(section.seq_length, positions);
   RV_ASSIGN_OR_RETURN(const RecordList list, ReadRecords(options.data, section));
   if (section.task == "classification") {

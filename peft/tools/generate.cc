@@ -14,7 +14,7 @@ std::string StopReason(size_t prompt, size_t drawn, const GenerateOptions& optio
                        const ModelConfig& config) {
   if (static_cast<int>(drawn) >= options.max_new_tokens) return "length";
   // The last token drawn needs no position: nothing follows it.
-  if (static_cast<int64_t>(prompt + drawn) > config.max_position_embeddings) return "positions";
+  if (static_cast<int64_t>(prompt + drawn) > LongestSequence(config)) return "positions";
   return "end-of-text";
 }
 
@@ -69,7 +69,7 @@ absl::Status GenerateText(const ModelToolOptions& options) {
   if (reason == "positions")
     Note("stopped after " + std::to_string(ids->size()) + " of " +
          std::to_string(generate.max_new_tokens) + " tokens: prompt and text fill the model's " +
-         std::to_string(config.max_position_embeddings) + " positions");
+         std::to_string(LongestSequence(config)) + " positions");
   if (stream) return absl::OkStatus();
   PrintJson({{"api", "rivulet/v1"},
              {"kind", "Generation"},
