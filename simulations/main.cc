@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <iostream>
 #include <mutex>
+#include <utility>
 
 #include "common/formats/adapter_directory.h"
 #include "common/formats/safetensors.h"
@@ -82,10 +83,11 @@ absl::StatusOr<std::filesystem::path> FindBaseModel(const Options& options, cons
   for (const auto& candidate : {named, beside}) {
     if (std::filesystem::exists(candidate / "config.json")) return candidate;
   }
-  return WithExit(Refuse(absl::StatusCode::kNotFound,
-                         "model.name: no config.json in " + named.string() + " or " +
-                             beside.string() + "; name a folder or give --model-dir"),
-                  ExitCode::kConfig);
+  std::string text = options.model_dir.empty() ? "model.name" : "--model-dir";
+  text += ": no config.json in " + named.string();
+  if (beside != named) text += " or " + beside.string();
+  if (options.model_dir.empty()) text += "; name a folder or give --model-dir";
+  return WithExit(Refuse(absl::StatusCode::kNotFound, text), ExitCode::kConfig);
 }
 
 // Follows a run on the terminal.
@@ -105,7 +107,13 @@ class Follower {
 
   bool OnIdle(const JobView& view) {
     if (!quiet_) bar_.Update(StateOf(view));
-    return g_interrupts == 0;
+    if (g_interrupts == 0) return true;
+    if (!std::exchange(interrupted_, true)) {
+      bar_.Finish();
+      std::cerr << "interrupted: ending after round " << view.round << " of " << view.num_rounds
+                << "; again to end at once" << std::endl;
+    }
+    return false;
   }
 
   absl::Status Finish(const JobView& view) {
@@ -143,18 +151,21 @@ class Follower {
   RunDirectory& run_;
   const bool json_, quiet_;
   ProgressBar bar_;
+  bool interrupted_ = false;
   std::mutex mutex_;
   absl::Status status_;
 };
 
 // What a job will cost, before it starts.
-void PrintForecast(const JobSpec& spec, const JobModel& model, size_t clients, size_t cohort) {
+void PrintForecast(const JobSpec& spec, const JobModel& model, size_t clients,
+                   const Cohort& cohort) {
   const uint64_t bytes = SizeBytesOf(model.plan.wire());
-  std::fprintf(stderr,
-               "%s: %zu clients, %zu a round, %d rounds; %llu trainable parameters, %s up and down "
-               "per client and round\n",
-               spec.job.name.c_str(), clients, cohort, spec.job.num_rounds,
-               static_cast<unsigned long long>(bytes / 4), HumanBytes(bytes).c_str());
+  std::cerr << spec.job.name << ": " << clients << " clients, " << cohort.needed << " a round";
+  if (cohort.invited.size() > static_cast<size_t>(cohort.needed))
+    std::cerr << " of " << cohort.invited.size() << " invited";
+  std::cerr << ", " << spec.job.num_rounds << (spec.job.num_rounds == 1 ? " round; " : " rounds; ")
+            << bytes / 4 << " trainable parameters, " << HumanBytes(bytes)
+            << " up and down per client and round\n";
 }
 
 absl::Status ExportAdapter(const std::filesystem::path& directory, const JobDocument& document,
@@ -169,14 +180,15 @@ absl::Status ExportAdapter(const std::filesystem::path& directory, const JobDocu
   return WriteAdapterDirectory(directory, model, document.spec, state, provenance).status();
 }
 
-// adapter/ is the last state, adapter-<round>/ each that export.save-every-round keeps.
+// adapter/ is the last state, adapter-<round>/ each that export.save-every-round keeps. A job that
+// ends before its first round has trained nothing and exports nothing.
 absl::Status ExportAdapters(const std::filesystem::path& run, const JobDocument& document,
                             const JobModel& model, const SimulationResult& result) {
   for (const auto& [round, state_file] : result.kept) {
     RV_RETURN_IF_ERROR(ExportAdapter(run / ("adapter-" + std::to_string(round)), document, model,
                                      state_file, round));
   }
-  if (result.state_file.empty()) return absl::OkStatus();
+  if (result.state_file.empty() || result.view.round == 0) return absl::OkStatus();
   return ExportAdapter(run / "adapter", document, model, result.state_file, result.view.round);
 }
 
@@ -228,9 +240,10 @@ absl::StatusOr<ExitCode> Simulate(const Options& options, const SimulationConfig
       RunSimulation(
           config, clients, resources, [&](const JobEvent& event) { follower.OnEvent(event); },
           [&](const JobView& view) { return follower.OnIdle(view); }));
-  RV_RETURN_IF_ERROR(follower.Finish(result.view));
+  const absl::Status followed = follower.Finish(result.view);
+  RV_RETURN_IF_ERROR(ExportAdapters(run->path(), document, model, result));  // what was paid for
+  RV_RETURN_IF_ERROR(followed);
   RV_RETURN_IF_ERROR(run->Conclude(result.view, config.spec.track.tensorboard));
-  RV_RETURN_IF_ERROR(ExportAdapters(run->path(), document, model, result));
   RV_RETURN_IF_ERROR(run->LinkLatest());
 
   std::ostream& table = options.format == "json" ? std::cerr : std::cout;
@@ -238,6 +251,7 @@ absl::StatusOr<ExitCode> Simulate(const Options& options, const SimulationConfig
         << HumanBytes(result.peak_rss_bytes) << " at the peak\n  run                     "
         << run->path().string() << std::endl;
   if (result.view.state == JobState::kFinished) return ExitCode::kOk;
+  if (result.view.state == JobState::kStopped) return ExitCode::kInterrupted;
   std::cerr << "rivulet simulate: " << result.view.reason << '\n';
   return static_cast<ExitCode>(result.view.exit_code);
 }
@@ -257,6 +271,7 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
   RV_ASSIGN_OR_RETURN(PartitionedData data, OpenData(job.spec));
   RV_RETURN_IF_ERROR(AsConfigError(CompleteJob(data, config.base_model, job.spec)));
   const std::vector<std::string> clients = data.names();
+  RV_ASSIGN_OR_RETURN(const Cohort cohort, FirstCohort(job.spec, clients));
   SimulatedResources resources(std::move(data), config.base_model);
 
   const auto described = DescribeJob(config.base_model, job.spec);
@@ -266,10 +281,6 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
   config.document = JobDocumentText(*described);
   RV_ASSIGN_OR_RETURN(config.base_tensors, BaseTensorsFile(config.base_model, *described));
   config.workers = config.spec.simulate.max_parallel_clients;
-  const size_t cohort = config.spec.job.clients_per_round > 0
-                            ? static_cast<size_t>(config.spec.job.clients_per_round)
-                            : static_cast<size_t>(config.spec.job.fraction_train *
-                                                  static_cast<double>(clients.size()));
   if (!options.quiet) PrintForecast(config.spec, model, clients.size(), cohort);
   return Simulate(options, config, clients, *described, model, resources);
 }

@@ -236,7 +236,7 @@ constexpr JobKey kKeys[] = {
      RV_KEY(simulate.min_file_bytes), 0, 1e15},
     {"simulate.min-records", "Clients with fewer records are left out.",
      RV_KEY(simulate.min_records), 1, 1e9},
-    {"simulate.max-parallel-clients", "Clients trained at once; 0 = one per core.",
+    {"simulate.max-parallel-clients", "Clients trained at once; 0 = cores / train.threads.",
      RV_KEY(simulate.max_parallel_clients), 0, 4096},
     {"simulate.drop-rate", "Chance that a chosen client vanishes in a round.",
      RV_KEY(simulate.drop_rate), 0, 0.99},

@@ -7,10 +7,13 @@
 
 namespace rivulet {
 
-Fleet::Fleet(FleetConfig config, TaskRunner& runner) : config_(config), runner_(runner) {
-  if (config_.workers <= 0)
-    config_.workers = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+int WorkersOf(int asked, int threads) {
+  if (asked > 0) return asked;
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, cores / std::max(1, threads));
 }
+
+Fleet::Fleet(FleetConfig config, TaskRunner& runner) : config_(config), runner_(runner) {}
 
 Fleet::~Fleet() { Stop(); }
 

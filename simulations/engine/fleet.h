@@ -18,11 +18,14 @@
 namespace rivulet {
 
 struct FleetConfig {
-  int workers = 0;  // tasks at once; 0 = one per core
-  double drop_rate =
-      0.0;  // chance that a client vanishes instead of training, drawn from seed, round and name
+  int workers = 1;  // tasks at once, > 0
+  // Chance that a client vanishes instead of training, drawn from seed, round and name.
+  double drop_rate = 0.0;
   uint64_t seed = 0;
 };
+
+// `asked`, or with 0 as many as keep the cores busy when each computes with `threads`.
+int WorkersOf(int asked, int threads);
 
 // Simulated clients in one process: takes the federation's tasks as a gRPC gateway would and works
 // them off on a few threads with the agent's own TaskRunner. Uploads pass through the federation's

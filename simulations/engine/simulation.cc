@@ -38,18 +38,15 @@ uint64_t PeakRss() {
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
-// Until the job has ended or `idle` says stop.
+// Until the job has ended, if need be because `idle` says so.
 absl::StatusOr<JobView> Drive(Federation& federation, const std::string& job,
                               const std::function<bool(const JobView&)>& idle) {
   while (true) {
     federation.Tick();
     RV_ASSIGN_OR_RETURN(JobView view, federation.WaitForEnd(job, kIdle));
     if (view.ended()) return view;
-    if (!idle(view)) {
-      return WithExit(Refuse(absl::StatusCode::kCancelled,
-                             "interrupted in round " + std::to_string(view.round + 1)),
-                      ExitCode::kInterrupted);
-    }
+    // Again each time: a round that is being aggregated ends first. The job may have ended since.
+    if (!idle(view)) (void)federation.Stop(job, /*now=*/true);
   }
 }
 
@@ -62,7 +59,32 @@ absl::StatusOr<std::string> Submit(Federation& federation, BlobStore& blobs,
   return federation.Submit({config.document, "", reader.get()});
 }
 
+absl::Status TooFew(const std::string& key, int got, size_t clients) {
+  return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
+                         key + ": got " + std::to_string(got) + ", want at most the " +
+                             std::to_string(clients) + " clients of this simulation"),
+                  ExitCode::kConfig);
+}
+
 }  // namespace
+
+absl::StatusOr<Cohort> FirstCohort(const JobSpec& spec, const std::vector<std::string>& clients) {
+  const JobSection& job = spec.job;
+  const auto count = static_cast<int>(clients.size());
+  if (job.min_clients > count) return TooFew("job.min-clients", job.min_clients, clients.size());
+  if (job.min_available_clients > count)
+    return TooFew("job.min-available-clients", job.min_available_clients, clients.size());
+  EngineConfig config;
+  config.min_clients = job.min_clients;
+  config.clients_per_round = job.clients_per_round;
+  config.fraction = job.fraction_train;
+  config.over_selection = job.over_selection;
+  config.selection = job.selection;
+  config.seed = job.seed;
+  std::map<std::string, uint64_t> eligible;
+  for (const std::string& client : clients) eligible[client] = 0;
+  return SelectCohort(config, eligible, /*round=*/1, /*attempt=*/1);
+}
 
 absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
                                                const std::vector<std::string>& clients,
@@ -73,7 +95,9 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
   const std::unique_ptr<StateStore> states = MakeMemoryStateStore();
   const std::unique_ptr<BlobStore> blobs = MakeMemoryBlobStore();
   TaskRunner runner(resources, config.tuners);
-  Fleet fleet({config.workers, config.spec.simulate.drop_rate, config.spec.job.seed}, runner);
+  Fleet fleet({WorkersOf(config.workers, config.spec.train.threads), config.spec.simulate.drop_rate,
+               config.spec.job.seed},
+              runner);
   Federation federation(FederationConfig{}, *states, *blobs, fleet, clock);
   RV_RETURN_IF_ERROR(federation.Recover());
   fleet.Start(federation);

@@ -8,6 +8,7 @@
 
 #include "client/runtime/task_runner.h"
 #include "coordinator/rounds/federation.h"
+#include "coordinator/rounds/selection.h"
 
 namespace rivulet {
 
@@ -16,7 +17,7 @@ struct SimulationConfig {
   std::filesystem::path base_model;  // folder of the base model
   std::string document;              // canonical job document
   std::string base_tensors;          // the file it names (BaseTensorsFile), or empty
-  int workers = 0;                   // clients trained at once; 0 = one per core
+  int workers = 0;                   // clients trained at once; 0 = cores / train.threads
   TaskRunner::TunerFactory tuners;   // empty: what an agent trains with
 };
 
@@ -28,13 +29,18 @@ struct SimulationResult {
   uint64_t peak_rss_bytes = 0;
 };
 
+// Whom the first round of `spec` invites when all `clients` are there from the start.
+// Errors: InvalidArgument (exit 3) when the job asks for more clients than there are.
+absl::StatusOr<Cohort> FirstCohort(const JobSpec& spec, const std::vector<std::string>& clients);
+
 // Runs a whole job in this process: the daemon's federation over memory stores, `clients` behind it
 // in a Fleet.
 //   `resources`  base model and data of every client; must outlive the call
 //   `watch`      called for every event, from several threads, never at once
-//   `idle`       called about ten times a second with the current view; false interrupts the run
-// Errors: those of Federation::Submit; Cancelled (exit 130) when interrupted. A job that fails is
-// no error: see view.state and view.exit_code.
+//   `idle`       called about ten times a second with the current view; false stops the job after
+//                what is published: the open round is given up
+// Errors: those of Federation::Submit. A job that fails or is stopped is no error: see view.state
+// and view.exit_code.
 absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
                                                const std::vector<std::string>& clients,
                                                LocalResources& resources,

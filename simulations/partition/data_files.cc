@@ -58,9 +58,12 @@ absl::StatusOr<std::vector<fs::path>> ListDataFiles(const std::string& dataset_p
   }
   std::erase_if(entries, [&](const fs::path& path) { return !IsDataFile(path, min_bytes); });
   if (entries.empty()) {
-    return Refuse(absl::StatusCode::kNotFound, "simulate.dataset-path: '" + dataset_path +
-                                                   "' names no regular file of at least " +
-                                                   std::to_string(min_bytes) + " bytes");
+    std::string size;
+    if (min_bytes > 0) size = " of at least " + std::to_string(min_bytes) + " bytes";
+    return Refuse(absl::StatusCode::kNotFound, "simulate.dataset-path: got '" + dataset_path +
+                                                   "', want a file, folder or pattern with regular "
+                                                   "files" +
+                                                   size);
   }
   std::sort(entries.begin(), entries.end());
   return entries;

@@ -5,10 +5,13 @@ import json
 import math
 import pathlib
 import re
+import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 SOURCE, BIN = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
@@ -94,6 +97,7 @@ class Quickstart(unittest.TestCase):
             self.assertTrue(list((self.run_folder / stream).glob("events.out.tfevents.*")))
         self.assertIn('max-steps = 2', (self.run_folder / "job.toml").read_text())
         self.assertRegex(self.done.stdout, r"all clients +\d+\.\d+ -> +\d+\.\d+")
+        self.assertIn("34 clients, 3 a round, 2 rounds", self.done.stderr)
 
     def test_same_job_again_gives_the_same_state_with_one_worker(self):
         again = simulate(self.out / "again", SMALL + ["simulate.max-parallel-clients=1"], "--format", "json")
@@ -104,14 +108,45 @@ class Quickstart(unittest.TestCase):
         for line in again.stdout.splitlines():
             self.assertEqual(json.loads(line)["kind"], "Event")
 
+    def test_an_interrupt_ends_the_job_and_keeps_what_is_published(self):
+        out = self.out / "interrupted"
+        sets = [word for one in SMALL[1:] + ["job.num-rounds=10000"] for word in ("--set", one)]
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(signal=stop.name):
+                shutil.rmtree(out, ignore_errors=True)
+                run = subprocess.Popen([BIN / "rivulet-simulate", JOB, "--out", out, "--no-progress", *sets],
+                                       cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                self.addCleanup(run.kill)
+                deadline = time.monotonic() + 200
+                while time.monotonic() < deadline and run.poll() is None and not any(
+                        "round.completed" in path.read_text() for path in out.glob("*/metrics.ndjson")):
+                    time.sleep(0.05)
+                run.send_signal(stop)
+                stdout, stderr = run.communicate(timeout=200)
+                self.assertEqual(run.returncode, 130, stderr)
+                self.assertRegex(stderr, r"interrupted: ending after round \d+ of 10000; again to end at once")
+                self.assertRegex(stdout, r"stopped after round \d+ of 10000")
+                summary = json.loads((out / "latest/summary.json").read_text())
+                self.assertGreaterEqual(summary["rounds"], 1)
+                provenance = json.loads((out / "latest/adapter/rivulet_provenance.json").read_text())
+                self.assertEqual(provenance["round"], summary["rounds"])
+                self.assertEqual(provenance["adapter_hash"], summary["state_hash"])
+                self.assertIn("<svg", (out / "latest/plot.svg").read_text())
+                last = json.loads((out / "latest/metrics.ndjson").read_text().splitlines()[-1])
+                self.assertEqual(last["type"], "job.stopped")
+
     def test_bad_input_names_thing_value_and_remedy(self):
         for sets, code, pattern in [
-            (["lora.lora-r=0"], 3, r"lora\.lora-r: got 0, want an integer 1\.\.1024"),
+            (["lora.lora-r=0"], 3, r"lora\.lora-r: got 0 \(flag --set\), want an integer 1\.\.1024"),
             (["train.learning-rat=1"], 3, r"did you mean 'train\.learning-rate'"),
             (["lora.lora-target-modules=[\"q_prj\"]"], 3, r"q_proj"),
             (["model.hash=sha256:" + "0" * 64], 9, r"model\.hash: .* want sha256:000"),
             (["model.name=no-such-model"], 3, r"no config\.json in no-such-model"),
             (["simulate.dataset-path=/nonexistent"], 3, r"/nonexistent"),
+            (["job.min-available-clients=0", "job.clients-per-round=0", "job.min-clients=35"], 3,
+             r"job\.min-clients: got 35, want at most the 34 clients of this simulation"),
+            (["job.min-available-clients=40"], 3,
+             r"job\.min-available-clients: got 40, want at most the 34 clients"),
         ]:
             with self.subTest(sets=sets):
                 done = simulate(self.out / "bad", sets)

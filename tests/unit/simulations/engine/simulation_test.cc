@@ -1,0 +1,64 @@
+#include "simulations/engine/simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "simulations/engine/fleet.h"
+
+namespace rivulet {
+namespace {
+
+std::vector<std::string> Clients(int count) {
+  std::vector<std::string> names;
+  for (int client = 0; client < count; ++client) names.push_back("c" + std::to_string(client));
+  return names;
+}
+
+JobSpec Job(int min_clients, int per_round, double fraction, double over_selection) {
+  JobSpec spec;
+  spec.job.min_clients = min_clients;
+  spec.job.clients_per_round = per_round;
+  spec.job.fraction_train = fraction;
+  spec.job.over_selection = over_selection;
+  return spec;
+}
+
+// By hand: a fraction is rounded down but never below min-clients, over-selection up.
+TEST(FirstCohort, IsWhatTheEngineWouldInvite) {
+  struct Case {
+    JobSpec spec;
+    int clients, needed;
+    size_t invited;
+  };
+  for (const Case& one :
+       {Case{Job(2, 0, 0.1, 1.0), 10, 2, 2}, Case{Job(2, 0, 0.3, 1.0), 10, 3, 3},
+        Case{Job(2, 5, 1.0, 1.3), 10, 5, 7}, Case{Job(2, 50, 1.0, 2.0), 10, 10, 10},
+        Case{Job(10, 0, 0.5, 1.0), 10, 10, 10}}) {
+    const auto cohort = FirstCohort(one.spec, Clients(one.clients));
+    ASSERT_TRUE(cohort.ok()) << cohort.status();
+    EXPECT_EQ(cohort->needed, one.needed);
+    EXPECT_EQ(cohort->invited.size(), one.invited);
+  }
+}
+
+TEST(FirstCohort, FewerClientsThanTheJobNeedsIsAMistakeInTheJob) {
+  const absl::Status few = FirstCohort(Job(3, 0, 1.0, 1.0), Clients(2)).status();
+  EXPECT_EQ(few.message(), "job.min-clients: got 3, want at most the 2 clients of this simulation");
+  EXPECT_EQ(ExitCodeOf(few), ExitCode::kConfig);
+  JobSpec spec = Job(2, 0, 1.0, 1.0);
+  spec.job.min_available_clients = 5;
+  EXPECT_EQ(FirstCohort(spec, Clients(4)).status().message(),
+            "job.min-available-clients: got 5, want at most the 4 clients of this simulation");
+}
+
+TEST(WorkersOf, SharesTheCoresAmongTheThreadsOfAStep) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  EXPECT_EQ(WorkersOf(7, 4), 7);
+  EXPECT_EQ(WorkersOf(0, 1), std::max(1, cores));
+  EXPECT_EQ(WorkersOf(0, 2), std::max(1, cores / 2));
+  EXPECT_EQ(WorkersOf(0, 1024), std::max(1, cores / 1024));
+}
+
+}  // namespace
+}  // namespace rivulet
