@@ -6,7 +6,7 @@
 #include <spdlog/spdlog.h>
 
 #include <ctime>
-#include <thread>
+#include <optional>
 
 #include "coordinator/enrolment/rate_limit.h"
 #include "coordinator/http/listen.h"
@@ -59,10 +59,6 @@ class HttplibServer final : public EnrolServer {
       Enrol(request, reply);
     });
   }
-  ~HttplibServer() override {
-    server_.stop();
-    if (thread_.joinable()) thread_.join();
-  }
 
   absl::Status Listen(const std::string& address) {
     if (!server_.is_valid()) {
@@ -71,7 +67,7 @@ class HttplibServer final : public EnrolServer {
                       ExitCode::kConnection);
     }
     RV_ASSIGN_OR_RETURN(port_, Bind(server_, "listen", address));
-    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    listening_.emplace(server_);
     return absl::OkStatus();
   }
   int port() const override { return port_; }
@@ -105,7 +101,7 @@ class HttplibServer final : public EnrolServer {
   RateLimit limit_;
   httplib::SSLServer server_;
   int port_ = 0;
-  std::thread thread_;
+  std::optional<Listening> listening_;  // last: it uses the server
 };
 
 }  // namespace

@@ -2,7 +2,9 @@
 
 #include <httplib.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 
 #include "common/status.h"
 
@@ -16,5 +18,19 @@ void SetLimits(httplib::Server& server, size_t max_body);
 // Unavailable "what: address: why"; InvalidArgument for another text.
 absl::StatusOr<int> Bind(httplib::Server& server, const std::string& what,
                          const std::string& address);
+
+// A bound server that answers on a thread of its own, until this is destroyed.
+class Listening {
+ public:
+  explicit Listening(httplib::Server& server);
+  ~Listening();
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+
+ private:
+  httplib::Server& server_;
+  std::atomic<bool> ended_{false};
+  std::thread thread_;  // last: it uses the others
+};
 
 }  // namespace rivulet

@@ -2,7 +2,7 @@
 
 #include <httplib.h>
 
-#include <thread>
+#include <optional>
 
 #include "coordinator/http/listen.h"
 
@@ -34,14 +34,10 @@ class HttplibServer final : public OpsServer {
       reply.set_content(questions_.metrics(), "text/plain; version=0.0.4; charset=utf-8");
     });
   }
-  ~HttplibServer() override {
-    server_.stop();
-    if (thread_.joinable()) thread_.join();
-  }
 
   absl::Status Listen(const std::string& address) {
     RV_ASSIGN_OR_RETURN(port_, Bind(server_, "listen.ops", address));
-    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    listening_.emplace(server_);
     return absl::OkStatus();
   }
   int port() const override { return port_; }
@@ -55,7 +51,7 @@ class HttplibServer final : public OpsServer {
   const OpsQuestions questions_;
   httplib::Server server_;
   int port_ = 0;
-  std::thread thread_;
+  std::optional<Listening> listening_;  // last: it uses the server
 };
 
 }  // namespace

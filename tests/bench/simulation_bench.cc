@@ -84,8 +84,10 @@ absl::StatusOr<double> Limit(const Manifest& manifest) {
   for (int update = 0; update < kCohort; ++update) {
     if (Sha256Hex(file).size() != 64) return absl::InternalError("hash");
     RV_RETURN_IF_ERROR(sum.AddWeight(1));
-    for (size_t row = 0; row < manifest.size(); ++row)
-      RV_RETURN_IF_ERROR(sum.AddPiece(row, 0, delta.floats(row), 1));
+    for (size_t row = 0; row < manifest.size(); ++row) {
+      const WeightedPiece piece{delta.floats(row), 1};
+      RV_RETURN_IF_ERROR(sum.AddPieces(row, 0, {&piece, 1}));
+    }
   }
   return (NowMs() - began) / kCohort;
 }

@@ -67,6 +67,7 @@ class SubmitRpcTest : public testing::Test {
     const auto stub = v1::Operations::NewStub(grpc::CreateCustomChannel(
         address(), MutualTlsClient({tls.key_pem, tls.chain_pem, tls.roots_pem}), ChannelLimits()));
     grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     v1::SubmitReply reply;
     const auto stream = stub->Submit(&context, &reply);
     for (const v1::SubmitRequest& message : messages) {

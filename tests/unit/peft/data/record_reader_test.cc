@@ -100,7 +100,7 @@ TEST(JsonLines, EveryKindOfMalformedRecordIsCountedWithItsLine) {
   EXPECT_THAT(Values(*list, "text"), ElementsAre("x", "y"));
   EXPECT_EQ(list->malformed, 5);
   EXPECT_THAT(list->problems,
-              ElementsAre(HasSubstr("a:2: invalid JSON at byte"),
+              ElementsAre(HasSubstr("a:2: got the end of the text after 20 bytes"),
                           HasSubstr("a:3: got array, want an object"),
                           HasSubstr("a:4: field 'text' is missing; fields present: body, label"),
                           HasSubstr("a:5: label: got 'ugly', want one of good, bad"),
