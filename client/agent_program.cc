@@ -18,13 +18,14 @@
 namespace rivulet {
 namespace {
 
-// Turns SIGTERM and SIGINT into calls of Terminate, from a thread of its own.
+// Turns SIGTERM and SIGINT into calls of Terminate, from a thread of its own, until Stop.
 class SignalWatch {
  public:
   void Start(Agent& agent) {
     thread_ = std::thread([this, &agent] { Watch(agent); });
   }
-  ~SignalWatch() {
+  ~SignalWatch() { Stop(); }
+  void Stop() {
     if (!thread_.joinable()) return;
     pthread_kill(thread_.native_handle(), SIGUSR2);
     thread_.join();
@@ -80,6 +81,7 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
   spdlog::info("agent {} of {} serves {}", identity.name, identity.organisation,
                settings.coordinator);
   const absl::Status ended = agent.Run();
+  signals.Stop();  // before the agent dies, which it calls
   spdlog::info("agent {} stopped", identity.name);
   return ended.ok() ? EndOf(signals.signal()) : ended;
 }

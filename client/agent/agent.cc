@@ -11,7 +11,6 @@ namespace rivulet {
 namespace {
 
 constexpr uint64_t kMaxState = uint64_t{64} << 30;
-constexpr size_t kMaxText = 1000;
 constexpr int kMaxDownloads = 20;  // resumed attempts without reaching the end
 
 // Waits must differ between agents that lost the same coordinator: a seed of the system's.
@@ -28,7 +27,7 @@ Outcome FailureOf(const TaskKey& key, const absl::Status& status) {
   outcome.kind = Outcome::Kind::kFailed;
   outcome.key = key;
   outcome.code = std::move(report.code);
-  outcome.text = report.text.substr(0, kMaxText);
+  outcome.text = std::move(report.text);
   return outcome;
 }
 
@@ -86,7 +85,7 @@ Agent::Agent(AgentFacts facts, SessionConfig config, AgentStore& store, Coordina
     : facts_(std::move(facts)), store_(store), link_(link), work_(work), config_(config) {}
 
 Agent::~Agent() {
-  abort_ = true;
+  abort_.request_stop();
   link_.Close();
 }
 
@@ -103,7 +102,7 @@ absl::Status Agent::Run() {
       if (!failure.ok() || ended_.has_value()) break;
     }
   }
-  abort_ = true;
+  abort_.request_stop();
   link_.Close();
   working_.reset();
   uploading_.reset();
@@ -149,23 +148,23 @@ absl::Status Agent::Perform(const CloseStream&) {
 
 absl::Status Agent::Perform(const RememberEpoch& action) { return store_.PutEpoch(action.epoch); }
 absl::Status Agent::Perform(const RememberStart& action) { return store_.PutStart(action.key); }
+absl::Status Agent::Perform(const TakeBackStart& action) {
+  return store_.TakeBackStart(action.key);
+}
 absl::Status Agent::Perform(const Keep& action) { return store_.PutOutcome(action.outcome); }
 absl::Status Agent::Perform(const Forget& action) { return store_.Forget(action.key); }
 
 absl::Status Agent::Perform(const StartWork& action) {
   spdlog::info("{}: begun", TextOf(action.task.key));
-  abort_ = false;
-  working_->Post([this, task = action.task] {
-    std::optional<Outcome> outcome = Work(task);
-    const bool way_failed = !outcome.has_value() && !abort_;
-    Post(WorkEnded{task.key, std::move(outcome)});
-    if (way_failed) link_.Close();  // the task comes again with the next connection
+  abort_ = std::stop_source();
+  working_->Post([this, task = action.task, aborted = abort_.get_token()] {
+    Post(WorkEnded{task.key, Work(task, aborted)});
   });
   return absl::OkStatus();
 }
 
 absl::Status Agent::Perform(const AbortWork&) {
-  abort_ = true;
+  abort_.request_stop();
   return absl::OkStatus();
 }
 
@@ -201,33 +200,40 @@ absl::Status Agent::Perform(const Exit& action) {
   return absl::OkStatus();
 }
 
-std::optional<Outcome> Agent::Work(const Assignment& task) {
-  const absl::StatusOr<std::optional<std::string>> state = FetchState(task);
-  if (abort_) return std::nullopt;
-  if (!state.ok()) return FailureOf(task.key, state.status());
-  if (!state->has_value()) return std::nullopt;  // the way to the coordinator failed, not the task
-  absl::StatusOr<WorkResult> result = work_.Do(task, **state, [this] { return abort_.load(); });
-  if (abort_) return std::nullopt;
-  if (!result.ok()) return FailureOf(task.key, result.status());
-  Outcome outcome = std::move(result->outcome);
+absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(const Assignment& task,
+                                                            const std::stop_token& aborted) {
+  RV_RETURN_IF_ERROR(work_.Check(task));
+  RV_ASSIGN_OR_RETURN(const std::optional<std::string> state, FetchState(task, aborted));
+  if (!state.has_value()) return std::nullopt;
+  return work_.Do(task, *state, [&aborted] { return aborted.stop_requested(); });
+}
+
+std::optional<Outcome> Agent::Work(const Assignment& task, const std::stop_token& aborted) {
+  absl::StatusOr<std::optional<WorkResult>> done = FetchAndDo(task, aborted);
+  if (aborted.stop_requested()) return std::nullopt;
+  if (!done.ok()) return FailureOf(task.key, done.status());
+  if (!done->has_value()) return std::nullopt;
+  WorkResult& result = **done;
+  Outcome outcome = std::move(result.outcome);
   outcome.key = task.key;
   if (outcome.kind == Outcome::Kind::kTrained) {
-    outcome.sha256 = Sha256Hex(result->file);
-    outcome.bytes = result->file.size();
-    const absl::Status kept =
-        WriteFileAtomically(store_.UpdatePath(outcome.sha256), result->file, 0600);
-    if (!kept.ok()) return FailureOf(task.key, kept);
+    outcome.sha256 = Sha256Hex(result.file);
+    outcome.bytes = result.file.size();
+    const absl::Status kept = WriteFileAtomically(store_.UpdatePath(task.key), result.file, 0600);
+    if (!kept.ok()) return FailureOf(task.key, OfTheDisk(kept));
     spdlog::info("{}: trained, loss {:.4f}, {} tokens", TextOf(task.key), outcome.loss,
                  outcome.tokens);
   }
   return outcome;
 }
 
-absl::StatusOr<std::optional<std::string>> Agent::FetchState(const Assignment& task) {
+absl::StatusOr<std::optional<std::string>> Agent::FetchState(const Assignment& task,
+                                                             const std::stop_token& aborted) {
   const std::filesystem::path path = store_.StatePath(task.state_sha256);
   absl::Status fetched;
-  for (int attempt = 0; attempt < kMaxDownloads && !abort_; ++attempt) {
-    fetched = link_.Download(task.state_sha256, task.state_bytes, path);
+  for (int attempt = 0; attempt < kMaxDownloads; ++attempt) {
+    if (aborted.stop_requested()) return std::nullopt;
+    fetched = link_.Download(task.state_sha256, task.state_bytes, path, aborted);
     if (!fetched.ok() && !FailedOnTheWay(fetched)) return fetched;
     if (!fetched.ok()) {
       std::this_thread::sleep_for(config_.backoff_base / 2);
@@ -248,10 +254,14 @@ absl::StatusOr<std::optional<std::string>> Agent::FetchState(const Assignment& t
 }
 
 absl::Status Agent::SendUpdate(const Outcome& outcome) {
-  absl::StatusOr<std::string> file = ReadFile(store_.UpdatePath(outcome.sha256), kMaxState);
-  if (!file.ok()) {  // cannot come back: the round must not wait for it, and is told so
+  // What is gone or damaged cannot come back: the round must not wait for it, and is told so.
+  absl::StatusOr<std::string> file = ReadFile(store_.UpdatePath(outcome.key), kMaxState);
+  if (!file.ok()) {
     spdlog::warn("{}: {}", TextOf(outcome.key), std::string(file.status().message()));
     return Refuse(absl::StatusCode::kInvalidArgument, "the update's file is gone");
+  }
+  if (file->size() != outcome.bytes || Sha256Hex(*file) != outcome.sha256) {
+    return Refuse(absl::StatusCode::kInvalidArgument, "the update's file is damaged");
   }
   return link_.Upload(outcome, *file);
 }

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "client/agent/agent_store.h"
@@ -37,6 +37,7 @@ class Agent {
   absl::Status Perform(const CloseStream& action);
   absl::Status Perform(const RememberEpoch& action);
   absl::Status Perform(const RememberStart& action);
+  absl::Status Perform(const TakeBackStart& action);
   absl::Status Perform(const StartWork& action);
   absl::Status Perform(const AbortWork& action);
   absl::Status Perform(const Keep& action);
@@ -48,10 +49,13 @@ class Agent {
   absl::Status Perform(const Say& action);
   absl::Status Perform(const Exit& action);
 
-  std::optional<Outcome> Work(const Assignment& task);
   // nullopt: the way to the coordinator failed, or the task was aborted. An error is the task's
   // own.
-  absl::StatusOr<std::optional<std::string>> FetchState(const Assignment& task);
+  std::optional<Outcome> Work(const Assignment& task, const std::stop_token& aborted);
+  absl::StatusOr<std::optional<std::string>> FetchState(const Assignment& task,
+                                                        const std::stop_token& aborted);
+  absl::StatusOr<std::optional<WorkResult>> FetchAndDo(const Assignment& task,
+                                                       const std::stop_token& aborted);
   absl::Status SendUpdate(const Outcome& outcome);
 
   // A thread with a queue of one kind of work.
@@ -77,7 +81,7 @@ class Agent {
   std::unique_ptr<Session> session_;
   SessionConfig config_;
   Timers timers_;
-  std::atomic<bool> abort_{false};
+  std::stop_source abort_;  // of the task in hand
   std::optional<absl::Status> ended_;
 
   std::mutex mutex_;  // of events_

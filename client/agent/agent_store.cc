@@ -8,6 +8,7 @@
 
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "common/io/file.h"
 
@@ -19,6 +20,7 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxTaskFile = 64 << 10;
 constexpr std::string_view kTaskPrefix = "task-";
+constexpr std::string_view kUpdatePrefix = "update-";
 constexpr std::string_view kStatePrefix = "state-";
 
 struct TaskFile {
@@ -85,6 +87,8 @@ absl::StatusOr<TaskFile> ReadTask(const fs::path& path) {
   }
 }
 
+std::string HashOf(const TaskKey& key) { return Sha256Hex(rivulet::TextOf(key)).substr(0, 32); }
+
 }  // namespace
 
 AgentStore::AgentStore(fs::path directory, int lock)
@@ -114,20 +118,32 @@ absl::StatusOr<SessionMemory> AgentStore::Load() {
   if (const auto text = ReadFile(directory_ / "epoch", 32); text.ok()) {
     std::from_chars(text->data(), text->data() + text->size(), memory.epoch);
   }
+  std::set<fs::path> orphans;  // until a task names them
+  std::vector<TaskFile> tasks;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory_, error)) {
-    if (!entry.path().filename().string().starts_with(kTaskPrefix)) continue;
+    const std::string name = entry.path().filename().string();
+    const bool temporary = name.starts_with("epoch.");
+    if (temporary || name.starts_with(kUpdatePrefix)) orphans.insert(entry.path());
+    if (!name.starts_with(kTaskPrefix)) continue;
     absl::StatusOr<TaskFile> task = ReadTask(entry.path());
-    if (!task.ok()) {
-      spdlog::warn("{}; removed", std::string(task.status().message()));
-      fs::remove(entry.path(), error);
-    } else if (task->outcome.has_value()) {
-      memory.outcomes.push_back(*task->outcome);
+    if (!task.ok()) spdlog::warn("{}; removed", std::string(task.status().message()));
+    if (task.ok() && entry.path() == TaskPath(task->key)) {
+      tasks.push_back(*std::move(task));
     } else {
-      memory.starts[task->key] = task->starts;
+      orphans.insert(entry.path());
     }
   }
   if (error) return FileError(directory_, "list", error.value());
+  for (const TaskFile& task : tasks) {
+    if (!task.outcome.has_value()) {
+      memory.starts[task.key] = task.starts;
+      continue;
+    }
+    memory.outcomes.push_back(*task.outcome);
+    if (task.outcome->kind == Outcome::Kind::kTrained) orphans.erase(UpdatePath(task.key));
+  }
+  for (const fs::path& orphan : orphans) fs::remove(orphan, error);
   return memory;
 }
 
@@ -142,25 +158,28 @@ absl::Status AgentStore::PutStart(const TaskKey& key) {
   return WriteFileAtomically(TaskPath(key), TextOf(task), 0600);
 }
 
+absl::Status AgentStore::TakeBackStart(const TaskKey& key) {
+  absl::StatusOr<TaskFile> task = ReadTask(TaskPath(key));
+  if (!task.ok() || --task->starts <= 0) return Forget(key);
+  return WriteFileAtomically(TaskPath(key), TextOf(*task), 0600);
+}
+
 absl::Status AgentStore::PutOutcome(const Outcome& outcome) {
   return WriteFileAtomically(TaskPath(outcome.key), TextOf(TaskFile{outcome.key, 0, outcome}),
                              0600);
 }
 
 absl::Status AgentStore::Forget(const TaskKey& key) {
-  const fs::path path = TaskPath(key);
-  const absl::StatusOr<TaskFile> task = ReadTask(path);
-  std::error_code error;
-  fs::remove(path, error);
-  if (error) return FileError(path, "remove", error.value());
-  if (task.ok() && task->outcome.has_value() && !task->outcome->sha256.empty()) {
-    fs::remove(UpdatePath(task->outcome->sha256), error);
+  for (const fs::path& path : {TaskPath(key), UpdatePath(key)}) {
+    std::error_code error;
+    fs::remove(path, error);
+    if (error) return FileError(path, "remove", error.value());
   }
   return absl::OkStatus();
 }
 
-fs::path AgentStore::UpdatePath(const std::string& sha256) const {
-  return directory_ / ("update-" + sha256);
+fs::path AgentStore::UpdatePath(const TaskKey& key) const {
+  return directory_ / (std::string(kUpdatePrefix) + HashOf(key));
 }
 
 fs::path AgentStore::StatePath(const std::string& sha256) const {
@@ -177,8 +196,7 @@ void AgentStore::KeepOnlyState(const std::string& sha256) {
 }
 
 fs::path AgentStore::TaskPath(const TaskKey& key) const {
-  return directory_ /
-         (std::string(kTaskPrefix) + Sha256Hex(rivulet::TextOf(key)).substr(0, 32) + ".json");
+  return directory_ / (std::string(kTaskPrefix) + HashOf(key) + ".json");
 }
 
 }  // namespace rivulet

@@ -9,7 +9,9 @@
 namespace rivulet {
 
 // What an agent must not lose, as small atomic files in one directory:
-//   lock  epoch  task-<hash>.json (begun, or what came of it)  update-<sha256>  state-<sha256>
+//   lock  epoch  state-<sha256>
+//   task-<hash>.json (begun, or what came of it)  update-<hash> (what it trained), <hash>: of the
+//   task's key
 // Not thread safe, except that files may be read from other threads.
 class AgentStore {
  public:
@@ -20,15 +22,17 @@ class AgentStore {
   AgentStore(const AgentStore&) = delete;
   AgentStore& operator=(const AgentStore&) = delete;
 
-  // A damaged task file is reported in the log, removed and counts as never begun.
+  // A damaged task file is reported in the log, removed and counts as never begun. Removes too what
+  // a crash left: temporary files, updates that no outcome names.
   absl::StatusOr<SessionMemory> Load();
 
   absl::Status PutEpoch(uint64_t epoch);
-  absl::Status PutStart(const TaskKey& key);  // one more process began it
+  absl::Status PutStart(const TaskKey& key);       // one more process began it
+  absl::Status TakeBackStart(const TaskKey& key);  // that one did not die of it
   absl::Status PutOutcome(const Outcome& outcome);
   absl::Status Forget(const TaskKey& key);  // and its update's file
 
-  std::filesystem::path UpdatePath(const std::string& sha256) const;
+  std::filesystem::path UpdatePath(const TaskKey& key) const;
   std::filesystem::path StatePath(const std::string& sha256) const;
   // Deletes every state file but this one: each round has its own.
   void KeepOnlyState(const std::string& sha256);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,16 +27,21 @@ class CoordinatorLink {
 
   virtual ~CoordinatorLink() = default;
   // Connects and says Hello. Gives Welcomed, Assigned, Cancelled, Drained, Reported as they come
-  // and, exactly once, StreamLost.
+  // and, exactly once, StreamLost. Closes the connection before it.
   virtual void Open(const AgentFacts& facts, Sink sink) = 0;
-  virtual void Close() = 0;  // StreamLost follows
+  // Ends the stream and every transfer. StreamLost has been given when it returns, and the sink is
+  // not called afterwards: its owner may die. The sink itself must not call it.
+  virtual void Close() = 0;
   virtual void Report(const Outcome& outcome) = 0;
   virtual void Beat(const std::string& activity) = 0;
 
-  // Blocking. Appends to `partial` from where it ends until it holds `bytes` bytes.
+  // Blocking; Cancelled as soon as `stop` is requested or the link closed. Appends to `partial`
+  // from where it ends until it holds `bytes` bytes.
   virtual absl::Status Download(const std::string& sha256, uint64_t bytes,
-                                const std::filesystem::path& partial) = 0;
-  // Blocking. Sends what the coordinator does not have yet; OK once it has given its receipt.
+                                const std::filesystem::path& partial,
+                                std::stop_token stop = {}) = 0;
+  // Blocking; Cancelled when the link is closed. Sends what the coordinator does not have yet; OK
+  // once it has given its receipt.
   virtual absl::Status Upload(const Outcome& outcome, std::string_view file) = 0;
 };
 

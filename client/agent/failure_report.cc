@@ -19,6 +19,11 @@ absl::Status WithReport(absl::Status status, std::string_view code, std::string_
   return status;
 }
 
+absl::Status OfTheDisk(absl::Status status) {
+  if (status.code() != absl::StatusCode::kResourceExhausted) return status;
+  return WithReport(std::move(status), "disk_full", "the agent's disk is full");
+}
+
 FailureReport ReportOf(const absl::Status& status) {
   if (const auto payload = status.GetPayload(kReportUrl)) {
     const std::string report(*payload);

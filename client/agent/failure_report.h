@@ -17,6 +17,9 @@ struct FailureReport {
 // Attaches the report to an error, where it is known what may be said. `code` has no line break.
 absl::Status WithReport(absl::Status status, std::string_view code, std::string_view text);
 
+// Of this machine's disk: one that is full (ResourceExhausted) is reported as disk_full.
+absl::Status OfTheDisk(absl::Status status);
+
 // The attached report; without one, a sentence that says no more than the kind of error.
 FailureReport ReportOf(const absl::Status& status);
 

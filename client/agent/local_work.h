@@ -17,8 +17,10 @@ struct WorkResult {
 class LocalWork {
  public:
   virtual ~LocalWork() = default;
-  // `state`: safetensors of the global state. Errors: FailedPrecondition with exit 9 (refused by
-  // policy); Aborted (cancelled); ResourceExhausted (memory); any other is a failed task.
+  // Before the global state is fetched. Errors: those of CheckTask.
+  virtual absl::Status Check(const Assignment& task) = 0;
+  // `state`: safetensors of the global state. Errors: those of Check; Aborted (cancelled);
+  // ResourceExhausted (memory); any other is a failed task.
   virtual absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
                                         const std::function<bool()>& cancelled) = 0;
 };

@@ -3,6 +3,7 @@
 #include <grpcpp/create_channel.h>
 
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "client/rpc/transfers.h"
@@ -10,6 +11,7 @@
 #include "common/rpc/credentials.h"
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
+#include "common/utf8.h"
 #include "privacy/crypto/pki_directory.h"
 
 namespace rivulet {
@@ -17,6 +19,7 @@ namespace {
 
 constexpr char kInsecureNameKey[] = "rivulet-insecure-name";
 constexpr uint64_t kMaxDocument = uint64_t{4} << 20;
+constexpr size_t kMaxText = 1000;
 
 TaskKey KeyOf(const v1::TaskKey& wire) { return {wire.job(), wire.round(), wire.attempt()}; }
 
@@ -59,17 +62,14 @@ v1::AgentMessage HelloOf(const AgentFacts& facts) {
   return message;
 }
 
-// One connection: its channel, its long stream and the thread that reads it.
+// One connection: its channel, its long stream, the thread that reads it, its transfers.
 class Connection {
  public:
   using Stream = grpc::ClientReaderWriter<v1::AgentMessage, v1::CoordinatorMessage>;
 
   Connection(std::shared_ptr<grpc::Channel> channel, std::string insecure_uri)
       : stub_(v1::Federation::NewStub(channel)), insecure_uri_(std::move(insecure_uri)) {}
-  ~Connection() {
-    context_.TryCancel();
-    if (reader_.joinable()) reader_.join();
-  }
+  ~Connection() { Stop(); }
 
   void Start(const AgentFacts& facts, CoordinatorLink::Sink sink) {
     Name(context_);
@@ -88,13 +88,31 @@ class Connection {
     expected_[++sequence_] = key;
     return sequence_;
   }
+  // Afterwards the sink is not called any more. From any thread but the reader's.
+  void Stop() {
+    stop_.request_stop();
+    context_.TryCancel();
+    const std::lock_guard lock(join_mutex_);
+    if (reader_.joinable()) reader_.join();
+  }
+
+  // A call beside the stream, which ends with it and with `stop`.
+  absl::Status Transfer(
+      std::stop_token stop,
+      const std::function<absl::Status(v1::Federation::Stub&, grpc::ClientContext&)>& call) {
+    grpc::ClientContext context;
+    Name(context);
+    const auto cancel = [&context] { context.TryCancel(); };
+    const std::stop_callback on_stop(std::move(stop), cancel);
+    const std::stop_callback on_close(stop_.get_token(), cancel);
+    return call(*stub_, context);
+  }
+
+ private:
   void Name(grpc::ClientContext& context) const {
     if (!insecure_uri_.empty()) context.AddMetadata(kInsecureNameKey, insecure_uri_);
   }
-  v1::Federation::Stub& stub() { return *stub_; }
-  void Cancel() { context_.TryCancel(); }
 
- private:
   void Read(const CoordinatorLink::Sink& sink) {
     v1::CoordinatorMessage message;
     while (stream_->Read(&message)) Take(message, sink);
@@ -113,7 +131,7 @@ class Connection {
         Decline(message.task(), task.status());
       }
     } else if (message.has_cancel()) {
-      sink(Cancelled{KeyOf(message.cancel().key()), message.cancel().reason().substr(0, 500)});
+      sink(Cancelled{KeyOf(message.cancel().key()), Tidy(message.cancel().reason(), kMaxText)});
     } else if (message.has_drain()) {
       sink(Drained{std::chrono::milliseconds(
           std::min<uint64_t>(message.drain().reconnect_after_ms(), 3'600'000))});
@@ -129,7 +147,7 @@ class Connection {
     v1::Failure& failure = *message.mutable_failure();
     *failure.mutable_key() = task.key();
     failure.set_code("failed");
-    failure.set_text(std::string(why.message()));
+    failure.set_text(Tidy(std::string(why.message()), kMaxText));
     Write(message);
   }
 
@@ -158,6 +176,8 @@ class Connection {
   std::mutex expected_mutex_;
   uint64_t sequence_ = 0;
   std::map<uint64_t, TaskKey> expected_;
+  std::stop_source stop_;
+  std::mutex join_mutex_;
   std::thread reader_;
 };
 
@@ -166,19 +186,17 @@ class GrpcLink final : public CoordinatorLink {
   explicit GrpcLink(LinkConfig config) : config_(std::move(config)) {}
 
   void Open(const AgentFacts& facts, Sink sink) override {
+    Close();
     absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = MakeChannel();
     if (!channel.ok()) return sink(StreamLost{channel.status()});
     auto next = std::make_shared<Connection>(*channel, config_.insecure_uri);
-    std::shared_ptr<Connection> old;
-    {
-      const std::lock_guard lock(mutex_);
-      old = std::exchange(connection_, next);
-    }
     next->Start(facts, std::move(sink));
+    const std::lock_guard lock(mutex_);
+    connection_ = std::move(next);
   }
 
   void Close() override {
-    if (const auto connection = Current()) connection->Cancel();
+    if (const auto connection = Current()) connection->Stop();
   }
 
   void Report(const Outcome& outcome) override {
@@ -212,20 +230,21 @@ class GrpcLink final : public CoordinatorLink {
   }
 
   absl::Status Download(const std::string& sha256, uint64_t bytes,
-                        const std::filesystem::path& partial) override {
+                        const std::filesystem::path& partial, std::stop_token stop) override {
     const auto connection = Current();
     if (connection == nullptr) return absl::UnavailableError("not connected");
-    grpc::ClientContext context;
-    connection->Name(context);
-    return DownloadBlob(connection->stub(), context, sha256, bytes, partial);
+    return connection->Transfer(std::move(stop),
+                                [&](v1::Federation::Stub& stub, grpc::ClientContext& context) {
+                                  return DownloadBlob(stub, context, sha256, bytes, partial);
+                                });
   }
 
   absl::Status Upload(const Outcome& outcome, std::string_view file) override {
     const auto connection = Current();
     if (connection == nullptr) return absl::UnavailableError("not connected");
-    grpc::ClientContext context;
-    connection->Name(context);
-    return UploadUpdate(connection->stub(), context, outcome, file);
+    return connection->Transfer({}, [&](v1::Federation::Stub& stub, grpc::ClientContext& context) {
+      return UploadUpdate(stub, context, outcome, file);
+    });
   }
 
  private:

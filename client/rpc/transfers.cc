@@ -2,6 +2,7 @@
 
 #include <fstream>
 
+#include "client/agent/failure_report.h"
 #include "common/io/file.h"
 #include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
@@ -14,6 +15,10 @@ uint64_t SizeOf(const std::filesystem::path& path) {
   std::error_code error;
   const uintmax_t size = std::filesystem::file_size(path, error);
   return error ? 0 : size;
+}
+
+absl::Status CannotWrite(const std::filesystem::path& path) {
+  return OfTheDisk(Refuse(absl::StatusCode::kResourceExhausted, path.string() + ": cannot write"));
 }
 
 v1::UploadMessage BeginOf(const Outcome& outcome) {
@@ -66,12 +71,12 @@ absl::Status DownloadBlob(v1::Federation::Stub& stub, grpc::ClientContext& conte
     if (chunk.offset() != offset || chunk.data().size() > bytes - offset) {
       trouble = Refuse(absl::StatusCode::kDataLoss, "download: a chunk out of place");
     } else if (!out.write(chunk.data().data(), static_cast<std::streamsize>(chunk.data().size()))) {
-      trouble = Refuse(absl::StatusCode::kResourceExhausted, partial.string() + ": cannot write");
+      trouble = CannotWrite(partial);
     }
     offset += chunk.data().size();
   }
   if (trouble.ok() && !out.flush()) {
-    trouble = Refuse(absl::StatusCode::kResourceExhausted, partial.string() + ": cannot write");
+    trouble = CannotWrite(partial);
   }
   if (!trouble.ok()) context.TryCancel();
   const absl::Status ended = FromGrpc(stream->Finish(), context);

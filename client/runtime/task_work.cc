@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "client/agent/failure_report.h"
+#include "client/agent/task_check.h"
 #include "client/runtime/task_runner.h"
-#include "common/job/job_document.h"
 #include "peft/data/client_data.h"
 #include "peft/data/record_reader.h"
 
@@ -100,12 +100,13 @@ class TaskWork final : public LocalWork {
   TaskWork(const Policy& policy, std::string name)
       : policy_(policy), name_(std::move(name)), resources_(policy), runner_(resources_) {}
 
+  absl::Status Check(const Assignment& task) override { return CheckTask(policy_, task); }
+
   absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
                                 const std::function<bool()>& cancelled) override {
-    RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(task.job_document));
-    RV_RETURN_IF_ERROR(policy_.Check(document));
+    RV_RETURN_IF_ERROR(Check(task));
     const LocalTask local{name_, task.job_document, task.key.round};
-    if (task.kind == Assignment::Kind::kEvaluate) return Evaluate(local, state);
+    if (task.kind == Assignment::Kind::kEvaluate) return Evaluate(local, state, cancelled);
     RV_ASSIGN_OR_RETURN(LocalUpdate update, runner_.Train(local, state, cancelled));
     WorkResult result;
     result.outcome.kind = Outcome::Kind::kTrained;
@@ -119,8 +120,9 @@ class TaskWork final : public LocalWork {
   }
 
  private:
-  absl::StatusOr<WorkResult> Evaluate(const LocalTask& task, std::string_view state) {
-    RV_ASSIGN_OR_RETURN(const EvaluationSums sums, runner_.Evaluate(task, state));
+  absl::StatusOr<WorkResult> Evaluate(const LocalTask& task, std::string_view state,
+                                      const std::function<bool()>& cancelled) {
+    RV_ASSIGN_OR_RETURN(const EvaluationSums sums, runner_.Evaluate(task, state, cancelled));
     WorkResult result;
     result.outcome.kind = Outcome::Kind::kEvaluated;
     result.outcome.loss_fixed = std::llround(sums.loss * kLossUnit);

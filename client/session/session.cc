@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/utf8.h"
+
 namespace rivulet {
 namespace {
+
+constexpr size_t kMaxText = 1000;  // of a failure; the protocol allows 1024
 
 // Errors after which no later attempt can succeed: the process ends and says why.
 bool EndsTheAgent(const absl::Status& status) {
@@ -147,16 +151,8 @@ void Session::On(const StreamLost& event, Actions& out) {
   retry_pending_ = false;
   if (link_ == Link::kDown && drain_wait_.count() == 0) return;  // we closed it ourselves
   link_ = Link::kDown;
-  if (stopping_ && !active_.has_value()) {
-    exited_ = true;
-    out.push_back(Exit{absl::OkStatus()});
-    return;
-  }
-  if (EndsTheAgent(event.status)) {
-    exited_ = true;
-    out.push_back(Exit{event.status});
-    return;
-  }
+  if (stopping_ && !active_.has_value()) return Leave(absl::OkStatus(), out);
+  if (EndsTheAgent(event.status)) return Leave(event.status, out);
   if (connect_failures_ % 8 == 0) {
     out.push_back(Say{"coordinator: " + std::string(event.status.message()), true});
   }
@@ -171,8 +167,14 @@ void Session::On(const Drained& event, Actions& out) {
 void Session::On(const WorkEnded& event, Actions& out) {
   if (active_ != event.key) return;
   active_.reset();
-  const bool wanted = !std::exchange(aborting_, false) && event.outcome.has_value();
-  if (wanted) Settle(*event.outcome, out);
+  if (std::exchange(aborting_, false)) {
+    out.push_back(Forget{event.key});  // again: its update may have been written since
+  } else if (event.outcome.has_value()) {
+    Settle(*event.outcome, out);
+  } else {  // the coordinator sends the task again over the next connection
+    UncountStart(event.key, out);
+    if (link_ == Link::kUp && !stopping_) out.push_back(CloseStream{});
+  }
   if (!stopping_) StartNext(out);
   ExitIfDrained(out);
 }
@@ -195,10 +197,7 @@ void Session::On(const TimerFired& event, Actions& out) {
       out.push_back(StartTimer{Timer::kHeartbeat, heartbeat_});
       return;
     case Timer::kDrain:
-      exited_ = true;
-      if (active_.has_value()) out.push_back(AbortWork{*active_});
-      out.push_back(Exit{absl::OkStatus()});
-      return;
+      return Leave(absl::OkStatus(), out);
   }
 }
 
@@ -211,7 +210,8 @@ void Session::On(const TermRequested&, Actions& out) {
   ExitIfDrained(out);
 }
 
-void Session::Settle(const Outcome& outcome, Actions& out) {
+void Session::Settle(Outcome outcome, Actions& out) {
+  outcome.text = Tidy(outcome.text, kMaxText);  // a message with half a character is refused whole
   outcomes_[outcome.key] = outcome;
   sent_.erase(outcome.key);
   starts_.erase(outcome.key);
@@ -251,10 +251,24 @@ void Session::ScheduleReconnect(std::chrono::milliseconds at_least, Actions& out
   out.push_back(StartTimer{Timer::kReconnect, at_least + Backoff(++connect_failures_)});
 }
 
+void Session::UncountStart(const TaskKey& key, Actions& out) {
+  --starts_[key];
+  out.push_back(TakeBackStart{key});
+}
+
+// A task in hand is begun anew by the next process.
+void Session::Leave(const absl::Status& status, Actions& out) {
+  exited_ = true;
+  if (active_.has_value()) {
+    out.push_back(AbortWork{*active_});
+    if (!aborting_) UncountStart(*active_, out);
+  }
+  out.push_back(Exit{status});
+}
+
 void Session::ExitIfDrained(Actions& out) {
   if (!stopping_ || exited_ || active_.has_value() || !outcomes_.empty()) return;
-  exited_ = true;
-  out.push_back(Exit{absl::OkStatus()});
+  Leave(absl::OkStatus(), out);
 }
 
 bool Session::Knows(const TaskKey& key) const {

@@ -82,7 +82,7 @@ struct StreamLost {
 struct Drained {  // the coordinator stops; come back after this
   std::chrono::milliseconds after{0};
 };
-struct WorkEnded {  // nullopt: aborted as asked
+struct WorkEnded {  // nullopt: aborted as asked, or the way to the coordinator failed
   TaskKey key;
   std::optional<Outcome> outcome;
 };
@@ -103,6 +103,9 @@ struct RememberEpoch {  // durable before the next action
 struct RememberStart {  // durable: a task is begun
   TaskKey key;
 };
+struct TakeBackStart {  // durable: it ended without outcome, but nobody died of it
+  TaskKey key;
+};
 struct StartWork {
   Assignment task;
 };
@@ -112,7 +115,7 @@ struct AbortWork {
 struct Keep {  // durable before it is sent
   Outcome outcome;
 };
-struct Forget {  // the coordinator has it, or wants it no more
+struct Forget {  // the coordinator has it, or wants it no more; its file too
   TaskKey key;
 };
 struct Deliver {  // trained
@@ -136,8 +139,8 @@ struct Exit {
   absl::Status status;  // OK: a clean stop
 };
 using SessionAction =
-    std::variant<OpenStream, CloseStream, RememberEpoch, RememberStart, StartWork, AbortWork, Keep,
-                 Forget, Deliver, Report, Beat, StartTimer, Say, Exit>;
+    std::variant<OpenStream, CloseStream, RememberEpoch, RememberStart, TakeBackStart, StartWork,
+                 AbortWork, Keep, Forget, Deliver, Report, Beat, StartTimer, Say, Exit>;
 
 // What a restarted agent finds on its disk.
 struct SessionMemory {
@@ -169,11 +172,13 @@ class Session {
   void On(const TimerFired& event, Actions& out);
   void On(const TermRequested& event, Actions& out);
 
-  void Settle(const Outcome& outcome, Actions& out);  // keep it and send it
+  void Settle(Outcome outcome, Actions& out);  // keep it and send it
   void SendOutcome(const Outcome& outcome, Actions& out);
   void Drop(const TaskKey& key, Actions& out);
   void StartNext(Actions& out);
   void ScheduleReconnect(std::chrono::milliseconds at_least, Actions& out);
+  void UncountStart(const TaskKey& key, Actions& out);
+  void Leave(const absl::Status& status, Actions& out);
   void ExitIfDrained(Actions& out);
   bool Knows(const TaskKey& key) const;
   std::chrono::milliseconds Backoff(int failures) const;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "client/agent/task_check.h"
 #include "client/agent_program.h"
 #include "common/formats/safetensors.h"
 #include "common/formats/safetensors_writer.h"
@@ -19,10 +20,11 @@ class ToyWork final : public LocalWork {
  public:
   ToyWork(const Policy& policy, std::string name) : policy_(policy), name_(std::move(name)) {}
 
+  absl::Status Check(const Assignment& task) override { return CheckTask(policy_, task); }
+
   absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
                                 const std::function<bool()>& cancelled) override {
     RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(task.job_document));
-    RV_RETURN_IF_ERROR(policy_.Check(document));
     RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
     const Manifest manifest = model.plan.wire();
     RV_ASSIGN_OR_RETURN(const ParameterSet global, ReadParameterSet(state, &manifest));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <fstream>
 
 #include "client/agent/failure_report.h"
@@ -37,7 +38,15 @@ class FakeLink final : public CoordinatorLink {
     on_done();
   }
   void Beat(const std::string&) override {}
-  absl::Status Download(const std::string&, uint64_t, const fs::path& partial) override {
+  absl::Status Download(const std::string&, uint64_t, const fs::path& partial,
+                        std::stop_token stop) override {
+    ++downloads;
+    if (cancel_in_download) {
+      sink_(Cancelled{{"job", 1, 1}, "round closed"});
+      WaitFor(stop);
+      on_done();
+      return absl::CancelledError("stopped");
+    }
     if (fail_downloads-- > 0) return absl::UnavailableError("the connection broke");
     std::ofstream(partial) << (damage_downloads-- > 0 ? "something else!!" : kState);
     return absl::OkStatus();
@@ -50,17 +59,25 @@ class FakeLink final : public CoordinatorLink {
   }
 
   int refuse_connections = 0, fail_downloads = 0, damage_downloads = 0, lose_uploads = 0;
+  int downloads = 0;
+  bool cancel_in_download = false;
   std::atomic<int> opened{0};
   std::vector<Outcome> reported;
   std::vector<std::string> uploads;
   std::function<void()> on_done;
 
  private:
+  static void WaitFor(const std::stop_token& stop) {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any().wait(lock, stop, [] { return false; });
+  }
   Sink sink_;
 };
 
 class FakeWork final : public LocalWork {
  public:
+  absl::Status Check(const Assignment&) override { return refuses; }
   absl::StatusOr<WorkResult> Do(const Assignment&, std::string_view state,
                                 const std::function<bool()>&) override {
     ++done;
@@ -72,7 +89,7 @@ class FakeWork final : public LocalWork {
     return result;
   }
   int done = 0;
-  absl::Status fails;
+  absl::Status fails, refuses;
 };
 
 class AgentTest : public testing::Test {
@@ -106,14 +123,15 @@ TEST_F(AgentTest, ATaskIsDoneOnceWhateverTheWayLoses) {
   EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta", "delta", "delta"}));
 }
 
-TEST_F(AgentTest, ARefusalByPolicyIsReportedWithItsCode) {
-  work_.fails =
+TEST_F(AgentTest, ARefusalByPolicyIsReportedWithItsCodeAndNothingFetched) {
+  work_.refuses =
       WithReport(WithExit(absl::FailedPreconditionError("policy: data.dataset"), ExitCode::kPolicy),
                  "refused_policy", "policy: data.dataset");
   EXPECT_TRUE(RunUntilDone().ok());
   ASSERT_EQ(link_.reported.size(), 1u);
   EXPECT_EQ(link_.reported[0].code, "refused_policy");
   EXPECT_EQ(link_.reported[0].text, "policy: data.dataset");
+  EXPECT_EQ(link_.downloads, 0);
 }
 
 TEST_F(AgentTest, WhatAnErrorSaysOfPathsAndDataStaysHere) {
@@ -149,6 +167,15 @@ TEST_F(AgentTest, AStateThatCannotBeFetchedIsTriedAgainOverANewConnection) {
   EXPECT_EQ(work_.done, 1);
   EXPECT_TRUE(link_.reported.empty());
   EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta"}));
+  EXPECT_TRUE((*AgentStore::Open(folder_))->Load()->starts.empty());
+}
+
+TEST_F(AgentTest, ACancelEndsALongDownload) {
+  link_.cancel_in_download = true;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.downloads, 1);
+  EXPECT_EQ(work_.done, 0);
+  EXPECT_TRUE(link_.reported.empty());
 }
 
 TEST_F(AgentTest, AStateThatKeepsArrivingDamagedIsReported) {
@@ -166,12 +193,36 @@ TEST_F(AgentTest, ARestartedAgentSendsWhatItHadKeptWithoutTrainingAgain) {
     kept.kind = Outcome::Kind::kTrained;
     kept.key = {"job", 1, 1};
     kept.sha256 = Sha256Hex("delta");
-    std::ofstream(store->UpdatePath(kept.sha256)) << "delta";
+    kept.bytes = 5;
+    std::ofstream(store->UpdatePath(kept.key)) << "delta";
     ASSERT_TRUE(store->PutOutcome(kept).ok());
   }
   EXPECT_TRUE(RunUntilDone().ok());
   EXPECT_EQ(work_.done, 0);
   EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta"}));
+}
+
+TEST_F(AgentTest, AnUpdateWhoseFileIsDamagedIsReportedAndNotSent) {
+  for (const std::string file : {"delt", "dellta"}) {
+    TearDown();
+    SetUp();
+    link_.reported.clear();
+    {
+      const auto store = *AgentStore::Open(folder_);
+      Outcome kept;
+      kept.kind = Outcome::Kind::kTrained;
+      kept.key = {"job", 1, 1};
+      kept.sha256 = Sha256Hex("delta");
+      kept.bytes = file.size();
+      std::ofstream(store->UpdatePath(kept.key)) << file;
+      ASSERT_TRUE(store->PutOutcome(kept).ok());
+    }
+    EXPECT_TRUE(RunUntilDone().ok());
+    EXPECT_TRUE(link_.uploads.empty());
+    ASSERT_EQ(link_.reported.size(), 1u);
+    EXPECT_EQ(link_.reported[0].code, "bad_update");
+    EXPECT_EQ(link_.reported[0].text, "the update's file is damaged");
+  }
 }
 
 TEST_F(AgentTest, AnUpdateWhoseFileIsGoneIsReportedWithoutItsPath) {

@@ -28,6 +28,7 @@ class TaskWorkTest : public testing::Test {
     std::string name = (fs::temp_directory_path() / "rivulet-work-XXXXXX").string();
     folder_ = mkdtemp(name.data());
     fs::copy(kModel, folder_ / "model");
+    spec_.model.name = "llama-7m";
     spec_.data.dataset = "notes";
     spec_.data.format = "jsonl";
     spec_.data.template_name = "prompt-completion";

@@ -102,6 +102,36 @@ TEST(Session, ATaskThatKilledTheAgentThreeTimesIsGivenUp) {
   EXPECT_EQ(All<Report>(actions)[0].outcome.code, "lost");
 }
 
+TEST(Session, OnlyDeathsCountAsDeaths) {
+  SessionMemory memory;
+  memory.starts[TaskOf(1).key] = 2;
+  Session session = NewSession(memory);
+  session.Step(Started{});
+  for (int flap = 0; flap < 5; ++flap) {
+    session.Step(Welcomed{1});
+    ASSERT_EQ(Count<StartWork>(session.Step(Assigned{TaskOf(1)})), 1u) << flap;
+    session.Step(StreamLost{absl::UnavailableError("reset")});
+    const Actions actions = session.Step(WorkEnded{TaskOf(1).key, std::nullopt});
+    ASSERT_EQ(Count<TakeBackStart>(actions), 1u);
+    EXPECT_EQ(All<TakeBackStart>(actions)[0].key, TaskOf(1).key);
+    EXPECT_EQ(Count<CloseStream>(actions), 0u);
+    session.Step(TimerFired{Timer::kReconnect});
+  }
+}
+
+TEST(Session, ATaskWhoseWayFailedComesAgainOverANewConnection) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  EXPECT_EQ(Count<CloseStream>(session.Step(WorkEnded{TaskOf(1).key, std::nullopt})), 1u);
+  const Actions lost = session.Step(StreamLost{absl::CancelledError("closed")});
+  ASSERT_EQ(Count<StartTimer>(lost), 1u);
+  EXPECT_EQ(All<StartTimer>(lost)[0].timer, Timer::kReconnect);
+  session.Step(TimerFired{Timer::kReconnect});
+  session.Step(Welcomed{1});
+  EXPECT_EQ(Count<StartWork>(session.Step(Assigned{TaskOf(1)})), 1u);
+}
+
 TEST(Session, ACoordinatorOfAnEarlierEpochIsLeft) {
   SessionMemory memory;
   memory.epoch = 7;
@@ -158,6 +188,19 @@ TEST(Session, ARefusedTaskIsReportedWithItsCode) {
   EXPECT_EQ(All<Report>(actions)[0].outcome.code, "refused_policy");
 }
 
+TEST(Session, AFailuresTextIsCutBetweenCharacters) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  const std::string start(999, 'a');
+  const Actions actions =
+      session.Step(Reported{TaskOf(1).key, absl::InvalidArgumentError(start + "\xc3\xa9")});
+  ASSERT_EQ(Count<Report>(actions), 1u);
+  EXPECT_EQ(All<Report>(actions)[0].outcome.text, start);
+  EXPECT_EQ(All<Keep>(actions)[0].outcome.text, start);
+}
+
 TEST(Session, AnUpdateRefusedForWhatItHoldsBecomesAFailure) {
   Session session = NewSession();
   Connect(session);
@@ -198,6 +241,9 @@ TEST(Session, ACancelledTaskIsAbortedAndTheNextOneStarts) {
   EXPECT_EQ(Count<AbortWork>(session.Step(Cancelled{TaskOf(1).key, "round closed"})), 1u);
   const Actions actions = session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
   EXPECT_EQ(Count<Deliver>(actions), 0u);
+  EXPECT_EQ(Count<Keep>(actions), 0u);
+  ASSERT_EQ(Count<Forget>(actions), 1u);  // of the file that was written meanwhile
+  EXPECT_EQ(All<Forget>(actions)[0].key, TaskOf(1).key);
   ASSERT_EQ(Count<StartWork>(actions), 1u);
   EXPECT_EQ(All<StartWork>(actions)[0].task.key.round, 2u);
 }
@@ -210,6 +256,18 @@ TEST(Session, TermLetsTheWorkInHandEndAndTakesNoMore) {
   EXPECT_EQ(Count<StartWork>(session.Step(Assigned{TaskOf(2)})), 0u);
   session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
   EXPECT_EQ(Count<Exit>(session.Step(Reported{TaskOf(1).key, absl::OkStatus()})), 1u);
+}
+
+TEST(Session, WorkThatOutlastsTheDrainIsAbortedAndItsStartTakenBack) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{TaskOf(1)});
+  session.Step(TermRequested{});
+  const Actions actions = session.Step(TimerFired{Timer::kDrain});
+  ASSERT_EQ(actions.size(), 3u);
+  EXPECT_TRUE(std::holds_alternative<AbortWork>(actions[0]));
+  EXPECT_TRUE(std::holds_alternative<TakeBackStart>(actions[1]));
+  EXPECT_TRUE(std::holds_alternative<Exit>(actions[2]));
 }
 
 TEST(Session, TermOfAnIdleAgentEndsItAtOnce) {

@@ -1,0 +1,31 @@
+#include "client/agent/task_check.h"
+
+#include "client/agent/failure_report.h"
+#include "common/job/job_model.h"
+
+namespace rivulet {
+namespace {
+
+// At least the size of a safetensors file of these tensors: with its header, which has a row of
+// name, type, shape and offsets for each.
+uint64_t LargestFileOf(const Manifest& manifest) {
+  constexpr uint64_t kHeader = 4096, kRow = 256;
+  uint64_t bytes = kHeader + SizeBytesOf(manifest);
+  for (const TensorSpec& spec : manifest) bytes += kRow + spec.name.size();
+  return bytes;
+}
+
+}  // namespace
+
+absl::Status CheckTask(const Policy& policy, const Assignment& task) {
+  RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(task.job_document));
+  RV_RETURN_IF_ERROR(policy.Check(document));
+  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
+  const uint64_t limit = LargestFileOf(model.plan.wire());
+  if (task.state_bytes <= limit) return absl::OkStatus();
+  const std::string text = "task: got a global state of " + std::to_string(task.state_bytes) +
+                           " bytes, want at most " + std::to_string(limit) + " for this job";
+  return WithReport(Refuse(absl::StatusCode::kInvalidArgument, text), "failed", text);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,64 @@
+#include "client/agent/task_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "client/agent/failure_report.h"
+#include "common/formats/safetensors_writer.h"
+#include "common/job/job_model.h"
+
+namespace rivulet {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kModel = std::string(RIVULET_SOURCE_DIR) + "/simulations/models/llama-7m";
+
+class TaskCheckTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    JobSpec spec;
+    spec.model.name = "llama-7m";
+    spec.data.dataset = "notes";
+    spec.data.seq_length = 64;
+    const auto document = DescribeJob(kModel, spec);
+    ASSERT_TRUE(document.ok()) << document.status();
+    task_.job_document = JobDocumentText(*document);
+    task_.state_bytes = SafetensorsBytes(ParameterSet(JobModelOf(*document)->plan.wire())).size();
+    policy_.base_models[document->base_hash] = {};
+    policy_.datasets["notes"] = "notes.jsonl";
+  }
+  Policy policy_;
+  Assignment task_;
+};
+
+TEST_F(TaskCheckTest, TheStateOfTheJobIsTaken) {
+  EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
+}
+
+TEST_F(TaskCheckTest, AStateLargerThanTheJobsTensorsIsRefusedWithBothSizes) {
+  for (const uint64_t bytes : {task_.state_bytes + (1 << 20), ~uint64_t{0}}) {
+    task_.state_bytes = bytes;
+    const FailureReport report = ReportOf(CheckTask(policy_, task_));
+    EXPECT_EQ(report.code, "failed");
+    EXPECT_THAT(report.text, HasSubstr("state of " + std::to_string(bytes) + " bytes, want at"));
+  }
+}
+
+TEST_F(TaskCheckTest, ThePolicyIsAsked) {
+  policy_.datasets.clear();
+  EXPECT_EQ(ReportOf(CheckTask(policy_, task_)).code, "refused_policy");
+  task_.job_document = "{";
+  EXPECT_EQ(CheckTask(policy_, task_).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(DiskReport, AFullDiskIsNoLackOfMemory) {
+  const absl::Status full = absl::ResourceExhaustedError("/state/x: write: No space left");
+  EXPECT_EQ(ReportOf(full).code, "out_of_memory");
+  EXPECT_EQ(ReportOf(OfTheDisk(full)).code, "disk_full");
+  EXPECT_EQ(ReportOf(OfTheDisk(full)).text, "the agent's disk is full");
+  EXPECT_EQ(ReportOf(OfTheDisk(absl::InternalError("read"))).code, "failed");
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,150 @@
+#include "client/rpc/grpc_link.h"
+
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "common/io/sha256.h"
+#include "rivulet/v1/federation.grpc.pb.h"
+
+// The link against a coordinator that talks without end and never finishes a transfer.
+
+namespace rivulet {
+namespace {
+
+namespace fs = std::filesystem;
+
+class EndlessCoordinator final : public v1::Federation::Service {
+ public:
+  grpc::Status Connect(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::CoordinatorMessage, v1::AgentMessage>* stream) override {
+    v1::CoordinatorMessage message;
+    message.mutable_cancel()->mutable_key()->set_job("job");
+    while (stream->Write(message)) {
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status Download(grpc::ServerContext* context, const v1::DownloadRequest*,
+                        grpc::ServerWriter<v1::Chunk>* stream) override {
+    v1::Chunk chunk;
+    chunk.set_data("begun");
+    stream->Write(chunk);
+    return Stall(*context);
+  }
+  grpc::Status Upload(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::UploadReply, v1::UploadMessage>* stream) override {
+    v1::UploadMessage message;
+    stream->Read(&message);
+    return Stall(*context);
+  }
+
+  std::atomic<int> stalled{0};
+
+ private:
+  grpc::Status Stall(const grpc::ServerContext& context) {
+    ++stalled;
+    while (!context.IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return grpc::Status::CANCELLED;
+  }
+};
+
+class GrpcLinkTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "rivulet-link-XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&coordinator_);
+    server_ = builder.BuildAndStart();
+    link_ = NewGrpcLink({"127.0.0.1:" + std::to_string(port), "", "rivulet://demo/lab/ann"});
+  }
+  void TearDown() override {
+    link_.reset();
+    server_->Shutdown();
+    fs::remove_all(folder_);
+  }
+  void Open() {
+    link_->Open({}, [this](const SessionEvent& event) {
+      if (closed_) ++late_;
+      if (std::holds_alternative<StreamLost>(event)) ++lost_;
+      ++events_;
+    });
+  }
+  void WaitForATransfer() const {
+    while (coordinator_.stalled == 0) std::this_thread::yield();
+  }
+  absl::Status Download(std::stop_token stop) {
+    return link_->Download(std::string(64, 'a'), 1000, folder_ / "state", std::move(stop));
+  }
+
+  fs::path folder_;
+  EndlessCoordinator coordinator_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<CoordinatorLink> link_;
+  std::atomic<int> events_{0}, lost_{0}, late_{0};
+  std::atomic<bool> closed_{false};
+};
+
+TEST_F(GrpcLinkTest, NothingIsCalledAfterClose) {
+  Open();
+  while (events_ < 100) std::this_thread::yield();
+  link_->Close();
+  closed_ = true;
+  EXPECT_EQ(lost_, 1);
+  link_->Close();
+  link_.reset();
+  EXPECT_EQ(late_, 0);
+}
+
+TEST_F(GrpcLinkTest, OpenClosesWhatWasOpen) {
+  Open();
+  while (events_ < 100) std::this_thread::yield();
+  Open();
+  EXPECT_EQ(lost_, 1);
+}
+
+TEST_F(GrpcLinkTest, AStalledDownloadEndsWhenItIsToldTo) {
+  Open();
+  std::stop_source stop;
+  std::thread teller([&] {
+    WaitForATransfer();
+    stop.request_stop();
+  });
+  EXPECT_EQ(Download(stop.get_token()).code(), absl::StatusCode::kCancelled);
+  teller.join();
+  EXPECT_EQ(Download(stop.get_token()).code(), absl::StatusCode::kCancelled);  // told before
+}
+
+TEST_F(GrpcLinkTest, AStalledDownloadEndsWithTheConnection) {
+  Open();
+  std::thread closer([&] {
+    WaitForATransfer();
+    link_->Close();
+  });
+  EXPECT_EQ(Download({}).code(), absl::StatusCode::kCancelled);
+  closer.join();
+}
+
+TEST_F(GrpcLinkTest, AStalledUploadEndsWithTheConnection) {
+  Open();
+  std::thread closer([&] {
+    WaitForATransfer();
+    link_->Close();
+  });
+  Outcome outcome;
+  outcome.sha256 = Sha256Hex("delta");
+  outcome.bytes = 5;
+  EXPECT_EQ(link_->Upload(outcome, "delta").code(), absl::StatusCode::kCancelled);
+  closer.join();
+}
+
+}  // namespace
+}  // namespace rivulet
