@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <iostream>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "common/terminal/progress.h"
@@ -68,31 +69,37 @@ absl::Status EndOf(const v1::Job& job) {
                   static_cast<ExitCode>(job.exit_code()));
 }
 
-// The events go to stdout while the main thread redraws.
+// The events go to stdout while the main thread redraws. Its end cuts the stream.
 class EventPrinter {
  public:
   EventPrinter(OperatorClient client, std::string job)
-      : client_(std::move(client)), job_(std::move(job)), thread_([this] { Run(); }) {}
-  ~EventPrinter() {
-    stop_ = true;
-    thread_.join();
+      : client_(std::move(client)),
+        job_(std::move(job)),
+        thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+
+  // Of a job that has ended: its last events are printed too, unless the coordinator is away.
+  void Finish() {
+    last_try_ = true;
+    while (!done_ && !interrupted) std::this_thread::sleep_for(kRefresh / 10);
   }
 
  private:
-  void Run() {
-    while (!stop_) {
-      const absl::Status ended = client_.Watch(job_, [this](const v1::JobEvent& event) {
+  void Run(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      const bool last_try = last_try_;
+      const absl::Status ended = client_.Watch(job_, stop, [](const v1::JobEvent& event) {
         std::cout << EventJson(event) << std::endl;
-        return !stop_;
       });
-      if (ended.ok()) return;
+      if (ended.ok() || last_try) break;
       std::this_thread::sleep_for(kRefresh);
     }
+    done_ = true;
   }
   OperatorClient client_;
   const std::string job_;
-  std::atomic<bool> stop_{false};
-  std::thread thread_;
+  std::atomic<bool> last_try_{false};
+  std::atomic<bool> done_{false};
+  std::jthread thread_;
 };
 
 bool WorthWaiting(const absl::Status& status) {
@@ -131,7 +138,7 @@ absl::Status WatchJob(const OperatorSettings& settings, OperatorClient& client,
   const absl::StatusOr<v1::Job> last = FollowToEnd(client, first.id(), bar);
   bar.Finish();
   RV_RETURN_IF_ERROR(last.status());
-  printer.reset();
+  if (printer.has_value()) printer->Finish();
   if (!settings.json()) std::cout << JobText(*last);
   return EndOf(*last);
 }

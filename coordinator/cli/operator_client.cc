@@ -145,19 +145,17 @@ absl::StatusOr<std::string> OperatorClient::Fetch(const std::string& job,
   return bytes;
 }
 
-absl::Status OperatorClient::Watch(const std::string& job,
-                                   const std::function<bool(const v1::JobEvent&)>& seen) {
+absl::Status OperatorClient::Watch(const std::string& job, std::stop_token stop,
+                                   const std::function<void(const v1::JobEvent&)>& seen) {
   grpc::ClientContext context;
   Prepare(context, true);
   v1::WatchRequest request;
   request.set_job(job);
+  const std::stop_callback on_stop(std::move(stop), [&context] { context.TryCancel(); });
   const auto stream = stub_->Watch(&context, request);
   v1::JobEvent event;
-  bool go_on = true;
-  while (go_on && stream->Read(&event)) go_on = seen(event);
-  if (!go_on) context.TryCancel();
-  const absl::Status ended = Ended(stream->Finish(), context);
-  return go_on ? ended : absl::OkStatus();
+  while (stream->Read(&event)) seen(event);
+  return Ended(stream->Finish(), context);
 }
 
 }  // namespace rivulet

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,9 @@ class OperatorClient {
   // Verified against the artifact's hash and size; a broken connection is resumed.
   absl::StatusOr<std::string> Fetch(const std::string& job, const v1::Artifact& artifact);
   absl::StatusOr<v1::NodesReply> Nodes();
-  // Until the job has ended (OK) or the stream breaks. `seen` false ends it.
-  absl::Status Watch(const std::string& job, const std::function<bool(const v1::JobEvent&)>& seen);
+  // Until the job has ended (OK), the stream breaks or `stop` is requested (Cancelled).
+  absl::Status Watch(const std::string& job, std::stop_token stop,
+                     const std::function<void(const v1::JobEvent&)>& seen);
 
  private:
   using Stub = v1::Operations::Stub;

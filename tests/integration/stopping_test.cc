@@ -25,9 +25,9 @@ using testing::HasSubstr;
 const std::vector<std::string> kToy = {TOY_AGENT};
 constexpr char kThreeRounds[] = "num-rounds = 3\nmin-clients = 2\nclients-per-round = 2\n";
 
-void Submit(Deployment& deployment) {
+void Submit(Deployment& deployment, const std::string& keys = kThreeRounds) {
   const fs::path path = deployment.folder() / "job.toml";
-  std::ofstream(path) << SmallJob(kThreeRounds);
+  std::ofstream(path) << SmallJob(keys);
   const Finished run = deployment.Operate({"job", "submit", path.string()});
   ASSERT_EQ(run.code, 0) << run.err;
 }
@@ -79,7 +79,7 @@ TEST(Stopping, AnAgentToldToStopReportsItsWorkOnceAndEnds) {
   const Process::Environment slow = {{"TOY_DELAY_MS", "1500"}};
   StartTwo(deployment, slow);
   Submit(deployment);
-  ASSERT_TRUE(WaitUntil([&] { return HasWork(deployment, "ada"); }));
+  ASSERT_TRUE(deployment.agent("ada").WaitForError("attempt 1: begun"));
   deployment.agent("ada").Signal(SIGTERM);
   EXPECT_TRUE(deployment.agent("ada").WaitForError("agent ada stopped"));
   EXPECT_THAT(deployment.agent("ada").err(), HasSubstr("trained"));
@@ -198,7 +198,7 @@ TEST(FullDisk, AnAgentGivesTheTaskUpSaysWhyAndTakesTheNext) {
     return json::parse(deployment.Operate({"job", "show", "@last", "--format", "json"}).out);
   };
   EXPECT_TRUE(WaitUntil([&] { return !show()["failures"].empty(); }));
-  EXPECT_THAT(show()["failures"][0]["text"].get<std::string>(), HasSubstr("ada/state/"));
+  EXPECT_EQ(show()["failures"][0]["code"], "disk_full");
   deployment.agent("ada").LimitFileSize(RLIM_INFINITY);
   WaitForEnd(deployment);
   const json last = show()["rounds"].back();
@@ -216,6 +216,26 @@ TEST(FullDisk, AnAgentThatCannotEvenTakeNotesEndsWithTenAndComesBack) {
   EXPECT_EQ(deployment.agent("ada").Wait(), 10);
   deployment.StartAgent("ada", kToy, "/dev/null");
   EXPECT_EQ(WaitForEnd(deployment), QuietHash());
+}
+
+// ---- watching ----
+
+TEST(Watching, AnInterruptEndsItWhileNothingHappensToTheJob) {
+  for (const char* format : {"text", "json"}) {
+    Deployment deployment;
+    deployment.StartCoordinator();
+    StartTwo(deployment);
+    Submit(deployment, "num-rounds = 100000\nmin-clients = 2\nclients-per-round = 2\n");
+    Process watch({std::string(RIVULET_BINARY_DIR) + "/bin/rivulet", "job", "watch", "@last",
+                   "--format", format, "--coordinator", deployment.operators_address(), "--tls-dir",
+                   (deployment.pki() / "operator").string()},
+                  deployment.folder() / "watch");
+    ASSERT_TRUE(watch.WaitForError("round "));
+    for (const char* name : {"ada", "bob"}) deployment.agent(name).Signal(SIGKILL);
+    watch.Signal(SIGINT);
+    EXPECT_EQ(watch.Wait(), 130);
+    EXPECT_THAT(watch.err(), HasSubstr("interrupted; job "));
+  }
 }
 
 // ---- --insecure ----
