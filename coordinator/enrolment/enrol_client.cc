@@ -126,14 +126,17 @@ absl::Status Probe(const std::filesystem::path& directory) {
   return absl::OkStatus();
 }
 
-absl::Status PrepareFolder(const std::filesystem::path& directory, bool renew) {
+absl::Status CheckNoIdentity(const std::filesystem::path& directory) {
+  const std::filesystem::path key = directory / "key.pem";
   std::error_code ignored;
-  if (!renew && std::filesystem::exists(directory / "key.pem", ignored)) {
-    return WithExit(Refuse(absl::StatusCode::kAlreadyExists,
-                           (directory / "key.pem").string() +
-                               ": exists; give --renew to replace this identity, or another --dir"),
-                    ExitCode::kUsage);
-  }
+  if (!std::filesystem::exists(key, ignored)) return absl::OkStatus();
+  return WithExit(
+      Refuse(absl::StatusCode::kAlreadyExists,
+             key.string() + ": exists; give --renew to replace this identity, or another --dir"),
+      ExitCode::kUsage);
+}
+
+absl::Status PrepareFolder(const std::filesystem::path& directory) {
   const absl::Status status = Probe(directory);
   if (status.ok() || status.code() == absl::StatusCode::kResourceExhausted) return status;
   return WithExit(status, ExitCode::kConfig);
@@ -178,13 +181,14 @@ absl::StatusOr<TokenText> ParseTokenText(std::string_view text) {
 absl::Status RequestCertificate(const CertificateOrder& order, const TokenText& token) {
   RV_RETURN_IF_ERROR(WithExit(CheckName("name", order.name), ExitCode::kUsage));
   RV_ASSIGN_OR_RETURN(const HostPort endpoint, ParseAddress(order.address));
-  RV_RETURN_IF_ERROR(PrepareFolder(order.directory, order.renew));
+  if (!order.renew) RV_RETURN_IF_ERROR(CheckNoIdentity(order.directory));
   RV_ASSIGN_OR_RETURN(const std::string root_pem, FetchRoot(endpoint, token.fingerprint));
   RV_ASSIGN_OR_RETURN(const KeyPtr key, NewSigningKey());
   v1::EnrolRequest request;
   request.set_token(token.token);
   request.set_name(order.name);
   RV_ASSIGN_OR_RETURN(*request.mutable_request_pem(), RequestPem(*key));
+  RV_RETURN_IF_ERROR(PrepareFolder(order.directory));  // before the token is spent
   RV_ASSIGN_OR_RETURN(const v1::EnrolReply reply, Ask(endpoint, root_pem, request));
   RV_RETURN_IF_ERROR(VerifyChain(reply.chain_pem(), root_pem, true));
   RV_ASSIGN_OR_RETURN(std::string key_pem, PrivatePem(*key));
