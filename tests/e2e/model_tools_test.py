@@ -142,7 +142,7 @@ class Inspect(ModelTools):
                          {name: row["shape"] for name, row in header.items()})
         self.assertEqual(value["tokenizer"], {"kind": "BPE", "vocabulary": 4096,
                                               "special": {"bos": 0, "eos": 1, "pad": 2}})
-        files = ["config.json", "model.safetensors", "tokenizer.json"]
+        files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
         sums = subprocess.run(["sha256sum", *files], cwd=LLAMA, capture_output=True, check=True).stdout
         want = subprocess.run(["sha256sum"], input=sums, capture_output=True, check=True).stdout.decode().split()[0]
         self.assertEqual(value["hash"], "sha256:" + want)
