@@ -1,8 +1,8 @@
 // What the coordinator makes of its messages beside a bare gRPC server that does nothing with them,
 // in one run: the same client code, messages, certificates and limits. Prints JSON lines. Not a
 // test.
-//   wire_bench [directory=/tmp/rivulet-wire-bench] [state MiB=64] [uploads=8] [agents=16]
-//   [reports=500] [repeats=5]
+//   wire_bench [directory=/tmp/rivulet-wire-bench] [state MiB=64] [uploads=8] [agents=32]
+//   [reports=200] [repeats=5]
 //
 // ingest    uploads until the next model is published (received, hashed, checked, synced, summed),
 // two at a time,
@@ -286,6 +286,8 @@ double IngestBare(const TlsFiles& tls, const Agents& agents, std::vector<Update>
 }
 
 // Every agent sends a report of every job over its one stream and reads until all are acknowledged.
+// The first job's, the one task it was given, comes last, so that nothing but acknowledgements
+// comes back.
 double ReportAll(const Agents& agents, int port, const std::vector<std::string>& jobs,
                  const std::function<void()>& when_connected) {
   std::atomic<int> connected{0};
@@ -311,11 +313,11 @@ double ReportAll(const Agents& agents, int port, const std::vector<std::string>&
     ++connected;
     while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     std::thread writer([&] {
-      for (size_t row = 0; row < jobs.size(); ++row) {
+      for (size_t left = jobs.size(); left > 0; --left) {
         v1::AgentMessage message;
         v1::Evaluation& report = *message.mutable_evaluation();
-        report.set_sequence(row + 1);
-        report.mutable_key()->set_job(jobs[row]);
+        report.set_sequence(left);
+        report.mutable_key()->set_job(jobs[left - 1]);
         report.set_counted(1);
         if (!stream->Write(message)) return;
       }
@@ -417,6 +419,6 @@ int main(int argc, char** argv) {
   const auto number = [&](int position, int64_t absent) {
     return static_cast<int>(Argument(argc, argv, position, absent));
   };
-  Run(argc > 1 ? argv[1] : "/tmp/rivulet-wire-bench", number(2, 64), number(3, 8), number(4, 16),
-      number(5, 500), number(6, 5));
+  Run(argc > 1 ? argv[1] : "/tmp/rivulet-wire-bench", number(2, 64), number(3, 8), number(4, 32),
+      number(5, 200), number(6, 5));
 }
