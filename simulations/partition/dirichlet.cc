@@ -95,6 +95,8 @@ std::vector<std::vector<uint32_t>> SplitByDirichlet(std::span<const uint32_t> cl
     out[client].push_back(items.back());
     items.pop_back();
   }
+  // The last turns draw from what is left, often one class: a held-out tail would be that class.
+  for (std::vector<uint32_t>& part : out) Shuffle(cursor, std::span<uint32_t>(part));
   return out;
 }
 

@@ -77,6 +77,24 @@ TEST(SplitByDirichlet, SmallAlphaSeparatesClassesAndLargeAlphaMixesThem) {
   EXPECT_GT(MeanMajority(0.01, 1), 0.9);
 }
 
+// The tail is what is held out. Without a shuffle it holds only classes that others left over. A
+// tail of 100 from a client of 1000 strays from its share by 4 standard errors with p < 1e-4 a
+// client; the seed is fixed.
+TEST(SplitByDirichlet, TheEndOfAPartHasTheClassesOfTheWhole) {
+  std::vector<uint32_t> class_of(10'000);
+  for (size_t item = 0; item < class_of.size(); ++item) class_of[item] = item < 4'500 ? 0 : 1;
+  RandomCursor cursor(RandomStream(42, Purpose::kPartition, 0));
+  for (const std::vector<uint32_t>& part : SplitByDirichlet(class_of, 2, 10, 0.5, cursor)) {
+    const auto share = [&](size_t first) {
+      double ones = 0;
+      for (size_t at = first; at < part.size(); ++at) ones += class_of[part[at]];
+      return ones / static_cast<double>(part.size() - first);
+    };
+    const double whole = share(0);
+    EXPECT_NEAR(share(part.size() - 100), whole, 4 * std::sqrt(whole * (1 - whole) / 100) + 1e-9);
+  }
+}
+
 TEST(SplitByDirichlet, EveryItemGoesToOneClientAndSizesDifferByOne) {
   for (const double alpha : {1e-6, 0.1, 1.0, 1e6}) {
     const auto class_of = TwoClasses(157);
