@@ -38,17 +38,7 @@ TEST_F(ServiceTest, AnOperatorsCallNeedsADeadlineOfAtMostTenMinutes) {
 class UploadCall {
  public:
   UploadCall(v1::Federation::Stub& stub, const Outcome& outcome) : stream_(stub.Upload(&context_)) {
-    v1::UploadMessage message;
-    v1::UploadBegin& begin = *message.mutable_begin();
-    begin.mutable_key()->set_job(outcome.key.job);
-    begin.mutable_key()->set_round(outcome.key.round);
-    begin.mutable_key()->set_attempt(outcome.key.attempt);
-    begin.set_sha256(BytesOfHex(outcome.sha256));
-    begin.set_bytes(outcome.bytes);
-    begin.set_examples(1);
-    begin.set_tokens(10);
-    begin.set_steps(1);
-    EXPECT_TRUE(stream_->Write(message));
+    EXPECT_TRUE(stream_->Write(BeginOf(outcome)));
     v1::UploadReply reply;
     EXPECT_TRUE(stream_->Read(&reply));
     committed = reply.committed();

@@ -62,17 +62,34 @@ class Inbox {
   std::vector<SessionEvent> events_;
 };
 
-class ServiceTest : public testing::Test {
+inline v1::AgentMessage Hello() {
+  v1::AgentMessage message;
+  message.mutable_hello()->set_protocol_min(kProtocolMin);
+  message.mutable_hello()->set_protocol_max(kProtocolMax);
+  return message;
+}
+
+inline v1::UploadMessage BeginOf(const Outcome& outcome) {
+  v1::UploadMessage message;
+  v1::UploadBegin& begin = *message.mutable_begin();
+  begin.mutable_key()->set_job(outcome.key.job);
+  begin.mutable_key()->set_round(outcome.key.round);
+  begin.mutable_key()->set_attempt(outcome.key.attempt);
+  begin.set_sha256(BytesOfHex(outcome.sha256));
+  begin.set_bytes(outcome.bytes);
+  begin.set_examples(1);
+  begin.set_tokens(10);
+  begin.set_steps(1);
+  return message;
+}
+
+// A coordinator's server on loopback with its own PKI, over a federation on memory stores.
+class LoopbackTest : public testing::Test {
  protected:
-  void SetUp() override {
+  void Start(FederationConfig config) {
     std::string name = (fs::temp_directory_path() / "rivulet-service-XXXXXX").string();
     folder_ = mkdtemp(name.data());
     ASSERT_TRUE(InitPki({.federation = "demo"}, folder_ / "pki").ok());
-    JobSpec spec = ToySpec();
-    spec.job.min_clients = 2;
-    spec.job.min_available_clients = 2;
-    FederationConfig config;
-    config.planner = ToyPlanner(spec, BigManifest());
     config.background = false;
     federation_ = std::make_unique<Federation>(config, *states_, *blobs_, streams_, clock_);
     streams_.Attach(*federation_);
@@ -87,12 +104,45 @@ class ServiceTest : public testing::Test {
     server_ = *std::move(server);
   }
   void TearDown() override {
-    links_.clear();
     server_.reset();
     fs::remove_all(folder_);
   }
 
   std::string address() const { return "127.0.0.1:" + std::to_string(server_->ports()[0]); }
+
+  std::shared_ptr<grpc::Channel> OperatorChannel() {
+    const Credentials files = *ReadCredentials(folder_ / "pki" / "operator");
+    return grpc::CreateCustomChannel(
+        address(), MutualTlsClient({files.key_pem, files.chain_pem, files.roots_pem}),
+        ChannelLimits());
+  }
+
+  fs::path folder_;
+  std::unique_ptr<StateStore> states_ = MakeMemoryStateStore();
+  std::unique_ptr<BlobStore> blobs_ = MakeMemoryBlobStore();
+  VirtualClock clock_;
+  AgentStreams streams_;
+  Access access_{"demo", false};
+  WorkerPool workers_{2};
+  Traffic traffic_;
+  std::unique_ptr<Federation> federation_;
+  std::unique_ptr<ReportQueue> reports_;
+  std::unique_ptr<ServiceContext> service_;
+  std::unique_ptr<CoordinatorServer> server_;
+};
+
+class ServiceTest : public LoopbackTest {
+ protected:
+  void SetUp() override {
+    JobSpec spec = ToySpec();
+    spec.job.min_clients = 2;
+    spec.job.min_available_clients = 2;
+    Start({ToyPlanner(spec, BigManifest())});
+  }
+  void TearDown() override {
+    links_.clear();
+    LoopbackTest::TearDown();
+  }
 
   fs::path Enrol(const std::string& name) {
     const IssuingAuthority authority = *ReadIssuingAuthority(folder_ / "pki" / "issuing");
@@ -114,13 +164,6 @@ class ServiceTest : public testing::Test {
     return v1::Federation::NewStub(grpc::CreateCustomChannel(
         address(), MutualTlsClient({files.key_pem, files.chain_pem, files.roots_pem}),
         ChannelLimits()));
-  }
-
-  std::shared_ptr<grpc::Channel> OperatorChannel() {
-    const Credentials files = *ReadCredentials(folder_ / "pki" / "operator");
-    return grpc::CreateCustomChannel(
-        address(), MutualTlsClient({files.key_pem, files.chain_pem, files.roots_pem}),
-        ChannelLimits());
   }
 
   // The inbox is found before the link's thread can use it: the map is not locked.
@@ -169,21 +212,12 @@ class ServiceTest : public testing::Test {
                  uint64_t chunks) {
     grpc::ClientContext context;
     const auto stream = stub.Upload(&context);
-    v1::UploadMessage message;
-    v1::UploadBegin& begin = *message.mutable_begin();
-    begin.mutable_key()->set_job(outcome.key.job);
-    begin.mutable_key()->set_round(outcome.key.round);
-    begin.mutable_key()->set_attempt(outcome.key.attempt);
-    begin.set_sha256(BytesOfHex(outcome.sha256));
-    begin.set_bytes(outcome.bytes);
-    begin.set_examples(1);
-    begin.set_tokens(10);
-    begin.set_steps(1);
-    ASSERT_TRUE(stream->Write(message));
+    ASSERT_TRUE(stream->Write(BeginOf(outcome)));
     v1::UploadReply reply;
     ASSERT_TRUE(stream->Read(&reply));
     const uint64_t before = traffic_.uplink_bytes;
     for (uint64_t chunk = 0; chunk < chunks; ++chunk) {
+      v1::UploadMessage message;
       message.mutable_chunk()->set_offset(chunk * kChunkBytes);
       message.mutable_chunk()->set_data(file.substr(chunk * kChunkBytes, kChunkBytes));
       ASSERT_TRUE(stream->Write(message));
@@ -193,18 +227,6 @@ class ServiceTest : public testing::Test {
     stream->Finish();
   }
 
-  fs::path folder_;
-  std::unique_ptr<StateStore> states_ = MakeMemoryStateStore();
-  std::unique_ptr<BlobStore> blobs_ = MakeMemoryBlobStore();
-  VirtualClock clock_;
-  AgentStreams streams_;
-  Access access_{"demo", false};
-  WorkerPool workers_{2};
-  Traffic traffic_;
-  std::unique_ptr<Federation> federation_;
-  std::unique_ptr<ReportQueue> reports_;
-  std::unique_ptr<ServiceContext> service_;
-  std::unique_ptr<CoordinatorServer> server_;
   std::map<std::string, Inbox> inboxes_;
   std::map<std::string, std::unique_ptr<CoordinatorLink>> links_;
 };

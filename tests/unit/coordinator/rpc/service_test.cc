@@ -14,9 +14,7 @@ TEST_F(ServiceTest, ManyReportsInARowAreEachAnsweredOnce) {
   const auto stub = StubOf("ann");
   grpc::ClientContext context;
   const auto stream = stub->Connect(&context);
-  v1::AgentMessage message;
-  message.mutable_hello()->set_protocol_min(kProtocolMin);
-  message.mutable_hello()->set_protocol_max(kProtocolMax);
+  v1::AgentMessage message = Hello();
   ASSERT_TRUE(stream->Write(message));
   std::thread writer([&] {
     for (uint64_t sequence = 1; sequence <= kReports; ++sequence) {
@@ -46,9 +44,7 @@ TEST_F(ServiceTest, AReportWithAJobIdOfAnySizeIsRefused) {
   const auto stub = StubOf("ann");
   grpc::ClientContext context;
   const auto stream = stub->Connect(&context);
-  v1::AgentMessage message;
-  message.mutable_hello()->set_protocol_min(kProtocolMin);
-  message.mutable_hello()->set_protocol_max(kProtocolMax);
+  v1::AgentMessage message = Hello();
   ASSERT_TRUE(stream->Write(message));
   message.mutable_evaluation()->mutable_key()->set_job(std::string(65, 'j'));
   ASSERT_TRUE(stream->Write(message));
@@ -232,9 +228,7 @@ TEST_F(ServiceTest, WhatAnAgentCallsItselfReachesOperatorsAsPlainText) {
   const auto agent = StubOf("ann");
   grpc::ClientContext stream_context;
   const auto stream = agent->Connect(&stream_context);
-  v1::AgentMessage hello;
-  hello.mutable_hello()->set_protocol_min(kProtocolMin);
-  hello.mutable_hello()->set_protocol_max(kProtocolMax);
+  v1::AgentMessage hello = Hello();
   hello.mutable_hello()->set_software("\x1b[31m" + std::string(122, 'x') +
                                       "\xc3\xa9");  // 129 bytes
   ASSERT_TRUE(stream->Write(hello));

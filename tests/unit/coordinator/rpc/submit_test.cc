@@ -1,57 +1,25 @@
-#include <gmock/gmock.h>
-#include <grpcpp/create_channel.h>
-
-#include <filesystem>
-
-#include "common/rpc/chunk.h"
-#include "common/rpc/status_mapping.h"
 #include "coordinator/cli/operator_client.h"
-#include "coordinator/rpc/server.h"
-#include "privacy/crypto/pki_directory.h"
-#include "tests/unit/coordinator/rounds/toy_federation.h"
+#include "service_fixture.h"
 
 // Submit over mTLS on loopback: base tensors of more than one gRPC message (4 MiB).
 
 namespace rivulet {
 namespace {
 
-namespace fs = std::filesystem;
-using testing::HasSubstr;
-
-const Manifest& BigManifest() {
+const Manifest& LargeManifest() {
   static const Manifest manifest = {{"a", DType::kF32, {1'500'000}}};  // 5.7 MiB
   return manifest;
 }
 
-class SubmitRpcTest : public testing::Test {
+class SubmitRpcTest : public LoopbackTest {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "rivulet-submit-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-    ASSERT_TRUE(InitPki({.federation = "demo"}, folder_ / "pki").ok());
-    FederationConfig config;
-    config.planner = ToyPlanner(ToySpec(), BigManifest());
-    config.background = false;
-    federation_ = std::make_unique<Federation>(config, *states_, *blobs_, gateway_, clock_);
-    ASSERT_TRUE(federation_->Recover().ok());
-    reports_ = std::make_unique<ReportQueue>(*federation_);
-    service_.reset(new ServiceContext{*federation_, *blobs_, streams_, access_, workers_, *reports_,
-                                      traffic_});
-    const Credentials tls = *ReadCredentials(folder_ / "pki" / "coordinator");
-    auto server = CoordinatorServer::Start(
-        {{"127.0.0.1:0"}, TlsFiles{tls.key_pem, tls.chain_pem, tls.roots_pem}}, *service_);
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
-    ParameterSet values(BigManifest());
+    Start({ToyPlanner(ToySpec(), LargeManifest())});
+    ParameterSet values(LargeManifest());
     for (float& value : values.floats(0)) value = 0.25f;
     file_ = SafetensorsBytes(values);
     document_ = "base " + Sha256Hex(file_);
   }
-  void TearDown() override {
-    server_.reset();
-    fs::remove_all(folder_);
-  }
-
   OperatorClient Client() {
     OperatorSettings settings;
     settings.coordinator = address();
@@ -63,9 +31,7 @@ class SubmitRpcTest : public testing::Test {
 
   // Sends these messages as they are, as a careless operator's program might.
   absl::Status Send(const std::vector<v1::SubmitRequest>& messages) {
-    const Credentials tls = *ReadCredentials(folder_ / "pki" / "operator");
-    const auto stub = v1::Operations::NewStub(grpc::CreateCustomChannel(
-        address(), MutualTlsClient({tls.key_pem, tls.chain_pem, tls.roots_pem}), ChannelLimits()));
+    const auto stub = v1::Operations::NewStub(OperatorChannel());
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     v1::SubmitReply reply;
@@ -91,21 +57,6 @@ class SubmitRpcTest : public testing::Test {
     EXPECT_TRUE(federation_->List().empty());
     EXPECT_TRUE(blobs_->List()->empty());
   }
-  std::string address() const { return "127.0.0.1:" + std::to_string(server_->ports()[0]); }
-
-  fs::path folder_;
-  std::unique_ptr<StateStore> states_ = MakeMemoryStateStore();
-  std::unique_ptr<BlobStore> blobs_ = MakeMemoryBlobStore();
-  ToyGateway gateway_;
-  VirtualClock clock_;
-  AgentStreams streams_;
-  Access access_{"demo", false};
-  WorkerPool workers_{2};
-  Traffic traffic_;
-  std::unique_ptr<Federation> federation_;
-  std::unique_ptr<ReportQueue> reports_;
-  std::unique_ptr<ServiceContext> service_;
-  std::unique_ptr<CoordinatorServer> server_;
   std::string file_, document_;
 };
 
@@ -113,7 +64,7 @@ TEST_F(SubmitRpcTest, BaseTensorsLargerThanAMessageBecomeTheFirstState) {
   ASSERT_GT(file_.size(), size_t{4} << 20);
   const auto id = Client().Submit(document_, "token", file_);
   ASSERT_TRUE(id.ok()) << id.status();
-  ParameterSet want(BigManifest());
+  ParameterSet want(LargeManifest());
   for (float& value : want.floats(0)) value = 0.25f;
   EXPECT_EQ(federation_->Show(*id)->state_hash, want.HashHex());
 }
