@@ -20,38 +20,13 @@
 
 #include "common/formats/safetensors_writer.h"
 #include "coordinator/rounds/federation.h"
+#include "tests/bench/bench_job.h"
 
 namespace rivulet {
 namespace {
 
 namespace fs = std::filesystem;
 constexpr size_t kPiece = 1 << 20;
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-Manifest BenchManifest(int64_t mib) {
-  Manifest manifest;
-  for (int64_t row = 0; row < 8; ++row) {
-    manifest.push_back({"t" + std::to_string(row), DType::kF32, {mib * (1 << 20) / 4 / 8}});
-  }
-  return manifest;
-}
-
-JobPlanner BenchPlanner(const Manifest& manifest, int clients) {
-  return [manifest, clients](std::string_view) -> absl::StatusOr<JobPlan> {
-    JobPlan plan;
-    plan.spec.job.num_rounds = 1;
-    plan.spec.job.min_clients = clients;
-    plan.spec.strategy.weighting = "uniform";
-    plan.manifest = manifest;
-    plan.initial = [manifest](const ParameterSet&) -> absl::StatusOr<ParameterSet> {
-      return ParameterSet(manifest);
-    };
-    return plan;
-  };
-}
 
 class BenchGateway : public ClientGateway {
  public:
@@ -67,12 +42,6 @@ struct Times {
   double ingest = 0;
   double aggregate = 0;
 };
-
-void Die(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
-  std::exit(1);
-}
 
 // One client's file: the shared bytes with one value of its own, so that every blob is another.
 UpdateHeader Personal(std::string& file, int client, const ClientTask& task) {

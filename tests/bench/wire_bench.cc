@@ -28,21 +28,12 @@
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
+#include "tests/bench/bench_job.h"
 
 namespace rivulet {
 namespace {
 
 namespace fs = std::filesystem;
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-void Die(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
-  std::exit(1);
-}
 
 // ---- the limit: a server that answers without doing anything ----
 
@@ -127,29 +118,6 @@ class BareServer {
 };
 
 // ---- ours: everything of the daemon but its main ----
-
-Manifest BenchManifest(int64_t mib) {
-  Manifest manifest;
-  for (int64_t row = 0; row < 8; ++row) {
-    manifest.push_back({"t" + std::to_string(row), DType::kF32, {mib * (1 << 20) / 4 / 8}});
-  }
-  return manifest;
-}
-
-JobPlanner BenchPlanner(const Manifest& manifest, int clients) {
-  return [manifest, clients](std::string_view) -> absl::StatusOr<JobPlan> {
-    JobPlan plan;
-    plan.spec.job.num_rounds = 1;
-    plan.spec.job.min_clients = clients;
-    plan.spec.job.min_available_clients = clients;
-    plan.spec.strategy.weighting = "uniform";
-    plan.manifest = manifest;
-    plan.initial = [manifest](const ParameterSet&) -> absl::StatusOr<ParameterSet> {
-      return ParameterSet(manifest);
-    };
-    return plan;
-  };
-}
 
 class Daemon {
  public:
