@@ -20,7 +20,7 @@ if(RIVULET_FUZZ)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
-# What nearly every file includes, parsed once: a third of the time of a build from nothing.
+# What nearly every file includes, parsed once.
 file(WRITE ${CMAKE_BINARY_DIR}/pch.cc "")
 add_library(rivulet_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cc)
 target_precompile_headers(rivulet_pch PRIVATE ${PROJECT_SOURCE_DIR}/cmake/pch.h)
@@ -48,7 +48,7 @@ function(rivulet_binary name)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
-# What is tested is optimised, the tests are not: a third of their compile time.
+# What is tested is optimised, the tests hardly: they are most of what a build compiles.
 set(rivulet_test_speed $<$<CONFIG:Release>:-O1>)
 
 # rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [OWN_PCH]): one GoogleTest
