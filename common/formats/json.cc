@@ -16,16 +16,16 @@ using nlohmann::json;
 // read a second time into memory.
 class StrictReader : public nlohmann::json_sax<json> {
  public:
-  StrictReader(int depth, size_t size) : max_depth_(depth), size_(size) {}
+  StrictReader(const JsonLimits& limits, size_t size) : limits_(limits), size_(size) {}
   const std::string& error() const { return error_; }
 
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
+  bool null() override { return Count(); }
+  bool boolean(bool) override { return Count(); }
+  bool number_integer(number_integer_t) override { return Count(); }
+  bool number_unsigned(number_unsigned_t) override { return Count(); }
+  bool number_float(number_float_t, const string_t&) override { return Count(); }
+  bool string(string_t&) override { return Count(); }
+  bool binary(binary_t&) override { return Count(); }
   bool start_object(size_t) override { return Enter(); }
   bool start_array(size_t) override { return Enter(); }
   bool end_object() override { return Leave(); }
@@ -46,18 +46,23 @@ class StrictReader : public nlohmann::json_sax<json> {
     error_ = std::move(text);
     return false;
   }
+  bool Count() {
+    if (++values_ <= limits_.values) return true;
+    return Fail("JSON: got more than " + std::to_string(limits_.values) + " values");
+  }
   bool Enter() {
     keys_.emplace_back();
-    if (keys_.size() <= static_cast<size_t>(max_depth_)) return true;
-    return Fail("JSON: nesting deeper than " + std::to_string(max_depth_));
+    if (keys_.size() <= static_cast<size_t>(limits_.depth)) return Count();
+    return Fail("JSON: nested deeper than " + std::to_string(limits_.depth));
   }
   bool Leave() {
     keys_.pop_back();
     return true;
   }
 
-  int max_depth_;
+  JsonLimits limits_;
   size_t size_;
+  size_t values_ = 0;
   std::vector<std::set<std::string>> keys_;
   std::string error_;
 };
@@ -78,7 +83,7 @@ absl::StatusOr<json> ParseJson(std::string_view text, const JsonLimits& limits) 
   // The parser would skip a byte order mark and take a NUL for the end of the text.
   if (text.starts_with("\xef\xbb\xbf")) return bad("JSON: got a byte order mark, want none");
   if (text.find('\0') != text.npos) return bad("JSON: got a NUL byte, want none");
-  StrictReader reader(limits.depth, text.size());
+  StrictReader reader(limits, text.size());
   if (!json::sax_parse(text.begin(), text.end(), &reader)) return bad(reader.error());
   return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
 }

@@ -7,18 +7,20 @@
 #include "common/status.h"
 #include "common/utf8.h"
 
-// For the .cc files of common/formats: the JSON header is too heavy for our own headers.
+// The JSON header is heavy: not for headers that many include.
 
 namespace rivulet {
 
 struct JsonLimits {
   size_t bytes = 4 << 20;
-  int depth = 16;
+  int depth = 16;            // nested objects and arrays
+  size_t values = 20 << 20;  // scalars, objects and arrays together
 };
 
 // One JSON document (RFC 8259), stricter than most readers because the text may be hostile: strict
-// UTF-8, no raw NUL, no byte order mark, no comments, no key twice in one object, bounded size and
-// depth. Errors: InvalidArgument with the position; OutOfRange above a limit.
+// UTF-8, no raw NUL, no byte order mark, no comments, no key twice in one object. Bounds are
+// checked before any value is kept, so that a small file cannot become a large tree unnoticed.
+// Errors: InvalidArgument with the position or the bound; OutOfRange above `bytes`.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const JsonLimits& limits = {});
 absl::StatusOr<nlohmann::json> ReadJson(const std::filesystem::path& path,
                                         const JsonLimits& limits = {});

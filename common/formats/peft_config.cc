@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "common/formats/json_fields.h"
-#include "common/formats/pattern.h"
+#include "common/formats/regex.h"
 
 namespace rivulet {
 namespace {
@@ -77,10 +77,10 @@ absl::Status ReadPatterns(const ordered_json& document, JsonFields& fields, cons
       fields.Refuse(key, "positive numbers");
       return absl::OkStatus();
     }
-    absl::StatusOr<Pattern> pattern = Pattern::Compile("(.*\\.)?(" + name + ")", kPatternSteps);
+    absl::StatusOr<Regex> pattern = Regex::CompileWhole("(.*\\.)?(" + name + ")", kPatternSteps);
     if (!pattern.ok()) return Annotate(pattern.status(), key);
     patterns.push_back(
-        {name, value.template get<T>(), std::make_shared<const Pattern>(*std::move(pattern))});
+        {name, value.template get<T>(), std::make_shared<const Regex>(*std::move(pattern))});
   }
   return absl::OkStatus();
 }

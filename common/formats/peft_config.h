@@ -10,14 +10,14 @@
 
 namespace rivulet {
 
-class Pattern;
+class Regex;
 
 // One entry of rank_pattern or alpha_pattern.
 template <typename T>
 struct ModulePattern {
   std::string name;  // path suffix or regular expression
   T value;
-  std::shared_ptr<const Pattern> compiled;  // of "(.*\\.)?(name)"
+  std::shared_ptr<const Regex> compiled;  // of "(.*\\.)?(name)"
 
   bool operator==(const ModulePattern& other) const {
     return name == other.name && value == other.value;
@@ -43,7 +43,7 @@ struct PeftLoraConfig {
   bool operator==(const PeftLoraConfig&) const = default;
 
   // PEFT's rule: the first key of the file that matches the whole path or its end behind a dot,
-  // else the default. Errors: ResourceExhausted when a match takes too many steps. Not thread safe.
+  // else the default. Errors: ResourceExhausted when a match takes too many steps.
   absl::StatusOr<int64_t> RankOf(const std::string& path) const;
   // alpha / r or alpha / sqrt(r), with the module's own numbers.
   absl::StatusOr<double> ScaleOf(const std::string& path) const;

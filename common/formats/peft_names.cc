@@ -4,7 +4,7 @@
 #include <set>
 
 #include "common/formats/model_tensors.h"
-#include "common/formats/pattern.h"
+#include "common/formats/regex.h"
 #include "common/suggest.h"
 
 namespace rivulet {
@@ -136,7 +136,7 @@ absl::StatusOr<std::vector<LinearModule>> SelectModules(const std::vector<Linear
                                                         const std::vector<std::string>& saved) {
   RV_RETURN_IF_ERROR(CheckLayers(modules, selector.layers));
   RV_RETURN_IF_ERROR(CheckNames(modules, selector.names));
-  RV_ASSIGN_OR_RETURN(const Pattern pattern, Pattern::Compile(selector.pattern));
+  RV_ASSIGN_OR_RETURN(const Regex pattern, Regex::CompileWhole(selector.pattern));
   std::vector<LinearModule> selected;
   for (const LinearModule& module : modules) {
     bool hit = IsNamed(module, selector);

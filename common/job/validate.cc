@@ -2,7 +2,7 @@
 #include <regex>
 #include <set>
 
-#include "common/formats/pattern.h"
+#include "common/formats/regex.h"
 #include "common/job/job_keys.h"
 #include "common/job/job_spec.h"
 
@@ -16,7 +16,7 @@ absl::Status Bad(const std::string& message) {
 // "regex:<pattern>": the pattern must compile.
 absl::Status CheckPattern(const char* key, const std::string& text) {
   if (!text.starts_with("regex:")) return absl::OkStatus();
-  const absl::Status compiled = Pattern::Compile(text.substr(6)).status();
+  const absl::Status compiled = Regex::CompileWhole(text.substr(6)).status();
   return compiled.ok() ? compiled : Bad(std::string(key) + ": " + std::string(compiled.message()));
 }
 

@@ -2,12 +2,12 @@
 
 #include "peft/data/record_reader.h"
 #include "peft/data/record_sink.h"
-#include "peft/tokenizer/bounded_json.h"
+#include "peft/tokenizer/json_members.h"
 
 namespace rivulet {
 namespace {
 
-constexpr JsonTreeLimits kRecordLimits{.max_depth = 32, .max_values = 100'000};
+constexpr JsonLimits kRecordLimits{.bytes = kMaxRecordBytes, .depth = 32, .values = 100'000};
 constexpr size_t kMaxMessages = 256;
 
 absl::Status Malformed(std::string_view message) {
@@ -33,11 +33,7 @@ absl::StatusOr<std::vector<Message>> ReadMessages(const Json& list) {
 }
 
 absl::StatusOr<Record> ParseRecord(std::string_view text) {
-  if (text.size() > kMaxRecordBytes) {
-    return Malformed("got a record of " + std::to_string(text.size()) + " bytes, want at most " +
-                     std::to_string(kMaxRecordBytes));
-  }
-  RV_ASSIGN_OR_RETURN(const Json object, ParseBoundedJson(text, kRecordLimits));
+  RV_ASSIGN_OR_RETURN(const Json object, ParseJson(text, kRecordLimits));
   if (!object.is_object()) {
     return Malformed(std::string("got ") + object.type_name() + ", want an object");
   }

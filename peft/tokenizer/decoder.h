@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "peft/tokenizer/bounded_json.h"
+#include "peft/tokenizer/json_members.h"
 
 namespace rivulet {
 

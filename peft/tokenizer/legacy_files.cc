@@ -3,7 +3,7 @@
 #include <array>
 
 #include "common/io/file.h"
-#include "peft/tokenizer/bounded_json.h"
+#include "peft/tokenizer/json_members.h"
 #include "peft/tokenizer/unicode.h"
 
 namespace rivulet {
@@ -32,9 +32,7 @@ absl::StatusOr<std::string> ReadUtf8(const std::filesystem::path& path, uint64_t
 }
 
 absl::StatusOr<Json> ByteLevelBpe(const std::filesystem::path& folder, uint64_t max_bytes) {
-  RV_ASSIGN_OR_RETURN(const std::string vocab_text, ReadUtf8(folder / "vocab.json", max_bytes));
-  auto vocab = ParseBoundedJson(vocab_text);
-  if (!vocab.ok()) return Annotate(vocab.status(), (folder / "vocab.json").string());
+  RV_ASSIGN_OR_RETURN(Json vocab, ReadJson(folder / "vocab.json", {.bytes = max_bytes}));
   RV_ASSIGN_OR_RETURN(const std::string merges_text, ReadUtf8(folder / "merges.txt", max_bytes));
   Json merges = Json::array();
   for (std::string_view line : LinesOf(merges_text)) {
@@ -45,7 +43,7 @@ absl::StatusOr<Json> ByteLevelBpe(const std::filesystem::path& folder, uint64_t 
       {"version", "1.0"},
       {"pre_tokenizer", byte_level},
       {"decoder", byte_level},
-      {"model", {{"type", "BPE"}, {"vocab", std::move(*vocab)}, {"merges", std::move(merges)}}}};
+      {"model", {{"type", "BPE"}, {"vocab", std::move(vocab)}, {"merges", std::move(merges)}}}};
 }
 
 // [token, id] as BertProcessing wants it.
@@ -59,7 +57,7 @@ absl::StatusOr<Json> TokenAndId(const Json& vocab, const char* token) {
 
 absl::StatusOr<bool> ReadsLowerCase(std::string_view config) {
   if (config.empty()) return true;
-  auto parsed = ParseBoundedJson(config);
+  auto parsed = ParseJson(config);
   if (!parsed.ok()) return Annotate(parsed.status(), "tokenizer_config.json");
   return JsonMembers(*parsed, "tokenizer_config.json").Bool("do_lower_case", true);
 }

@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "peft/tokenizer/bounded_json.h"
+#include "peft/tokenizer/json_members.h"
 
 namespace rivulet {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "peft/tokenizer/bounded_json.h"
-#include "peft/tokenizer/regex.h"
+#include "common/formats/regex.h"
+#include "peft/tokenizer/json_members.h"
 
 namespace rivulet {
 

@@ -4,8 +4,8 @@
 #include <optional>
 #include <vector>
 
-#include "peft/tokenizer/bounded_json.h"
 #include "peft/tokenizer/encoding.h"
+#include "peft/tokenizer/json_members.h"
 
 namespace rivulet {
 

@@ -4,9 +4,9 @@
 #include <string_view>
 #include <vector>
 
-#include "peft/tokenizer/bounded_json.h"
+#include "common/formats/regex.h"
+#include "peft/tokenizer/json_members.h"
 #include "peft/tokenizer/pre_tokenizer.h"
-#include "peft/tokenizer/regex.h"
 #include "peft/tokenizer/unicode.h"
 
 namespace rivulet {

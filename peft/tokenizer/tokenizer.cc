@@ -133,18 +133,14 @@ absl::Status Tokenizer::Pipeline::AppendPieces(std::string_view text, bool at_st
 
 absl::StatusOr<Tokenizer> Tokenizer::Parse(std::string_view tokenizer_json,
                                            std::string_view config) {
-  if (tokenizer_json.size() > kMaxFileBytes) {
-    return Refuse(absl::StatusCode::kOutOfRange,
-                  "tokenizer.json: got " + std::to_string(tokenizer_json.size()) +
-                      " bytes, want at most " + std::to_string(kMaxFileBytes));
-  }
-  const auto file = ParseBoundedJson(tokenizer_json);
+  constexpr JsonLimits kLimits{.bytes = kMaxFileBytes, .depth = 32};
+  const auto file = ParseJson(tokenizer_json, kLimits);
   if (!file.ok()) return Annotate(file.status(), "tokenizer.json");
   auto pipeline = std::make_shared<Pipeline>();
   RV_RETURN_IF_ERROR(pipeline->Read(*file));
   if (config.empty()) return Tokenizer(std::move(pipeline));
 
-  const auto parsed = ParseBoundedJson(config);
+  const auto parsed = ParseJson(config, kLimits);
   if (!parsed.ok()) return Annotate(parsed.status(), "tokenizer_config.json");
   const JsonMembers fields(*parsed, "tokenizer_config.json");
   SpecialIds& special = pipeline->special;

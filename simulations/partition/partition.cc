@@ -5,8 +5,8 @@
 #include <numeric>
 #include <optional>
 
+#include "common/formats/regex.h"
 #include "common/random.h"
-#include "peft/tokenizer/regex.h"
 #include "simulations/partition/client_names.h"
 #include "simulations/partition/dirichlet.h"
 

@@ -29,10 +29,12 @@ TEST(Json, TheRepeatedKeyIsNamed) {
 
 TEST(Json, DepthAndSizeAreBounded) {
   const std::string bomb = std::string(1'000'000, '[');
-  EXPECT_EQ(ParseJson(bomb).status().message(), "JSON: nesting deeper than 16");
+  EXPECT_EQ(ParseJson(bomb).status().message(), "JSON: nested deeper than 16");
   EXPECT_TRUE(ParseJson("[[1]]", {.bytes = 5, .depth = 2}).ok());
   EXPECT_EQ(ParseJson("[[1]] ", {.bytes = 5}).status().code(), absl::StatusCode::kOutOfRange);
   EXPECT_FALSE(ParseJson("[[1]]", {.depth = 1}).ok());
+  EXPECT_TRUE(ParseJson("[[1]]", {.values = 3}).ok());
+  EXPECT_EQ(ParseJson("[[1,2]]", {.values = 3}).status().message(), "JSON: got more than 3 values");
 }
 
 // Unicode 15, table 3-7: first and last of each row, and their neighbours.

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "common/formats/float_cast.h"
-#include "common/formats/pattern.h"
+#include "common/formats/regex.h"
 
 namespace rivulet {
 namespace {
@@ -101,13 +101,14 @@ TEST(SelectModules, AnUnknownTargetIsNamedWithItsNeighbours) {
             "lora.lora-target-modules: got 'all-linear' beside other targets, want it alone");
 }
 
-TEST(Pattern, ARunawayPatternEndsInAnError) {
-  const auto pattern = Pattern::Compile("(a+)+b");
+TEST(Regex, ARunawayPatternEndsInAnError) {
+  const auto pattern = Regex::CompileWhole("(a+)+b");
   EXPECT_EQ(pattern->Matches(std::string(200, 'a') + "bc").status().code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_FALSE(*Pattern::Compile("a|ab")->Matches("abc"));
-  EXPECT_TRUE(*Pattern::Compile("a|ab")->Matches("ab"));
-  EXPECT_FALSE(Pattern::Compile(std::string(1001, 'a')).ok());
+  EXPECT_FALSE(*Regex::CompileWhole("a|ab")->Matches("abc"));
+  EXPECT_TRUE(*Regex::CompileWhole("a|ab")->Matches("ab"));
+  EXPECT_FALSE(Regex::CompileWhole(std::string(1001, 'a')).ok());
+  EXPECT_FALSE(*Regex::CompileWhole("a$")->Matches("a\n"));
 }
 
 TEST(FloatCast, SixteenBitFloatsSurviveTheRoundTrip) {

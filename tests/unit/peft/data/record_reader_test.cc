@@ -100,11 +100,11 @@ TEST(JsonLines, EveryKindOfMalformedRecordIsCountedWithItsLine) {
   EXPECT_THAT(Values(*list, "text"), ElementsAre("x", "y"));
   EXPECT_EQ(list->malformed, 5);
   EXPECT_THAT(list->problems,
-              ElementsAre(HasSubstr("a:2: got the end of the text after 20 bytes"),
+              ElementsAre(HasSubstr("a:2: JSON: got the end of the text after 20 bytes"),
                           HasSubstr("a:3: got array, want an object"),
                           HasSubstr("a:4: field 'text' is missing; fields present: body, label"),
                           HasSubstr("a:5: label: got 'ugly', want one of good, bad"),
-                          HasSubstr("a:6: invalid JSON")));
+                          HasSubstr("a:6: JSON: invalid UTF-8 at byte 9")));
 }
 
 TEST(JsonLines, TheFirstMalformedRecordIsAnErrorUnlessAllowed) {
@@ -121,7 +121,7 @@ TEST(JsonLines, TheFirstMalformedRecordIsAnErrorUnlessAllowed) {
 TEST(JsonLines, DeepNestingIsRefusedNotFollowed) {
   const std::string deep = "{\"text\":" + std::string(100'000, '[') + "}";
   const auto list = ReadRecords(ScratchFile("a", deep), Section("jsonl"));
-  EXPECT_THAT(MessageOf(list.status()), HasSubstr("a:1: JSON nested deeper than 32"));
+  EXPECT_THAT(MessageOf(list.status()), HasSubstr("a:1: JSON: nested deeper than 32"));
 }
 
 TEST(JsonArray, ElementsAreReadWithTheirLines) {
@@ -142,7 +142,7 @@ TEST(JsonArray, OneMalformedElementDoesNotTakeTheOthers) {
       ScratchFile("a", "[{\"text\": \"a\"},\n{\"text\": oops},\n{\"text\": \"b\"}\n"), data);
   ASSERT_TRUE(list.ok()) << list.status();
   EXPECT_THAT(Values(*list, "text"), ElementsAre("a", "b"));
-  EXPECT_THAT(list->problems, ElementsAre(HasSubstr("a:2: invalid JSON"),
+  EXPECT_THAT(list->problems, ElementsAre(HasSubstr("a:2: JSON: syntax error at byte"),
                                           HasSubstr("a:4: the array ends before its ']'")));
 }
 

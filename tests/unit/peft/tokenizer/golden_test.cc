@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "common/io/file.h"
-#include "peft/tokenizer/bounded_json.h"
+#include "peft/tokenizer/json_members.h"
 #include "peft/tokenizer/tokenizer.h"
 
 namespace rivulet {

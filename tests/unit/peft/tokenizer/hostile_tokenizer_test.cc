@@ -44,8 +44,7 @@ TEST(HostileTokenizer, ShapesThatAreWrongAreNamedByField) {
   EXPECT_THAT(Refusal(R"({"version": "1.0"})"), HasSubstr("tokenizer.json.model: got nothing"));
   EXPECT_THAT(
       Refusal("{"),
-      HasSubstr(
-          "tokenizer.json: got the end of the text after 1 bytes, want the rest of the JSON"));
+      HasSubstr("tokenizer.json: JSON: got the end of the text after 1 bytes, want the rest"));
   EXPECT_THAT(Refusal(With(R"("normalizer": {"type": "Sequence", "normalizers": [null]})")),
               HasSubstr("normalizer.normalizers"));
   EXPECT_THAT(Refusal(With(R"("added_tokens": [{"content": 5}])")),

@@ -100,7 +100,7 @@ TEST(PartitionedData, SkippedRecordsAreCountedAndNamed) {
   DataSection section;
   section.format = "jsonl";
   EXPECT_THAT(std::string(PartitionedData::Open(simulate, section, 1).status().message()),
-              HasSubstr("a.jsonl:2: invalid JSON"));
+              HasSubstr("a.jsonl:2: JSON: syntax error at byte"));
   section.skip_malformed = true;
   const auto data = PartitionedData::Open(simulate, section, 1);
   ASSERT_TRUE(data.ok()) << data.status();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string_view>
@@ -9,12 +10,16 @@
 
 namespace rivulet {
 
-// A pattern that came with a model or a job file: PCRE2 with Unicode classes and JIT, with limits
-// on the work of one match. `\s` is Unicode White_Space. Thread safe.
+// A regular expression that came with a model, an adapter or a job file. Perl syntax (PCRE2) with
+// Unicode classes; `\s` is Unicode White_Space. Steps, depth and memory of a match are bounded, so
+// a hostile pattern ends in an error instead of a hang. Movable; thread safe.
 class Regex {
  public:
-  // Errors: InvalidArgument naming pattern, position and the compiler's message.
+  // For ForEachMatch and FirstGroup: just-in-time compiled, at most 64 KiB.
+  // Errors: InvalidArgument naming pattern and the compiler's reason.
   static absl::StatusOr<Regex> Compile(std::string_view pattern);
+  // For Matches: at most 1,000 bytes, and `steps` of the matcher for one match. Errors: as above.
+  static absl::StatusOr<Regex> CompileWhole(std::string_view pattern, uint32_t steps = 100'000);
   Regex(Regex&&) noexcept;
   Regex& operator=(Regex&&) noexcept;
   ~Regex();
@@ -30,10 +35,15 @@ class Regex {
   // The first capture group of the first match, or the whole match if the pattern has none.
   // Errors: as above; NotFound when nothing matches.
   absl::StatusOr<std::string_view> FirstGroup(std::string_view text) const;
+  // Whether the whole of `text` matches, as Python's re.fullmatch. `text` must be valid UTF-8; the
+  // pattern must come from CompileWhole. Errors: ResourceExhausted as above.
+  absl::StatusOr<bool> Matches(std::string_view text) const;
 
  private:
   struct Code;
   explicit Regex(std::unique_ptr<Code> code);
+  static absl::StatusOr<Regex> Make(std::string_view pattern, size_t max_bytes, uint32_t options,
+                                    uint32_t steps);
   std::unique_ptr<Code> code_;
 };
 

@@ -1,60 +1,9 @@
-#include "peft/tokenizer/bounded_json.h"
+#include "peft/tokenizer/json_members.h"
 
-#include <algorithm>
 #include <cstdint>
 
 namespace rivulet {
 namespace {
-
-// Walks a document without keeping it. Returning false stops the parser.
-class BoundsCheck final : public nlohmann::json_sax<Json> {
- public:
-  BoundsCheck(const JsonTreeLimits& limits, size_t size) : limits_(limits), size_(size) {}
-
-  bool null() override { return Count(); }
-  bool boolean(bool) override { return Count(); }
-  bool number_integer(number_integer_t) override { return Count(); }
-  bool number_unsigned(number_unsigned_t) override { return Count(); }
-  bool number_float(number_float_t, const string_t&) override { return Count(); }
-  bool string(string_t&) override { return Count(); }
-  bool binary(binary_t&) override { return Count(); }
-  bool key(string_t&) override { return true; }
-  bool start_object(size_t) override { return Enter(); }
-  bool start_array(size_t) override { return Enter(); }
-  bool end_object() override { return Leave(); }
-  bool end_array() override { return Leave(); }
-  bool parse_error(size_t position, const std::string&,
-                   const nlohmann::detail::exception&) override {
-    problem_ = position > size_ ? "got the end of the text after " + std::to_string(size_) +
-                                      " bytes, want the rest of the JSON document"
-                                : "invalid JSON at byte " + std::to_string(position);
-    return false;
-  }
-
-  const std::string& problem() const { return problem_; }
-
- private:
-  bool Count() {
-    if (++values_ <= limits_.max_values) return true;
-    problem_ = "got more than " + std::to_string(limits_.max_values) + " JSON values";
-    return false;
-  }
-  bool Enter() {
-    if (++depth_ <= limits_.max_depth) return Count();
-    problem_ = "JSON nested deeper than " + std::to_string(limits_.max_depth);
-    return false;
-  }
-  bool Leave() {
-    --depth_;
-    return true;
-  }
-
-  const JsonTreeLimits limits_;
-  const size_t size_;
-  size_t values_ = 0;
-  size_t depth_ = 0;
-  std::string problem_;
-};
 
 std::string Describe(const Json* value) {
   if (value == nullptr) return "nothing";
@@ -64,14 +13,6 @@ std::string Describe(const Json* value) {
 }
 
 }  // namespace
-
-absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonTreeLimits& limits) {
-  BoundsCheck check(limits, text.size());
-  if (!Json::sax_parse(text.begin(), text.end(), &check)) {
-    return Refuse(absl::StatusCode::kInvalidArgument, check.problem());
-  }
-  return Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-}
 
 const Json* JsonMembers::Find(const char* key) const {
   if (!object_.is_object()) return nullptr;

@@ -1,17 +1,18 @@
-#include "peft/tokenizer/regex.h"
+#include "common/formats/regex.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
 #include <string>
 
-#include "peft/tokenizer/unicode.h"
+#include "common/utf8.h"
 
 namespace rivulet {
 namespace {
 
-constexpr size_t kMaxPatternBytes = 64 << 10;
-constexpr uint32_t kMatchLimit = 2'000'000;   // calls of the matcher for one match
+constexpr size_t kMaxSearchBytes = 64 << 10;  // of a pattern
+constexpr size_t kMaxWholeBytes = 1000;
+constexpr uint32_t kSearchSteps = 2'000'000;  // calls of the matcher for one match
 constexpr uint32_t kDepthLimit = 10'000;      // nested backtracking points
 constexpr uint32_t kHeapLimitKib = 16 << 10;  // of the interpreter
 constexpr size_t kJitStackBytes = 1 << 20;
@@ -62,22 +63,10 @@ std::string WithOwnSpaceClass(std::string_view pattern) {
   return out;
 }
 
-// What one thread needs to match: JIT stacks may not be shared between threads.
-struct ThreadState {
-  ContextPtr context{pcre2_match_context_create(nullptr)};
-  StackPtr stack{pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr)};
-
-  ThreadState() {
-    pcre2_set_match_limit(context.get(), kMatchLimit);
-    pcre2_set_depth_limit(context.get(), kDepthLimit);
-    pcre2_set_heap_limit(context.get(), kHeapLimitKib);
-    pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
-  }
-};
-
-pcre2_match_context* ThreadContext() {
-  thread_local ThreadState state;
-  return state.context.get();
+// JIT stacks may not be shared between threads.
+pcre2_jit_stack* ThreadStack(void*) {
+  thread_local const StackPtr stack(pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr));
+  return stack.get();
 }
 
 }  // namespace
@@ -85,11 +74,15 @@ pcre2_match_context* ThreadContext() {
 struct Regex::Code {
   std::string pattern;
   CodePtr compiled;
+  ContextPtr limits{pcre2_match_context_create(nullptr)};
 
+  DataPtr NewData() const {
+    return DataPtr(pcre2_match_data_create_from_pattern(compiled.get(), nullptr));
+  }
   // True when a match starts at or after `from`; false when none does.
   absl::StatusOr<bool> Find(std::string_view text, size_t from, pcre2_match_data* data) const {
     const int rc = pcre2_match(compiled.get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
-                               text.size(), from, PCRE2_NO_UTF_CHECK, data, ThreadContext());
+                               text.size(), from, PCRE2_NO_UTF_CHECK, data, limits.get());
     if (rc == PCRE2_ERROR_NOMATCH) return false;
     if (rc >= 0) return true;
     return Refuse(absl::StatusCode::kResourceExhausted,
@@ -103,11 +96,12 @@ Regex::Regex(Regex&&) noexcept = default;
 Regex& Regex::operator=(Regex&&) noexcept = default;
 Regex::~Regex() = default;
 
-absl::StatusOr<Regex> Regex::Compile(std::string_view pattern) {
-  if (pattern.size() > kMaxPatternBytes) {
+absl::StatusOr<Regex> Regex::Make(std::string_view pattern, size_t max_bytes, uint32_t options,
+                                  uint32_t steps) {
+  if (pattern.size() > max_bytes) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "pattern: got " + std::to_string(pattern.size()) + " bytes, want at most " +
-                      std::to_string(kMaxPatternBytes));
+                      std::to_string(max_bytes));
   }
   if (!IsUtf8(pattern)) {
     return Refuse(absl::StatusCode::kInvalidArgument, "pattern: got invalid UTF-8");
@@ -115,23 +109,38 @@ absl::StatusOr<Regex> Regex::Compile(std::string_view pattern) {
   const std::string rewritten = WithOwnSpaceClass(pattern);
   int error = 0;
   size_t offset = 0;
-  CodePtr compiled(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(rewritten.data()), rewritten.size(),
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
-                                 nullptr));
-  if (compiled == nullptr) {
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "pattern '" + std::string(pattern) + "': " + MessageOf(error));
-  }
-  pcre2_jit_compile(compiled.get(), PCRE2_JIT_COMPLETE);  // without JIT it is only slower
   auto code = std::make_unique<Code>();
   code->pattern = std::string(pattern);
-  code->compiled = std::move(compiled);
+  code->compiled.reset(pcre2_compile(
+      reinterpret_cast<PCRE2_SPTR>(rewritten.data()), rewritten.size(),
+      options | PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr));
+  if (code->compiled == nullptr) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "pattern '" + code->pattern + "': " + MessageOf(error));
+  }
+  pcre2_set_match_limit(code->limits.get(), steps);
+  pcre2_set_depth_limit(code->limits.get(), kDepthLimit);
+  pcre2_set_heap_limit(code->limits.get(), kHeapLimitKib);
   return Regex(std::move(code));
+}
+
+absl::StatusOr<Regex> Regex::Compile(std::string_view pattern) {
+  absl::StatusOr<Regex> regex = Make(pattern, kMaxSearchBytes, 0, kSearchSteps);
+  if (!regex.ok()) return regex;
+  pcre2_jit_compile(regex->code_->compiled.get(), PCRE2_JIT_COMPLETE);  // else it is only slower
+  pcre2_jit_stack_assign(regex->code_->limits.get(), ThreadStack, nullptr);
+  return regex;
+}
+
+// Not just-in-time compiled: it takes longer than the few matches, and counts steps more coarsely.
+absl::StatusOr<Regex> Regex::CompileWhole(std::string_view pattern, uint32_t steps) {
+  return Make(pattern, kMaxWholeBytes, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY,
+              steps);
 }
 
 absl::Status Regex::ForEachMatch(std::string_view text,
                                  const std::function<void(Match)>& visit) const {
-  const DataPtr data(pcre2_match_data_create_from_pattern(code_->compiled.get(), nullptr));
+  const DataPtr data = code_->NewData();
   const size_t* range = pcre2_get_ovector_pointer(data.get());
   for (size_t from = 0; from <= text.size();) {
     RV_ASSIGN_OR_RETURN(const bool found, code_->Find(text, from, data.get()));
@@ -145,20 +154,25 @@ absl::Status Regex::ForEachMatch(std::string_view text,
     from = range[1];
     if (range[0] == range[1]) {
       if (from == text.size()) break;
-      NextCode(text, from);
+      while (++from < text.size() && (text[from] & 0xc0) == 0x80) {
+      }
     }
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::string_view> Regex::FirstGroup(std::string_view text) const {
-  const DataPtr data(pcre2_match_data_create_from_pattern(code_->compiled.get(), nullptr));
+  const DataPtr data = code_->NewData();
   RV_ASSIGN_OR_RETURN(const bool found, code_->Find(text, 0, data.get()));
   if (!found) return Refuse(absl::StatusCode::kNotFound, "no match");
   const size_t* range = pcre2_get_ovector_pointer(data.get());
   const size_t group = pcre2_get_ovector_count(data.get()) > 1 ? 1 : 0;
   if (range[2 * group] == PCRE2_UNSET) return std::string_view();
   return text.substr(range[2 * group], range[2 * group + 1] - range[2 * group]);
+}
+
+absl::StatusOr<bool> Regex::Matches(std::string_view text) const {
+  return code_->Find(text, 0, code_->NewData().get());
 }
 
 }  // namespace rivulet

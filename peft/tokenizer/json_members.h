@@ -1,25 +1,13 @@
 #pragma once
 
-#include <cstddef>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
-#include "common/status.h"
+#include "common/formats/json.h"
 
 namespace rivulet {
 
 using Json = nlohmann::json;
-
-struct JsonTreeLimits {
-  size_t max_depth = 32;         // nested objects and arrays
-  size_t max_values = 20 << 20;  // scalars, objects and arrays together
-};
-
-// A document from a foreign file. Values are counted before any of them is kept, so that a small
-// file cannot become a large tree unnoticed.
-// Errors: InvalidArgument naming the byte, or the limit that was passed.
-absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const JsonTreeLimits& limits = {});
 
 // Members of one object of a file; `where` names the object in messages.
 class JsonMembers {
