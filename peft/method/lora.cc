@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <map>
 #include <vector>
 
 #include "peft/method/method.h"
@@ -14,12 +15,6 @@ constexpr std::string_view kA = ".lora_A.weight", kB = ".lora_B.weight";
 std::string_view WithoutPrefix(std::string_view name) {
   if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
   return name;
-}
-
-// PEFT matches a pattern against the end of the path.
-bool EndsWithPath(std::string_view path, std::string_view suffix) {
-  if (!path.ends_with(suffix)) return false;
-  return path.size() == suffix.size() || path[path.size() - suffix.size() - 1] == '.';
 }
 
 struct Site {
@@ -83,12 +78,8 @@ class Lora : public Method {
                     site.module + ": shapes of lora_A and lora_B do not share a rank: " +
                         Describe(manifest_[site.b]));
     }
-    double alpha = settings.alpha;
-    for (const auto& [pattern, value] : settings.alpha_pattern) {
-      if (EndsWithPath(site.module, pattern)) alpha = value;
-    }
     const double rank = static_cast<double>(a[0]);
-    site.scale = alpha / (settings.use_rslora ? std::sqrt(rank) : rank);
+    site.scale = settings.alpha / (settings.use_rslora ? std::sqrt(rank) : rank);
     return absl::OkStatus();
   }
 

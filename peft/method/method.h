@@ -2,7 +2,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,8 +31,6 @@ struct LoraSettings {
   double alpha = 16;
   bool use_rslora = false;
   double dropout = 0;
-  // Modules whose alpha differs: path suffixes, as PEFT's alpha_pattern.
-  std::map<std::string, double> alpha_pattern;
   // Factors that are not trained and not in the manifest (freeze-a), by manifest name. F32.
   ParameterSet fixed;
 };

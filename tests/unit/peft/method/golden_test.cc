@@ -4,6 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "common/formats/lora_adapter.h"
 #include "peft/method/method.h"
 
 namespace rivulet {
@@ -50,11 +51,15 @@ class AdapterGolden : public ::testing::TestWithParam<std::string> {
     const auto config = nlohmann::json::parse(std::ifstream(folder / "adapter_config.json"));
     absl::StatusOr<std::unique_ptr<Method>> method;
     if (config.contains("peft_type")) {
-      state_ = Read(folder / "adapter_model.safetensors");
+      // Ranks and alphas by module become one rank here, as for `rivulet model`.
+      const auto file = ReadPeftDirectory(folder);
+      ASSERT_TRUE(file.ok()) << file.status();
+      auto adapter = WithUniformRank(*file);
+      ASSERT_TRUE(adapter.ok()) << adapter.status();
+      state_ = std::move(adapter->weights);
       LoraSettings settings;
-      settings.alpha = config["lora_alpha"];
-      settings.use_rslora = config["use_rslora"];
-      settings.alpha_pattern = config["alpha_pattern"].get<std::map<std::string, double>>();
+      settings.alpha = adapter->config.alpha;
+      settings.use_rslora = adapter->config.use_rslora;
       method = MakeLora(state_.manifest(), std::move(settings));
     } else {
       state_ =
