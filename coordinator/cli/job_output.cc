@@ -103,6 +103,11 @@ json NodeOf(const v1::Node& node) {
           {"certificate_serial", node.certificate_serial()}};
 }
 
+// A line about rows that did not fit into the answer; none when all are there.
+std::string LeftOut(uint64_t count, const char* what) {
+  return count == 0 ? "" : fmt::format("  ({} older {} left out)\n", count, what);
+}
+
 std::string Elapsed(const v1::Job& job) {
   return HumanDuration(std::chrono::milliseconds(job.elapsed_ms()));
 }
@@ -112,6 +117,7 @@ std::string Elapsed(const v1::Job& job) {
 std::string JobTable(const v1::ListReply& jobs) {
   std::string text = fmt::format("{:<16} {:<20} {:<9} {:>9} {:>9}  {}\n", "ID", "NAME", "STATE",
                                  "ROUND", "ELAPSED", "NOTE");
+  text += LeftOut(jobs.left_out(), "jobs");
   for (const v1::Job& job : jobs.jobs()) {
     text += fmt::format("{:<16} {:<20} {:<9} {:>9} {:>9}  {}\n", job.id(), job.name(), job.state(),
                         fmt::format("{}/{}", job.round(), job.num_rounds()), Elapsed(job),
@@ -123,7 +129,10 @@ std::string JobTable(const v1::ListReply& jobs) {
 std::string JobListJson(const v1::ListReply& jobs) {
   json items = json::array();
   for (const v1::Job& job : jobs.jobs()) items.push_back(SummaryOf(job));
-  return Dump({{"api", "rivulet/v1"}, {"kind", "JobList"}, {"items", items}});
+  return Dump({{"api", "rivulet/v1"},
+               {"kind", "JobList"},
+               {"items", items},
+               {"left_out", jobs.left_out()}});
 }
 
 std::string JobText(const v1::Job& job) {
@@ -134,6 +143,7 @@ std::string JobText(const v1::Job& job) {
   text += fmt::format("elapsed     {}\nbytes       {} up, {} down\nstate hash  {}\n", Elapsed(job),
                       HumanBytes(static_cast<uint64_t>(job.bytes_up())),
                       HumanBytes(static_cast<uint64_t>(job.bytes_down())), job.state_hash());
+  text += LeftOut(job.rounds_left_out(), "rounds");
   for (const v1::Round& round : job.rounds()) {
     text += fmt::format("  round {:>4}.{} {:<9} {}/{} reported  loss {:.4f}{}  {} tokens  {} s{}\n",
                         round.round(), round.attempt(), round.state(), round.reported_size(),
@@ -142,6 +152,7 @@ std::string JobText(const v1::Job& job) {
                         round.tokens(), static_cast<double>(round.milliseconds()) / 1000,
                         round.reason().empty() ? "" : "  " + round.reason());
   }
+  text += LeftOut(job.evaluations_left_out(), "evaluations");
   for (const v1::EvaluationResult& result : job.evaluations()) {
     text +=
         fmt::format("  after round {:>4}: loss {:.4f}  perplexity {:.2f}  accuracy {:.4f}  {}\n",
@@ -161,8 +172,10 @@ std::string JobJson(const v1::Job& job) {
   value["kind"] = "Job";
   value["rounds"] = json::array();
   for (const v1::Round& round : job.rounds()) value["rounds"].push_back(RoundOf(round));
+  value["rounds_left_out"] = job.rounds_left_out();
   value["evaluations"] = json::array();
   for (const auto& result : job.evaluations()) value["evaluations"].push_back(EvaluationOf(result));
+  value["evaluations_left_out"] = job.evaluations_left_out();
   value["failures"] = json::array();
   for (const auto& failure : job.failures()) {
     value["failures"].push_back(
