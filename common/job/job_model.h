@@ -12,8 +12,8 @@ namespace rivulet {
 // Classification without data.labels takes HeadLabels. Plans the adapter once, so that bad targets
 // are refused here. Errors: FailedPrecondition (exit 9) when spec.model.hash is set and
 // differs from the folder's; InvalidArgument (exit 3) when class names are needed and nobody has
-// them: each client would number its own labels; those of Validate, DescribeJobModel and
-// ModelFiles::Open.
+// them: each client would number its own labels, or when data.seq-length is longer than the model
+// reads; those of Validate, DescribeJobModel and ModelFiles::Open.
 absl::StatusOr<JobDocument> DescribeJob(const std::filesystem::path& directory, JobSpec spec);
 
 // The class names of the base model's own head. Empty when it has none, or only the placeholders
@@ -28,7 +28,8 @@ absl::StatusOr<std::string> BaseTensorsFile(const std::filesystem::path& directo
                                             const JobDocument& document);
 
 // Configuration and adapter plan of a document, without the base model's files: what the
-// coordinator knows. Errors: InvalidArgument (exit 3).
+// coordinator knows. Errors: InvalidArgument (exit 3), also for a data.seq-length that is longer
+// than the model reads.
 absl::StatusOr<JobModel> JobModelOf(const JobDocument& document);
 
 }  // namespace rivulet

@@ -44,6 +44,23 @@ TEST(JobModel, HashIsFilledInAndAnotherModelIsRefused) {
   EXPECT_NE(std::string(status.message()).find(document->base_hash), std::string::npos);
 }
 
+// 1024 is max_position_embeddings of the base model.
+TEST(JobModel, SequencesLongerThanTheModelReadsAreRefusedByBothSides) {
+  JobSpec spec = AllLinear();
+  spec.data.seq_length = 1024;
+  auto document = DescribeJob(kBase, spec);
+  ASSERT_TRUE(document.ok()) << document.status();
+  const std::string want =
+      "data.seq-length: got 1025, want at most 1024, the longest sequence of the base model "
+      "(max_position_embeddings = 1024)";
+  spec.data.seq_length = document->spec.data.seq_length = 1025;
+  for (const absl::Status& status :
+       {DescribeJob(kBase, spec).status(), JobModelOf(*document).status()}) {
+    EXPECT_EQ(status.message(), want);
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);
+  }
+}
+
 TEST(JobModel, MisspeltTargetIsRefusedBeforeAnythingIsSent) {
   JobSpec spec = AllLinear();
   spec.lora.lora_target_modules = {"q_prj"};
