@@ -12,13 +12,14 @@ trap 'rm -rf "$out"' EXIT
 export HF_HUB_OFFLINE=1
 cd "$root"
 
-# name, then a command: its wall seconds and the largest process's MiB, with the last line it printed.
+# name, then a command: its wall seconds and the largest process's MiB, with the perplexity it printed last. Flower's
+# script prints "ROUND <r> ppl <p> t <s>" before the first round and after the last.
 measure() {
-  local name=$1; shift
+  local name=$1 quality; shift
   /usr/bin/time -f "%e %M" -o "$out/time" "$@" >"$out/log" 2>&1 || { tail -5 "$out/log" >&2; exit 1; }
   read -r seconds kib <"$out/time"
-  printf '%-22s %8.1f s %7.0f MiB   %s\n' "$name" "$seconds" "$((kib / 1024))" \
-    "$(grep -aE 'perplexity after|all clients' "$out/log" | tail -1 | tr -s ' ')"
+  quality=$(grep -aoE '.*(perplexity after|all clients).*|ROUND [1-9][0-9]* ppl [0-9.]+' "$out/log" | tail -1 | tr -s ' ' || true)
+  printf '%-22s %8.1f s %7.0f MiB   %s\n' "$name" "$seconds" "$((kib / 1024))" "${quality:-(printed no perplexity)}"
   echo "$seconds" >>"$out/$name"
 }
 
