@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/formats/json_fields.h"
+#include "common/formats/malformed.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/io/file.h"
 
@@ -11,16 +12,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr char kConfigFile[] = "adapter_config.json";
-constexpr char kWeightsFile[] = "adapter.safetensors";
+constexpr char kHubConfigFile[] = "adapter_config.json";
+constexpr char kHubWeightsFile[] = "adapter.safetensors";
 constexpr char kHeadConfigFile[] = "head_config.json";
 constexpr char kHeadFile[] = "model_head.safetensors";
 constexpr char kVersion[] = "adapters.1.2.0";
 constexpr JsonLimits kLimits = {.bytes = 1 << 20, .depth = 8};
-
-absl::Status Bad(const std::string& message) {
-  return Refuse(absl::StatusCode::kInvalidArgument, message);
-}
 
 // The library's fields of a seq_bn adapter. Those under `decides` change the arithmetic and must
 // have this value when read; the others may have any.
@@ -123,17 +120,18 @@ std::string HeadConfigText(const BottleneckAdapter& adapter) {
 absl::StatusOr<std::vector<std::string>> ParseLabels(std::string_view text) {
   RV_ASSIGN_OR_RETURN(const json document, ParseJson(text, kLimits));
   if (!document.is_object() || !document.contains("label2id") || !document["label2id"].is_object())
-    return Bad("label2id: want an object of class numbers by name");
+    return Malformed("label2id: want an object of class numbers by name");
   const json& map = document["label2id"];
   std::vector<std::string> labels(map.size());
   std::vector<bool> taken(map.size());
   for (const auto& [name, number] : map.items()) {
     if (!number.is_number_unsigned() || number.get<uint64_t>() >= labels.size())
-      return Bad("label2id['" + name + "']: got " + number.dump().substr(0, 40) + ", want 0.." +
-                 std::to_string(labels.size() - 1));
+      return Malformed("label2id['" + name + "']: got " + number.dump().substr(0, 40) +
+                       ", want 0.." + std::to_string(labels.size() - 1));
     const size_t label = number.get<uint64_t>();
     if (taken[label])
-      return Bad("label2id['" + name + "']: got " + std::to_string(label) + " for a second class");
+      return Malformed("label2id['" + name + "']: got " + std::to_string(label) +
+                       " for a second class");
     taken[label] = true;
     labels[label] = name;
   }
@@ -169,7 +167,7 @@ absl::Status CheckKeys(const BottleneckAdapter& adapter) {
   const std::string part = ".adapters." + adapter.config.name + ".adapter_";
   for (const TensorSpec& spec : adapter.weights.manifest()) {
     if (spec.name.find(part) == spec.name.npos)
-      return Bad("adapter key: got '" + spec.name + "', want ..." + part + "...");
+      return Malformed("adapter key: got '" + spec.name + "', want ..." + part + "...");
   }
   for (const ParameterSet* set : {&adapter.weights, &adapter.head}) {
     for (const TensorSpec& spec : set->manifest()) {
@@ -185,7 +183,7 @@ absl::Status CheckKeys(const BottleneckAdapter& adapter) {
 
 absl::StatusOr<AdapterHubConfig> ParseAdapterHubConfig(std::string_view text) {
   RV_ASSIGN_OR_RETURN(const json document, ParseJson(text, kLimits));
-  if (!document.is_object()) return Bad("adapter_config: want a JSON object");
+  if (!document.is_object()) return Malformed("adapter_config: want a JSON object");
   JsonFields fields(document);
   AdapterHubConfig config;
   config.name = fields.RequiredText("name", 100);
@@ -225,7 +223,7 @@ std::string AdapterHubConfigText(const AdapterHubConfig& config) {
 absl::StatusOr<BottleneckAdapter> BottleneckAdapterOf(const JobModel& model, const JobSpec& job,
                                                       const ParameterSet& state) {
   if (model.plan.method != "adapter")
-    return Bad("export: got method '" + model.plan.method + "', want adapter");
+    return Malformed("export: got method '" + model.plan.method + "', want adapter");
   RV_RETURN_IF_ERROR(SameManifest(state.manifest(), model.plan.full()));
   const bool classifies = model.config.head == ModelHead::kSequenceClassification;
   const std::string family = model.config.family == ModelFamily::kBert ? "Bert" : "Llama";
@@ -260,15 +258,16 @@ BottleneckAdapter Renamed(const BottleneckAdapter& adapter, const std::string& n
 
 absl::StatusOr<BottleneckAdapter> ReadAdapterHubDirectory(const std::filesystem::path& directory) {
   BottleneckAdapter adapter;
-  RV_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory / kConfigFile, kLimits.bytes));
+  RV_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory / kHubConfigFile, kLimits.bytes));
   absl::StatusOr<AdapterHubConfig> config = ParseAdapterHubConfig(text);
-  if (!config.ok()) return Annotate(config.status(), (directory / kConfigFile).string());
+  if (!config.ok()) return Annotate(config.status(), (directory / kHubConfigFile).string());
   adapter.config = *std::move(config);
-  if (!std::filesystem::exists(directory / kWeightsFile) &&
+  if (!std::filesystem::exists(directory / kHubWeightsFile) &&
       std::filesystem::exists(directory / "pytorch_adapter.bin"))
-    return Bad(directory.string() +
-               ": got pytorch_adapter.bin, which can run code when read; want " + kWeightsFile);
-  RV_ASSIGN_OR_RETURN(adapter.weights, ReadParameterSetFile(directory / kWeightsFile));
+    return Malformed(directory.string() +
+                     ": got pytorch_adapter.bin, which can run code when read; want " +
+                     kHubWeightsFile);
+  RV_ASSIGN_OR_RETURN(adapter.weights, ReadParameterSetFile(directory / kHubWeightsFile));
   const bool head_apart = std::filesystem::exists(directory / kHeadFile);
   if (head_apart) {
     RV_ASSIGN_OR_RETURN(adapter.head, ReadParameterSetFile(directory / kHeadFile));
@@ -287,8 +286,8 @@ absl::Status WriteAdapterHubDirectory(const std::filesystem::path& directory,
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) return FileError(directory, "create", error.value());
-  RV_RETURN_IF_ERROR(
-      WriteSafetensors(directory / kWeightsFile, ViewsOf(adapter.weights), SafetensorsMetadata()));
+  RV_RETURN_IF_ERROR(WriteSafetensors(directory / kHubWeightsFile, ViewsOf(adapter.weights),
+                                      SafetensorsMetadata()));
   if (adapter.head.empty()) {  // a reader would take up one that was there before
     std::filesystem::remove(directory / kHeadFile, error);
     std::filesystem::remove(directory / kHeadConfigFile, error);
@@ -297,7 +296,7 @@ absl::Status WriteAdapterHubDirectory(const std::filesystem::path& directory,
         WriteSafetensors(directory / kHeadFile, ViewsOf(adapter.head), SafetensorsMetadata()));
     RV_RETURN_IF_ERROR(WriteFileAtomically(directory / kHeadConfigFile, HeadConfigText(adapter)));
   }
-  return WriteFileAtomically(directory / kConfigFile, AdapterHubConfigText(adapter.config));
+  return WriteFileAtomically(directory / kHubConfigFile, AdapterHubConfigText(adapter.config));
 }
 
 }  // namespace rivulet

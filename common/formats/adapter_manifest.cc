@@ -5,16 +5,13 @@
 #include <cstring>
 
 #include "common/formats/float_cast.h"
+#include "common/formats/malformed.h"
 #include "common/random.h"
 
 namespace rivulet {
 namespace {
 
 constexpr float kNormalDeviation = 0.02f;
-
-absl::Status Bad(const std::string& message) {
-  return Refuse(absl::StatusCode::kInvalidArgument, message);
-}
 
 bool Contains(const std::vector<std::string>& list, const std::string& item) {
   return std::find(list.begin(), list.end(), item) != list.end();
@@ -39,12 +36,13 @@ absl::StatusOr<std::vector<std::string>> SavedModules(const ModelConfig& config,
       if (!EndsWithModule(module.path, name)) continue;
       known = true;
       if (module.path == "lm_head" && config.tie_word_embeddings)
-        return Bad("lora.modules-to-save: got '" + name + "', which is tied to the embedding");
+        return Malformed("lora.modules-to-save: got '" + name +
+                         "', which is tied to the embedding");
       if (!Contains(saved, module.path)) saved.push_back(module.path);
     }
     if (!known && before == saved.size())
-      return Bad("lora.modules-to-save: got '" + name +
-                 "', want the name of a Linear of this model");
+      return Malformed("lora.modules-to-save: got '" + name +
+                       "', want the name of a Linear of this model");
   }
   std::sort(saved.begin(), saved.end());
   return saved;
@@ -75,14 +73,15 @@ absl::Status PlanLora(const ModelConfig& config, const JobSpec& job,
                       const std::vector<LinearModule>& modules, AdapterPlan& plan) {
   const LoraSection& lora = job.lora;
   if (lora.lora_r < 1 || lora.lora_r > 1024)
-    return Bad("lora.lora-r: got " + std::to_string(lora.lora_r) + ", want 1..1024");
+    return Malformed("lora.lora-r: got " + std::to_string(lora.lora_r) + ", want 1..1024");
   RV_ASSIGN_OR_RETURN(const TargetSelector selector, SelectorOf(lora, config.family));
   RV_ASSIGN_OR_RETURN(const std::vector<LinearModule> selected,
                       SelectModules(modules, selector, plan.saved_modules));
   for (const LinearModule& module : selected) {
     if (module.head)
-      return Bad("lora.lora-target-modules: got '" + module.path +
-                 "', which is the output head; want it in lora.modules-to-save, trained whole");
+      return Malformed(
+          "lora.lora-target-modules: got '" + module.path +
+          "', which is the output head; want it in lora.modules-to-save, trained whole");
   }
   plan.freeze_a = job.strategy.aggregation == "freeze-a";
   const double rank = lora.lora_r;
@@ -116,15 +115,15 @@ void AddSite(const AdapterSite& site, AdapterPlan& plan) {
 absl::Status PlanBottleneck(const ModelConfig& config, const AdapterSection& section,
                             AdapterPlan& plan) {
   if (section.config != "seq_bn")
-    return Bad("adapter.config: got '" + section.config + "', want seq_bn");
+    return Malformed("adapter.config: got '" + section.config + "', want seq_bn");
   if (section.reduction_factor < 1)
-    return Bad("adapter.reduction-factor: got " + std::to_string(section.reduction_factor) +
-               ", want at least 1");
+    return Malformed("adapter.reduction-factor: got " + std::to_string(section.reduction_factor) +
+                     ", want at least 1");
   const int layers = static_cast<int>(config.num_hidden_layers);
   for (int layer : section.leave_out) {
     if (layer < 0 || layer >= layers)
-      return Bad("adapter.leave-out: got " + std::to_string(layer) + ", want 0.." +
-                 std::to_string(layers - 1));
+      return Malformed("adapter.leave-out: got " + std::to_string(layer) + ", want 0.." +
+                       std::to_string(layers - 1));
   }
   const int64_t bottleneck = std::max<int64_t>(1, config.hidden_size / section.reduction_factor);
   for (int layer = 0; layer < layers; ++layer) {
@@ -136,7 +135,7 @@ absl::Status PlanBottleneck(const ModelConfig& config, const AdapterSection& sec
                                  : "model.layers." + number + ".output_adapters";
     AddSite({path, layer, config.hidden_size, bottleneck}, plan);
   }
-  if (plan.sites.empty()) return Bad("adapter.leave-out: got every layer, want one left");
+  if (plan.sites.empty()) return Malformed("adapter.leave-out: got every layer, want one left");
   return absl::OkStatus();
 }
 
@@ -222,7 +221,7 @@ Manifest AdapterPlan::from_base() const {
 absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorMatch& match,
                                         const JobSpec& job) {
   if (job.method != "lora" && job.method != "adapter")
-    return Bad("method: got '" + job.method + "', want lora or adapter");
+    return Malformed("method: got '" + job.method + "', want lora or adapter");
   const std::vector<LinearModule> modules = LinearModules(config);
   AdapterPlan plan;
   plan.method = job.method;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/formats/malformed.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/io/file.h"
 
@@ -13,10 +14,6 @@ constexpr char kPrefix[] = "base_model.model.";
 constexpr char kConfigFile[] = "adapter_config.json";
 constexpr char kWeightsFile[] = "adapter_model.safetensors";
 constexpr uint64_t kMaxConfigBytes = 1 << 20;
-
-absl::Status Bad(const std::string& message) {
-  return Refuse(absl::StatusCode::kInvalidArgument, message);
-}
 
 absl::Status NotComputed(const std::string& message) {
   return Refuse(absl::StatusCode::kUnimplemented, message);
@@ -31,7 +28,7 @@ std::string PathOf(const std::string& key, std::string_view suffix) {
 
 absl::Status CheckKey(const TensorSpec& spec) {
   if (!spec.name.starts_with(kPrefix))
-    return Bad("adapter key: got '" + spec.name + "', want " + kPrefix + "...");
+    return Malformed("adapter key: got '" + spec.name + "', want " + kPrefix + "...");
   for (const char* part : {"lora_magnitude_vector", "lora_embedding_", "trainable_tokens_delta",
                            ".base_layer.", "lora_B.bias", "ia3_l"}) {
     if (spec.name.find(part) != spec.name.npos)
@@ -46,7 +43,7 @@ absl::StatusOr<LoraFactors> PairOf(const PeftLoraConfig& config, const Parameter
                                    size_t row, const std::string& path) {
   LoraFactors factors{path, row};
   const int64_t b = weights.IndexOf(LoraBKey(path));
-  if (b < 0) return Bad("adapter: got " + LoraAKey(path) + " without its lora_B");
+  if (b < 0) return Malformed("adapter: got " + LoraAKey(path) + " without its lora_B");
   factors.b = static_cast<size_t>(b);
   RV_ASSIGN_OR_RETURN(factors.rank, config.RankOf(path));
   RV_ASSIGN_OR_RETURN(factors.scale, config.ScaleOf(path));
@@ -54,8 +51,8 @@ absl::StatusOr<LoraFactors> PairOf(const PeftLoraConfig& config, const Parameter
   const TensorSpec& right = weights.manifest()[row];
   if (left.shape.size() != 2 || right.shape.size() != 2 || right.shape[0] != factors.rank ||
       left.shape[1] != factors.rank)
-    return Bad("adapter: got " + Describe(right) + " and " + Describe(left) + ", want rank " +
-               std::to_string(factors.rank));
+    return Malformed("adapter: got " + Describe(right) + " and " + Describe(left) + ", want rank " +
+                     std::to_string(factors.rank));
   return factors;
 }
 
@@ -68,7 +65,8 @@ absl::Status CheckSaved(const PeftLoraConfig& config, const std::string& key) {
         return absl::OkStatus();
     }
   }
-  return Bad("adapter key: got '" + key + "', which is neither a factor nor in modules_to_save");
+  return Malformed("adapter key: got '" + key +
+                   "', which is neither a factor nor in modules_to_save");
 }
 
 std::vector<float> AsFloats(const ParameterSet& set, size_t row) {
@@ -170,8 +168,9 @@ absl::StatusOr<LoraAdapter> MakeLoraAdapter(PeftLoraConfig config, ParameterSet 
       adapter.saved.push_back(row);
     }
   }
-  if (halves != adapter.factors.size()) return Bad("adapter: got a lora_B without its lora_A");
-  if (adapter.factors.empty()) return Bad("adapter: got no lora_A and lora_B");
+  if (halves != adapter.factors.size())
+    return Malformed("adapter: got a lora_B without its lora_A");
+  if (adapter.factors.empty()) return Malformed("adapter: got no lora_A and lora_B");
   std::sort(
       adapter.factors.begin(), adapter.factors.end(),
       [](const LoraFactors& left, const LoraFactors& right) { return left.path < right.path; });
@@ -189,14 +188,14 @@ absl::StatusOr<std::vector<LinearModule>> CheckFits(const LoraAdapter& adapter,
         std::find_if(modules.begin(), modules.end(),
                      [&](const LinearModule& known) { return known.path == factors.path; });
     if (module == modules.end())
-      return Bad("adapter: module '" + factors.path + "' is no Linear of this " +
-                 config.model_type + " model");
+      return Malformed("adapter: module '" + factors.path + "' is no Linear of this " +
+                       config.model_type + " model");
     const int64_t in = adapter.weights.manifest()[factors.a].shape[1];
     const int64_t out = adapter.weights.manifest()[factors.b].shape[0];
     if (in != module->in || out != module->out)
-      return Bad("adapter: module '" + factors.path + "': got " + std::to_string(out) + " x " +
-                 std::to_string(in) + ", want " + std::to_string(module->out) + " x " +
-                 std::to_string(module->in));
+      return Malformed("adapter: module '" + factors.path + "': got " + std::to_string(out) +
+                       " x " + std::to_string(in) + ", want " + std::to_string(module->out) +
+                       " x " + std::to_string(module->in));
     found.push_back(*module);
   }
   const std::vector<ExpectedTensor> expected = ExpectedTensors(config);
@@ -206,8 +205,8 @@ absl::StatusOr<std::vector<LinearModule>> CheckFits(const LoraAdapter& adapter,
         [&](const ExpectedTensor& known) { return known.name == adapter.SavedName(row); });
     const TensorSpec& got = adapter.weights.manifest()[row];
     if (tensor == expected.end() || tensor->shape != got.shape)
-      return Bad("adapter: saved tensor " + Describe(got) + " does not fit this " +
-                 config.model_type + " model");
+      return Malformed("adapter: saved tensor " + Describe(got) + " does not fit this " +
+                       config.model_type + " model");
   }
   return found;
 }
@@ -215,7 +214,7 @@ absl::StatusOr<std::vector<LinearModule>> CheckFits(const LoraAdapter& adapter,
 absl::StatusOr<LoraAdapter> LoraAdapterOf(const JobModel& model, const JobSpec& job,
                                           ParameterSet state) {
   if (model.plan.method != "lora")
-    return Bad("export: got method '" + model.plan.method + "', want lora");
+    return Malformed("export: got method '" + model.plan.method + "', want lora");
   RV_RETURN_IF_ERROR(SameManifest(state.manifest(), model.plan.full()));
   RV_ASSIGN_OR_RETURN(PeftLoraConfig config, ConfigOf(model, job));
   return MakeLoraAdapter(std::move(config), std::move(state));
@@ -227,8 +226,8 @@ absl::StatusOr<LoraAdapter> ReadPeftDirectory(const std::filesystem::path& direc
   if (!config.ok()) return Annotate(config.status(), (directory / kConfigFile).string());
   if (!std::filesystem::exists(directory / kWeightsFile) &&
       std::filesystem::exists(directory / "adapter_model.bin"))
-    return Bad(directory.string() + ": got adapter_model.bin, which can run code when read; want " +
-               kWeightsFile);
+    return Malformed(directory.string() +
+                     ": got adapter_model.bin, which can run code when read; want " + kWeightsFile);
   RV_ASSIGN_OR_RETURN(ParameterSet weights, ReadParameterSetFile(directory / kWeightsFile));
   absl::StatusOr<LoraAdapter> adapter = MakeLoraAdapter(*std::move(config), std::move(weights));
   if (!adapter.ok()) return Annotate(adapter.status(), directory.string());
@@ -313,8 +312,8 @@ void DeltaRows(const LoraAdapter& adapter, const LoraFactors& factors, int64_t f
 
 absl::StatusOr<double> LargestDeltaDifference(const LoraAdapter& left, const LoraAdapter& right) {
   if (left.factors.size() != right.factors.size())
-    return Bad("adapters: got " + std::to_string(left.factors.size()) + " and " +
-               std::to_string(right.factors.size()) + " modules");
+    return Malformed("adapters: got " + std::to_string(left.factors.size()) + " and " +
+                     std::to_string(right.factors.size()) + " modules");
   double largest = 0;
   for (size_t row = 0; row < left.factors.size(); ++row) {
     const LoraFactors& one = left.factors[row];
@@ -324,7 +323,8 @@ absl::StatusOr<double> LargestDeltaDifference(const LoraAdapter& left, const Lor
     if (one.path != two.path ||
         left.weights.manifest()[one.b].shape[0] != right.weights.manifest()[two.b].shape[0] ||
         left.weights.manifest()[one.a].shape[1] != right.weights.manifest()[two.a].shape[1])
-      return Bad("adapters: got modules " + one.path + " and " + two.path + " of different size");
+      return Malformed("adapters: got modules " + one.path + " and " + two.path +
+                       " of different size");
     std::vector<float> first(out * in), second(out * in);
     DeltaRows(left, one, 0, first);
     DeltaRows(right, two, 0, second);

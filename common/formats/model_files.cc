@@ -3,6 +3,7 @@
 #include <set>
 
 #include "common/formats/json.h"
+#include "common/formats/malformed.h"
 #include "common/io/file.h"
 
 namespace rivulet {
@@ -22,10 +23,6 @@ bool IsPlainFileName(std::string_view name) {
          name.find("..") == name.npos && name != ".";
 }
 
-absl::Status Bad(const std::string& message) {
-  return Refuse(absl::StatusCode::kInvalidArgument, message);
-}
-
 absl::StatusOr<ShardIndex> ReadShardIndex(const std::filesystem::path& path) {
   RV_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kIndexLimits.bytes));
   absl::StatusOr<ShardIndex> index = ParseShardIndex(text);
@@ -41,7 +38,7 @@ absl::Status CheckAgainstIndex(const ShardIndex& index, const std::vector<std::s
     for (const TensorView& tensor : files[shard].view().tensors()) {
       const auto row = index.file_of.find(tensor.spec.name);
       if (row == index.file_of.end() || row->second != names[shard])
-        return Bad(names[shard] + ": tensor '" + tensor.spec.name + "' is not in the index");
+        return Malformed(names[shard] + ": tensor '" + tensor.spec.name + "' is not in the index");
       ++found;
     }
   }
@@ -49,7 +46,7 @@ absl::Status CheckAgainstIndex(const ShardIndex& index, const std::vector<std::s
   for (const auto& [tensor, file] : index.file_of) {
     const size_t shard = std::lower_bound(names.begin(), names.end(), file) - names.begin();
     if (files[shard].view().Find(tensor) == nullptr)
-      return Bad(file + ": tensor '" + tensor + "' of the index is missing");
+      return Malformed(file + ": tensor '" + tensor + "' of the index is missing");
   }
   return absl::OkStatus();
 }
@@ -66,15 +63,15 @@ absl::StatusOr<ShardIndex> ParseShardIndex(std::string_view text) {
   RV_ASSIGN_OR_RETURN(const json document, ParseJson(text, kIndexLimits));
   if (!document.is_object() || !document.contains("weight_map") ||
       !document["weight_map"].is_object())
-    return Bad("weight_map: got none, want an object of file names by tensor");
+    return Malformed("weight_map: got none, want an object of file names by tensor");
   const json& map = document["weight_map"];
   if (map.empty() || map.size() > kMaxTensors)
-    return Bad("weight_map: got " + std::to_string(map.size()) + " tensors, want 1..200000");
+    return Malformed("weight_map: got " + std::to_string(map.size()) + " tensors, want 1..200000");
   ShardIndex index;
   for (const auto& [tensor, file] : map.items()) {
     if (!file.is_string() || !IsPlainFileName(file.get_ref<const std::string&>()))
-      return Bad("weight_map['" + tensor + "']: got " + file.dump().substr(0, 80) +
-                 ", want a file name [A-Za-z0-9_.-]+");
+      return Malformed("weight_map['" + tensor + "']: got " + file.dump().substr(0, 80) +
+                       ", want a file name [A-Za-z0-9_.-]+");
     index.file_of[tensor] = file.get<std::string>();
   }
   return index;

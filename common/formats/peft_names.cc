@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "common/formats/malformed.h"
 #include "common/formats/model_tensors.h"
 #include "common/formats/regex.h"
 #include "common/suggest.h"
@@ -12,10 +13,6 @@ namespace {
 
 constexpr char kPrefix[] = "base_model.model.";
 constexpr char kRegexMark[] = "regex:";
-
-absl::Status Bad(const std::string& message) {
-  return Refuse(absl::StatusCode::kInvalidArgument, message);
-}
 
 // Number behind ".layers." or ".layer.", -1 without one.
 int LayerOf(const std::string& path) {
@@ -52,8 +49,8 @@ absl::Status CheckLayers(const std::vector<LinearModule>& modules, const std::ve
   for (const LinearModule& module : modules) last = std::max(last, module.layer);
   for (int layer : layers) {
     if (layer < 0 || layer > last)
-      return Bad("lora.layers-to-transform: got " + std::to_string(layer) + ", want 0.." +
-                 std::to_string(last));
+      return Malformed("lora.layers-to-transform: got " + std::to_string(layer) + ", want 0.." +
+                       std::to_string(last));
   }
   return absl::OkStatus();
 }
@@ -65,8 +62,8 @@ absl::Status CheckNames(const std::vector<LinearModule>& modules,
       return EndsWithModule(module.path, name);
     });
     if (!known)
-      return Bad("lora.lora-target-modules: got '" + name + "', want the name of a Linear (" +
-                 Joined(ShortNames(modules)) + ")" + DidYouMean(name, ShortNames(modules)));
+      return Malformed("lora.lora-target-modules: got '" + name + "', want the name of a Linear (" +
+                       Joined(ShortNames(modules)) + ")" + DidYouMean(name, ShortNames(modules)));
   }
   return absl::OkStatus();
 }
@@ -108,10 +105,11 @@ absl::StatusOr<TargetSelector> SelectorOf(const LoraSection& lora, ModelFamily f
   TargetSelector selector;
   selector.layers = lora.layers_to_transform;
   for (const std::string& target : lora.lora_target_modules) {
-    if (target.empty()) return Bad(std::string(key) + ": got an empty name");
+    if (target.empty()) return Malformed(std::string(key) + ": got an empty name");
     const bool special = target == "all-linear" || target.starts_with(kRegexMark);
     if (special && lora.lora_target_modules.size() > 1)
-      return Bad(std::string(key) + ": got '" + target + "' beside other targets, want it alone");
+      return Malformed(std::string(key) + ": got '" + target +
+                       "' beside other targets, want it alone");
     if (target == "all-linear")
       selector.all_linear = true;
     else if (special)
@@ -121,10 +119,11 @@ absl::StatusOr<TargetSelector> SelectorOf(const LoraSection& lora, ModelFamily f
   }
   if (!selector.names.empty() || selector.all_linear) return selector;
   if (selector.pattern.empty()) {
-    if (!lora.lora_target_modules.empty()) return Bad(std::string(key) + ": got an empty pattern");
+    if (!lora.lora_target_modules.empty())
+      return Malformed(std::string(key) + ": got an empty pattern");
     selector.names = DefaultTargets(family);
   } else if (!selector.layers.empty()) {
-    return Bad(
+    return Malformed(
         "lora.layers-to-transform: not together with a regex in lora-target-modules; name "
         "the layers in the pattern");
   }
@@ -151,8 +150,8 @@ absl::StatusOr<std::vector<LinearModule>> SelectModules(const std::vector<Linear
   }
   if (!selected.empty()) return selected;
   const std::string what = selector.pattern.empty() ? Joined(selector.names) : selector.pattern;
-  return Bad("lora.lora-target-modules: '" + what + "' matches no module; known names: " +
-             Joined(ShortNames(modules)) + "; a path looks like " + modules.front().path);
+  return Malformed("lora.lora-target-modules: '" + what + "' matches no module; known names: " +
+                   Joined(ShortNames(modules)) + "; a path looks like " + modules.front().path);
 }
 
 bool EndsWithModule(std::string_view path, std::string_view name) {

@@ -15,7 +15,7 @@ using Json = nlohmann::json;  // objects are sorted by key
 constexpr char kApi[] = "rivulet.job/1";
 constexpr size_t kMaxBytes = 4 << 20;
 
-absl::Status Bad(const std::string& message) {
+absl::Status BadDocument(const std::string& message) {
   return WithExit(Refuse(absl::StatusCode::kInvalidArgument, "job document: " + message),
                   ExitCode::kConfig);
 }
@@ -80,30 +80,31 @@ struct FromJson {
 };
 
 absl::Status ReadSpec(const Json& json, JobSpec& spec) {
-  if (!json.is_object()) return Bad("spec: want an object");
+  if (!json.is_object()) return BadDocument("spec: want an object");
   size_t found = 0;
   for (const JobKey& key : JobKeys()) {
     if (!InJobDocument(key)) continue;
     const auto it = json.find(std::string(key.path));
-    if (it == json.end()) return Bad("spec: '" + std::string(key.path) + "' is missing");
+    if (it == json.end()) return BadDocument("spec: '" + std::string(key.path) + "' is missing");
     ++found;
     if (!std::visit(FromJson{*it}, key.ref(spec))) {
-      return Bad(std::string(key.path) + ": got " + it->dump().substr(0, 200) + ", want " +
-                 WantedOf(key));
+      return BadDocument(std::string(key.path) + ": got " + it->dump().substr(0, 200) + ", want " +
+                         WantedOf(key));
     }
   }
   if (found == json.size()) return absl::OkStatus();
   for (const auto& [name, value] : json.items()) {
     const JobKey* key = FindJobKey(name);
     if (key == nullptr || key->path != name || !InJobDocument(*key))
-      return Bad("spec: unknown key '" + name.substr(0, 200) + "'");
+      return BadDocument("spec: unknown key '" + name.substr(0, 200) + "'");
   }
-  return Bad("spec: keys twice");
+  return BadDocument("spec: keys twice");
 }
 
 absl::Status ReadString(const Json& root, const char* key, std::string& out) {
   const auto it = root.find(key);
-  if (it == root.end() || !it->is_string()) return Bad(std::string(key) + ": want a string");
+  if (it == root.end() || !it->is_string())
+    return BadDocument(std::string(key) + ": want a string");
   out = it->get<std::string>();
   return absl::OkStatus();
 }
@@ -132,37 +133,39 @@ absl::StatusOr<JobDocument> ParseJobDocument(std::string_view text) {
   const Json& root = *parsed;
   const bool from_base = root.is_object() && root.contains("base_tensors");
   if (!root.is_object() || root.size() != (from_base ? 7 : 6)) {
-    return Bad("want an object of 6 keys, or 7 with base_tensors");
+    return BadDocument("want an object of 6 keys, or 7 with base_tensors");
   }
   JobDocument document;
   std::string api;
   RV_RETURN_IF_ERROR(ReadString(root, "api", api));
-  if (api != kApi) return Bad("api: got '" + api.substr(0, 100) + "', want '" + kApi + "'");
+  if (api != kApi) return BadDocument("api: got '" + api.substr(0, 100) + "', want '" + kApi + "'");
   RV_RETURN_IF_ERROR(ReadString(root, "base_hash", document.base_hash));
   RV_RETURN_IF_ERROR(ReadString(root, "method", document.spec.method));
   RV_RETURN_IF_ERROR(ReadString(root, "model_config", document.model_config));
   static const std::regex kHash("sha256:[0-9a-f]{64}");
   if (!std::regex_match(document.base_hash, kHash))
-    return Bad("base_hash: want sha256:<64 hex digits>");
+    return BadDocument("base_hash: want sha256:<64 hex digits>");
   if (from_base) RV_RETURN_IF_ERROR(ReadString(root, "base_tensors", document.base_tensors));
   static const std::regex kHex("[0-9a-f]{64}");
   if (from_base && !std::regex_match(document.base_tensors, kHex)) {
-    return Bad("base_tensors: got '" + document.base_tensors.substr(0, 100) +
-               "', want 64 hex digits, or no such key");
+    return BadDocument("base_tensors: got '" + document.base_tensors.substr(0, 100) +
+                       "', want 64 hex digits, or no such key");
   }
   if (document.spec.method != "lora" && document.spec.method != "adapter") {
-    return Bad("method: got '" + document.spec.method.substr(0, 100) + "', want lora|adapter");
+    return BadDocument("method: got '" + document.spec.method.substr(0, 100) +
+                       "', want lora|adapter");
   }
   const auto heads = root.find("heads_missing");
   if (heads == root.end() || !FromJson{*heads}(&document.heads_missing)) {
-    return Bad("heads_missing: want a list of strings");
+    return BadDocument("heads_missing: want a list of strings");
   }
   const auto spec = root.find("spec");
-  if (spec == root.end()) return Bad("spec: want an object");
+  if (spec == root.end()) return BadDocument("spec: want an object");
   RV_RETURN_IF_ERROR(ReadSpec(*spec, document.spec));
   RV_RETURN_IF_ERROR(document.spec.Validate());
   if (JobDocumentText(document) != text) {
-    return Bad("got another spelling of it, want sorted keys, no white space, shortest numbers");
+    return BadDocument(
+        "got another spelling of it, want sorted keys, no white space, shortest numbers");
   }
   return document;
 }

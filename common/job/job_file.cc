@@ -7,6 +7,7 @@
 
 #include "common/formats/json.h"
 #include "common/io/file.h"
+#include "common/job/bad_job.h"
 #include "common/job/job_keys.h"
 #include "common/job/toml_text.h"
 #include "common/suggest.h"
@@ -19,10 +20,6 @@ namespace {
 constexpr uint64_t kMaxFileBytes = 1 << 20;
 constexpr std::string_view kReserved[] = {"RIVULET_CONFIG", "RIVULET_CONTEXT", "RIVULET_LOG",
                                           "RIVULET_NO_PROGRESS", "RIVULET_SHARED"};
-
-absl::Status Bad(const std::string& message) {
-  return WithExit(Refuse(absl::StatusCode::kInvalidArgument, message), ExitCode::kConfig);
-}
 
 // Stores a TOML node into the value a key refers to; false when the type does not fit.
 struct Assign {
@@ -153,10 +150,12 @@ absl::Status Loader::Section(const toml::key& key, const toml::node& node,
   const bool exists = std::find(known.begin(), known.end(), section) != known.end();
   const toml::table* table = node.as_table();
   if (table == nullptr && exists) {
-    return Bad(place + section + ": got " + TextOf(node) + ", want a section [" + section + "]");
+    return BadJob(place + section + ": got " + TextOf(node) + ", want a section [" + section + "]");
   }
-  if (table == nullptr) return Bad(place + "unknown key '" + section + "'" + Suggestion(section));
-  if (!exists) return Bad(place + "unknown section '" + section + "'" + DidYouMean(section, known));
+  if (table == nullptr)
+    return BadJob(place + "unknown key '" + section + "'" + Suggestion(section));
+  if (!exists)
+    return BadJob(place + "unknown section '" + section + "'" + DidYouMean(section, known));
   NoteMethod(section + ".");
   for (const auto& [name, value] : *table) RV_RETURN_IF_ERROR(FileKey(section, name, value, file));
   return absl::OkStatus();
@@ -167,17 +166,17 @@ absl::Status Loader::FileKey(const std::string& section, const toml::key& key,
   const std::string path = section + "." + std::string(key.str());
   const JobKey* known = FindJobKey(path);
   if (known == nullptr) {
-    return Bad(PlaceText(file, key.source()) + "unknown key '" + path + "'" + Suggestion(path));
+    return BadJob(PlaceText(file, key.source()) + "unknown key '" + path + "'" + Suggestion(path));
   }
   if (const auto before = job_.origins.find(std::string(known->path));
       before != job_.origins.end()) {
-    return Bad(PlaceText(file, key.source()) + std::string(known->path) +
-               ": got it twice, before at " + OriginText(before->second) + ", want it once");
+    return BadJob(PlaceText(file, key.source()) + std::string(known->path) +
+                  ": got it twice, before at " + OriginText(before->second) + ", want it once");
   }
   const KeyOrigin origin{KeyOrigin::Kind::kFile, file, static_cast<int>(key.source().begin.line)};
   const absl::Status stored = Store(path, value, origin);
   return stored.ok() ? stored
-                     : Bad(PlaceText(file, value.source()) + std::string(stored.message()));
+                     : BadJob(PlaceText(file, value.source()) + std::string(stored.message()));
 }
 
 absl::Status Loader::Variables(const Environment& environment) {
@@ -202,13 +201,14 @@ absl::Status Loader::Sets(const std::vector<std::string>& sets) {
   std::map<std::string, std::string> seen;
   for (const std::string& set : sets) {
     const size_t equals = set.find('=');
-    if (equals == std::string::npos) return Bad("--set " + set + ": got no '=', want path=value");
+    if (equals == std::string::npos)
+      return BadJob("--set " + set + ": got no '=', want path=value");
     const std::string path = set.substr(0, equals), text = set.substr(equals + 1);
     const JobKey* key = FindJobKey(path);
     const std::string name = key == nullptr ? path : std::string(key->path);
     if (const auto [it, fresh] = seen.emplace(name, text); !fresh && it->second != text) {
-      return Bad("--set " + name + ": set twice, to '" + Shortened(it->second) + "' and '" +
-                 Shortened(text) + "'");
+      return BadJob("--set " + name + ": set twice, to '" + Shortened(it->second) + "' and '" +
+                    Shortened(text) + "'");
     }
     RV_RETURN_IF_ERROR(StoreText(path, text, {KeyOrigin::Kind::kFlag, "--set", 0}));
   }
@@ -223,7 +223,7 @@ absl::Status Loader::StoreText(const std::string& path, const std::string& text,
   const bool holds_text =
       key != nullptr && std::holds_alternative<std::string*>(key->ref(job_.spec));
   if (!IsUtf8(text)) {
-    return Bad(path + ": got bytes that are not UTF-8 (" + OriginText(origin) + "), want text");
+    return BadJob(path + ": got bytes that are not UTF-8 (" + OriginText(origin) + "), want text");
   }
   absl::StatusOr<toml::table> parsed = ParseToml("value = " + text, "value");
   const bool one = parsed.ok() && parsed->size() == 1;
@@ -236,15 +236,15 @@ absl::Status Loader::StoreText(const std::string& path, const std::string& text,
 absl::Status Loader::Store(const std::string& path, const toml::node& node,
                            const KeyOrigin& origin) {
   const JobKey* key = FindJobKey(path);
-  if (key == nullptr) return Bad("unknown key '" + path + "'" + Suggestion(path));
+  if (key == nullptr) return BadJob("unknown key '" + path + "'" + Suggestion(path));
   const std::string name(key->path);
   std::string hyphenated = path;
   std::replace(hyphenated.begin(), hyphenated.end(), '_', '-');
   if (hyphenated != name) job_.notes.push_back("'" + path + "' is read as '" + name + "'");
   if (!std::visit(Assign{node}, key->ref(job_.spec))) {
     const bool in_file = origin.kind == KeyOrigin::Kind::kFile;  // the caller gives the place
-    return Bad(name + ": got " + TextOf(node) + (in_file ? "" : " (" + OriginText(origin) + ")") +
-               ", want " + WantedOf(*key));
+    return BadJob(name + ": got " + TextOf(node) +
+                  (in_file ? "" : " (" + OriginText(origin) + ")") + ", want " + WantedOf(*key));
   }
   NoteMethod(name);
   job_.origins[name] = origin;
@@ -259,7 +259,7 @@ void Loader::NoteMethod(std::string_view path) {
 
 absl::StatusOr<LoadedJob> Loader::Finish() {
   if (methods_.size() > 1)
-    return Bad("[lora] and [adapter]: got both, want exactly one method section");
+    return BadJob("[lora] and [adapter]: got both, want exactly one method section");
   if (!methods_.empty()) job_.spec.method = *methods_.begin();
   return std::move(job_);
 }

@@ -276,7 +276,7 @@ std::string ListText(const std::vector<T>& items, Text text) {
 }
 
 // The text of a value of each type a key can have.
-struct TextOf {
+struct KeyText {
   std::string operator()(const int* value) const { return std::to_string(*value); }
   std::string operator()(const int64_t* value) const { return std::to_string(*value); }
   std::string operator()(const uint64_t* value) const { return std::to_string(*value); }
@@ -409,7 +409,7 @@ std::string Shortened(std::string text) {
 }
 
 std::string ValueText(const JobKey& key, const JobSpec& spec) {
-  return std::visit(TextOf{}, RefIn(key, spec));
+  return std::visit(KeyText{}, RefIn(key, spec));
 }
 
 absl::StatusOr<std::chrono::seconds> ParseDuration(std::string_view text) {

@@ -3,14 +3,12 @@
 #include <optional>
 #include <string>
 
+#include "common/job/bad_job.h"
+
 namespace rivulet {
 namespace {
 
 constexpr int kMostDots = 64;
-
-absl::Status Bad(const std::string& message) {
-  return WithExit(Refuse(absl::StatusCode::kInvalidArgument, message), ExitCode::kConfig);
-}
 
 // The position behind the string that starts with the quote at `at`. A string that does not end on
 // its line, or at all, is the parser's to report.
@@ -65,13 +63,13 @@ std::string PlaceText(std::string_view name, const toml::source_region& region) 
 
 absl::StatusOr<toml::table> ParseToml(std::string_view text, std::string_view name) {
   if (const std::optional<int> line = LineOfManyDots(text)) {
-    return Bad(std::string(name) + ":" + std::to_string(*line) + ": got more than " +
-               std::to_string(kMostDots) + " dots on a line, want section.key");
+    return BadJob(std::string(name) + ":" + std::to_string(*line) + ": got more than " +
+                  std::to_string(kMostDots) + " dots on a line, want section.key");
   }
   try {
     return toml::parse(text, name);
   } catch (const toml::parse_error& error) {
-    return Bad(PlaceText(name, error.source()) + std::string(error.description()));
+    return BadJob(PlaceText(name, error.source()) + std::string(error.description()));
   }
 }
 

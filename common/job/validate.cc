@@ -3,21 +3,19 @@
 #include <set>
 
 #include "common/formats/regex.h"
+#include "common/job/bad_job.h"
 #include "common/job/job_keys.h"
 #include "common/job/job_spec.h"
 
 namespace rivulet {
 namespace {
 
-absl::Status Bad(const std::string& message) {
-  return WithExit(Refuse(absl::StatusCode::kInvalidArgument, message), ExitCode::kConfig);
-}
-
 // "regex:<pattern>": the pattern must compile.
 absl::Status CheckPattern(const char* key, const std::string& text) {
   if (!text.starts_with("regex:")) return absl::OkStatus();
   const absl::Status compiled = Regex::CompileWhole(text.substr(6)).status();
-  return compiled.ok() ? compiled : Bad(std::string(key) + ": " + std::string(compiled.message()));
+  return compiled.ok() ? compiled
+                       : BadJob(std::string(key) + ": " + std::string(compiled.message()));
 }
 
 bool IsName(const std::string& text) {
@@ -27,31 +25,31 @@ bool IsName(const std::string& text) {
 
 absl::Status CheckJob(const JobSection& job) {
   if (!IsName(job.name)) {
-    return Bad("job.name: got \"" + job.name +
-               "\", want 1 to 63 of [a-z0-9-], not starting with a hyphen");
+    return BadJob("job.name: got \"" + job.name +
+                  "\", want 1 to 63 of [a-z0-9-], not starting with a hyphen");
   }
   if (job.clients_per_round > 0 && job.fraction_train < 1.0) {
-    return Bad("job.clients-per-round = " + std::to_string(job.clients_per_round) +
-               " and job.fraction-train = " + NumberText(job.fraction_train) +
-               ": want one of them; leave fraction-train at 1.0");
+    return BadJob("job.clients-per-round = " + std::to_string(job.clients_per_round) +
+                  " and job.fraction-train = " + NumberText(job.fraction_train) +
+                  ": want one of them; leave fraction-train at 1.0");
   }
   if (job.clients_per_round > 0 && job.min_clients > job.clients_per_round) {
-    return Bad("job.min-clients = " + std::to_string(job.min_clients) +
-               " and job.clients-per-round = " + std::to_string(job.clients_per_round) +
-               ": want min-clients <= clients-per-round");
+    return BadJob("job.min-clients = " + std::to_string(job.min_clients) +
+                  " and job.clients-per-round = " + std::to_string(job.clients_per_round) +
+                  ": want min-clients <= clients-per-round");
   }
   if (job.min_available_clients > 0 && job.min_available_clients < job.min_clients) {
-    return Bad("job.min-available-clients = " + std::to_string(job.min_available_clients) +
-               " and job.min-clients = " + std::to_string(job.min_clients) +
-               ": want min-available-clients >= min-clients, or 0");
+    return BadJob("job.min-available-clients = " + std::to_string(job.min_available_clients) +
+                  " and job.min-clients = " + std::to_string(job.min_clients) +
+                  ": want min-available-clients >= min-clients, or 0");
   }
   if (job.selection == "all" && job.over_selection > 1) {
-    return Bad(
+    return BadJob(
         "job.selection = \"all\" and job.over-selection = " + NumberText(job.over_selection) +
         ": nobody is left to invite; want over-selection = 1.0");
   }
   if (job.selection == "all" && (job.clients_per_round > 0 || job.fraction_train < 1.0)) {
-    return Bad(
+    return BadJob(
         "job.selection = \"all\" with job.clients-per-round or job.fraction-train: want selection "
         "= \"random\" to "
         "choose a part of the clients");
@@ -62,62 +60,62 @@ absl::Status CheckJob(const JobSection& job) {
 absl::Status CheckModel(const ModelSection& model) {
   static const std::regex kHash("sha256:[0-9a-f]{64}");
   if (!model.hash.empty() && !std::regex_match(model.hash, kHash)) {
-    return Bad("model.hash: got \"" + model.hash + "\", want sha256:<64 hex digits>");
+    return BadJob("model.hash: got \"" + model.hash + "\", want sha256:<64 hex digits>");
   }
   if (model.name.empty())
-    return Bad("model.name: got \"\", want the name or folder of the base model");
+    return BadJob("model.name: got \"\", want the name or folder of the base model");
   return absl::OkStatus();
 }
 
 absl::Status CheckData(const DataSection& data) {
   static const std::regex kDataset("([A-Za-z0-9][A-Za-z0-9._-]{0,127})?");
   if (!std::regex_match(data.dataset, kDataset)) {
-    return Bad(
+    return BadJob(
         "data.dataset: got \"" + data.dataset.substr(0, 200) +
         "\", want a logical name of [A-Za-z0-9._-]; its path is in the agent's policy, or in "
         "simulate.dataset-path");
   }
   const bool classes = data.task == "classification";
   if (classes && data.format == "text") {
-    return Bad(
+    return BadJob(
         "data.task = \"classification\" and data.format = \"text\": want format = \"jsonl\", "
         "\"json\" or \"tsv\"");
   }
   if (!classes && data.format == "tsv") {
-    return Bad(
+    return BadJob(
         "data.task = \"causal-lm\" and data.format = \"tsv\": want task = \"classification\", or "
         "another format");
   }
   if (data.format == "text" && data.template_name != "plain") {
-    return Bad("data.template = \"" + data.template_name +
-               "\" and data.format = \"text\": want template = \"plain\"");
+    return BadJob("data.template = \"" + data.template_name +
+                  "\" and data.format = \"text\": want template = \"plain\"");
   }
   if (classes && data.template_name != "plain") {
-    return Bad("data.template = \"" + data.template_name +
-               "\" and data.task = \"classification\": want template = \"plain\"");
+    return BadJob("data.template = \"" + data.template_name +
+                  "\" and data.task = \"classification\": want template = \"plain\"");
   }
   if (!data.separator.empty() && data.format != "text") {
-    return Bad("data.separator and data.format = \"" + data.format +
-               "\": only text files have separators");
+    return BadJob("data.separator and data.format = \"" + data.format +
+                  "\": only text files have separators");
   }
   std::vector<std::string> labels = data.labels;
   std::sort(labels.begin(), labels.end());
   if (const auto twice = std::adjacent_find(labels.begin(), labels.end()); twice != labels.end()) {
-    return Bad("data.labels: got '" + *twice + "' twice, want distinct names");
+    return BadJob("data.labels: got '" + *twice + "' twice, want distinct names");
   }
   if (!labels.empty() && !classes)
-    return Bad("data.labels with data.task = \"causal-lm\": want task = \"classification\"");
-  if (labels.size() == 1) return Bad("data.labels: got 1 label, want at least 2");
+    return BadJob("data.labels with data.task = \"causal-lm\": want task = \"classification\"");
+  if (labels.size() == 1) return BadJob("data.labels: got 1 label, want at least 2");
   return absl::OkStatus();
 }
 
 absl::Status CheckTrain(const TrainSection& train) {
   if (train.max_steps == 0 && train.local_epochs == 0) {
-    return Bad("train.max-steps = 0 and train.local-epochs = 0: want one of them above 0");
+    return BadJob("train.max-steps = 0 and train.local-epochs = 0: want one of them above 0");
   }
   if (train.optimizer == "adamw" && train.momentum != 0) {
-    return Bad("train.momentum = " + NumberText(train.momentum) +
-               " and train.optimizer = \"adamw\": want optimizer = \"sgd\", or adam-beta1");
+    return BadJob("train.momentum = " + NumberText(train.momentum) +
+                  " and train.optimizer = \"adamw\": want optimizer = \"sgd\", or adam-beta1");
   }
   return absl::OkStatus();
 }
@@ -125,15 +123,16 @@ absl::Status CheckTrain(const TrainSection& train) {
 absl::Status CheckStrategy(const JobSpec& spec) {
   const StrategySection& strategy = spec.strategy;
   if (strategy.weighting == "capped" && strategy.weight_cap == 0) {
-    return Bad("strategy.weighting = \"capped\" and strategy.weight-cap = 0: want weight-cap >= 1");
+    return BadJob(
+        "strategy.weighting = \"capped\" and strategy.weight-cap = 0: want weight-cap >= 1");
   }
   if (strategy.server_beta1 < 0 && strategy.server_beta1 != -1) {
-    return Bad("strategy.server-beta1: got " + NumberText(strategy.server_beta1) +
-               ", want 0..0.9999, or -1 for the strategy's default");
+    return BadJob("strategy.server-beta1: got " + NumberText(strategy.server_beta1) +
+                  ", want 0..0.9999, or -1 for the strategy's default");
   }
   if (strategy.aggregation == "freeze-a" && spec.method != "lora") {
-    return Bad("strategy.aggregation = \"freeze-a\" and [" + spec.method +
-               "]: only [lora] has a factor A to freeze; want aggregation = \"factor-average\"");
+    return BadJob("strategy.aggregation = \"freeze-a\" and [" + spec.method +
+                  "]: only [lora] has a factor A to freeze; want aggregation = \"factor-average\"");
   }
   return absl::OkStatus();
 }
@@ -143,11 +142,11 @@ absl::Status CheckLora(const LoraSection& lora) {
   for (const std::string& target : lora.lora_target_modules) {
     const bool alone = target == "all-linear" || target.starts_with("regex:");
     if (alone && lora.lora_target_modules.size() > 1) {
-      return Bad("lora.lora-target-modules: got '" + target +
-                 "' beside others, want it alone or only names");
+      return BadJob("lora.lora-target-modules: got '" + target +
+                    "' beside others, want it alone or only names");
     }
     if (!seen.insert(target).second)
-      return Bad("lora.lora-target-modules: got '" + target + "' twice, want it once");
+      return BadJob("lora.lora-target-modules: got '" + target + "' twice, want it once");
     RV_RETURN_IF_ERROR(CheckPattern("lora.lora-target-modules", target));
   }
   return absl::OkStatus();
@@ -155,24 +154,24 @@ absl::Status CheckLora(const LoraSection& lora) {
 
 absl::Status CheckEvaluate(const JobSpec& spec) {
   if (spec.evaluate.every > 0 && spec.data.held_out_fraction == 0) {
-    return Bad("evaluate.every = " + std::to_string(spec.evaluate.every) +
-               " and data.held-out-fraction = 0.0: nothing is held out to evaluate on; want "
-               "held-out-fraction > 0, or every = 0");
+    return BadJob("evaluate.every = " + std::to_string(spec.evaluate.every) +
+                  " and data.held-out-fraction = 0.0: nothing is held out to evaluate on; want "
+                  "held-out-fraction > 0, or every = 0");
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckSimulate(const SimulateSection& simulate) {
   if (simulate.partition == "by-key" && simulate.partition_key.empty()) {
-    return Bad(
+    return BadJob(
         "simulate.partition = \"by-key\" and simulate.partition-key = \"\": want a field or "
         "\"regex:<pattern>\"");
   }
   const bool counted = simulate.partition == "iid" || simulate.partition == "dirichlet" ||
                        simulate.partition == "count";
   if (counted && simulate.num_clients == 0) {
-    return Bad("simulate.partition = \"" + simulate.partition +
-               "\" and simulate.num-clients = 0: want num-clients >= 1");
+    return BadJob("simulate.partition = \"" + simulate.partition +
+                  "\" and simulate.num-clients = 0: want num-clients >= 1");
   }
   return CheckPattern("simulate.partition-key", simulate.partition_key);
 }
@@ -181,7 +180,7 @@ absl::Status CheckSimulate(const SimulateSection& simulate) {
 
 absl::Status JobSpec::Validate() const {
   if (method != "lora" && method != "adapter")
-    return Bad("method: got '" + method.substr(0, 200) + "', want lora|adapter");
+    return BadJob("method: got '" + method.substr(0, 200) + "', want lora|adapter");
   for (const JobKey& key : JobKeys()) RV_RETURN_IF_ERROR(CheckRange(key, *this));
   RV_RETURN_IF_ERROR(CheckJob(job));
   RV_RETURN_IF_ERROR(CheckModel(model));

@@ -77,14 +77,14 @@ absl::Status Submit(const OperatorSettings& settings, const SubmitOptions& optio
   return options.watch ? WatchJob(settings, client, *id) : absl::OkStatus();
 }
 
-absl::Status List(const OperatorSettings& settings) {
+absl::Status ListJobs(const OperatorSettings& settings) {
   RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
   RV_ASSIGN_OR_RETURN(const v1::ListReply jobs, client.List());
   std::cout << (settings.json() ? JobListJson(jobs) + "\n" : JobTable(jobs));
   return absl::OkStatus();
 }
 
-absl::Status Show(const OperatorSettings& settings, const std::string& id) {
+absl::Status ShowJob(const OperatorSettings& settings, const std::string& id) {
   RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
   RV_ASSIGN_OR_RETURN(const v1::Job job, client.Show(id));
   std::cout << (settings.json() ? JobJson(job) + "\n" : JobText(job));
@@ -199,8 +199,8 @@ void AddJobCommands(CLI::App& app, const OperatorSettings& settings, Command& ch
   job->require_subcommand(1);
   AddSubmit(*job, settings, chosen);
   CLI::App* list = job->add_subcommand("list", "all jobs")->alias("ls");
-  list->callback([&settings, &chosen] { chosen = [&settings] { return List(settings); }; });
-  AddWithId(*job, "show", "everything about a job", settings, chosen, Show);
+  list->callback([&settings, &chosen] { chosen = [&settings] { return ListJobs(settings); }; });
+  AddWithId(*job, "show", "everything about a job", settings, chosen, ShowJob);
   AddWithId(*job, "watch", "follow a job; interrupting leaves it running", settings, chosen, Watch);
   AddStop(*job, settings, chosen);
   AddDownload(*job, settings, chosen);

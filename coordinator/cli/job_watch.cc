@@ -58,7 +58,7 @@ ProgressState StateOf(const v1::Job& job) {
   return state;
 }
 
-absl::Status EndOf(const v1::Job& job) {
+absl::Status EndOfJob(const v1::Job& job) {
   if (job.exit_code() == 0) return absl::OkStatus();
   std::string text = "job " + job.id() + " " + job.state() + ": " + job.reason();
   for (const v1::FailureCount& failure : job.failures()) {
@@ -140,7 +140,7 @@ absl::Status WatchJob(const OperatorSettings& settings, OperatorClient& client,
   RV_RETURN_IF_ERROR(last.status());
   if (printer.has_value()) printer->Finish();
   if (!settings.json()) std::cout << JobText(*last);
-  return EndOf(*last);
+  return EndOfJob(*last);
 }
 
 }  // namespace rivulet

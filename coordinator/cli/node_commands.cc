@@ -23,7 +23,7 @@ struct EnrollOptions {
   std::string ttl = "24h";
 };
 
-absl::Status List(const OperatorSettings& settings) {
+absl::Status ListNodes(const OperatorSettings& settings) {
   RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
   RV_ASSIGN_OR_RETURN(const v1::NodesReply nodes, client.Nodes());
   std::cout << (settings.json() ? NodeListJson(nodes) + "\n" : NodeTable(nodes));
@@ -57,7 +57,7 @@ void AddNodeCommands(CLI::App& app, const OperatorSettings& settings, Command& c
   CLI::App* node = app.add_subcommand("node", "list agents, enrol new ones");
   node->require_subcommand(1);
   CLI::App* list = node->add_subcommand("list", "every agent that ever connected")->alias("ls");
-  list->callback([&settings, &chosen] { chosen = [&settings] { return List(settings); }; });
+  list->callback([&settings, &chosen] { chosen = [&settings] { return ListNodes(settings); }; });
   CLI::App* enroll = node->add_subcommand("enroll", "make a one-time token; printed once");
   auto options = std::make_shared<EnrollOptions>();
   enroll->add_option("--org", options->organisation, "organisation of the new node")->required();

@@ -3,20 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "common/io/atomic_file.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
 
-std::filesystem::path Scratch(const std::string& name) {
-  const auto dir = std::filesystem::path(testing::TempDir()) /
-                   testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir / name);
-  std::filesystem::create_directories(dir);
-  return dir / name;
-}
-
 TEST(File, WriteThenReadGivesTheSameBytesAndLeavesNoTemporary) {
-  const auto path = Scratch("a.bin");
+  const auto path = ScratchFolder() / "a.bin";
   const std::string bytes("x\0y", 3);
   ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
   EXPECT_EQ(*ReadFile(path, 3), bytes);
@@ -28,7 +21,7 @@ TEST(File, WriteThenReadGivesTheSameBytesAndLeavesNoTemporary) {
 }
 
 TEST(AtomicFile, AppearsOnlyWhenCommittedAndLeavesNothingWhenDropped) {
-  const auto path = Scratch("pieces.bin");
+  const auto path = ScratchFolder() / "pieces.bin";
   {
     AtomicFile file = *AtomicFile::Create(path);
     ASSERT_TRUE(file.Append("lost").ok());
@@ -43,16 +36,17 @@ TEST(AtomicFile, AppearsOnlyWhenCommittedAndLeavesNothingWhenDropped) {
 }
 
 TEST(File, LimitAndAbsenceAreTypedErrors) {
-  const auto path = Scratch("a.bin");
+  const auto path = ScratchFolder() / "a.bin";
   ASSERT_TRUE(WriteFileAtomically(path, "four").ok());
   EXPECT_EQ(ReadFile(path, 3).status().code(), absl::StatusCode::kOutOfRange);
-  EXPECT_EQ(ReadFile(Scratch("absent"), 3).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadFile(ScratchFolder() / "absent", 3).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(ReadFile(path.parent_path(), 3).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(WriteFileAtomically(Scratch("no/such/dir"), "x").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(WriteFileAtomically(ScratchFolder() / "no/such/dir", "x").code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST(File, MappingShowsTheBytesAndSurvivesAMove) {
-  const auto path = Scratch("m.bin");
+  const auto path = ScratchFolder() / "m.bin";
   ASSERT_TRUE(WriteFileAtomically(path, "mapped").ok());
   MappedFile first = *MappedFile::Open(path);
   const MappedFile second = std::move(first);

@@ -12,7 +12,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::string kModel = std::string(RIVULET_SOURCE_DIR) + "/simulations/models/llama-7m";
+const std::string kBase = std::string(RIVULET_SOURCE_DIR) + "/simulations/models/llama-7m";
 
 class TaskCheckTest : public testing::Test {
  protected:
@@ -21,7 +21,7 @@ class TaskCheckTest : public testing::Test {
     spec.model.name = "llama-7m";
     spec.data.dataset = "notes";
     spec.data.seq_length = 64;
-    const auto document = DescribeJob(kModel, spec);
+    const auto document = DescribeJob(kBase, spec);
     ASSERT_TRUE(document.ok()) << document.status();
     task_.job_document = JobDocumentText(*document);
     task_.state_bytes = SafetensorsBytes(ParameterSet(JobModelOf(*document)->plan.wire())).size();

@@ -7,18 +7,12 @@
 
 #include "common/io/file.h"
 #include "tests/unit/common/formats/golden.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
 
 using nlohmann::json;
-
-std::filesystem::path Scratch() {
-  const auto dir = std::filesystem::path(testing::TempDir()) /
-                   testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir);
-  return dir;
-}
 
 JobModel ModelOf(const std::string& base, const JobSpec& job) {
   const auto folder = SharedGolden() / "models" / base;

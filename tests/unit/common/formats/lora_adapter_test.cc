@@ -9,18 +9,12 @@
 #include "common/formats/safetensors_writer.h"
 #include "common/io/file.h"
 #include "tests/unit/common/formats/golden.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
 
 using nlohmann::json;
-
-std::filesystem::path Scratch() {
-  const auto dir = std::filesystem::path(testing::TempDir()) /
-                   testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir);
-  return dir;
-}
 
 // Adapters that PEFT 0.21.2 wrote.
 constexpr const char* kGolden[] = {"llama_lora",        "llama_lora_alllinear", "llama_lora_regex",

@@ -8,18 +8,12 @@
 
 #include "common/io/file.h"
 #include "tests/unit/common/formats/golden.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
 
 using nlohmann::json;
-
-std::filesystem::path Scratch() {
-  const auto dir = std::filesystem::path(testing::TempDir()) /
-                   testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir);
-  return dir;
-}
 
 std::vector<float> Floats(const TensorView& tensor) {
   std::vector<float> values(tensor.spec.elements());

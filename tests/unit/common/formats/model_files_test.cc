@@ -4,17 +4,10 @@
 
 #include "common/formats/safetensors_writer.h"
 #include "tests/unit/common/formats/golden.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
-
-std::filesystem::path Scratch() {
-  const auto dir = std::filesystem::path(testing::TempDir()) /
-                   testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir);
-  std::filesystem::create_directories(dir);
-  return dir;
-}
 
 ParameterSet OneTensor(const std::string& name) {
   return ParameterSet(Manifest{{name, DType::kF32, {1}}});
@@ -51,7 +44,7 @@ TEST(ModelFiles, TheIndexIsRewrittenWithoutADifference) {
 }
 
 TEST(ModelFiles, IndexAndShardsMustAgreeBothWays) {
-  const auto dir = Scratch();
+  const auto dir = ScratchFolder();
   WriteShards(dir, {{{"a", "s1.safetensors"}, {"b", "s2.safetensors"}}});
   EXPECT_TRUE(ModelFiles::Open(dir).ok());
   WriteShards(dir, {{{"a", "s1.safetensors"}, {"c", "s2.safetensors"}}});
@@ -73,7 +66,7 @@ TEST(ModelFiles, AShardNeverNamesAFileOutsideItsFolder) {
 }
 
 TEST(ModelFiles, APickleIsNamedWithTheWayOut) {
-  const auto dir = Scratch();
+  const auto dir = ScratchFolder();
   EXPECT_EQ(ModelFiles::Open(dir).status().code(), absl::StatusCode::kNotFound);
   ASSERT_TRUE(WriteFileAtomically(dir / "pytorch_model.bin", "x").ok());
   const std::string message(ModelFiles::Open(dir).status().message());

@@ -7,20 +7,13 @@
 
 #include "common/formats/safetensors_writer.h"
 #include "tests/unit/common/formats/golden.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
 
 std::span<const std::byte> Bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-std::filesystem::path Scratch(const std::string& name) {
-  const auto dir = std::filesystem::path(testing::TempDir()) /
-                   testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir);
-  std::filesystem::create_directories(dir);
-  return dir / name;
 }
 
 const std::string kSixFloats("\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\x40\x40\0\0\x80\x40\0\0\xa0\x40",
@@ -72,7 +65,7 @@ TEST(SafetensorsWriter, GivesTheReferenceBytesForAnAdapter) {
   set.floats(1)[1] = 4;
   EXPECT_EQ(Sha256Hex(SafetensorsBytes(set)),
             "1a5fa501231a3639cdf23b940ba4820071823484a1ea45fb3c0e5273bebf924d");
-  const auto path = Scratch("adapter.safetensors");
+  const auto path = ScratchFolder() / "adapter.safetensors";
   ASSERT_TRUE(WriteSafetensors(path, set).ok());
   EXPECT_EQ(*ReadFile(path, 1 << 20), SafetensorsBytes(set));
   EXPECT_EQ(ReadParameterSetFile(path)->HashHex(), set.HashHex());
@@ -130,7 +123,7 @@ TEST(SafetensorsWriter, RefusesWhatNoReaderCouldRead) {
 }
 
 TEST(SafetensorsWriter, AFileThatIsNotWholeIsNotThere) {
-  const auto path = Scratch("model.safetensors");
+  const auto path = ScratchFolder() / "model.safetensors";
   auto writer = SafetensorsWriter::Create(path, {{"a", DType::kU8, {1}}, {"b", DType::kF32, {1}}});
   ASSERT_TRUE(writer.ok());
   EXPECT_EQ(writer->order()[0].name, "b");
@@ -157,14 +150,14 @@ TEST(ReadParameterSet, SortsByNameAndHoldsTheManifestAgainstTheFile) {
 }
 
 TEST(SafetensorsFile, APickleIsNamedAndRefused) {
-  const auto path = Scratch("model.safetensors");
+  const auto path = ScratchFolder() / "model.safetensors";
   ASSERT_TRUE(WriteFileAtomically(path, "PK\x03\x04 archive").ok());
   const std::string message(SafetensorsFile::Open(path).status().message());
   EXPECT_NE(message.find("got a pickle or archive"), message.npos) << message;
 }
 
 TEST(SafetensorsFile, AFileCutShortTellsTheSizesSeenAndWanted) {
-  const auto path = Scratch("model.safetensors");
+  const auto path = ScratchFolder() / "model.safetensors";
   const std::string whole = *SafetensorsBytes({{{"a", DType::kU8, {4}}, Bytes("abcd")}});
   const auto message = [&](size_t size) {
     EXPECT_TRUE(WriteFileAtomically(path, whole.substr(0, size)).ok());
@@ -186,7 +179,7 @@ TEST(SafetensorsFile, AHeaderOf640BytesIsNoPickle) {
   std::vector<TensorView> tensors;
   for (int row = 0; row < 10; ++row)
     tensors.push_back({{std::string(row == 0 ? 24 : 8, 'a' + row), DType::kU8, {1}}, Bytes("x")});
-  const auto path = Scratch("model.safetensors");
+  const auto path = ScratchFolder() / "model.safetensors";
   ASSERT_TRUE(WriteSafetensors(path, tensors).ok());
   ASSERT_EQ(ReadFile(path, 1 << 20)->substr(0, 2), "\x80\x02");
   EXPECT_TRUE(SafetensorsFile::Open(path).ok());

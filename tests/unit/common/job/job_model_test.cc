@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "common/io/file.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -70,10 +71,7 @@ TEST(JobModel, MisspeltTargetIsRefusedBeforeAnythingIsSent) {
 
 // A copy of the base model whose configuration is changed by `pattern` -> `text`.
 std::filesystem::path Changed(const std::string& pattern, const std::string& text) {
-  const auto folder = std::filesystem::path(testing::TempDir()) /
-                      testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
+  const auto folder = ScratchFolder();
   std::filesystem::copy_file(std::filesystem::path(kBase) / "model.safetensors",
                              folder / "model.safetensors");
   const std::string config =

@@ -9,28 +9,21 @@
 #include <thread>
 
 #include "coordinator/storage/blob_store.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
 
 namespace fs = std::filesystem;
 
-fs::path Scratch() {
-  std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
-  for (char& c : name) c = c == '/' ? '-' : c;
-  const auto directory = fs::path(testing::TempDir()) / name;
-  fs::remove_all(directory);
-  return directory;
-}
-
 std::span<const std::byte> Bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 
-struct Kind {
+struct BlobStoreKind {
   const char* name;
   std::unique_ptr<BlobStore> (*make)();
 };
 
-class BlobStoreContract : public testing::TestWithParam<Kind> {
+class BlobStoreContract : public testing::TestWithParam<BlobStoreKind> {
  protected:
   std::unique_ptr<BlobStore> store_ = GetParam().make();
 };
@@ -201,8 +194,8 @@ TEST_P(BlobStoreContract, AKeyIsNoPath) {
 std::unique_ptr<BlobStore> Directory() { return std::move(*OpenDirectoryBlobStore(Scratch())); }
 
 INSTANTIATE_TEST_SUITE_P(All, BlobStoreContract,
-                         testing::Values(Kind{"Directory", Directory},
-                                         Kind{"Memory", MakeMemoryBlobStore}),
+                         testing::Values(BlobStoreKind{"Directory", Directory},
+                                         BlobStoreKind{"Memory", MakeMemoryBlobStore}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 // ---- what only a directory can suffer ----

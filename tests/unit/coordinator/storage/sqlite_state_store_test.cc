@@ -8,18 +8,12 @@
 #include <fstream>
 
 #include "coordinator/storage/state_store.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
 
 namespace fs = std::filesystem;
-
-fs::path Scratch() {
-  const auto directory =
-      fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
-  fs::remove_all(directory);
-  return directory;
-}
 
 Write Job(const std::string& id, std::string document = "{}") {
   JobRecord job;

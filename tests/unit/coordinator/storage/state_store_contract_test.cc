@@ -5,23 +5,16 @@
 #include <tuple>
 
 #include "coordinator/storage/state_store.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
 
 using Make = std::unique_ptr<StateStore> (*)();
 
-std::filesystem::path Scratch() {
-  std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
-  for (char& c : name) c = c == '/' ? '-' : c;
-  const auto directory = std::filesystem::path(testing::TempDir()) / name;
-  std::filesystem::remove_all(directory);
-  return directory;
-}
-
 std::unique_ptr<StateStore> Sqlite() { return std::move(*OpenSqliteStateStore(Scratch())); }
 
-struct Kind {
+struct StateStoreKind {
   const char* name;
   Make make;
 };
@@ -68,7 +61,7 @@ auto FieldsOf(const std::vector<Row>& rows) {
   return fields;
 }
 
-class StateStoreContract : public testing::TestWithParam<Kind> {
+class StateStoreContract : public testing::TestWithParam<StateStoreKind> {
  protected:
   JobRecord Job(const std::string& id, const std::string& token = "") {
     JobRecord job;
@@ -306,8 +299,8 @@ TEST_P(StateStoreContract, ManyThreadsAreAnsweredEachWithItsOwnResult) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, StateStoreContract,
-                         testing::Values(Kind{"Sqlite", Sqlite},
-                                         Kind{"Memory", MakeMemoryStateStore}),
+                         testing::Values(StateStoreKind{"Sqlite", Sqlite},
+                                         StateStoreKind{"Memory", MakeMemoryStateStore}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -17,7 +17,7 @@ std::string Refusal(const std::string& json) {
 }
 
 // A sound file with one member replaced or added.
-std::string With(const std::string& member) {
+std::string FileWith(const std::string& member) {
   return R"({"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, )" +
          member + "}";
 }
@@ -26,13 +26,13 @@ std::string WithModel(const std::string& model) {
 }
 
 TEST(HostileTokenizer, UnsupportedPartsAreNamedWithThoseThatAre) {
-  EXPECT_THAT(Refusal(With(R"("normalizer": {"type": "Precompiled"})")),
+  EXPECT_THAT(Refusal(FileWith(R"("normalizer": {"type": "Precompiled"})")),
               HasSubstr("normalizer 'Precompiled' is not supported, want one of BertNormalizer, "));
-  EXPECT_THAT(Refusal(With(R"("pre_tokenizer": {"type": "UnicodeScripts"})")),
+  EXPECT_THAT(Refusal(FileWith(R"("pre_tokenizer": {"type": "UnicodeScripts"})")),
               HasSubstr("pre_tokenizer 'UnicodeScripts' is not supported, want one of"));
-  EXPECT_THAT(Refusal(With(R"("post_processor": {"type": "X"})")),
+  EXPECT_THAT(Refusal(FileWith(R"("post_processor": {"type": "X"})")),
               HasSubstr("post_processor 'X' is not supported, want one of"));
-  EXPECT_THAT(Refusal(With(R"("decoder": {"type": "CTC"})")),
+  EXPECT_THAT(Refusal(FileWith(R"("decoder": {"type": "CTC"})")),
               HasSubstr("decoder 'CTC' is not supported, want one of"));
   EXPECT_THAT(Refusal(WithModel(R"({"type": "Markov"})")),
               HasSubstr("model 'Markov' is not supported, want one of"));
@@ -45,19 +45,20 @@ TEST(HostileTokenizer, ShapesThatAreWrongAreNamedByField) {
   EXPECT_THAT(
       Refusal("{"),
       HasSubstr("tokenizer.json: JSON: got the end of the text after 1 bytes, want the rest"));
-  EXPECT_THAT(Refusal(With(R"("normalizer": {"type": "Sequence", "normalizers": [null]})")),
+  EXPECT_THAT(Refusal(FileWith(R"("normalizer": {"type": "Sequence", "normalizers": [null]})")),
               HasSubstr("normalizer.normalizers"));
-  EXPECT_THAT(Refusal(With(R"("added_tokens": [{"content": 5}])")),
+  EXPECT_THAT(Refusal(FileWith(R"("added_tokens": [{"content": 5}])")),
               HasSubstr("added_tokens[0].content: got 5, want a string"));
-  EXPECT_THAT(Refusal(With(R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("},
+  EXPECT_THAT(Refusal(FileWith(R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("},
                               "behavior": "Isolated"})")),
               HasSubstr("pre_tokenizer.pattern: pattern '(': "));
-  EXPECT_THAT(Refusal(With(R"("post_processor": {"type": "TemplateProcessing", "pair": [],
+  EXPECT_THAT(Refusal(FileWith(R"("post_processor": {"type": "TemplateProcessing", "pair": [],
                               "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}],
                               "special_tokens": {}})")),
               HasSubstr("special_tokens.<s>: got nothing, want an object"));
-  EXPECT_THAT(Refusal(With(R"("pre_tokenizer": {"type": "Metaspace", "add_prefix_space": false})")),
-              HasSubstr("add_prefix_space: got false"));
+  EXPECT_THAT(
+      Refusal(FileWith(R"("pre_tokenizer": {"type": "Metaspace", "add_prefix_space": false})")),
+      HasSubstr("add_prefix_space: got false"));
 }
 
 TEST(HostileTokenizer, MergesMustFitTheVocabulary) {
@@ -86,7 +87,7 @@ TEST(HostileTokenizer, DeepNestingIsRefused) {
   for (int level = 0; level < 100'000; ++level) {
     deep += R"({"type":"Sequence","normalizers":[)";
   }
-  EXPECT_THAT(Refusal(With("\"normalizer\": " + deep)), HasSubstr("nested deeper than 32"));
+  EXPECT_THAT(Refusal(FileWith("\"normalizer\": " + deep)), HasSubstr("nested deeper than 32"));
 }
 
 TEST(HostileTokenizer, AFileAboveTheLimitIsNotRead) {
@@ -106,7 +107,7 @@ TEST(HostileTokenizer, AFolderWithoutAnyTokenizerSaysWhatItLookedFor) {
 }
 
 TEST(HostileTokenizer, APatternThatBacktracksWithoutEndIsStopped) {
-  const auto tokenizer = Tokenizer::Parse(With(
+  const auto tokenizer = Tokenizer::Parse(FileWith(
       R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a|aa)+$"}, "behavior": "Isolated"})"));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   const auto status = tokenizer->Encode(std::string(5000, 'a') + "b").status();
@@ -117,8 +118,8 @@ TEST(HostileTokenizer, ReplacementsThatMultiplyTheTextAreStopped) {
   const std::string step =
       R"({"type":"Replace","pattern":{"String":"a"},"content":")" + std::string(1000, 'a') + "\"}";
   const auto tokenizer =
-      Tokenizer::Parse(With(R"("normalizer": {"type": "Sequence", "normalizers": [)" + step + "," +
-                            step + "," + step + "]}"));
+      Tokenizer::Parse(FileWith(R"("normalizer": {"type": "Sequence", "normalizers": [)" + step +
+                                "," + step + "," + step + "]}"));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ(tokenizer->Encode("a").status().code(), absl::StatusCode::kResourceExhausted);
 }

@@ -9,6 +9,7 @@
 #include "peft/trainer/first_order_tuner.h"
 #include "peft/trainer/text_generator.h"
 #include "tests/unit/peft/golden.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -18,13 +19,6 @@ using ::testing::HasSubstr;
 
 std::filesystem::path Models() { return testing::SharedFolder() / "golden" / "models"; }
 std::filesystem::path Adapters() { return testing::SharedFolder() / "golden" / "adapters"; }
-
-std::filesystem::path Scratch() {
-  const auto dir = std::filesystem::path(::testing::TempDir()) /
-                   ::testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir);
-  return dir;
-}
 
 double MeanLoss(const AdaptedModel& model, const std::vector<Example>& examples) {
   const auto tuner = MakeFirstOrderTuner(model.base, model.job);

@@ -4,6 +4,7 @@
 
 #include "common/io/file.h"
 #include "peft/tools/verbs.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -16,14 +17,6 @@ std::filesystem::path Llama() {
   return std::filesystem::path(RIVULET_SOURCE_DIR) / "simulations/models/llama-7m";
 }
 
-std::filesystem::path Scratch() {
-  const auto dir = std::filesystem::path(::testing::TempDir()) /
-                   ::testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir);
-  std::filesystem::create_directories(dir);
-  return dir;
-}
-
 TEST(TokenizerSummary, NamesKindSizeAndSpecialTokens) {
   const auto summary = SummarizeTokenizer(Llama());
   ASSERT_TRUE(summary.ok()) << summary.status();
@@ -33,7 +26,7 @@ TEST(TokenizerSummary, NamesKindSizeAndSpecialTokens) {
 }
 
 TEST(TokenizerSummary, NoneIsNoErrorAndDamageIs) {
-  const auto dir = Scratch();
+  const auto dir = ScratchFolder();
   ASSERT_TRUE(SummarizeTokenizer(dir).ok());
   EXPECT_EQ(SummarizeTokenizer(dir)->kind, "");
   ASSERT_TRUE(WriteFileAtomically(dir / "tokenizer.json", "{\"version\": \"1").ok());
@@ -42,7 +35,7 @@ TEST(TokenizerSummary, NoneIsNoErrorAndDamageIs) {
 }
 
 TEST(TokenizerSummary, AnUnsupportedPartIsTold) {
-  const auto dir = Scratch();
+  const auto dir = ScratchFolder();
   ASSERT_TRUE(WriteFileAtomically(dir / "tokenizer.json",
                                   R"({"version":"1.0","model":{"type":"Telepathy"}})")
                   .ok());
@@ -53,7 +46,7 @@ TEST(TokenizerSummary, AnUnsupportedPartIsTold) {
 
 // Instruction models name several, as Llama 3 does.
 TEST(StopIds, AreTheUnionOfTokenizerConfigAndGenerationConfig) {
-  const auto dir = Scratch();
+  const auto dir = ScratchFolder();
   EXPECT_THAT(*StopIds(dir, 2, {5, 2}), ElementsAre(2, 5));
   EXPECT_THAT(*StopIds(dir, std::nullopt, {}), ElementsAre());
   ASSERT_TRUE(

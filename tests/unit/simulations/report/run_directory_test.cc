@@ -10,15 +10,10 @@
 #include <set>
 #include <sstream>
 
+#include "tests/unit/scratch.h"
+
 namespace rivulet {
 namespace {
-
-std::filesystem::path Scratch() {
-  const auto dir = std::filesystem::path(testing::TempDir()) /
-                   testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::remove_all(dir);
-  return dir;
-}
 
 std::string Content(const std::filesystem::path& path) {
   std::ostringstream text;

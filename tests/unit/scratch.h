@@ -1,0 +1,28 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+namespace rivulet {
+
+// A path that the running test alone uses; nothing is there.
+inline std::filesystem::path Scratch() {
+  const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+  std::string name = std::string(test->test_suite_name()) + "." + test->name();
+  std::replace(name.begin(), name.end(), '/', '-');
+  const auto path = std::filesystem::path(::testing::TempDir()) / name;
+  std::filesystem::remove_all(path);
+  return path;
+}
+
+// The same as an empty folder.
+inline std::filesystem::path ScratchFolder() {
+  const auto path = Scratch();
+  std::filesystem::create_directories(path);
+  return path;
+}
+
+}  // namespace rivulet
