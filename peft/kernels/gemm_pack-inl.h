@@ -126,13 +126,43 @@ HWY_INLINE void PackWords(const Product& product, int64_t k0, int64_t k, int64_t
   }
 }
 
+// out [2 * words, width] = the low, then the high halves of in [rows, words] transposed, as fp32.
+HWY_INLINE void TransposeWidened(const float* in, int64_t in_stride, int64_t rows, int64_t words,
+                                 float* out, int64_t width) {
+#if HWY_TARGET != HWY_SCALAR
+  const hn::FixedTag<float, 4> d;
+  const hn::FixedTag<uint32_t, 4> bits;
+  const auto upper = hn::Set(bits, 0xFFFF0000u);
+  float turned[16];
+  for (int64_t word = 0; word < words; word += 4) {
+    for (int64_t row = 0; row < rows; row += 4) {
+      Transpose4x4(in + row * in_stride + word, in_stride, turned, 4);
+      HWY_UNROLL(4)
+      for (int i = 0; i < 4; ++i) {
+        const auto pair = hn::BitCast(bits, hn::LoadU(d, turned + 4 * i));
+        float* to = out + 2 * (word + i) * width + row;
+        hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(pair)), d, to);
+        hn::StoreU(hn::BitCast(d, hn::And(pair, upper)), d, to + width);
+      }
+    }
+  }
+#endif
+}
+
 // PackPanel of a bf16 operand, for CPUs that do not multiply bf16.
 HWY_INLINE void PackWidened(const Product& product, int64_t k0, int64_t k, int64_t n0,
                             int64_t columns, int64_t width, float* out) {
   const Matrix& b = product.b;
   if (columns < width) std::fill(out, out + k * width, 0.0f);
   const uint16_t* from = product.narrow + k0 * b.row_stride + n0 * b.column_stride;
-  for (int64_t i = 0; i < k; ++i) {
+  int64_t done = 0;  // rows
+  if (HWY_TARGET != HWY_SCALAR && b.row_stride == 1 && columns % 4 == 0 &&
+      b.column_stride % 2 == 0 && reinterpret_cast<uintptr_t>(from) % 4 == 0) {
+    done = k / 8 * 8;
+    TransposeWidened(reinterpret_cast<const float*>(from), b.column_stride / 2, columns, done / 2,
+                     out, width);
+  }
+  for (int64_t i = done; i < k; ++i) {
     for (int64_t j = 0; j < columns; ++j) {
       out[i * width + j] =
           FloatOfBits(uint32_t{from[i * b.row_stride + j * b.column_stride]} << 16);
