@@ -110,9 +110,49 @@ void PrintModel(const std::string& where, const ModelConfig& config, const Total
   Line("hash", hash);
 }
 
+// A model that is not computed here, because of its family or of something else in config.json:
+// what can be said without that.
+absl::Status InspectUnsupported(const ModelToolOptions& options, const absl::Status& why) {
+  const std::filesystem::path directory(options.model);
+  RV_ASSIGN_OR_RETURN(const nlohmann::json config, ReadJson(directory / "config.json"));
+  const std::string family = config.value("model_type", nlohmann::json()).is_string()
+                                 ? config["model_type"].get<std::string>()
+                                 : std::string("unnamed");
+  RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(directory));
+  RV_ASSIGN_OR_RETURN(const TokenizerSummary tokenizer, SummarizeTokenizer(directory));
+  RV_ASSIGN_OR_RETURN(const std::string hash, HashOfBaseModel(directory));
+  const std::vector<TensorSpec> specs = files.specs();
+  const Totals totals(specs);
+  const std::string reason(why.message());
+  if (!options.json()) {
+    std::printf("%s: %s model, not supported for tuning\n", options.model.c_str(), family.c_str());
+    Line("because", reason);
+    Line("parameters", totals.Text());
+    Line("tokenizer", TokenizerText(tokenizer));
+    Line("hash", hash);
+    PrintTensors(specs);
+    return absl::OkStatus();
+  }
+  PrintJson({{"api", "rivulet/v1"},
+             {"kind", "Model"},
+             {"family", family},
+             {"unsupported", reason},
+             {"parameters", totals.parameters},
+             {"bytes", totals.bytes},
+             {"dtypes", totals.dtypes},
+             {"tokenizer", TokenizerJson(tokenizer)},
+             {"hash", hash},
+             {"tensors", TensorsJson(specs)}});
+  return absl::OkStatus();
+}
+
 absl::Status InspectModel(const ModelToolOptions& options) {
   const std::filesystem::path directory(options.model);
-  RV_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  const absl::StatusOr<ModelConfig> read = ReadModelConfig(directory);
+  if (read.status().code() == absl::StatusCode::kUnimplemented)
+    return InspectUnsupported(options, read.status());
+  RV_RETURN_IF_ERROR(read.status());
+  const ModelConfig& config = *read;
   RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(directory));
   RV_ASSIGN_OR_RETURN(const TokenizerSummary tokenizer, SummarizeTokenizer(directory));
   RV_ASSIGN_OR_RETURN(const std::string hash, HashOfBaseModel(directory));

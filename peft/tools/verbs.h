@@ -12,7 +12,8 @@
 namespace rivulet {
 
 // What a model or adapter folder holds: family, sizes, tensors, tokenizer; method, rank, modules;
-// hashes. A damaged tokenizer is an error, one of a kind that is not supported is only told.
+// hashes. A damaged tokenizer is an error, one of a kind that is not supported is only told; of a
+// model of such a kind, what can be shown without knowing its family.
 absl::Status InspectFolder(const ModelToolOptions& options);
 
 // The base model with a LoRA in its weights. Errors also: Unimplemented for a bottleneck adapter,

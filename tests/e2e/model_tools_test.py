@@ -154,6 +154,22 @@ class Inspect(ModelTools):
                         r"hash +sha256:[0-9a-f]{64}", r"  model\.norm\.weight BF16 \[256\]"):
             self.assertRegex(text, pattern)
 
+    def test_family_that_is_not_supported(self):
+        folder = self.home / "mamba"
+        shutil.copytree(LLAMA, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
+        value, llama = as_json("inspect", folder), as_json("inspect", LLAMA)
+        self.assertEqual(value["family"], "mamba")
+        self.assertRegex(value["unsupported"], r'config\.json: model_type: got "mamba", want one of ')
+        for key in ("parameters", "bytes", "dtypes", "tensors", "tokenizer"):
+            self.assertEqual(value[key], llama[key])
+        text = model("inspect", folder).stdout
+        for pattern in (r"mamba model, not supported for tuning\n", r"because +.*model_type: got \"mamba\"",
+                        r"parameters +6951168 in 74 tensors \(BF16\)", r"  model\.norm\.weight BF16 \[256\]"):
+            self.assertRegex(text, pattern)
+        self.assertIn("model_type", model("generate", folder, "--prompt", "x", code=3).stderr)
+
     def test_lora(self):
         value = as_json("inspect", self.patterned)
         self.assertEqual((value["kind"], value["method"], value["r"], value["lora_alpha"], value["task_type"]),
@@ -386,7 +402,7 @@ class Damage(ModelTools):
         folder = self.damaged("cut_tokenizer", "tokenizer.json", 5000)
         for verb in (("inspect", folder), ("generate", folder, "--prompt", "x"), ("evaluate", folder, "--data", self.text)):
             self.assertRegex(model(*verb, code=3).stderr,
-                             r"tokenizer\.json: got the end of the text after 5000 bytes, want the rest")
+                             r"tokenizer\.json: JSON: got the end of the text after 5000 bytes, want the rest")
 
     def test_adapter_of_another_base(self):
         other = write_lora(self.home / "narrow", hidden=64)
