@@ -103,11 +103,9 @@ absl::Status ReadRows(const fs::path& file, const toml::table& table, std::strin
   return absl::OkStatus();
 }
 
-absl::StatusOr<toml::table> ParseToml(const fs::path& path) {
-  absl::StatusOr<std::string> text = ReadFile(path, kMaxPolicy);
-  if (!text.ok()) return WithExit(text.status(), ExitCode::kConfig);
+absl::StatusOr<toml::table> ParseToml(std::string_view text, const fs::path& path) {
   try {  // toml++ as Debian builds it throws; caught here and nowhere else
-    return toml::parse(*text);
+    return toml::parse(text);
   } catch (const toml::parse_error& error) {
     return Bad(path, error.description(), error.source());
   }
@@ -116,7 +114,13 @@ absl::StatusOr<toml::table> ParseToml(const fs::path& path) {
 }  // namespace
 
 absl::StatusOr<Policy> LoadPolicy(const fs::path& path) {
-  RV_ASSIGN_OR_RETURN(const toml::table table, ParseToml(path));
+  absl::StatusOr<std::string> text = ReadFile(path, kMaxPolicy);
+  if (!text.ok()) return WithExit(text.status(), ExitCode::kConfig);
+  return ParsePolicy(*text, path);
+}
+
+absl::StatusOr<Policy> ParsePolicy(std::string_view text, const fs::path& path) {
+  RV_ASSIGN_OR_RETURN(const toml::table table, ParseToml(text, path));
   Policy policy;
   RV_RETURN_IF_ERROR(CheckKeys(
       path, table, {"max-steps", "min-clients", "max-seq-length", "base-model", "dataset"}));

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/agent/base_model.h"
@@ -40,5 +41,7 @@ struct Policy {
 // paths are of the file's folder. Errors (exit 3): syntax, unknown keys with the nearest known one,
 // a folder that is no base model, a hash that is not the folder's (exit 9).
 absl::StatusOr<Policy> LoadPolicy(const std::filesystem::path& path);
+// The same of a text that was read from `path`.
+absl::StatusOr<Policy> ParsePolicy(std::string_view text, const std::filesystem::path& path);
 
 }  // namespace rivulet

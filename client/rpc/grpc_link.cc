@@ -6,10 +6,10 @@
 #include <stop_token>
 #include <thread>
 
+#include "client/rpc/task_message.h"
 #include "client/rpc/transfers.h"
 #include "common/rpc/chunk.h"
 #include "common/rpc/credentials.h"
-#include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
 #include "common/utf8.h"
 #include "privacy/crypto/pki_directory.h"
@@ -18,35 +18,12 @@ namespace rivulet {
 namespace {
 
 constexpr char kInsecureNameKey[] = "rivulet-insecure-name";
-constexpr uint64_t kMaxDocument = uint64_t{4} << 20;
 constexpr size_t kMaxText = 1000;
-
-TaskKey KeyOf(const v1::TaskKey& wire) { return {wire.job(), wire.round(), wire.attempt()}; }
 
 void Fill(const TaskKey& key, v1::TaskKey& wire) {
   wire.set_job(key.job);
   wire.set_round(key.round);
   wire.set_attempt(key.attempt);
-}
-
-// Errors name what is wrong with the message, and nothing of this machine.
-absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
-  if (wire.kind() != v1::Task::KIND_TRAIN && wire.kind() != v1::Task::KIND_EVALUATE) {
-    return Refuse(absl::StatusCode::kUnimplemented,
-                  "task: got kind " + std::to_string(wire.kind()) + ", want 1 or 2");
-  }
-  if (wire.state_sha256().size() != 32 || wire.job_document().size() > kMaxDocument) {
-    return Refuse(absl::StatusCode::kInvalidArgument, "task: hash or document of a wrong size");
-  }
-  Assignment task;
-  task.kind =
-      wire.kind() == v1::Task::KIND_TRAIN ? Assignment::Kind::kTrain : Assignment::Kind::kEvaluate;
-  task.key = KeyOf(wire.key());
-  task.job_document = wire.job_document();
-  task.state_sha256 = HexOfBytes(wire.state_sha256());
-  task.state_bytes = wire.state_bytes();
-  task.epoch = wire.epoch();
-  return task;
 }
 
 v1::AgentMessage HelloOf(const AgentFacts& facts) {

@@ -1,0 +1,20 @@
+#include "client/agent/policy.h"
+#include "tests/fuzz/require.h"
+
+using namespace rivulet;
+
+// A policy of any content is refused or has limits in range and names for its data. Base models are
+// A policy of any content is refused or has limits in range and names for its data. Base models are
+// looked for beside a file that does not exist.
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const auto policy =
+      ParsePolicy({reinterpret_cast<const char*>(data), size}, "/nonexistent/policy.toml");
+  if (!policy.ok()) return 0;
+  constexpr int kMost = 1'000'000'000;
+  Require(policy->max_steps >= 0 && policy->max_steps <= kMost);
+  Require(policy->min_clients >= 0 && policy->min_clients <= kMost);
+  Require(policy->max_seq_length >= 0 && policy->max_seq_length <= kMost);
+  for (const auto& [name, path] : policy->datasets) Require(!name.empty() && !path.empty());
+  Require(!policy->Check(JobDocument()).ok());
+  return 0;
+}

@@ -1,0 +1,32 @@
+#include "client/agent/task_check.h"
+#include "client/rpc/task_message.h"
+#include "tests/fuzz/require.h"
+
+using namespace rivulet;
+
+namespace {
+
+// An owner who allows what the task asks for: the checks behind the policy are wanted too.
+Policy PolicyFor(const Assignment& task) {
+  Policy policy;
+  if (const auto document = ParseJobDocument(task.job_document); document.ok()) {
+    policy.base_models[document->base_hash];
+    policy.datasets[document->spec.data.dataset];
+  }
+  return policy;
+}
+
+}  // namespace
+
+// What a coordinator sends to an agent: a task is refused, or has a hash and a state of bounded
+// size.
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  v1::CoordinatorMessage message;
+  if (!message.ParseFromArray(data, static_cast<int>(size)) || !message.has_task()) return 0;
+  const auto task = AssignmentOf(message.task());
+  if (!task.ok()) return 0;
+  Require(task->state_sha256.size() == 64);
+  Require(!CheckTask(Policy(), *task).ok());
+  if (CheckTask(PolicyFor(*task), *task).ok()) Require(task->state_bytes <= uint64_t{1} << 50);
+  return 0;
+}
