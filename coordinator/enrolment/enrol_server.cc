@@ -8,6 +8,7 @@
 #include <ctime>
 #include <optional>
 
+#include "common/utf8.h"
 #include "coordinator/enrolment/rate_limit.h"
 #include "coordinator/http/listen.h"
 #include "privacy/crypto/key.h"
@@ -44,6 +45,14 @@ int HttpCode(const absl::Status& status) {
     default:
       return 500;
   }
+}
+
+// The line of the log that says who got what: "lab/ann, role agent, certificate 0c1f".
+std::string Enrolled(const std::string& chain_pem) {
+  const absl::StatusOr<Identity> who = IdentityOfLeaf(chain_pem);
+  if (!who.ok()) return std::string(who.status().message());  // we have just made it
+  return who->organisation + "/" + who->name + ", role " + std::string(NameOf(who->role)) +
+         ", certificate " + who->serial;
 }
 
 class HttplibServer final : public EnrolServer {
@@ -86,11 +95,12 @@ class HttplibServer final : public EnrolServer {
     const absl::StatusOr<std::string> chain =
         authority_.Enrol(body.token(), body.name(), body.request_pem(), std::time(nullptr));
     if (!chain.ok()) {
-      spdlog::warn("enrolment refused: {}", std::string(chain.status().message()));
+      spdlog::warn("enrolment refused to {}: {}", request.remote_addr,
+                   Tidy(std::string(chain.status().message()), kMaxBody));
       reply.status = HttpCode(chain.status());
       return reply.set_content(std::string(chain.status().message()) + "\n", "text/plain");
     }
-    spdlog::info("enrolled {}", body.name());
+    spdlog::info("enrolled {}, from {}", Enrolled(*chain), request.remote_addr);
     v1::EnrolReply answer;
     answer.set_chain_pem(*chain);
     answer.set_roots_pem(authority_.roots_pem());

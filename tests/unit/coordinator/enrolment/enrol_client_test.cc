@@ -2,12 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 
 #include <ctime>
 #include <fstream>
+#include <sstream>
 
 #include "common/io/file.h"
 #include "coordinator/enrolment/enrol_server.h"
+#include "privacy/crypto/certificate.h"
 
 // A site and the enrolment process over TLS on loopback.
 
@@ -75,6 +79,23 @@ TEST_F(EnrolClientTest, AnIdentityIsReplacedOnlyWhenAskedTo) {
   EXPECT_TRUE(Request(token, folder_ / "ann", true).ok());
   EXPECT_NE(*ReadFile(folder_ / "ann" / "key.pem", 1 << 16), key);
   EXPECT_TRUE(ReadValidCredentials(folder_ / "ann", true).ok());
+}
+
+TEST_F(EnrolClientTest, TheLogSaysWhoGotWhichCertificateAndWhoNone) {
+  std::ostringstream log;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  const TokenText token = NewToken();
+  EXPECT_TRUE(Request(token, folder_ / "ann").ok());
+  EXPECT_FALSE(Request(token, folder_ / "again").ok());
+  server_.reset();  // which ends its threads
+  spdlog::set_default_logger(before);
+  const auto chain = ReadCertificate(*ReadFile(folder_ / "ann" / "cert.pem", 1 << 16));
+  EXPECT_THAT(log.str(), HasSubstr("enrolled lab/ann, role agent, certificate " +
+                                   SerialOf(**chain) + ", from 127.0.0.1"));
+  EXPECT_THAT(log.str(), HasSubstr("enrolment refused to 127.0.0.1: "));
+  EXPECT_EQ(log.str().find(token.token), std::string::npos);
 }
 
 }  // namespace
