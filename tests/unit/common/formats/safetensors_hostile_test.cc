@@ -71,8 +71,9 @@ void ExpectContent(const SafetensorsView& view, const json& want, const std::str
     const TensorView* found = view.Find(tensor);
     ASSERT_NE(found, nullptr) << name << " " << tensor;
     EXPECT_EQ(json(found->spec.shape), want["shapes"][tensor]) << name;
-    EXPECT_EQ(std::string(NameOf(found->spec.dtype)), want["dtypes"][tensor]) << name;
-    EXPECT_EQ(HexOfBytes(found->bytes), want["data_hex"][tensor]) << name;
+    EXPECT_EQ(std::string(NameOf(found->spec.dtype)), want["dtypes"][tensor].get<std::string>())
+        << name;
+    EXPECT_EQ(HexOfBytes(found->bytes), want["data_hex"][tensor].get<std::string>()) << name;
   }
   const json metadata = want["metadata"].is_null() ? json::object() : want["metadata"];
   EXPECT_EQ(json(view.metadata()), metadata) << name;
