@@ -67,6 +67,8 @@ class TaskRunner {
                                     const std::function<bool()>& cancelled);
   // Held-out sums of the global state on this client's data; zeros when it holds nothing back.
   // Errors: as Train; Aborted when `cancelled`, which is polled between batches and may be empty.
+  // A batch is never cut: its sums would have other bits. It takes less than a step of training,
+  // after which Train polls.
   absl::StatusOr<EvaluationSums> Evaluate(const LocalTask& task, std::string_view state_file,
                                           const std::function<bool()>& cancelled = {});
 
