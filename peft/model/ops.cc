@@ -114,7 +114,8 @@ at::Tensor AttendFused(const at::Tensor& qkv, kernels::AttentionShape shape,
 at::Tensor RotateComposed(const at::Tensor& x, const RotaryTable& table) {
   const int64_t half = x.size(-1) / 2;
   const at::Tensor low = x.narrow(-1, 0, half), high = x.narrow(-1, half, half);
-  const at::Tensor c = table.cosine.to(x.scalar_type()), s = table.sine.to(x.scalar_type());
+  const at::Tensor c = table.cosine.to(x.device(), x.scalar_type());
+  const at::Tensor s = table.sine.to(x.device(), x.scalar_type());
   return at::cat({low * c - high * s, high * c + low * s}, -1);
 }
 
@@ -253,7 +254,7 @@ at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape&
   at::Tensor scores =
       at::bmm(queries, keys).view({shape.heads, n, total}) / std::sqrt(static_cast<double>(dim));
   if (n > 1) {
-    const at::Tensor at_key = at::arange(total, at::kLong);
+    const at::Tensor at_key = at::arange(total, at::device(qkv.device()).dtype(at::kLong));
     const at::Tensor later = at_key.view({1, -1}) > at_key.narrow(0, past, n).view({-1, 1});
     scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());
   }

@@ -1,4 +1,5 @@
-// Every fused operation against its composed form in double precision: values and gradients.
+// Every fused operation, and every composed one on a GPU, against its composed form in double
+// precision on the CPU: values and gradients.
 #include "peft/model/ops.h"
 
 #include <ATen/ATen.h>
@@ -26,28 +27,33 @@ struct Outcome {
   Inputs gradients;
 };
 
-Outcome Run(const Operation& operation, const Inputs& inputs, size_t trained, at::ScalarType type) {
+// The first `trained` inputs get gradients; the others are frozen.
+Outcome OutcomeOf(const Operation& operation, const Inputs& inputs, size_t trained,
+                  at::ScalarType type, at::Device device = at::kCPU) {
   Inputs leaves;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    leaves.push_back(inputs[i].to(type).detach().clone().set_requires_grad(i < trained));
+    leaves.push_back(inputs[i].to(device, type).detach().clone().set_requires_grad(i < trained));
   }
   Outcome outcome;
-  outcome.value = operation(leaves);
-  torch::autograd::backward({outcome.value}, {Numbers(outcome.value.sizes().vec(), 99).to(type)});
-  for (size_t i = 0; i < trained; ++i) outcome.gradients.push_back(leaves[i].grad());
+  const at::Tensor value = operation(leaves);
+  torch::autograd::backward({value}, {Numbers(value.sizes().vec(), 99).to(device, type)});
+  outcome.value = value.cpu();
+  for (size_t i = 0; i < trained; ++i) outcome.gradients.push_back(leaves[i].grad().cpu());
   return outcome;
 }
 
-// The first `trained` inputs get gradients; the others are frozen.
-void ExpectFusedEqualsComposed(const Operation& operation, const Inputs& inputs, size_t trained) {
-  const Outcome fused = Run(operation, inputs, trained, at::kFloat);
-  const Outcome exact = Run(operation, inputs, trained, at::kDouble);
-  const auto near = [](const at::Tensor& got, const at::Tensor& want) {
+void ExpectNear(const Outcome& got, const Outcome& exact, double bound) {
+  const auto near = [bound](const at::Tensor& value, const at::Tensor& want) {
     const double scale = want.abs().max().item<double>();
-    EXPECT_LE((got - want).abs().max().item<double>(), 3e-6 * scale);
+    EXPECT_LE((value - want).abs().max().item<double>(), bound * scale);
   };
-  near(fused.value, exact.value);
-  for (size_t i = 0; i < trained; ++i) near(fused.gradients[i], exact.gradients[i]);
+  near(got.value, exact.value);
+  for (size_t i = 0; i < exact.gradients.size(); ++i) near(got.gradients[i], exact.gradients[i]);
+}
+
+void ExpectFusedEqualsComposed(const Operation& operation, const Inputs& inputs, size_t trained) {
+  ExpectNear(OutcomeOf(operation, inputs, trained, at::kFloat),
+             OutcomeOf(operation, inputs, trained, at::kDouble), 3e-6);
 }
 
 class Ops : public ::testing::Test {
@@ -125,6 +131,46 @@ TEST_F(Ops, TokenLossInChunksEqualsTheWholeAndSoDoesItsGradient) {
   const auto loss = [&](const Inputs& in) { return TokenLoss(in[0], in[1], targets, pass_).mean; };
   ExpectFusedEqualsComposed(loss, {Numbers({70, 24}, 20), Numbers({20000, 24}, 21)}, 1);
   ExpectFusedEqualsComposed(loss, {Numbers({70, 24}, 20), Numbers({20000, 24}, 21)}, 2);
+}
+
+// A GPU adds in another order, hence the wider bound.
+class OpsOnCuda : public Ops {
+ protected:
+  void SetUp() override {
+    if (!at::hasCUDA()) GTEST_SKIP() << "libtorch sees no CUDA device";
+  }
+  void ExpectEqualsCpu(const Operation& operation, const Inputs& inputs, size_t trained) {
+    ExpectNear(OutcomeOf(operation, inputs, trained, at::kFloat, at::kCUDA),
+               OutcomeOf(operation, inputs, trained, at::kDouble), 1e-5);
+  }
+};
+
+TEST_F(OpsOnCuda, NormAndGateEqualTheCpu) {
+  ExpectEqualsCpu([](const Inputs& in) { return RmsNorm(in[0], in[1], 1e-5); },
+                  {Numbers({9, 64}, 1), Numbers({64}, 2)}, 1);
+  ExpectEqualsCpu([](const Inputs& in) { return SwiGlu(in[0]); }, {Numbers({11, 96}, 3, 3.0f)}, 1);
+}
+
+TEST_F(OpsOnCuda, AttentionEqualsTheCpu) {
+  const kernels::AttentionShape causal = {2, 60, 4, 2, 10, true, nullptr};
+  const RotaryTable rotary = Table(60, 5);
+  ExpectEqualsCpu([&](const Inputs& in) { return Attend(in[0], causal, {}, &rotary, pass_); },
+                  {Numbers({2 * 60, causal.width()}, 6)}, 1);
+  const kernels::AttentionShape padded = {3, 61, 2, 2, 16, false, nullptr};
+  const at::Tensor counts = at::tensor(std::vector<int>{61, 1, 40}, at::kInt);
+  ExpectEqualsCpu([&](const Inputs& in) { return Attend(in[0], padded, counts, nullptr, pass_); },
+                  {Numbers({3 * 61, padded.width()}, 7)}, 1);
+}
+
+TEST_F(OpsOnCuda, ProjectionsWithDropoutEqualTheCpu) {
+  pass_.dropout = RandomStream(3, Purpose::kDropout, 4);
+  ExpectEqualsCpu(ThreeMaps(pass_, 0.3), ThreeMapsInputs(30), 5);
+}
+
+TEST_F(OpsOnCuda, TokenLossEqualsTheCpu) {
+  const at::Tensor targets = at::remainder(at::arange(70, at::kInt) * 7919, 2000).to(at::kInt);
+  ExpectEqualsCpu([&](const Inputs& in) { return TokenLoss(in[0], in[1], targets, pass_).mean; },
+                  {Numbers({70, 24}, 20), Numbers({2000, 24}, 21)}, 2);
 }
 
 }  // namespace
