@@ -11,6 +11,7 @@
 // acknowledges at once
 #include <grpcpp/create_channel.h>
 #include <grpcpp/server_builder.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -19,6 +20,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <thread>
 
 #include "client/rpc/transfers.h"
@@ -34,6 +36,29 @@ namespace rivulet {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Processor seconds of this process so far: what other processes of the machine do not stretch.
+double CpuNow() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) { return time.tv_sec + time.tv_usec * 1e-6; };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+// Of one measurement.
+struct Cost {
+  double wall = 0;  // seconds
+  double cpu = 0;   // seconds, over all threads
+};
+
+class Stopwatch {
+ public:
+  Cost Read() const { return {Now() - wall_, CpuNow() - cpu_}; }
+
+ private:
+  const double wall_ = Now();
+  const double cpu_ = CpuNow();
+};
 
 // ---- the limit: a server that answers without doing anything ----
 
@@ -136,7 +161,8 @@ class Daemon {
   }
   ~Daemon() {
     server_.reset();
-    fs::remove_all(directory_);
+    // The federation may still delete what has served.
+    for (std::error_code raced; fs::remove_all(directory_, raced), raced;) raced.clear();
   }
   Federation& federation() { return federation_; }
   int port() const { return server_->ports()[0]; }
@@ -224,8 +250,8 @@ void UploadAll(const Agents& agents, int port, std::vector<Update>& updates,
   });
 }
 
-double IngestOurs(const fs::path& directory, const TlsFiles& tls, const Agents& agents,
-                  const Manifest& manifest, std::vector<Update>& updates) {
+Cost IngestOurs(const fs::path& directory, const TlsFiles& tls, const Agents& agents,
+                const Manifest& manifest, std::vector<Update>& updates) {
   const int count = static_cast<int>(updates.size());
   Daemon daemon(directory, tls, BenchPlanner(manifest, count));
   auto job = daemon.federation().Submit({"bench", ""});
@@ -238,34 +264,34 @@ double IngestOurs(const fs::path& directory, const TlsFiles& tls, const Agents& 
   for (int agent = 0; agent < count; ++agent) {
     Die(daemon.federation().ReportEvaluation(Agents::Name(agent), *job, 0, {}));
   }
-  const double start = Now();
+  const Stopwatch watch;
   UploadAll(agents, daemon.port(), updates, *job);
   while (daemon.federation().Show(*job)->round != 1) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  return Now() - start;
+  return watch.Read();
 }
 
-double IngestBare(const TlsFiles& tls, const Agents& agents, std::vector<Update>& updates) {
+Cost IngestBare(const TlsFiles& tls, const Agents& agents, std::vector<Update>& updates) {
   BareServer server(tls);
-  const double start = Now();
+  const Stopwatch watch;
   UploadAll(agents, server.port(), updates, "bare");
-  return Now() - start;
+  return watch.Read();
 }
 
 // Every agent sends a report of every job over its one stream and reads until all are acknowledged.
 // The first job's, the one task it was given, comes last, so that nothing but acknowledgements
 // comes back.
-double ReportAll(const Agents& agents, int port, const std::vector<std::string>& jobs,
-                 const std::function<void()>& when_connected) {
+Cost ReportAll(const Agents& agents, int port, const std::vector<std::string>& jobs,
+               const std::function<void()>& when_connected) {
   std::atomic<int> connected{0};
   std::atomic<bool> go{false};
-  std::vector<double> ends(static_cast<size_t>(agents.count()));
-  double start = 0;
+  std::vector<Cost> ends(static_cast<size_t>(agents.count()));
+  std::optional<Stopwatch> watch;
   std::thread starter([&] {
     while (connected < agents.count()) std::this_thread::yield();
     when_connected();
-    start = Now();
+    watch.emplace();
     go = true;
   });
   ForEach(agents.count(), [&](int agent) {
@@ -298,16 +324,17 @@ double ReportAll(const Agents& agents, int port, const std::vector<std::string>&
       }
       ++acknowledged;
     }
-    ends[agent] = Now();
+    ends[agent] = watch->Read();
     writer.join();
     context.TryCancel();
   });
   starter.join();
-  return *std::max_element(ends.begin(), ends.end()) - start;
+  return *std::max_element(ends.begin(), ends.end(),
+                           [](const Cost& a, const Cost& b) { return a.wall < b.wall; });
 }
 
-double DurableOurs(const fs::path& directory, const TlsFiles& tls, const Agents& agents,
-                   int reports) {
+Cost DurableOurs(const fs::path& directory, const TlsFiles& tls, const Agents& agents,
+                 int reports) {
   // One client more than there are agents: it never reports, so that no round opens meanwhile.
   Daemon daemon(directory, tls, BenchPlanner(BenchManifest(1), agents.count() + 1));
   std::vector<std::string> jobs;
@@ -324,7 +351,7 @@ double DurableOurs(const fs::path& directory, const TlsFiles& tls, const Agents&
   });
 }
 
-double DurableBare(const TlsFiles& tls, const Agents& agents, int reports) {
+Cost DurableBare(const TlsFiles& tls, const Agents& agents, int reports) {
   BareServer server(tls);
   return ReportAll(agents, server.port(), std::vector<std::string>(reports, "0123456789ab"), [] {});
 }
@@ -334,23 +361,30 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// In turn, bare and ours; the ratio is of each pair, its median printed with the extremes.
+// In turn, bare and ours; the ratios are of each pair, their medians printed with the extremes.
+// cpu_ratio is that of processor time, which says the same where the server is all there is to do
+// and hardly moves when other programs run beside.
 void Compare(const char* bench, const char* unit, double work, int repeats,
-             const std::function<double()>& bare, const std::function<double()>& ours) {
-  std::vector<double> rates, limits, ratios;
+             const std::function<Cost()>& bare, const std::function<Cost()>& ours) {
+  std::vector<double> rates, limits, ratios, cpu, cpu_limits, cpu_ratios;
   for (int repeat = 0; repeat < repeats; ++repeat) {
-    const double limit = bare();
-    const double time = ours();
-    limits.push_back(work / limit);
-    rates.push_back(work / time);
-    ratios.push_back(limit / time);
+    const Cost limit = bare();
+    const Cost cost = ours();
+    limits.push_back(work / limit.wall);
+    rates.push_back(work / cost.wall);
+    ratios.push_back(limit.wall / cost.wall);
+    cpu.push_back(cost.cpu);
+    cpu_limits.push_back(limit.cpu);
+    cpu_ratios.push_back(limit.cpu / cost.cpu);
   }
   std::printf(
       "{\"bench\":\"%s\",\"unit\":\"%s\",\"ours\":%.3f,\"bare_grpc\":%.3f,\"ratio\":%.2f,"
-      "\"ratio_min\":%.2f,\"ratio_max\":%.2f,\"repeats\":%d}\n",
+      "\"ratio_min\":%.2f,\"ratio_max\":%.2f,\"cpu_s\":%.3f,\"bare_cpu_s\":%.3f,"
+      "\"cpu_ratio\":%.2f,\"repeats\":%d}\n",
       bench, unit, Median(rates), Median(limits), Median(ratios),
       *std::min_element(ratios.begin(), ratios.end()),
-      *std::max_element(ratios.begin(), ratios.end()), repeats);
+      *std::max_element(ratios.begin(), ratios.end()), Median(cpu), Median(cpu_limits),
+      Median(cpu_ratios), repeats);
   std::fflush(stdout);
 }
 
