@@ -1,11 +1,13 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "aggregation/parallel.h"
 #include "aggregation/server_optimizer.h"
 
 namespace rivulet {
@@ -61,16 +63,17 @@ class ElementwiseOptimizer : public ServerOptimizer {
   absl::Status Apply(const ParameterSet& mean_delta, ParameterSet& global) override {
     RV_RETURN_IF_ERROR(SameManifest(mean_delta.manifest(), manifest_));
     RV_RETURN_IF_ERROR(SameManifest(global.manifest(), manifest_));
-    ParameterSet moved = global;
-    ParameterSet state = state_;
-    for (size_t tensor = 0; tensor < manifest_.size(); ++tensor) {
-      RV_RETURN_IF_ERROR(manifest_[tensor].dtype == DType::kF64
-                             ? MoveTensor<double>(tensor, mean_delta, moved, state)
-                             : MoveTensor<float>(tensor, mean_delta, moved, state));
-    }
-    global = std::move(moved);
-    state_ = std::move(state);
-    return absl::OkStatus();
+    // First a look, then the move: what is refused has changed nothing, and nothing is copied.
+    RV_RETURN_IF_ERROR(ForEachTensor([&](size_t tensor, auto zero) {
+      return Look<decltype(zero)>(tensor, mean_delta, global);
+    }));
+    return ForEachTensor([&](size_t tensor, auto zero) {
+      using T = decltype(zero);
+      const Tensor<T> at = At<T>(tensor, mean_delta, global);
+      ParallelRanges(at.size, kGrain,
+                     [&](size_t begin, size_t end) { Move<T, true>(at, begin, end); });
+      return absl::OkStatus();
+    });
   }
 
  private:
@@ -86,29 +89,67 @@ class ElementwiseOptimizer : public ServerOptimizer {
     }
   }
 
-  template <typename T>
-  absl::Status MoveTensor(size_t tensor, const ParameterSet& mean_delta, ParameterSet& moved,
-                          ParameterSet& state) const {
-    T* x = ValuesOf<T>(moved, tensor);
-    const T* delta = ValuesOf<T>(mean_delta, tensor);
-    std::array<T*, Rule::kSlots> kept;
-    for (size_t slot = 0; slot < kept.size(); ++slot) {
-      kept[slot] = ValuesOf<T>(state, slot * manifest_.size() + tensor);
-    }
-    const int64_t size = manifest_[tensor].elements();
-    for (int64_t index = 0; index < size; ++index) {
-      std::array<double, Rule::kSlots + 1> slots;  // one more: no array of length 0
-      for (size_t slot = 0; slot < kept.size(); ++slot) slots[slot] = kept[slot][index];
-      const T next = static_cast<T>(rule_.Move(x[index], delta[index], slots.data()));
-      bool finite = std::isfinite(next);
-      for (size_t slot = 0; slot < kept.size(); ++slot) {
-        kept[slot][index] = static_cast<T>(slots[slot]);
-        finite = finite && std::isfinite(kept[slot][index]);
-      }
-      if (!finite) return NotFinite(tensor, index, x[index], delta[index]);
-      x[index] = next;
+  // body(tensor, T()) for every tensor, T its element type. Stops at the first error.
+  template <typename Body>
+  absl::Status ForEachTensor(const Body& body) const {
+    for (size_t tensor = 0; tensor < manifest_.size(); ++tensor) {
+      RV_RETURN_IF_ERROR(manifest_[tensor].dtype == DType::kF64 ? body(tensor, double{})
+                                                                : body(tensor, float{}));
     }
     return absl::OkStatus();
+  }
+
+  // One tensor of everything.
+  template <typename T>
+  struct Tensor {
+    const T* delta;
+    T* x;
+    std::array<T*, Rule::kSlots + 1> kept;  // one more: no array of length 0
+    size_t size;
+  };
+
+  template <typename T>
+  Tensor<T> At(size_t tensor, const ParameterSet& mean_delta, ParameterSet& global) {
+    Tensor<T> at{ValuesOf<T>(mean_delta, tensor),
+                 ValuesOf<T>(global, tensor),
+                 {},
+                 static_cast<size_t>(manifest_[tensor].elements())};
+    for (size_t slot = 0; slot < Rule::kSlots; ++slot) {
+      at.kept[slot] = ValuesOf<T>(state_, slot * manifest_.size() + tensor);
+    }
+    return at;
+  }
+
+  // Coordinates [begin, end); without kStore nothing changes. False when a result is not finite.
+  template <typename T, bool kStore>
+  bool Move(const Tensor<T>& at, size_t begin, size_t end) const {
+    bool finite = true;
+    for (size_t index = begin; index < end; ++index) {
+      std::array<double, Rule::kSlots + 1> slots;
+      for (size_t slot = 0; slot < Rule::kSlots; ++slot) slots[slot] = at.kept[slot][index];
+      const T next = static_cast<T>(rule_.Move(at.x[index], at.delta[index], slots.data()));
+      finite &= std::isfinite(next);
+      for (size_t slot = 0; slot < Rule::kSlots; ++slot) {
+        const T kept = static_cast<T>(slots[slot]);
+        finite &= std::isfinite(kept);
+        if (kStore) at.kept[slot][index] = kept;
+      }
+      if (kStore) at.x[index] = next;
+    }
+    return finite;
+  }
+
+  template <typename T>
+  absl::Status Look(size_t tensor, const ParameterSet& mean_delta, ParameterSet& global) {
+    const Tensor<T> at = At<T>(tensor, mean_delta, global);
+    std::atomic<bool> finite = true;
+    ParallelRanges(at.size, kGrain, [&](size_t begin, size_t end) {
+      if (!Move<T, false>(at, begin, end)) finite = false;
+    });
+    if (finite) return absl::OkStatus();
+    size_t bad = 0;
+    while (Move<T, false>(at, bad, bad + 1)) ++bad;
+    return NotFinite(tensor, static_cast<int64_t>(bad), at.x[bad], at.delta[bad]);
   }
 
   absl::Status NotFinite(size_t tensor, int64_t index, double x, double delta) const {
@@ -117,6 +158,8 @@ class ElementwiseOptimizer : public ServerOptimizer {
                       std::to_string(index) + "]: got " + std::to_string(x) + " moved by " +
                       std::to_string(delta) + ", want a finite result");
   }
+
+  static constexpr size_t kGrain = size_t{1} << 18;  // coordinates that are worth a thread
 
   Rule rule_;
   Manifest manifest_;

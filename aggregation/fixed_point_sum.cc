@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "aggregation/fixed_point_kernel.h"
+#include "aggregation/parallel.h"
 
 namespace rivulet {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 // Values handled at a time: 32 KiB of one update and 64 KiB of the sum stay in the second-level
 // cache while the updates of a round pass by.
 constexpr size_t kBlock = 8192;
+constexpr size_t kMeanGrain = size_t{1} << 18;  // values that are worth a thread
 constexpr uint32_t kLimitBits = std::bit_cast<uint32_t>(FixedPointSum::kValueLimit);
 
 bool InRange(float value) { return std::fabs(value) < FixedPointSum::kValueLimit; }  // NaN is not
@@ -234,9 +236,11 @@ absl::StatusOr<ParameterSet> FixedPointSum::Mean() const {
   for (size_t tensor = 0; tensor < mean.size(); ++tensor) {
     const std::span<const int64_t> sums = words(tensor);
     const std::span<float> out = mean.floats(tensor);
-    for (size_t index = 0; index < out.size(); ++index) {
-      out[index] = static_cast<float>(static_cast<double>(sums[index]) / divisor);
-    }
+    ParallelRanges(out.size(), kMeanGrain, [&](size_t begin, size_t end) {
+      for (size_t index = begin; index < end; ++index) {
+        out[index] = static_cast<float>(static_cast<double>(sums[index]) / divisor);
+      }
+    });
   }
   return mean;
 }

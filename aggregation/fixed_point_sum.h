@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/status.h"
+#include "common/tensor/large_pages.h"
 #include "common/tensor/parameter_set.h"
 
 namespace rivulet {
@@ -30,7 +31,8 @@ struct WeightedPiece {
 // the same whatever the order of arrival, however it is split over sums, and after a restart.
 //
 // |delta| < 128 and sum of weights < 2^31 keep every sum below 2^62: it cannot overflow. Whatever
-// is refused has changed nothing. 8 bytes of memory for each number. Not thread safe.
+// is refused has changed nothing. 8 bytes of memory for each number. Not thread safe, but for
+// AddPieces of stretches that do not overlap.
 class FixedPointSum {
  public:
   static constexpr int kFractionBits = 24;
@@ -81,7 +83,7 @@ class FixedPointSum {
 
   Manifest manifest_;
   std::vector<size_t> offsets_;  // of each tensor in words_, and the end
-  std::vector<int64_t> words_;
+  std::vector<int64_t, LargePages<int64_t>> words_;
   int64_t weight_ = 0;
 };
 

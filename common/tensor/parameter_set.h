@@ -9,6 +9,7 @@
 
 #include "common/io/sha256.h"
 #include "common/status.h"
+#include "common/tensor/large_pages.h"
 
 namespace rivulet {
 
@@ -94,7 +95,7 @@ class ParameterSet {
  private:
   Manifest manifest_;
   std::vector<size_t> offsets_;
-  std::vector<std::byte> storage_;
+  std::vector<std::byte, LargePages<std::byte>> storage_;
 };
 
 // InvalidArgument naming the first tensor, element and value that is NaN or infinite. F32 tensors
