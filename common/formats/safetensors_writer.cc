@@ -121,6 +121,15 @@ std::string SafetensorsBytes(const ParameterSet& set) {
   return SafetensorsBytes(ViewsOf(set)).value();  // a set's names and sizes are right by making
 }
 
+SafetensorsPieces SafetensorsPiecesOf(const ParameterSet& set) {
+  SafetensorsPieces pieces;
+  Manifest manifest = set.manifest();
+  pieces.head = HeaderBytes(manifest, PtFormat()).value();
+  const std::vector<TensorView> views = ViewsOf(set);
+  for (const TensorView* tensor : InFileOrder(views)) pieces.tensors.push_back(tensor->bytes);
+  return pieces;
+}
+
 absl::Status WriteSafetensors(const std::filesystem::path& path,
                               const std::vector<TensorView>& tensors,
                               const SafetensorsMetadata& metadata) {

@@ -24,6 +24,13 @@ absl::StatusOr<std::string> SafetensorsBytes(const std::vector<TensorView>& tens
                                              const SafetensorsMetadata& metadata = PtFormat());
 std::string SafetensorsBytes(const ParameterSet& set);
 
+// The same file in pieces that follow each other, nothing copied: the set must outlive them.
+struct SafetensorsPieces {
+  std::string head;  // length field, header, padding
+  std::vector<std::span<const std::byte>> tensors;
+};
+SafetensorsPieces SafetensorsPiecesOf(const ParameterSet& set);
+
 // Atomically. Errors: as SafetensorsBytes and AtomicFile.
 absl::Status WriteSafetensors(const std::filesystem::path& path,
                               const std::vector<TensorView>& tensors,

@@ -1,6 +1,7 @@
 #include "coordinator/rounds/aggregate.h"
 
 #include <algorithm>
+#include <future>
 #include <memory>
 #include <span>
 #include <utility>
@@ -19,6 +20,8 @@ namespace {
 // reported where that is small beside the rest.
 constexpr uint64_t kBiasBytes = uint64_t{32} << 20;
 constexpr size_t kBiasUpdates = 64;
+constexpr size_t kPutBytes = size_t{256} << 10;
+constexpr uint64_t kThreadBytes = uint64_t{1} << 20;  // of a state that is worth a thread
 
 // Uploads that are added up side by side.
 struct UploadGroup {
@@ -68,9 +71,9 @@ absl::StatusOr<bool> AddNext(UploadGroup& group, std::span<const UpdateRecord> u
   return true;
 }
 
-absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& manifest,
-                                    std::span<const UpdateRecord> updates) {
-  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(manifest));
+// Whole files, each with its SHA-256.
+absl::Status AddVerified(const BlobStore& blobs, const Manifest& manifest,
+                         std::span<const UpdateRecord> updates, FixedPointSum& sum) {
   while (!updates.empty()) {
     const auto together = updates.first(std::min(updates.size(), FixedPointSum::kTogether));
     updates = updates.subspan(together.size());
@@ -80,6 +83,32 @@ absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& mani
       RV_ASSIGN_OR_RETURN(more, AddNext(group, together, sum));
     }
   }
+  return absl::OkStatus();
+}
+
+// Completes what `running` has. Null when it is broken or an earlier process received an update: of
+// that one there is no digest.
+const FixedPointSum* Complete(const BlobStore& blobs, std::span<const UpdateRecord> updates,
+                              std::span<const ReceivedUpdate> received, RunningRound& running) {
+  std::vector<ReceivedUpdate> missing;
+  for (const UpdateRecord& update : updates) {
+    if (running.Holds(update)) continue;
+    const auto found = std::find_if(received.begin(), received.end(), [&](const auto& one) {
+      return one.record.client == update.client && one.record.sha256 == update.sha256;
+    });
+    if (found == received.end()) return nullptr;
+    missing.push_back(*found);
+  }
+  return running.Add(blobs, missing, true).ok() ? running.SumWithin(updates) : nullptr;
+}
+
+absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& manifest,
+                                    std::span<const UpdateRecord> updates,
+                                    std::span<const ReceivedUpdate> received,
+                                    RunningRound& running) {
+  if (const auto* sum = Complete(blobs, updates, received, running)) return sum->Mean();
+  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(manifest));
+  RV_RETURN_IF_ERROR(AddVerified(blobs, manifest, updates, sum));
   return sum.Mean();
 }
 
@@ -117,11 +146,31 @@ RoundFigures FiguresOf(const std::vector<UpdateRecord>& updates) {
   return figures;
 }
 
+absl::StatusOr<std::string> PutFile(BlobStore& blobs, const ParameterSet& state, uint64_t* bytes) {
+  const SafetensorsPieces file = SafetensorsPiecesOf(state);
+  *bytes = file.head.size();
+  for (const std::span<const std::byte> tensor : file.tensors) *bytes += tensor.size();
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, blobs.Create(*bytes));
+  RV_RETURN_IF_ERROR(writer->Append(std::as_bytes(std::span(file.head))));
+  for (std::span<const std::byte> left : file.tensors) {
+    while (!left.empty()) {  // hashed while it is still in the cache
+      const auto piece = left.first(std::min(left.size(), kPutBytes));
+      RV_RETURN_IF_ERROR(writer->Append(piece));
+      left = left.subspan(piece.size());
+    }
+  }
+  return writer->Commit("");
+}
+
+// Two hashes of the same bytes, one of the file and one of the tensors: side by side.
 absl::Status PutState(BlobStore& blobs, const ParameterSet& state, ModelRecord& model) {
-  const std::string bytes = SafetensorsBytes(state);
-  model.bytes = bytes.size();
-  model.state_hash = state.HashHex();
-  RV_ASSIGN_OR_RETURN(model.sha256, blobs.Put(bytes));
+  std::future<std::string> hash = std::async(
+      SizeBytesOf(state.manifest()) < kThreadBytes ? std::launch::deferred : std::launch::async,
+      [&state] { return state.HashHex(); });
+  absl::StatusOr<std::string> name = PutFile(blobs, state, &model.bytes);
+  model.state_hash = hash.get();
+  RV_RETURN_IF_ERROR(name.status());
+  model.sha256 = *std::move(name);
   return absl::OkStatus();
 }
 
@@ -147,14 +196,17 @@ absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPl
 
 absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
                                                const ModelRecord& parent,
-                                               const std::vector<UpdateRecord>& updates) {
+                                               const std::vector<UpdateRecord>& updates,
+                                               std::span<const ReceivedUpdate> received,
+                                               RunningRound& running) {
   AggregatedRound result;
   result.model.job = parent.job;
   result.model.round = parent.round + 1;
   result.model.parent_sha256 = parent.sha256;
   result.figures = FiguresOf(updates);
-  RV_ASSIGN_OR_RETURN(const ParameterSet mean, MeanOf(blobs, plan.manifest, updates));
-  RV_ASSIGN_OR_RETURN(ParameterSet state, ReadOwnState(blobs, parent.sha256, plan.manifest));
+  RV_ASSIGN_OR_RETURN(const ParameterSet mean,
+                      MeanOf(blobs, plan.manifest, updates, received, running));
+  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   result.figures.bias = BiasOf(blobs, plan, state, updates);
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
                       MakeServerOptimizer(plan.spec.strategy, plan.manifest));

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "coordinator/rounds/job_plan.h"
+#include "coordinator/rounds/running_round.h"
 #include "coordinator/storage/blob_store.h"
 #include "coordinator/storage/state_store.h"
 
@@ -13,13 +15,17 @@ struct AggregatedRound {
   RoundFigures figures;
 };
 
-// The next global state: a pure function of the parent and the frozen set. `updates`, sorted by
-// client, are streamed one after the other into the exact sum, so that memory is that of the model
-// whatever their number. Errors: DataLoss (exit 8) when a stored blob is not what was acknowledged;
+// The next global state: a pure function of the parent and the frozen set `updates`, sorted by
+// client. Memory is that of the model whatever their number. `running` may have a part of the sum
+// already; those of `received` that are missing in it are added by their digests. Where that does
+// not cover the whole set, or something in it does not fit, the files are all read again and judged
+// by their SHA-256. Errors: DataLoss (exit 8) when a stored blob is not what was acknowledged;
 // ResourceExhausted (kRetryLater).
 absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
                                                const ModelRecord& parent,
-                                               const std::vector<UpdateRecord>& updates);
+                                               const std::vector<UpdateRecord>& updates,
+                                               std::span<const ReceivedUpdate> received,
+                                               RunningRound& running);
 
 // Round 0. `base_tensors` is the file that plan.base_tensors names; null when there is none. It is
 // not kept: round 0 holds its values. Errors: InvalidArgument (exit 3) for a file that is missing,

@@ -91,8 +91,12 @@ class UploadSession {
   // threads that must not wait.
   virtual uint64_t committed() = 0;
   // Errors: DataLoss (kResync) when `offset` is not committed(); OutOfRange past the declared size;
-  // FailedPrecondition when the round has closed; ResourceExhausted (kRetryLater).
-  virtual absl::Status Append(uint64_t offset, std::span<const std::byte> bytes) = 0;
+  // FailedPrecondition when the round has closed; ResourceExhausted (kRetryLater): what was taken
+  // of the call shows in committed(). The pieces follow each other.
+  virtual absl::Status AppendPieces(uint64_t offset, ByteSpans pieces) = 0;
+  absl::Status Append(uint64_t offset, std::span<const std::byte> bytes) {
+    return AppendPieces(offset, {&bytes, 1});
+  }
   // Validates, makes file and row durable, answers. Errors: DataLoss (kResync) for a wrong hash or
   // an incomplete file (it starts over); InvalidArgument (kLeaveRun) naming tensor, value seen and
   // value wanted; FailedPrecondition when the round has closed.

@@ -51,6 +51,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const OpenRound& action) 
   if (action.round == 1 && action.attempt == 1) EmitLocked(job, "job.started", 0);
   job.rounds.push_back(std::move(round));
   job.updates.clear();
+  DropSumLocked(job);
   job.freezing = false;
   job.saved_remaining = Now();
   EmitLocked(job, "round.started", action.round,
@@ -117,6 +118,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& actio
   EndUploadsLocked(job);
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.updates.clear();
+  DropSumLocked(job);
   job.freezing = false;
   EmitLocked(job, "round.abandoned", action.round,
              {{"attempt", int64_t{action.attempt}}, {"reason", action.reason}});
@@ -178,6 +180,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   }
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.updates.clear();
+  DropSumLocked(job);
   job.backlog.clear();
   job.engine.reset();
   job.plan.reset();

@@ -6,7 +6,7 @@
 #include "aggregation/weighting.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
-#include "coordinator/rounds/update_file.h"
+#include "coordinator/rounds/update_layout.h"
 
 namespace rivulet {
 
@@ -213,7 +213,9 @@ std::vector<absl::Status> Federation::Impl::Report(const std::vector<ClientRepor
   }
   if (writes.empty()) return answers;
   const absl::Status committed = states_.Commit(writes);
-  if (!committed.ok() && written.size() > 1) {  // one of them spoils it for all
+  // One of them may spoil it for all, but a full disk is full for each of them.
+  const bool full = committed.code() == absl::StatusCode::kResourceExhausted;
+  if (!committed.ok() && !full && written.size() > 1) {
     for (const size_t row : written) answers[row] = Report({reports[row]}).front();
     return answers;
   }
@@ -347,7 +349,8 @@ absl::Status Federation::Impl::StartCommit(const std::string& client, const Upda
   return absl::OkStatus();
 }
 
-void Federation::Impl::FinishCommit(const UpdateRecord& update, const absl::Status& outcome) {
+void Federation::Impl::FinishCommit(const ReceivedUpdate& received, const absl::Status& outcome) {
+  const UpdateRecord& update = received.record;
   const std::lock_guard lock(mutex_);
   Job* const job = FindLocked(update.job);
   --job->committing;
@@ -357,6 +360,11 @@ void Federation::Impl::FinishCommit(const UpdateRecord& update, const absl::Stat
                     last.attempt == update.attempt && last.state == RoundState::kOpen;
   if (outcome.ok() && open) {
     job->updates.push_back(update);
+    job->received.push_back(received);
+    if (job->received.size() - job->summed >= FixedPointSum::kTogether) {
+      work_.push_back({job->record.id});
+      work_ready_.notify_one();
+    }
     job->uploads.erase(update.client);
     EmitLocked(*job, "client.completed", update.round,
                {{"client", update.client},

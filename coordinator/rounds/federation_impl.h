@@ -5,11 +5,14 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 
 #include "coordinator/rounds/federation.h"
 #include "coordinator/rounds/round_engine.h"
+#include "coordinator/rounds/running_round.h"
+#include "coordinator/rounds/update_checker.h"
 
 namespace rivulet {
 
@@ -57,8 +60,11 @@ class Federation::Impl {
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;
     std::vector<FailureRecord> failures;
-    std::vector<UpdateRecord> updates;   // acknowledged, of the last attempt
-    std::vector<UpdateRecord> previous;  // counted in the last published round
+    std::vector<UpdateRecord> updates;      // acknowledged, of the last attempt
+    std::vector<ReceivedUpdate> received;   // those of them that this process received
+    size_t summed = 0;                      // the first so many of them are in `running`
+    std::shared_ptr<RunningRound> running;  // used by whoever holds `working_`
+    std::vector<UpdateRecord> previous;     // counted in the last published round
     std::map<std::string, std::shared_ptr<IncomingUpdate>> uploads;  // under way, by client
     int committing = 0;  // updates between check and row
     bool freezing = false;
@@ -95,7 +101,7 @@ class Federation::Impl {
   // For IncomingUpdate. StartCommit counts the update in and pins its blob, or says why it is not
   // wanted; every success is followed by one FinishCommit with the outcome of the commit.
   absl::Status StartCommit(const std::string& client, const UpdateHeader& header);
-  void FinishCommit(const UpdateRecord& update, const absl::Status& outcome);
+  void FinishCommit(const ReceivedUpdate& received, const absl::Status& outcome);
   void DropUpload(const std::string& job, const std::string& client, const IncomingUpdate* upload);
   StateStore& states() { return states_; }
 
@@ -145,6 +151,9 @@ class Federation::Impl {
   // ---- work ----
   void WorkLoop();
   bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
+  static std::shared_ptr<RunningRound> RunningOf(Job& job);
+  void SumArrived(Job& job, std::unique_lock<std::mutex>& lock);
+  void DropSumLocked(Job& job);
   void PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result);
   void RetireLocked(Job& job);
 
@@ -152,6 +161,7 @@ class Federation::Impl {
   void PinLocked(const std::string& sha256);
   void UnpinLocked(const std::string& sha256);
   void SweepLocked();
+  void SweepSlowly(std::unique_lock<std::mutex>& lock);
 
   // ---- clients ----
   bool EligibleLocked(const Job& job, const Client& client) const;
@@ -205,7 +215,7 @@ class IncomingUpdate : public UploadSession {
 
   std::optional<Receipt> receipt() const override;
   uint64_t committed() override;
-  absl::Status Append(uint64_t offset, std::span<const std::byte> bytes) override;
+  absl::Status AppendPieces(uint64_t offset, ByteSpans pieces) override;
   absl::StatusOr<Receipt> Finish() override;
 
   const UpdateHeader& header() const { return header_; }
@@ -214,6 +224,8 @@ class IncomingUpdate : public UploadSession {
  private:
   absl::Status CheckOver() const;
   absl::Status OpenWriter();
+  absl::Status CheckAdopted();
+  void StartOver();
   absl::Status Check();
   absl::Status Store();
 
@@ -225,7 +237,8 @@ class IncomingUpdate : public UploadSession {
   const std::shared_ptr<const JobPlan> plan_;
   std::atomic<bool> over_{false};
   mutable std::mutex mutex_;
-  std::unique_ptr<BlobWriter> writer_;  // null before the first byte and after Finish
+  std::unique_ptr<BlobWriter> writer_;    // null before the first byte and after Finish
+  std::optional<UpdateChecker> checker_;  // has seen what the writer has
   std::optional<Receipt> receipt_;
 };
 

@@ -4,7 +4,7 @@
 
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/federation_impl.h"
-#include "coordinator/rounds/update_file.h"
+#include "coordinator/rounds/update_layout.h"
 
 namespace rivulet {
 

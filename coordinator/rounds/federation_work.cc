@@ -54,7 +54,9 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   Job* const job = FindLocked(due->job);
   work_.erase(due);
   if (job == nullptr || job->engine == nullptr) return true;
-  if (job->engine->state().phase != Phase::kClosed || job->rounds.empty()) return true;
+  if (job->engine->state().phase == Phase::kOpen) SumArrived(*job, lock);
+  if (job->engine == nullptr || job->engine->state().phase != Phase::kClosed) return true;
+  if (job->rounds.empty()) return true;
 
   const absl::StatusOr<std::vector<UpdateRecord>> set = FrozenSet(job->rounds.back(), job->updates);
   if (!set.ok()) {
@@ -63,16 +65,52 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   }
   const ModelRecord parent = job->models.rbegin()->second;
   const std::shared_ptr<const JobPlan> plan = job->plan;
+  std::shared_ptr<RunningRound> running = RunningOf(*job);
+  const std::vector<ReceivedUpdate> received = job->received;
   working_ = true;
   ++putting_;
   lock.unlock();
-  absl::StatusOr<AggregatedRound> result = AggregateRound(blobs_, *plan, parent, *set);
+  absl::StatusOr<AggregatedRound> result =
+      AggregateRound(blobs_, *plan, parent, *set, received, *running);
   lock.lock();
   PublishLocked(*job, std::move(result));
   working_ = false;
   --putting_;
-  SweepLocked();
+  lock.unlock();
+  running.reset();  // gives memory back, which takes a while
+  lock.lock();
+  SweepSlowly(lock);
   return true;
+}
+
+std::shared_ptr<RunningRound> Federation::Impl::RunningOf(Job& job) {
+  if (job.running == nullptr) job.running = std::make_shared<RunningRound>(job.plan->manifest);
+  return job.running;
+}
+
+// Adds up what has arrived, a few updates in one pass over the sum, while others still arrive.
+void Federation::Impl::SumArrived(Job& job, std::unique_lock<std::mutex>& lock) {
+  const size_t passes = (job.received.size() - job.summed) / FixedPointSum::kTogether;
+  if (passes == 0) return;
+  const auto first = job.received.begin() + static_cast<ptrdiff_t>(job.summed);
+  const std::vector<ReceivedUpdate> fresh(
+      first, first + static_cast<ptrdiff_t>(passes * FixedPointSum::kTogether));
+  job.summed += fresh.size();
+  const std::string parent = job.models.rbegin()->second.sha256;
+  const std::shared_ptr<const JobPlan> plan = job.plan;  // `running` refers to it
+  const std::shared_ptr<RunningRound> running = RunningOf(job);
+  working_ = true;
+  lock.unlock();
+  running->ReadParent(blobs_, parent);
+  (void)running->Add(blobs_, fresh, false);  // what went wrong shows when the round has closed
+  lock.lock();
+  working_ = false;
+}
+
+void Federation::Impl::DropSumLocked(Job& job) {
+  job.received.clear();
+  job.summed = 0;
+  job.running.reset();
 }
 
 void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result) {
@@ -135,6 +173,7 @@ bool IsKept(const JobPlan& plan, uint64_t round) {
 void Federation::Impl::RetireLocked(Job& job) {
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.previous = std::exchange(job.updates, {});
+  DropSumLocked(job);
   const ModelRecord& parent = std::next(job.models.rbegin())->second;
   if (!IsKept(*job.plan, parent.round)) UnpinLocked(parent.sha256);
   if (!parent.optimizer_sha256.empty()) UnpinLocked(parent.optimizer_sha256);
@@ -158,6 +197,16 @@ void Federation::Impl::SweepLocked() {
   if (putting_ > 0) return;
   for (const std::string& sha256 : unpinned_) (void)blobs_.Delete(sha256);
   unpinned_.clear();
+}
+
+// The same, but lets others have the lock between two files: to delete a large one takes a while.
+void Federation::Impl::SweepSlowly(std::unique_lock<std::mutex>& lock) {
+  while (putting_ == 0 && !unpinned_.empty()) {
+    (void)blobs_.Delete(unpinned_.extract(unpinned_.begin()).value());
+    lock.unlock();
+    std::this_thread::yield();
+    lock.lock();
+  }
 }
 
 }  // namespace rivulet

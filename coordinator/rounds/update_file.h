@@ -12,9 +12,6 @@
 
 namespace rivulet {
 
-// The largest file that can hold `manifest` and nothing else: its data and the longest header.
-uint64_t LargestUpdateBytes(const Manifest& manifest);
-
 // Reads a safetensors blob of exactly `manifest` (F32) in pieces of at most 256 KiB, in file order:
 // memory does not grow with the file. With `sha256` not empty the whole file must have that hash.
 // `blob` and `manifest` must outlive it. Movable; not thread safe.
@@ -47,10 +44,6 @@ using PieceSink = std::function<absl::Status(size_t row, size_t first, std::span
 absl::Status StreamTensors(const BlobReader& blob, const Manifest& manifest,
                            SafetensorsProfile profile, std::string_view sha256,
                            const PieceSink& sink);
-
-// An upload of foreign bytes: upload profile, every value finite and |value| < 128. Errors:
-// InvalidArgument naming tensor, index, value seen and wanted.
-absl::Status CheckUpdate(const BlobReader& blob, const Manifest& manifest);
 
 // A blob of our own, verified by its hash.
 absl::StatusOr<ParameterSet> ReadOwnState(const BlobStore& blobs, const std::string& sha256,

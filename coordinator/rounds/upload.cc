@@ -1,7 +1,8 @@
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "coordinator/rounds/federation_impl.h"
-#include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
 
@@ -11,6 +12,8 @@ std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t at
 }
 
 namespace {
+
+constexpr uint64_t kTogetherBytes = uint64_t{256} << 10;
 
 // Names of clients and hashes of their updates make one more part of the key.
 std::string PartialKey(const UpdateHeader& header, const std::string& client) {
@@ -58,7 +61,30 @@ uint64_t IncomingUpdate::committed() {
 absl::Status IncomingUpdate::OpenWriter() {
   if (writer_ != nullptr) return absl::OkStatus();
   RV_ASSIGN_OR_RETURN(writer_, blobs_.Resume(PartialKey(header_, client_), header_.bytes));
+  checker_.emplace(plan_->manifest, header_.bytes);
+  absl::Status adopted = CheckAdopted();
+  if (!adopted.ok()) StartOver();
+  return adopted;
+}
+
+// What an earlier session left.
+absl::Status IncomingUpdate::CheckAdopted() {
+  if (writer_->size() == 0) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader, writer_->Reread());
+  std::vector<std::byte> buffer(std::min(writer_->size(), kTogetherBytes));
+  for (uint64_t done = 0; done < writer_->size();) {
+    const auto piece =
+        std::span(buffer).first(std::min<uint64_t>(buffer.size(), writer_->size() - done));
+    RV_RETURN_IF_ERROR(reader->Read(done, piece));
+    checker_->Feed(piece);
+    done += piece.size();
+  }
   return absl::OkStatus();
+}
+
+void IncomingUpdate::StartOver() {
+  writer_.reset();
+  checker_.reset();
 }
 
 absl::Status IncomingUpdate::CheckOver() const {
@@ -69,7 +95,7 @@ absl::Status IncomingUpdate::CheckOver() const {
                 Remedy::kResync);
 }
 
-absl::Status IncomingUpdate::Append(uint64_t offset, std::span<const std::byte> bytes) {
+absl::Status IncomingUpdate::AppendPieces(uint64_t offset, ByteSpans pieces) {
   const std::lock_guard lock(mutex_);
   if (receipt_) return absl::OkStatus();
   RV_RETURN_IF_ERROR(CheckOver());
@@ -80,7 +106,17 @@ absl::Status IncomingUpdate::Append(uint64_t offset, std::span<const std::byte> 
                       std::to_string(writer_->size()),
                   Remedy::kResync);
   }
-  return writer_->Append(bytes);
+  // Not too many at a time, so that they are still in the cache when they are checked.
+  while (!pieces.empty()) {
+    size_t count = 0;
+    for (uint64_t bytes = 0; count < pieces.size() && bytes < kTogetherBytes; ++count) {
+      bytes += pieces[count].size();
+    }
+    RV_RETURN_IF_ERROR(writer_->AppendPieces(pieces.first(count)));
+    for (const std::span<const std::byte> piece : pieces.first(count)) checker_->Feed(piece);
+    pieces = pieces.subspan(count);
+  }
+  return absl::OkStatus();
 }
 
 // The bytes are as declared, and an update that may be summed.
@@ -92,12 +128,9 @@ absl::Status IncomingUpdate::Check() {
                   Remedy::kResync);
   }
   absl::Status checked = writer_->Seal(header_.sha256).status();
-  if (checked.ok()) {
-    RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader, writer_->Reread());
-    checked = CheckUpdate(*reader, plan_->manifest);
-  }
+  if (checked.ok()) checked = checker_->Finish();
   // Nothing of it is worth keeping: what comes next starts at offset 0.
-  if (!checked.ok()) writer_.reset();
+  if (!checked.ok()) StartOver();
   return checked;
 }
 
@@ -108,8 +141,9 @@ absl::Status IncomingUpdate::Store() {
   RV_RETURN_IF_ERROR(owner_.StartCommit(client_, header_));
   absl::Status stored = writer_->Commit(header_.sha256).status();
   if (stored.ok()) stored = owner_.states().Commit({PutUpdate{update}});
-  writer_.reset();
-  owner_.FinishCommit(update, stored);
+  const ReceivedUpdate received{std::move(update), checker_->digest()};
+  StartOver();
+  owner_.FinishCommit(received, stored);
   return stored;
 }
 

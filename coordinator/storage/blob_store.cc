@@ -27,6 +27,15 @@ bool IsPartialKey(std::string_view key) {
   });
 }
 
+absl::Status CheckRoom(ByteSpans pieces, uint64_t size, uint64_t max_bytes) {
+  uint64_t bytes = 0;
+  for (const std::span<const std::byte> piece : pieces) bytes += piece.size();
+  if (bytes <= max_bytes - size) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kOutOfRange, "upload: got " + std::to_string(size + bytes) +
+                                                   " bytes, want at most " +
+                                                   std::to_string(max_bytes));
+}
+
 absl::StatusOr<std::string> BlobStore::Put(std::span<const std::byte> bytes) {
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, Create(bytes.size()));
   RV_RETURN_IF_ERROR(writer->Append(bytes));

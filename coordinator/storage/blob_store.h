@@ -16,6 +16,8 @@
 
 namespace rivulet {
 
+using ByteSpans = std::span<const std::span<const std::byte>>;
+
 // A stored blob, or what a writer has so far. Const calls are safe from many threads.
 class BlobReader {
  public:
@@ -33,7 +35,9 @@ class BlobWriter {
   virtual uint64_t size() const = 0;  // bytes appended so far; an upload resumes here
   // Errors: OutOfRange past the size announced at Create; ResourceExhausted (kRetryLater) when the
   // disk is full: nothing of this call was taken, the writer stays usable.
-  virtual absl::Status Append(std::span<const std::byte> bytes) = 0;
+  // The pieces follow each other.
+  virtual absl::Status AppendPieces(ByteSpans pieces) = 0;
+  absl::Status Append(std::span<const std::byte> bytes) { return AppendPieces({&bytes, 1}); }
   // Of a writer that Resume gave: its bytes stay for the next Resume, also after a restart.
   virtual void Keep() = 0;
   // Reads back what was appended, for validation before Commit. Must not outlive the writer.
@@ -86,6 +90,9 @@ class BlobStore {
 bool IsBlobName(std::string_view name);
 
 bool IsPartialKey(std::string_view key);  // what Resume takes
+
+// For writers: OutOfRange when `pieces` do not fit behind `size` bytes.
+absl::Status CheckRoom(ByteSpans pieces, uint64_t size, uint64_t max_bytes);
 
 // directory/blob/<sha256>, directory/incoming/{tmp-<random>,part-<key>}; the former are removed at
 // open, the latter wait for Resume or SweepKept.

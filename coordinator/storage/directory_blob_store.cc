@@ -1,9 +1,11 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <mutex>
 #include <set>
@@ -54,14 +56,27 @@ absl::Status ReadAt(const fs::path& path, int fd, uint64_t offset, std::span<std
   return absl::OkStatus();
 }
 
-absl::Status WriteAt(const fs::path& path, int fd, uint64_t offset,
-                     std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+constexpr size_t kMostPieces = 256;  // in one call; the system takes 1024
+
+absl::Status WriteAt(const fs::path& path, int fd, uint64_t offset, ByteSpans pieces) {
+  std::array<iovec, kMostPieces> vectors;
+  size_t skip = 0;  // bytes of the first piece that are written
+  while (!pieces.empty()) {
+    const size_t count = std::min(pieces.size(), vectors.size());
+    for (size_t each = 0; each < count; ++each) {
+      const std::span<const std::byte> piece = pieces[each].subspan(each == 0 ? skip : 0);
+      vectors[each] = {const_cast<std::byte*>(piece.data()), piece.size()};
+    }
+    const ssize_t put =
+        pwritev(fd, vectors.data(), static_cast<int>(count), static_cast<off_t>(offset));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return FileError(path, "write", errno);
-    bytes = bytes.subspan(static_cast<size_t>(put));
     offset += static_cast<uint64_t>(put);
+    skip += static_cast<size_t>(put);
+    while (!pieces.empty() && skip >= pieces[0].size()) {
+      skip -= pieces[0].size();
+      pieces = pieces.subspan(1);
+    }
   }
   return absl::OkStatus();
 }
@@ -155,17 +170,15 @@ class FileWriter : public BlobWriter {
   uint64_t size() const override { return size_; }
   void Keep() override { keep_ = hold_.held() && name_.empty(); }
 
-  absl::Status Append(std::span<const std::byte> bytes) override {
-    if (bytes.size() > max_bytes_ - size_) {
-      return Refuse(absl::StatusCode::kOutOfRange,
-                    "upload: got " + std::to_string(size_ + bytes.size()) +
-                        " bytes, want at most " + std::to_string(max_bytes_));
-    }
+  absl::Status AppendPieces(ByteSpans pieces) override {
+    RV_RETURN_IF_ERROR(CheckRoom(pieces, size_, max_bytes_));
     absl::Status written = Ask(step_, "blob.write");
-    if (written.ok()) written = WriteAt(path_, file_.get(), size_, bytes);
+    if (written.ok()) written = WriteAt(path_, file_.get(), size_, pieces);
     if (!written.ok()) return Undo(std::move(written));
-    hash_.Update(bytes);
-    size_ += bytes.size();
+    for (const std::span<const std::byte> bytes : pieces) {
+      hash_.Update(bytes);
+      size_ += bytes.size();
+    }
     StartWriteback();
     return absl::OkStatus();
   }

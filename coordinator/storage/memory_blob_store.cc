@@ -56,14 +56,12 @@ class MemoryWriter : public BlobWriter {
 
   uint64_t size() const override { return bytes_->size(); }
 
-  absl::Status Append(std::span<const std::byte> bytes) override {
-    if (bytes.size() > max_bytes_ - bytes_->size()) {
-      return Refuse(absl::StatusCode::kOutOfRange,
-                    "upload: got " + std::to_string(bytes_->size() + bytes.size()) +
-                        " bytes, want at most " + std::to_string(max_bytes_));
+  absl::Status AppendPieces(ByteSpans pieces) override {
+    RV_RETURN_IF_ERROR(CheckRoom(pieces, bytes_->size(), max_bytes_));
+    for (const std::span<const std::byte> bytes : pieces) {
+      bytes_->insert(bytes_->end(), bytes.begin(), bytes.end());
+      hash_.Update(bytes);
     }
-    bytes_->insert(bytes_->end(), bytes.begin(), bytes.end());
-    hash_.Update(bytes);
     return absl::OkStatus();
   }
 

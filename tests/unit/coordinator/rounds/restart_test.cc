@@ -10,11 +10,13 @@ class FillingStore : public StateStore {
   absl::StatusOr<uint64_t> NextEpoch() override { return inner_->NextEpoch(); }
   absl::StatusOr<StoredState> Load() override { return inner_->Load(); }
   absl::Status Commit(const std::vector<Write>& writes) override {
+    ++commits_asked;
     if (commits_left == 0) return Refuse(absl::StatusCode::kResourceExhausted, "full");
     --commits_left;
     return inner_->Commit(writes);
   }
   int commits_left = 1'000'000;
+  int commits_asked = 0;
 
  private:
   const std::unique_ptr<StateStore> inner_ = MakeMemoryStateStore();
@@ -43,6 +45,28 @@ TEST_F(FederationTest, StopNowIsNotForgottenByARestart) {
     EXPECT_EQ(Show(id).rounds[0].state, RoundState::kAbandoned);
     EXPECT_EQ(Show(id).round, 0u);
   }
+}
+
+TEST_F(FederationTest, AFullDiskRefusesAWholeBatchOfReportsAtOnce) {
+  auto filling = std::make_unique<FillingStore>();
+  FillingStore& store = *filling;
+  states_ = std::move(filling);
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  std::vector<ClientReport> batch;
+  for (const char* client : {"a", "b", "c"}) {
+    batch.push_back(EvaluationReportRecord{id, 0, client, int64_t{3} << 20, 2, 1});
+  }
+  store.commits_left = 0;
+  store.commits_asked = 0;
+  for (const absl::Status& answer : federation_->Report(batch)) {
+    EXPECT_EQ(answer.code(), absl::StatusCode::kResourceExhausted) << answer;
+  }
+  EXPECT_EQ(store.commits_asked, 1);
+  store.commits_left = 1'000'000;
+  for (const absl::Status& answer : federation_->Report(batch)) EXPECT_TRUE(answer.ok()) << answer;
+  EXPECT_TRUE(Show(id).evaluations.at(0).done);
 }
 
 TEST_F(FederationTest, ARestartDoesNotRenewTheWaitForClients) {

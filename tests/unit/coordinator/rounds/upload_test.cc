@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "coordinator/rounds/update_file.h"
+#include "coordinator/rounds/update_layout.h"
 #include "federation_fixture.h"
 
 namespace rivulet {

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "aggregation/values_digest.h"
+#include "common/tensor/parameter_set.h"
+#include "coordinator/rounds/update_layout.h"
+
+namespace rivulet {
+
+// Checks an upload of foreign bytes as they come: upload profile, exactly `manifest` (F32), every
+// value finite and |value| < 128. Memory: the header and a few KiB. Not thread safe.
+class UpdateChecker {
+ public:
+  // `manifest` must outlive it. `file_bytes`: of the whole file.
+  UpdateChecker(const Manifest& manifest, uint64_t file_bytes);
+
+  void Feed(std::span<const std::byte> bytes);  // the next ones of the file
+  // Once all were fed. Errors: InvalidArgument (kLeaveRun) naming tensor, index, value seen and
+  // wanted, or what else is wrong first.
+  absl::Status Finish() const;
+  // Of the values, for whoever reads them again.
+  const ValuesDigest& digest() const { return digest_; }
+
+ private:
+  std::span<const std::byte> TakeHeader(std::span<const std::byte> bytes);
+  void TakeValues(std::span<const std::byte> bytes);
+  void CheckValues(std::span<const float> values);
+  absl::Status RefuseFirstBad(std::span<const float> values) const;
+
+  const Manifest& manifest_;
+  const uint64_t file_bytes_;
+  absl::Status status_;          // the first thing that is wrong
+  std::string header_;           // with its length field
+  bool placed_ = false;          // the header is whole and right
+  UpdateLayout layout_;          // then
+  uint64_t values_ = 0;          // checked so far
+  std::vector<std::byte> rest_;  // of a value that is cut in two
+  ValuesDigest digest_;
+};
+
+}  // namespace rivulet
