@@ -12,7 +12,7 @@ grpc::ServerWriteReactor<v1::Chunk>* FederationService::Download(
   return NewDownloadReactor(service_, *context, *request);
 }
 
-grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* FederationService::Upload(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* FederationService::Upload(
     grpc::CallbackServerContext* context) {
   return NewUploadReactor(service_, *context);
 }

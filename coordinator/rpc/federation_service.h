@@ -4,8 +4,11 @@
 
 namespace rivulet {
 
-// The data plane (proto/rivulet/v1/federation.proto). `service` must outlive it.
-class FederationService final : public v1::Federation::CallbackService {
+// The data plane (proto/rivulet/v1/federation.proto). `service` must outlive it. Messages of Upload
+// come unparsed: upload_wire.h.
+class FederationService final
+    : public v1::Federation::WithCallbackMethod_Connect<v1::Federation::WithCallbackMethod_Download<
+          v1::Federation::WithRawCallbackMethod_Upload<v1::Federation::Service>>> {
  public:
   explicit FederationService(ServiceContext& service) : service_(service) {}
 
@@ -13,7 +16,7 @@ class FederationService final : public v1::Federation::CallbackService {
       grpc::CallbackServerContext* context) override;
   grpc::ServerWriteReactor<v1::Chunk>* Download(grpc::CallbackServerContext* context,
                                                 const v1::DownloadRequest* request) override;
-  grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* Upload(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Upload(
       grpc::CallbackServerContext* context) override;
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
 #include "coordinator/rpc/service_context.h"
@@ -13,7 +14,7 @@ grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* NewConnectRea
 grpc::ServerWriteReactor<v1::Chunk>* NewDownloadReactor(ServiceContext& service,
                                                         grpc::CallbackServerContext& context,
                                                         const v1::DownloadRequest& request);
-grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* NewUploadReactor(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* NewUploadReactor(  // raw messages
     ServiceContext& service, grpc::CallbackServerContext& context);
 
 }  // namespace rivulet

@@ -9,7 +9,7 @@
 #include "coordinator/rpc/agent_streams.h"
 #include "coordinator/rpc/report_queue.h"
 #include "coordinator/rpc/traffic.h"
-#include "coordinator/rpc/upload_turns.h"
+#include "coordinator/rpc/upload_ledger.h"
 #include "coordinator/rpc/worker_pool.h"
 
 namespace rivulet {
@@ -24,7 +24,8 @@ struct ServiceContext {
   ReportQueue& reports;
   Traffic& traffic;
   uint32_t heartbeat_seconds = 15;
-  UploadTurns upload_turns = {};
+  UploadLimits upload_limits = {};
+  UploadLedger uploads{upload_limits};
 
   // Identity and right of a caller; a refusal is counted.
   absl::StatusOr<Identity> Caller(const grpc::ServerContextBase& context, Rpc rpc) {

@@ -1,13 +1,15 @@
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
 
-#include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
 #include "coordinator/rpc/reactors.h"
+#include "coordinator/rpc/upload_wire.h"
 
 namespace rivulet {
 namespace {
@@ -43,18 +45,29 @@ absl::Status CheckBegin(const v1::UploadMessage& message) {
 
 // begin -> committed offset -> chunks -> half-close -> receipt. While a worker stores one message
 // the next one is read, and no more: memory is two chunks. Each step runs in a worker; its last act
-// goes on to the next message or ends the call, after which the object may be gone.
-class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply> {
+// goes on to the next message or ends the call. Messages come as bytes, so that a chunk goes from
+// the buffers of the network to hash and disk without a copy.
+class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                            public WatchedUpload,
+                            public std::enable_shared_from_this<UploadReactor> {
  public:
+  using Clock = std::chrono::steady_clock;
+
   UploadReactor(ServiceContext& service, grpc::CallbackServerContext& context)
-      : service_(service), context_(context) {
-    StartRead(&message_);
+      : service_(service), context_(context) {}
+
+  void Start() {
+    self_ = shared_from_this();
+    service_.uploads.Watch(self_);
+    const std::lock_guard lock(mutex_);
+    ReadNext();
   }
 
   void OnReadDone(bool ok) override {
     const std::lock_guard lock(mutex_);
     if (ended_) return;
     arrived_ = ok;
+    pace_.Arrived(Clock::now(), ok ? message_.Length() : 0);
     if (!working_) StartStep();
   }
 
@@ -65,19 +78,40 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
   }
 
   void OnDone() override {
-    if (turn_ != 0) service_.upload_turns.End(caller_.name, turn_);
-    delete this;
+    if (turn_ != 0) service_.uploads.End(caller_.name, turn_);
+    service_.uploads.Forget(*this);
+    self_.reset();
+  }
+
+  // Only while there is nothing but to wait for the peer.
+  void CutIfSlow(Clock::time_point now) override {
+    absl::Status status;
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_ || working_ || arrived_.has_value()) return;
+      status = pace_.Check(now, service_.uploads.limits());
+      if (status.ok()) return;
+      ended_ = true;
+    }
+    spdlog::warn("upload of {} cut: {}", caller_.name, std::string(status.message()));
+    Finish(ToGrpc(status, context_));
   }
 
  private:
+  // With mutex_ held.
+  void ReadNext() {
+    pace_.StartWaiting(Clock::now());
+    StartRead(&message_);
+  }
+
   // With mutex_ held and a message there: hands it to a worker and reads the next one meanwhile.
   void StartStep() {
     working_ = true;
     const bool ok = *std::exchange(arrived_, std::nullopt);
-    std::swap(message_, current_);
+    message_.Swap(&current_);
     // Behind the header nothing comes before the answer to it; behind the end nothing at all.
-    if (ok && begun_) StartRead(&message_);
-    service_.workers.Post([this, ok] {
+    if (ok && begun_) ReadNext();
+    service_.workers.Post([this, self = shared_from_this(), ok] {
       if (context_.IsCancelled()) return End(absl::CancelledError("the agent is gone"));
       absl::Status status = CheckTurn();
       if (status.ok()) status = ok ? Take() : Complete();
@@ -94,7 +128,7 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
 
   // One upload at a time and agent: this one has ended once the agent began another.
   absl::Status CheckTurn() const {
-    if (turn_ == 0 || service_.upload_turns.IsLatest(caller_.name, turn_)) return absl::OkStatus();
+    if (turn_ == 0 || service_.uploads.IsLatest(caller_.name, turn_)) return absl::OkStatus();
     return Refuse(absl::StatusCode::kAborted, "a newer upload of '" + caller_.name + "' began",
                   Remedy::kRetryLater);
   }
@@ -103,34 +137,33 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
 
   absl::Status Begin() {
     RV_ASSIGN_OR_RETURN(caller_, service_.Caller(context_, Rpc::kUpload));
-    RV_RETURN_IF_ERROR(CheckBegin(current_));
-    RV_ASSIGN_OR_RETURN(session_,
-                        service_.federation.BeginUpload(caller_.name, HeaderOf(current_.begin())));
-    turn_ = service_.upload_turns.Begin(caller_.name);
+    RV_ASSIGN_OR_RETURN(const v1::UploadMessage message, ParseUploadMessage(current_));
+    RV_RETURN_IF_ERROR(CheckBegin(message));
+    const UpdateHeader header = HeaderOf(message.begin());
+    RV_ASSIGN_OR_RETURN(session_, service_.federation.BeginUpload(caller_.name, header));
     if (const std::optional<Receipt> receipt = session_->receipt()) return Answer(*receipt);
+    RV_ASSIGN_OR_RETURN(turn_, service_.uploads.Begin(caller_.name, header.bytes));
     const uint64_t committed = session_->committed();
-    reply_.set_committed(committed);
+    service_.uploads.Arrived(turn_, committed);
+    v1::UploadReply reply;
+    reply.set_committed(committed);
+    reply_ = WireOf(reply);
     if (committed > 0) ++service_.traffic.uploads_resumed;
     {
       const std::lock_guard lock(mutex_);
       begun_ = true;
+      ReadNext();
     }
-    StartRead(&message_);
     StartWrite(&reply_);
     return absl::OkStatus();
   }
 
   absl::Status Append() {
-    const v1::Chunk& chunk = current_.chunk();
-    if (!current_.has_chunk() || chunk.data().empty() || chunk.data().size() > kChunkBytes) {
-      return Refuse(absl::StatusCode::kInvalidArgument,
-                    "chunk: got " + std::to_string(chunk.data().size()) + " bytes, want 1.." +
-                        std::to_string(kChunkBytes),
-                    Remedy::kLeaveRun);
-    }
-    RV_RETURN_IF_ERROR(session_->Append(
-        chunk.offset(), std::as_bytes(std::span(chunk.data().data(), chunk.data().size()))));
-    service_.traffic.uplink_bytes += chunk.data().size();
+    RV_ASSIGN_OR_RETURN(const WireChunk chunk, ReadWireChunk(current_));
+    RV_RETURN_IF_ERROR(session_->AppendPieces(chunk.offset, chunk.pieces));
+    service_.uploads.Arrived(turn_, chunk.bytes);
+    service_.traffic.uplink_bytes += chunk.bytes;
+    current_.Clear();
     GoOn();
     return absl::OkStatus();
   }
@@ -152,12 +185,14 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
   }
 
   absl::Status Answer(const Receipt& receipt) {
-    v1::Receipt& wire = *reply_.mutable_receipt();
+    v1::UploadReply reply;
+    v1::Receipt& wire = *reply.mutable_receipt();
     wire.mutable_key()->set_job(receipt.job_id);
     wire.mutable_key()->set_round(receipt.round);
     wire.mutable_key()->set_attempt(receipt.attempt);
     wire.set_sha256(BytesOfHex(receipt.sha256));
     wire.set_bytes(receipt.bytes);
+    reply_ = WireOf(reply);
     done_ = true;
     StartWrite(&reply_);
     return absl::OkStatus();
@@ -174,16 +209,18 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
 
   ServiceContext& service_;
   grpc::CallbackServerContext& context_;
+  std::shared_ptr<UploadReactor> self_;  // until OnDone
   Identity caller_;
   std::shared_ptr<UploadSession> session_;
-  uint64_t turn_ = 0;          // 0: not begun
-  v1::UploadMessage current_;  // of the step under way
-  v1::UploadReply reply_;
+  uint64_t turn_ = 0;         // 0: not begun
+  grpc::ByteBuffer current_;  // of the step under way
+  grpc::ByteBuffer reply_;
   bool done_ = false;
 
   std::mutex mutex_;             // of what follows
-  v1::UploadMessage message_;    // being read
+  grpc::ByteBuffer message_;     // being read
   std::optional<bool> arrived_;  // it is there, or the peer has sent all; not taken yet
+  UploadPace pace_;
   bool working_ = false;
   bool begun_ = false;  // the header was taken: chunks may come
   bool ended_ = false;
@@ -191,9 +228,11 @@ class UploadReactor final : public grpc::ServerBidiReactor<v1::UploadMessage, v1
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* NewUploadReactor(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* NewUploadReactor(
     ServiceContext& service, grpc::CallbackServerContext& context) {
-  return new UploadReactor(service, context);
+  const auto reactor = std::make_shared<UploadReactor>(service, context);
+  reactor->Start();
+  return reactor.get();  // holds itself until its call is over
 }
 
 }  // namespace rivulet

@@ -96,7 +96,7 @@ class LoopbackTest : public testing::Test {
     ASSERT_TRUE(federation_->Recover().ok());
     reports_ = std::make_unique<ReportQueue>(*federation_);
     service_.reset(new ServiceContext{*federation_, *blobs_, streams_, access_, workers_, *reports_,
-                                      traffic_});
+                                      traffic_, 15, upload_limits_});
     const Credentials tls = *ReadCredentials(folder_ / "pki" / "coordinator");
     auto server = CoordinatorServer::Start(
         {{"127.0.0.1:0"}, TlsFiles{tls.key_pem, tls.chain_pem, tls.roots_pem}}, *service_);
@@ -125,6 +125,7 @@ class LoopbackTest : public testing::Test {
   Access access_{"demo", false};
   WorkerPool workers_{2};
   Traffic traffic_;
+  UploadLimits upload_limits_;
   std::unique_ptr<Federation> federation_;
   std::unique_ptr<ReportQueue> reports_;
   std::unique_ptr<ServiceContext> service_;

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/status.h"
+#include "rivulet/v1/federation.pb.h"
+
+namespace rivulet {
+
+// A chunk as it came from the network: its bytes stay where they are, in pieces that follow each
+// other. Valid as long as the message.
+struct WireChunk {
+  uint64_t offset = 0;
+  uint64_t bytes = 0;  // of all pieces
+  std::vector<std::span<const std::byte>> pieces;
+};
+
+// The chunk of an UploadMessage, read without copying its data: a protobuf object would cost one
+// more pass over every byte. Errors: InvalidArgument (kLeaveRun) for anything that is not a chunk
+// of 1 byte to 1 MiB.
+absl::StatusOr<WireChunk> ReadWireChunk(grpc::ByteBuffer& message);
+
+// Whole messages. Errors: InvalidArgument (kLeaveRun) for bytes that are no UploadMessage.
+absl::StatusOr<v1::UploadMessage> ParseUploadMessage(grpc::ByteBuffer& message);
+grpc::ByteBuffer WireOf(const v1::UploadReply& reply);
+
+}  // namespace rivulet
