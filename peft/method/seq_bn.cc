@@ -9,7 +9,7 @@
 namespace rivulet {
 namespace {
 
-struct Site {
+struct AdapterSite {
   int64_t down_weight = -1, down_bias = -1, up_weight = -1, up_bias = -1;  // rows of the manifest
   bool complete() const {
     return down_weight >= 0 && down_bias >= 0 && up_weight >= 0 && up_bias >= 0;
@@ -75,7 +75,7 @@ class SeqBn : public Method {
       whole_.emplace_back(name.starts_with(kPeft) ? name.substr(kPeft.size()) : name, row);
       return;
     }
-    Site& site = sites_[*layer];
+    AdapterSite& site = sites_[*layer];
     if (name.ends_with("adapter_down.0.weight")) site.down_weight = row;
     if (name.ends_with("adapter_down.0.bias")) site.down_bias = row;
     if (name.ends_with("adapter_up.weight")) site.up_weight = row;
@@ -84,7 +84,7 @@ class SeqBn : public Method {
 
   Manifest manifest_;
   Activation activation_;
-  std::map<int64_t, Site> sites_;
+  std::map<int64_t, AdapterSite> sites_;
   std::vector<std::pair<std::string, int64_t>> whole_;
 };
 

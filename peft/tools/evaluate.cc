@@ -13,12 +13,6 @@
 namespace rivulet {
 namespace {
 
-std::string Joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
-
 // The names by which the file calls the classes: the head's, or their numbers.
 absl::StatusOr<std::vector<std::string>> LabelsInFile(const std::vector<Record>& records,
                                                       const DataSection& section,

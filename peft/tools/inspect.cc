@@ -16,12 +16,6 @@ void Line(const char* key, const std::string& value) {
   std::printf("  %-12s %s\n", key, value.c_str());
 }
 
-std::string Joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
-  return text;
-}
-
 std::string Number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", value);

@@ -2,6 +2,8 @@
 
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 // For the .cc files of this folder.
 
@@ -17,6 +19,13 @@ inline void PrintJson(const OrderedJson& object) {
 // Advice that is no part of the result.
 inline void Note(const std::string& text) {
   std::cerr << "rivulet model: note: " << text << std::endl;
+}
+
+// "a, b, c".
+inline std::string Joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
 }
 
 }  // namespace rivulet

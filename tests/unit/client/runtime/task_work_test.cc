@@ -20,14 +20,14 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
 
-const fs::path kModel = fs::path(RIVULET_SOURCE_DIR) / "simulations/models/llama-7m";
+const fs::path kModelFolder = fs::path(RIVULET_SOURCE_DIR) / "simulations/models/llama-7m";
 
 class TaskWorkTest : public testing::Test {
  protected:
   void SetUp() override {
     std::string name = (fs::temp_directory_path() / "rivulet-work-XXXXXX").string();
     folder_ = mkdtemp(name.data());
-    fs::copy(kModel, folder_ / "model");
+    fs::copy(kModelFolder, folder_ / "model");
     spec_.model.name = "llama-7m";
     spec_.data.dataset = "notes";
     spec_.data.format = "jsonl";
@@ -46,7 +46,7 @@ class TaskWorkTest : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   absl::StatusOr<WorkResult> Train() {
-    const JobDocument document = *DescribeJob(kModel, spec_);
+    const JobDocument document = *DescribeJob(kModelFolder, spec_);
     const Manifest manifest = JobModelOf(document)->plan.wire();
     Assignment task;
     task.key = {"job", 1, 1};

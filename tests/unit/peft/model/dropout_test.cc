@@ -12,7 +12,7 @@
 namespace rivulet {
 namespace {
 
-at::Tensor Numbers(std::vector<int64_t> shape, uint32_t tensor) {
+at::Tensor Values(std::vector<int64_t> shape, uint32_t tensor) {
   at::Tensor values = at::empty(shape, at::kFloat);
   RandomStream(7, Purpose::kBaseTensor, 0)
       .FillGauss(tensor, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
@@ -39,7 +39,7 @@ TEST(DropoutSite, NoTwoPlacesShareAMaskNorDoMethodsReachThem) {
 
 TEST(Drop, WithoutRateOrStreamIsTheSameTensor) {
   Draw draw(0);
-  const at::Tensor x = Numbers({5, 8}, 1);
+  const at::Tensor x = Values({5, 8}, 1);
   EXPECT_TRUE(Drop(x, 1, 0, draw.pass).is_same(x));
   draw.pass.dropout.reset();
   EXPECT_TRUE(Drop(x, 1, 0.5, draw.pass).is_same(x));
@@ -48,7 +48,7 @@ TEST(Drop, WithoutRateOrStreamIsTheSameTensor) {
 TEST(Drop, TheGradientTakesTheSameMask) {
   for (const auto type : {at::kFloat, at::kDouble}) {  // fused, composed
     Draw draw(1);
-    const at::Tensor x = Numbers({40, 300}, 2).abs().add(1).to(type).set_requires_grad(true);
+    const at::Tensor x = Values({40, 300}, 2).abs().add(1).to(type).set_requires_grad(true);
     const at::Tensor y = Drop(x, 9, 0.25, draw.pass);
     torch::autograd::backward({y.sum()});
     EXPECT_TRUE(at::allclose(x.grad() * x.detach(), y.detach()));
@@ -58,7 +58,7 @@ TEST(Drop, TheGradientTakesTheSameMask) {
 
 TEST(Drop, ThreadsDoNotChangeTheBits) {
   Draw one(1), two(1, 2);
-  const at::Tensor x = Numbers({300, 301}, 2);
+  const at::Tensor x = Values({300, 301}, 2);
   EXPECT_TRUE(at::equal(Drop(x, 9, 0.25, one.pass), Drop(x, 9, 0.25, two.pass)));
 }
 
@@ -68,7 +68,7 @@ TEST(Drop, ThreadsDoNotChangeTheBits) {
 TEST(Drop, TheMeanOfADroppedLinearMapIsTheUndroppedOne) {
   constexpr int kDraws = 2000;
   constexpr double kRate = 0.2;
-  const at::Tensor x = Numbers({1, 400}, 3), weight = Numbers({30, 400}, 4);
+  const at::Tensor x = Values({1, 400}, 3), weight = Values({30, 400}, 4);
   at::Tensor sum = at::zeros({1, 30}, at::kDouble);
   for (int draw = 0; draw < kDraws; ++draw) {
     Draw at(draw);
@@ -125,7 +125,7 @@ TEST(AttentionDropout, ValuesAndGradientsEqualThoseOfAutograd) {
   for (const bool causal : {true, false}) {
     for (const int64_t length : {1, 7, 58}) {
       Draw draw(1);
-      const at::Tensor start = Numbers({2 * length, 80}, 5), by = Numbers({2 * length, 40}, 6);
+      const at::Tensor start = Values({2 * length, 80}, 5), by = Values({2 * length, 40}, 6);
       const at::Tensor fused = start.clone().set_requires_grad(true);
       const at::Tensor exact = start.to(at::kDouble).set_requires_grad(true);
       const at::Tensor y =
@@ -144,9 +144,9 @@ TEST(AttentionDropout, ThreadsDoNotChangeTheBits) {
   at::Tensor values[2], gradients[2];
   for (int threads : {1, 2}) {
     Draw draw(1, threads);
-    const at::Tensor x = Numbers({2 * 61, 80}, 5).set_requires_grad(true);
+    const at::Tensor x = Values({2 * 61, 80}, 5).set_requires_grad(true);
     const at::Tensor y = Attend(x, ShapeOf(61, true, draw.pass), {}, nullptr, draw.pass);
-    torch::autograd::backward({y}, {Numbers({2 * 61, 40}, 6)});
+    torch::autograd::backward({y}, {Values({2 * 61, 40}, 6)});
     values[threads - 1] = y.detach();
     gradients[threads - 1] = x.grad();
   }

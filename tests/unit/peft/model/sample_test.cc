@@ -14,12 +14,12 @@ namespace {
 const std::vector<float> kLogits = {std::log(0.25f), std::log(0.125f), std::log(0.5f),
                                     std::log(0.125f)};
 
-struct Case {
+struct SampleCase {
   const char* name;
   GenerateOptions options;
   std::vector<double> probabilities;  // of ids 0..3
 };
-void PrintTo(const Case& which, std::ostream* out) { *out << which.name; }
+void PrintTo(const SampleCase& which, std::ostream* out) { *out << which.name; }
 
 GenerateOptions Options(double temperature, int top_k, double top_p) {
   GenerateOptions options;
@@ -29,7 +29,7 @@ GenerateOptions Options(double temperature, int top_k, double top_p) {
   return options;
 }
 
-class SampleTable : public ::testing::TestWithParam<Case> {};
+class SampleTable : public ::testing::TestWithParam<SampleCase> {};
 
 // `unit` runs over the middles of 1,000 equal cells, so each share is exact to one cell a border.
 TEST_P(SampleTable, SharesEqualTheProbabilities) {
@@ -46,28 +46,28 @@ TEST_P(SampleTable, SharesEqualTheProbabilities) {
 INSTANTIATE_TEST_SUITE_P(
     All, SampleTable,
     ::testing::Values(
-        Case{"Greedy", Options(0, 0, 1), {0, 0, 1, 0}},
-        Case{"GreedyWhateverTopKAndTopP", Options(0, 3, 0.9), {0, 0, 1, 0}},
-        Case{"TemperatureOne", Options(1, 0, 1), {0.25, 0.125, 0.5, 0.125}},
-        Case{"TemperatureHalf", Options(0.5, 0, 1), {4. / 22, 1. / 22, 16. / 22, 1. / 22}},
-        Case{"TemperatureTwo",
-             Options(2, 0, 1),
-             {0.5 / 1.914214, 0.353553 / 1.914214, 0.707107 / 1.914214, 0.353553 / 1.914214}},
-        Case{"TopOne", Options(1, 1, 1), {0, 0, 1, 0}},
-        Case{"TopTwo", Options(1, 2, 1), {1. / 3, 0, 2. / 3, 0}},
+        SampleCase{"Greedy", Options(0, 0, 1), {0, 0, 1, 0}},
+        SampleCase{"GreedyWhateverTopKAndTopP", Options(0, 3, 0.9), {0, 0, 1, 0}},
+        SampleCase{"TemperatureOne", Options(1, 0, 1), {0.25, 0.125, 0.5, 0.125}},
+        SampleCase{"TemperatureHalf", Options(0.5, 0, 1), {4. / 22, 1. / 22, 16. / 22, 1. / 22}},
+        SampleCase{"TemperatureTwo",
+                   Options(2, 0, 1),
+                   {0.5 / 1.914214, 0.353553 / 1.914214, 0.707107 / 1.914214, 0.353553 / 1.914214}},
+        SampleCase{"TopOne", Options(1, 1, 1), {0, 0, 1, 0}},
+        SampleCase{"TopTwo", Options(1, 2, 1), {1. / 3, 0, 2. / 3, 0}},
         // Of two equal logits the lower id comes first.
-        Case{"TopThree", Options(1, 3, 1), {0.25 / 0.875, 0.125 / 0.875, 0.5 / 0.875, 0}},
-        Case{"TopKAboveTheVocabulary", Options(1, 9, 1), {0.25, 0.125, 0.5, 0.125}},
+        SampleCase{"TopThree", Options(1, 3, 1), {0.25 / 0.875, 0.125 / 0.875, 0.5 / 0.875, 0}},
+        SampleCase{"TopKAboveTheVocabulary", Options(1, 9, 1), {0.25, 0.125, 0.5, 0.125}},
         // 0.5 alone reaches 0.4; for 0.6 the second is needed; for 0.8 a third.
-        Case{"TopPSmall", Options(1, 0, 0.4), {0, 0, 1, 0}},
-        Case{"TopPTiny", Options(1, 0, 1e-9), {0, 0, 1, 0}},
-        Case{"TopPTwo", Options(1, 0, 0.6), {1. / 3, 0, 2. / 3, 0}},
-        Case{"TopPThree", Options(1, 0, 0.8), {0.25 / 0.875, 0.125 / 0.875, 0.5 / 0.875, 0}},
+        SampleCase{"TopPSmall", Options(1, 0, 0.4), {0, 0, 1, 0}},
+        SampleCase{"TopPTiny", Options(1, 0, 1e-9), {0, 0, 1, 0}},
+        SampleCase{"TopPTwo", Options(1, 0, 0.6), {1. / 3, 0, 2. / 3, 0}},
+        SampleCase{"TopPThree", Options(1, 0, 0.8), {0.25 / 0.875, 0.125 / 0.875, 0.5 / 0.875, 0}},
         // Of the two that top-k leaves the first has 2/3: enough for 0.6, not for 0.7.
-        Case{"TopPAfterTopK", Options(1, 2, 0.6), {0, 0, 1, 0}},
-        Case{"TopPAfterTopKBoth", Options(1, 2, 0.7), {1. / 3, 0, 2. / 3, 0}},
+        SampleCase{"TopPAfterTopK", Options(1, 2, 0.6), {0, 0, 1, 0}},
+        SampleCase{"TopPAfterTopKBoth", Options(1, 2, 0.7), {1. / 3, 0, 2. / 3, 0}},
         // At temperature 1/2 the first has 16/22 = 0.727.
-        Case{"TopPAfterTemperature", Options(0.5, 0, 0.7), {0, 0, 1, 0}}),
+        SampleCase{"TopPAfterTemperature", Options(0.5, 0, 0.7), {0, 0, 1, 0}}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Sample, EqualLogitsKeepTheOrderOfIds) {
