@@ -31,7 +31,7 @@ TEST(TokenizerSummary, NoneIsNoErrorAndDamageIs) {
   EXPECT_EQ(SummarizeTokenizer(dir)->kind, "");
   ASSERT_TRUE(WriteFileAtomically(dir / "tokenizer.json", "{\"version\": \"1").ok());
   EXPECT_THAT(std::string(SummarizeTokenizer(dir).status().message()),
-              HasSubstr("tokenizer.json: got the end of the text after 14 bytes"));
+              HasSubstr("tokenizer.json: JSON: got the end of the text after 14 bytes"));
 }
 
 TEST(TokenizerSummary, AnUnsupportedPartIsTold) {
