@@ -18,8 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-void Write(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
-
 // ---- addresses ----
 
 TEST(BadInput, APortInUseIsNamedWhicheverItIs) {
@@ -65,7 +63,8 @@ TEST(BadInput, AnUnreachableCoordinatorIsNamed) {
 
 TEST(BadInput, AnUnreachableEnrolmentIsWaitedForAndNamed) {
   Deployment deployment;
-  Write(deployment.folder() / "token", "rvt1." + std::string(64, 'a') + "." + std::string(64, 'b'));
+  WriteText(deployment.folder() / "token",
+            "rvt1." + std::string(64, 'a') + "." + std::string(64, 'b'));
   const Finished run =
       deployment.Rivulet({"pki", "request", "--enroll", "127.0.0.1:1", "--token-file",
                           (deployment.folder() / "token").string(), "--name", "ada", "--dir",
@@ -110,7 +109,7 @@ TEST(BadInput, AWrongKeyOfTheCoordinatorIsNamedWithTheNearestOne) {
            BadFile{"[log]\nlevel = \"loud\"\n",
                    "log.level: got 'loud', want error, warn, info, debug or trace"},
        }) {
-    Write(file, bad.text);
+    WriteText(file, bad.text);
     const Finished run =
         deployment.Run(deployment.CoordinatorCommand({{"--config", file.string()}}));
     EXPECT_EQ(run.code, 3) << bad.text;
@@ -121,7 +120,7 @@ TEST(BadInput, AWrongKeyOfTheCoordinatorIsNamedWithTheNearestOne) {
 TEST(BadInput, AWrongKeyOfTheAgentIsNamedWithTheNearestOne) {
   Deployment deployment;
   const fs::path file = deployment.folder() / "client.toml";
-  Write(file, "drain-timeuot = 3\n");
+  WriteText(file, "drain-timeuot = 3\n");
   const Finished run = deployment.Run(
       deployment.AgentCommand("ada", {TOY_AGENT}, "/dev/null", {{"--config", file.string()}}));
   EXPECT_EQ(run.code, 3);
@@ -137,7 +136,7 @@ TEST(BadInput, AWrongKeyOfThePolicyIsNamedWithTheNearestOne) {
   for (const BadFile& bad :
        {BadFile{"max-step = 3\n", ":1: unknown key 'max-step'; did you mean 'max-steps'?"},
         BadFile{"max-steps = -3\n", ":1: max-steps: want a whole number, 0..1000000000"}}) {
-    Write(file, bad.text);
+    WriteText(file, bad.text);
     const Finished run = deployment.Run(
         deployment.AgentCommand("ada", {TOY_AGENT}, "/dev/null", {{"--policy", file.string()}}));
     EXPECT_EQ(run.code, 3) << bad.text;
@@ -151,7 +150,7 @@ class BadJob : public testing::Test {
  protected:
   Finished Submit(const std::string& text, const std::vector<std::string>& more = {}) {
     const fs::path file = deployment_.folder() / "job.toml";
-    Write(file, text);
+    WriteText(file, text);
     std::vector<std::string> words = {"job", "submit", file.string()};
     words.insert(words.end(), more.begin(), more.end());
     return deployment_.Operate(words);

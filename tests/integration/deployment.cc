@@ -13,8 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 const std::string kBin = std::string(RIVULET_BINARY_DIR) + "/bin/";
 
-void Write(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
-
 // "agents 127.0.0.1:1, operators 127.0.0.1:2, ops 127.0.0.1:3"
 std::string AddressIn(const std::string& line, const std::string& what) {
   const size_t begin = line.find(what + " ");
@@ -37,6 +35,8 @@ std::vector<std::string> Words(std::vector<std::string> words, const Options& op
 }
 
 }  // namespace
+
+void WriteText(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
 
 Deployment::Deployment() {
   std::string name = (fs::temp_directory_path() / "rivulet-daemon-XXXXXX").string();
@@ -99,7 +99,7 @@ fs::path Deployment::Enrol(const std::string& name) {
   const Finished token =
       Rivulet({"node", "enroll", "--org", "demo-org", "--pki", pki, "--store", store});
   EXPECT_EQ(token.code, 0) << token.err;
-  Write(home / "token", token.out);
+  WriteText(home / "token", token.out);
   const Finished got =
       Rivulet({"pki", "request", "--enroll", address, "--token-file", (home / "token").string(),
                "--dir", (home / "pki").string(), "--name", name});
@@ -112,9 +112,9 @@ std::vector<std::string> Deployment::AgentCommand(const std::string& name,
                                                   const fs::path& data, const Options& changes) {
   const fs::path home = folder_ / name;
   fs::create_directories(home);
-  Write(home / "policy.toml", "[[base-model]]\npath = \"" + base_model_.string() +
-                                  "\"\n[[dataset]]\nname = \"fortunes\"\npath = \"" +
-                                  data.string() + "\"\n");
+  WriteText(home / "policy.toml", "[[base-model]]\npath = \"" + base_model_.string() +
+                                      "\"\n[[dataset]]\nname = \"fortunes\"\npath = \"" +
+                                      data.string() + "\"\n");
   std::vector<std::string> command = program;
   command.push_back("run");
   Options options = {{"--coordinator", agents_address_},

@@ -72,6 +72,7 @@ class Deployment {
 
 // simulations/models/llama-7m of this checkout.
 std::filesystem::path ToyBaseModel();
+void WriteText(const std::filesystem::path& path, const std::string& text);
 // A small LoRA job for it, with these keys added to [job].
 std::string SmallJob(const std::string& job_keys);
 
