@@ -272,6 +272,8 @@ void RoundEngine::On(const ReportStored& event, Actions& out) {
 }
 
 void RoundEngine::CheckEvaluation(Actions& out) {
+  // Cheap first: this runs for every report.
+  if (state_.reported.size() + state_.failed.size() < state_.cohort.size()) return;
   if (Outstanding().empty()) FinishEvaluation(out);
 }
 
