@@ -110,6 +110,9 @@ absl::StatusOr<std::string> SafetensorsBytes(const std::vector<TensorView>& tens
   Manifest manifest = SpecsOf(tensors);
   RV_RETURN_IF_ERROR(CheckNames(manifest));
   RV_ASSIGN_OR_RETURN(std::string bytes, HeaderBytes(manifest, metadata));
+  size_t size = bytes.size();
+  for (const TensorView& tensor : tensors) size += tensor.bytes.size();
+  bytes.reserve(size);
   for (const TensorView* tensor : InFileOrder(tensors)) {
     RV_RETURN_IF_ERROR(CheckSize(tensor->spec, tensor->bytes.size()));
     bytes.append(reinterpret_cast<const char*>(tensor->bytes.data()), tensor->bytes.size());
