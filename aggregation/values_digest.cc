@@ -6,7 +6,7 @@
 namespace rivulet {
 namespace {
 
-constexpr uint64_t kBlock = 1024;  // values that share a factor: 4 KiB, a page
+constexpr uint64_t kPage = 1024;  // values that share a factor: 4 KiB, a page
 
 uint64_t SumOfBits(std::span<const float> values) {
   uint64_t sum = 0;
@@ -18,8 +18,8 @@ uint64_t SumOfBits(std::span<const float> values) {
 
 void ValuesDigest::Add(uint64_t first, std::span<const float> values) {
   while (!values.empty()) {
-    const uint64_t count = std::min<uint64_t>(kBlock - first % kBlock, values.size());
-    sum_ += (2 * (first / kBlock) + 1) * SumOfBits(values.first(count));
+    const uint64_t count = std::min<uint64_t>(kPage - first % kPage, values.size());
+    sum_ += (2 * (first / kPage) + 1) * SumOfBits(values.first(count));
     first += count;
     values = values.subspan(count);
   }

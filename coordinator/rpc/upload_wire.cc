@@ -76,7 +76,7 @@ bool ReadMessage(CodedInputStream& in, WireChunk& chunk, bool& found) {
   return in.ConsumedEntireMessage();
 }
 
-absl::Status Bad(const std::string& what) {
+absl::Status BadChunk(const std::string& what) {
   return Refuse(absl::StatusCode::kInvalidArgument, what, Remedy::kLeaveRun);
 }
 
@@ -89,13 +89,13 @@ absl::StatusOr<WireChunk> ReadWireChunk(grpc::ByteBuffer& message) {
     grpc::ProtoBufferReader reader(&message);
     CodedInputStream in(&reader);
     if (!reader.status().ok() || !ReadMessage(in, chunk, found)) {
-      return Bad("chunk: got bytes that are no message");
+      return BadChunk("chunk: got bytes that are no message");
     }
   }
   const uint64_t bytes = found ? chunk.bytes : 0;
   if (bytes >= 1 && bytes <= kChunkBytes) return chunk;
-  return Bad("chunk: got " + std::to_string(bytes) + " bytes, want 1.." +
-             std::to_string(kChunkBytes));
+  return BadChunk("chunk: got " + std::to_string(bytes) + " bytes, want 1.." +
+                  std::to_string(kChunkBytes));
 }
 
 absl::StatusOr<v1::UploadMessage> ParseUploadMessage(grpc::ByteBuffer& message) {
@@ -104,7 +104,7 @@ absl::StatusOr<v1::UploadMessage> ParseUploadMessage(grpc::ByteBuffer& message) 
           .ok()) {
     return parsed;
   }
-  return Bad("got bytes that are no message");
+  return BadChunk("got bytes that are no message");
 }
 
 grpc::ByteBuffer WireOf(const v1::UploadReply& reply) {
