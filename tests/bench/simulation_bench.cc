@@ -120,9 +120,10 @@ absl::Status Measure(int rank) {
     rounds += static_cast<double>(round.figures.milliseconds);
   std::printf(
       "{\"bench\":\"simulation\",\"state_bytes\":%llu,\"clients\":%d,\"cohort\":%d,\"rounds\":%d,"
-      "\"ms_per_client_round\":%.3f,\"limit_ms\":%.3f,\"wall_ms\":%.0f,\"peak_rss_mib\":%.1f}\n",
+      "\"ms_per_client_round\":%.3f,\"limit_ms\":%.3f,\"ratio\":%.2f,\"wall_ms\":%.0f,\"peak_rss_"
+      "mib\":%.1f}\n",
       static_cast<unsigned long long>(SizeBytesOf(manifest)), kClients, kCohort, kRounds,
-      rounds / (kCohort * kRounds), limit, wall,
+      rounds / (kCohort * kRounds), limit, limit * kCohort * kRounds / rounds, wall,
       static_cast<double>(result.peak_rss_bytes) / (1 << 20));
   return absl::OkStatus();
 }
