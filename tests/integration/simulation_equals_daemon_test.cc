@@ -94,8 +94,10 @@ TEST(SimulationEqualsDaemon, TheSameJobReachesTheSameHashInOneProcessAndInSevera
 // ---- the same through the program `rivulet-simulate`, for one job of each kind
 
 struct Kind {
-  const char* name;
-  const char* sections;  // method, train and strategy
+  std::string name;
+  std::string sections;  // method and strategy
+  std::string model_keys = "";
+  std::string train_keys = "";
 };
 
 std::ostream& operator<<(std::ostream& out, const Kind& kind) { return out << kind.name; }
@@ -104,9 +106,10 @@ constexpr char kText[] =
     "[data]\ndataset = \"fortunes\"\nformat = \"text\"\nseparator = \"\\n%\\n\"\nseq-length = 32\n"
     "held-out-max-blocks = 2\n";
 
-std::string JobText(const fs::path& base, const std::string& data, const std::string& sections) {
+std::string JobText(const fs::path& base, const std::string& data, const Kind& kind) {
   return std::string("[job]\nseed = 7\n") + kJob + "[model]\nname = \"" + base.string() + "\"\n" +
-         data + sections + "[train]\nmax-steps = 2\nper-device-train-batch-size = 2\n";
+         kind.model_keys + data + kind.sections +
+         "[train]\nmax-steps = 2\nper-device-train-batch-size = 2\n" + kind.train_keys;
 }
 
 // Runs the job file over a folder of one file per client; the run folder.
@@ -147,9 +150,9 @@ TEST_P(EveryKind, ReachesTheSameHashInTheSimulationAndInTheDaemon) {
   Deployment deployment;
   fs::create_directories(deployment.folder() / "data");
   const auto files = WriteData(deployment.folder() / "data");
-  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam().sections), files);
+  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam()), files);
   // What factor averaging lost is told where there are factors, and is unknown elsewhere.
-  const bool factors = std::string(GetParam().name) != "seq_bn";
+  const bool factors = GetParam().name != "seq_bn";
   const Finished text = deployment.Operate({"job", "show", "@last"});
   EXPECT_EQ(text.out.find("  bias ") != std::string::npos, factors) << text.out;
   const Finished shown = deployment.Operate({"job", "show", "@last", "--format", "json"});
@@ -165,13 +168,17 @@ const std::string kFedAdam =
 // A module that is trained whole and starts from the base model: 5.5 MiB beside the document.
 const std::string kSavedModule = std::string(kLora) + "0.0\nmodules-to-save = [\"gate_proj\"]\n";
 
+const std::string kPlain = std::string(kLora) + "0.0\n";
+
 INSTANTIATE_TEST_SUITE_P(
     Jobs, EveryKind,
-    testing::Values(Kind{"dropout", kDropout.c_str()}, Kind{"freeze_a", kFreezeA.c_str()},
-                    Kind{"fedadam", kFedAdam.c_str()},
+    testing::Values(Kind{"dropout", kDropout}, Kind{"freeze_a", kFreezeA},
+                    Kind{"fedadam", kFedAdam},
                     Kind{"seq_bn", "[adapter]\nconfig = \"seq_bn\"\nreduction-factor = 16\n"},
-                    Kind{"saved_module", kSavedModule.c_str()}),
-    [](const auto& info) { return std::string(info.param.name); });
+                    Kind{"saved_module", kSavedModule},
+                    Kind{"bfloat16", kPlain, "dtype = \"bfloat16\"\n"},  // the quickstart's
+                    Kind{"two_threads", kPlain, "", "threads = 2\n"}),
+    [](const auto& info) { return info.param.name; });
 
 // ---- classification on a fine-tuned bert: its classifier and pooler go on from where they are
 
@@ -248,9 +255,8 @@ TEST(SimulationEqualsDaemon, AFineTunedHeadGoesOnInBothAndIsExported) {
   size_t lacking = 0;
   for (const auto& [name, file] : files) lacking += ClassesIn(file) < 3;
   ASSERT_GT(lacking, 0u);  // otherwise every client would number alike by itself
-  ExpectEqual(deployment,
-              JobText(base, kClasses, "[lora]\nlora-r = 2\nmodules-to-save = [\"pooler.dense\"]\n"),
-              files);
+  const Kind head{"head", "[lora]\nlora-r = 2\nmodules-to-save = [\"pooler.dense\"]\n"};
+  ExpectEqual(deployment, JobText(base, kClasses, head), files);
 
   const fs::path downloaded = deployment.folder() / "adapter";
   const Finished got =
