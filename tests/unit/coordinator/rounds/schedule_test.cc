@@ -1,6 +1,6 @@
 // Random schedules of everything that can happen to a federation, restarts and full disks included,
-// against the invariants of docs/reliability: I1 nothing acknowledged is lost, I2 every model is
-// the reference sum of its set, I3 nobody twice and nobody from outside, I6 models form a chain and
+// against these invariants: I1 nothing acknowledged is lost, I2 every model is the
+// reference sum of its set, I3 nobody twice and nobody from outside, I6 models form a chain and
 // epochs grow, I8 no sum of fewer than min-clients. Seeds are fixed: a failure repeats.
 #include <gtest/gtest.h>
 
