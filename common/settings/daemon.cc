@@ -1,6 +1,6 @@
 #include "common/settings/daemon.h"
 
-#include <signal.h>
+#include "common/io/size_limit.h"
 
 namespace rivulet {
 
@@ -14,7 +14,7 @@ void DaemonSettings::AddTo(Settings& keys) {
 
 int RunDaemon(const DaemonProgram& program, Settings keys, int argc, char** argv,
               const std::function<absl::Status()>& run) {
-  signal(SIGXFSZ, SIG_IGN);  // a limit on files is an error of the write, not the end
+  MakeSizeLimitAnError();
   if (const absl::Status loaded = keys.Load(ConfigPathIn(argc, argv)); !loaded.ok()) {
     return ExitWith(program.name, loaded);
   }
