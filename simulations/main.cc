@@ -11,6 +11,7 @@
 #include "common/formats/adapter_directory.h"
 #include "common/formats/safetensors.h"
 #include "common/io/file.h"
+#include "common/io/size_limit.h"
 #include "common/job/job_file.h"
 #include "common/job/job_model.h"
 #include "common/terminal/progress.h"
@@ -289,6 +290,7 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
 }  // namespace rivulet
 
 int main(int argc, char** argv) {
+  rivulet::MakeSizeLimitAnError();
   rivulet::Options options;
   if (const auto done = rivulet::ParseArguments(argc, argv, options)) return *done;
   std::signal(SIGINT, rivulet::OnInterrupt);

@@ -1,5 +1,6 @@
 #include <iostream>
 
+#include "common/io/size_limit.h"
 #include "common/rpc/credentials.h"
 #include "coordinator/cli/answer.h"
 #include "coordinator/cli/commands.h"
@@ -28,6 +29,7 @@ absl::Status Help(const OperatorSettings& settings, const CLI::App& app, const s
 
 int main(int argc, char** argv) {
   using namespace rivulet;
+  MakeSizeLimitAnError();
   ErrorFormat errors = ErrorFormatIn(argc, argv, "");
   const absl::Status ours =
       Dispatch(argc, argv, {"job", "node", "pki", "enroll", "help", "version"});

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "common/io/size_limit.h"
 #include "peft/tools/verbs.h"
 
 namespace rivulet {
@@ -145,6 +146,7 @@ Verb Parse(CLI::App& app, ModelToolOptions& options, int argc, char** argv) {
 }  // namespace rivulet
 
 int main(int argc, char** argv) {
+  rivulet::MakeSizeLimitAnError();
   CLI::App app("Works on Hugging Face model and adapter folders.", "rivulet model");
   rivulet::ModelToolOptions options;
   rivulet::Verb verb = nullptr;

@@ -218,6 +218,30 @@ TEST(FullDisk, AnAgentThatCannotEvenTakeNotesEndsWithTenAndComesBack) {
   EXPECT_EQ(WaitForEnd(deployment), QuietHash());
 }
 
+TEST(FullDisk, ADownloadEndsWithTenNamesTheFileAndLeavesNoHalf) {
+  Deployment deployment;
+  deployment.StartCoordinator();
+  StartTwo(deployment);
+  Submit(deployment);
+  WaitForEnd(deployment);
+  const fs::path out = deployment.folder() / "adapter";
+  const auto download = [&](const std::string& limit) {
+    return deployment.Run(
+        {"/usr/bin/prlimit", "--fsize=" + limit, std::string(RIVULET_BINARY_DIR) + "/bin/rivulet",
+         "job", "download", "@last", "--out", out.string(), "--coordinator",
+         deployment.operators_address(), "--tls-dir", (deployment.pki() / "operator").string()});
+  };
+  const Finished full = download("4096");
+  EXPECT_EQ(full.code, 10) << full.err;
+  EXPECT_EQ(full.out, "");
+  EXPECT_THAT(full.err,
+              HasSubstr((out / "adapter_model.safetensors").string() + ": write: File too large"));
+  EXPECT_TRUE(fs::is_empty(out));
+  const Finished whole = download("unlimited");
+  EXPECT_EQ(whole.code, 0) << whole.err;
+  EXPECT_THAT(whole.out, HasSubstr(QuietHash()));
+}
+
 // ---- watching ----
 
 TEST(Watching, AnInterruptEndsItWhileNothingHappensToTheJob) {
