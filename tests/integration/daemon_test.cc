@@ -5,6 +5,7 @@
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "common/io/file.h"
@@ -59,8 +60,40 @@ std::string WaitForEnd(Deployment& deployment) {
   return deployment.StateHash();
 }
 
-TEST(Daemon, AKilledCoordinatorResumesTheRoundAndReachesTheSameHash) {
+json Show(Deployment& deployment) {
+  const Finished shown = deployment.Operate({"job", "show", "@last", "--format", "json"});
+  const json view = json::parse(shown.out, nullptr, false);
+  return view.is_object() ? view : json::object({{"rounds", json::array()}});
+}
+
+// Clients whose updates an open round has so far; nothing when no round is open.
+std::optional<size_t> ReportedInOpenRound(const json& view) {
+  if (view["rounds"].empty() || view["rounds"].back()["state"] != "open") return std::nullopt;
+  return view["rounds"].back()["reported"].size();
+}
+
+// "1.1 2.1 ": rounds and their attempts.
+std::string Attempts(const json& view) {
+  std::string text;
+  for (const json& round : view["rounds"]) {
+    text += round["round"].dump() + "." + round["attempt"].dump() + " ";
+  }
+  return text;
+}
+
+// kill -9 and a new start; what the new one found, seen before any agent can go on.
+json KillAndRestart(Deployment& deployment) {
+  deployment.KillCoordinator();
+  for (const char* name : {"ada", "bob", "cid"}) deployment.agent(name).Signal(SIGSTOP);
+  deployment.StartCoordinator();
+  const json found = Show(deployment);
+  for (const char* name : {"ada", "bob", "cid"}) deployment.agent(name).Signal(SIGCONT);
+  return found;
+}
+
+TEST(Daemon, ACoordinatorKilledAtAnyTimeReachesTheSameHash) {
   const std::string& quiet = QuietHash();
+  int in_open_round = 0;
   for (const int delay_ms : {60, 170, 290, 420}) {
     Deployment deployment;
     deployment.StartCoordinator();
@@ -68,11 +101,31 @@ TEST(Daemon, AKilledCoordinatorResumesTheRoundAndReachesTheSameHash) {
     Submit(deployment);
     for (int kill = 0; kill < 2; ++kill) {
       std::this_thread::sleep_for(milliseconds(delay_ms));
-      deployment.KillCoordinator();
-      deployment.StartCoordinator();
+      in_open_round += ReportedInOpenRound(KillAndRestart(deployment)).has_value();
     }
     EXPECT_EQ(WaitForEnd(deployment), quiet) << "killed after " << delay_ms << " ms";
+    EXPECT_EQ(Attempts(Show(deployment)), "1.1 2.1 3.1 4.1 ") << "a round was repeated";
   }
+  RecordProperty("kills_in_an_open_round", in_open_round);
+  EXPECT_GT(in_open_round, 0);
+}
+
+TEST(Daemon, ARoundThatIsOpenAtTheKillGoesOnWithTheUpdatesItHas) {
+  Deployment deployment;
+  deployment.StartCoordinator();
+  StartThree(deployment, {{"TOY_DELAY_MS", "300"}});
+  Submit(deployment);
+  ASSERT_TRUE(WaitUntil([&] { return ReportedInOpenRound(Show(deployment)).has_value(); }));
+  deployment.agent("cid").Signal(SIGSTOP);  // so that a round waits for it
+  ASSERT_TRUE(WaitUntil([&] { return ReportedInOpenRound(Show(deployment)) == 2; }));
+  const json before = Show(deployment)["rounds"].back();
+  const json after = KillAndRestart(deployment)["rounds"].back();
+  EXPECT_EQ(before["reported"], json({"ada", "bob"}));
+  for (const char* key : {"round", "attempt", "state", "cohort", "reported"}) {
+    EXPECT_EQ(after[key], before[key]) << key;
+  }
+  EXPECT_EQ(WaitForEnd(deployment), QuietHash());
+  EXPECT_EQ(Attempts(Show(deployment)), "1.1 2.1 3.1 4.1 ");
 }
 
 TEST(Daemon, KilledAgentsComeBackAndTheHashIsTheSame) {
