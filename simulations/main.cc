@@ -1,7 +1,7 @@
 // rivulet-simulate: a whole federation in one process.
 
-#include <CLI/CLI.hpp>
 #include <atomic>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
@@ -14,6 +14,7 @@
 #include "common/io/size_limit.h"
 #include "common/job/job_file.h"
 #include "common/job/job_model.h"
+#include "common/settings/settings.h"
 #include "common/terminal/progress.h"
 #include "simulations/engine/simulated_resources.h"
 #include "simulations/engine/simulation.h"
@@ -49,7 +50,7 @@ constexpr char kFooter[] =
     "all of them: rivulet help exit-codes";
 
 // Parses the command line; a finished exit code when there is nothing to run.
-std::optional<int> ParseArguments(int argc, char** argv, Options& options) {
+std::optional<int> ParseArguments(int argc, char** argv, ErrorFormat errors, Options& options) {
   CLI::App app("Runs a federation in this process: the coordinator's and the agents' own code.",
                "rivulet simulate");
   app.footer(kFooter);
@@ -67,12 +68,7 @@ std::optional<int> ParseArguments(int argc, char** argv, Options& options) {
   app.add_flag("-q,--quiet", options.quiet, "no progress at all");
   app.add_flag("--print-config", options.print_config, "print the complete job file and stop");
   app.add_flag("--origin", options.origins, "with --print-config: where each value comes from");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
-  }
-  return std::nullopt;
+  return ParseCommandLine(app, argc, argv, errors);
 }
 
 // The folder of the base model: --model-dir, or model.name as a path from here or from the job
@@ -226,11 +222,23 @@ void PrintConfig(const Options& options, const LoadedJob& job) {
   if (options.origins) std::cout << (options.format == "json" ? OriginJson(job) : OriginTable(job));
 }
 
+// How the job ended, as the end of the program: an error that brings its exit code, unless it is
+// done.
+absl::Status EndOfJob(const JobView& view) {
+  if (view.state == JobState::kFinished) return absl::OkStatus();
+  if (view.state == JobState::kStopped) {
+    return WithExit(absl::CancelledError("stopped after round " + std::to_string(view.round) +
+                                         " of " + std::to_string(view.num_rounds)),
+                    ExitCode::kInterrupted);
+  }
+  return WithExit(Refuse(absl::StatusCode::kAborted, view.reason),
+                  static_cast<ExitCode>(view.exit_code));
+}
+
 // Runs the described job into a fresh run folder and prints the closing table.
-absl::StatusOr<ExitCode> Simulate(const Options& options, const SimulationConfig& config,
-                                  const std::vector<std::string>& clients,
-                                  const JobDocument& document, const JobModel& model,
-                                  SimulatedResources& resources) {
+absl::Status Simulate(const Options& options, const SimulationConfig& config,
+                      const std::vector<std::string>& clients, const JobDocument& document,
+                      const JobModel& model, SimulatedResources& resources) {
   const SystemClock clock;
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<RunDirectory> run,
                       RunDirectory::Create(options.out, config.spec.job.name, clock.UnixMillis()));
@@ -251,18 +259,15 @@ absl::StatusOr<ExitCode> Simulate(const Options& options, const SimulationConfig
   table << SummaryTable(result.view, /*per_client=*/true) << "  memory                  "
         << HumanBytes(result.peak_rss_bytes) << " at the peak\n  run                     "
         << run->path().string() << std::endl;
-  if (result.view.state == JobState::kFinished) return ExitCode::kOk;
-  if (result.view.state == JobState::kStopped) return ExitCode::kInterrupted;
-  std::cerr << "rivulet simulate: " << result.view.reason << '\n';
-  return static_cast<ExitCode>(result.view.exit_code);
+  return EndOfJob(result.view);
 }
 
-absl::StatusOr<ExitCode> Run(const Options& options) {
+absl::Status Run(const Options& options) {
   RV_ASSIGN_OR_RETURN(LoadedJob job, LoadJob(options.job, ProcessEnvironment(), options.sets));
   for (const std::string& note : job.notes) std::cerr << "rivulet simulate: " << note << '\n';
   if (options.print_config) {
     PrintConfig(options, job);
-    return ExitCode::kOk;
+    return absl::OkStatus();
   }
   RV_RETURN_IF_ERROR(job.Validate());
   for (const std::string& warning : job.spec.Warnings())
@@ -290,13 +295,12 @@ absl::StatusOr<ExitCode> Run(const Options& options) {
 }  // namespace rivulet
 
 int main(int argc, char** argv) {
-  rivulet::MakeSizeLimitAnError();
-  rivulet::Options options;
-  if (const auto done = rivulet::ParseArguments(argc, argv, options)) return *done;
-  std::signal(SIGINT, rivulet::OnInterrupt);
-  std::signal(SIGTERM, rivulet::OnInterrupt);
-  const absl::StatusOr<rivulet::ExitCode> exit = rivulet::Run(options);
-  if (exit.ok()) return static_cast<int>(*exit);
-  std::cerr << "rivulet simulate: " << exit.status().message() << '\n';
-  return static_cast<int>(rivulet::ExitCodeOf(exit.status()));
+  using namespace rivulet;
+  MakeSizeLimitAnError();
+  const ErrorFormat errors = ErrorFormatIn(argc, argv, "");
+  Options options;
+  if (const auto done = ParseArguments(argc, argv, errors, options)) return *done;
+  std::signal(SIGINT, OnInterrupt);
+  std::signal(SIGTERM, OnInterrupt);
+  return ExitWith("rivulet simulate", Run(options), errors);
 }

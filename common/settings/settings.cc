@@ -216,7 +216,8 @@ int ExitWith(std::string_view program, const absl::Status& status, ErrorFormat f
     std::cerr << program << ": " << status.message() << '\n';
     return code;
   }
-  const nlohmann::json object = {{"error", std::string(status.message())}, {"exit", code}};
+  const nlohmann::json object = {
+      {"error", {{"exit", code}, {"message", std::string(status.message())}}}};
   std::cerr << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   return code;
 }

@@ -50,7 +50,7 @@ absl::Status BadSetting(std::string_view what);
 std::string ConfigPathIn(int argc, const char* const* argv);
 
 // How errors are printed on stderr: as "program: message", or as one JSON object on a line of its
-// own, {"error":"message","exit":code}.
+// own, {"error":{"exit":code,"message":"..."}}.
 enum class ErrorFormat { kText, kJson };
 
 // What --format says in the arguments, so that even an error in them is printed as it asks; without

@@ -1,9 +1,7 @@
 // rivulet-model: inspect, merge, export, generate, evaluate on Hugging Face folders.
 
-#include <CLI/CLI.hpp>
-#include <iostream>
-
 #include "common/io/size_limit.h"
+#include "common/settings/settings.h"
 #include "peft/tools/verbs.h"
 
 namespace rivulet {
@@ -121,41 +119,40 @@ CLI::App* AddEvaluate(CLI::App& app, ModelToolOptions& options) {
   return verb;
 }
 
-Verb Parse(CLI::App& app, ModelToolOptions& options, int argc, char** argv) {
+// Parses the command line into `options` and the verb; a finished exit code when there is nothing
+// to run.
+std::optional<int> Parse(int argc, char** argv, ErrorFormat errors, ModelToolOptions& options,
+                         Verb& chosen) {
+  CLI::App app("Works on Hugging Face model and adapter folders.", "rivulet model");
   app.require_subcommand(1);
   app.footer(kFooter);
-  app.set_version_flag("--version", std::string("rivulet ") + RIVULET_VERSION);
+  app.set_version_flag("--version", std::string("rivulet-model ") + RIVULET_VERSION);
   const std::pair<CLI::App*, Verb> verbs[] = {{AddInspect(app, options), InspectFolder},
                                               {AddMerge(app, options), MergeAdapter},
                                               {AddExport(app, options), ExportAdapterFolder},
                                               {AddGenerate(app, options), GenerateText},
                                               {AddEvaluate(app, options), EvaluateData}};
   for (const auto& [verb, run] : verbs) AddFormat(*verb, options);
-  app.parse(argc, argv);
-  Verb chosen = nullptr;
+  if (const auto done = ParseCommandLine(app, argc, argv, errors)) return done;
   for (const auto& [verb, run] : verbs) {
     if (!verb->parsed()) continue;
     chosen = run;
     const CLI::Option* length = verb->get_option_no_throw("--seq-length");
     options.seq_length_given = length != nullptr && length->count() > 0;
   }
-  return chosen;
+  return std::nullopt;
 }
 
 }  // namespace
 }  // namespace rivulet
 
 int main(int argc, char** argv) {
-  rivulet::MakeSizeLimitAnError();
-  CLI::App app("Works on Hugging Face model and adapter folders.", "rivulet model");
-  rivulet::ModelToolOptions options;
-  rivulet::Verb verb = nullptr;
-  try {
-    verb = rivulet::Parse(app, options, argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(rivulet::ExitCode::kUsage);
-  }
+  using namespace rivulet;
+  MakeSizeLimitAnError();
+  const ErrorFormat errors = ErrorFormatIn(argc, argv, "");
+  ModelToolOptions options;
+  Verb verb = nullptr;
+  if (const auto done = Parse(argc, argv, errors, options, verb)) return *done;
   const absl::Status status = verb(options);
-  if (!status.ok()) std::cerr << "rivulet model: " << status.message() << '\n';
-  return static_cast<int>(rivulet::ExitCodeOfModelTool(status));
+  return ExitWith("rivulet model", WithExit(status, ExitCodeOfModelTool(status)), errors);
 }

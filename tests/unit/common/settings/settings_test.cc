@@ -99,7 +99,7 @@ TEST(ErrorFormats, JsonIsOneLineWhateverTheMessageHolds) {
   const absl::Status error = WithExit(absl::NotFoundError("a \"b\"\n\xff"), ExitCode::kState);
   EXPECT_EQ(ExitWith("program", error, ErrorFormat::kJson), 8);
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
-            "{\"error\":\"a \\\"b\\\"\\n\xEF\xBF\xBD\",\"exit\":8}\n");
+            "{\"error\":{\"exit\":8,\"message\":\"a \\\"b\\\"\\n\xEF\xBF\xBD\"}}\n");
 }
 
 }  // namespace
