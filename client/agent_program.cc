@@ -98,8 +98,9 @@ int AgentMain(int argc, char** argv, const WorkFactory& make_work) {
       .verb_help = "serve a coordinator until SIGTERM",
       .config_file = "client.toml",
       .exit_codes =
-          "Exit codes: 0 stopped, 2 usage, 3 configuration, 4 connection or identity,\n"
-          "8 state directory, 9 refused by policy, 130 interrupted."};
+          "exit codes: 0 stopped, 1 failure, 2 usage, 3 configuration, 4 connection or identity,\n"
+          "8 state directory, 9 refused by policy, 10 memory or disk, 130 interrupted;\n"
+          "all of them: rivulet help exit-codes"};
   return RunDaemon(program, settings.Keys(), argc, argv, [&] { return Run(settings, make_work); });
 }
 

@@ -45,8 +45,8 @@ constexpr char kFooter[] =
     "examples:\n"
     "  rivulet simulate job.toml\n"
     "  rivulet simulate job.toml --set job.num-rounds=20 --set train.learning-rate=3e-4\n"
-    "exit codes: 0 done, 2 usage, 3 job file, 5 the job failed, 9 wrong base model, 130 "
-    "interrupted;\n"
+    "exit codes: 0 done, 1 failure, 2 usage, 3 job file, 5 the job failed, 9 wrong base model,\n"
+    "10 memory or disk, 130 interrupted (SIGINT or SIGTERM);\n"
     "all of them: rivulet help exit-codes";
 
 // Parses the command line; a finished exit code when there is nothing to run.
@@ -54,6 +54,7 @@ std::optional<int> ParseArguments(int argc, char** argv, ErrorFormat errors, Opt
   CLI::App app("Runs a federation in this process: the coordinator's and the agents' own code.",
                "rivulet simulate");
   app.footer(kFooter);
+  app.set_version_flag("--version", std::string("rivulet-simulate ") + RIVULET_VERSION);
   app.add_option("job", options.job, "job.toml")->required();
   app.add_option("--set", options.sets, "section.key=value, beats file and environment")
       ->allow_extra_args(false)

@@ -35,29 +35,61 @@ std::vector<fs::path> OnPath() {
   return folders;
 }
 
-// Only comes back when none of the folders has it.
-void ExecFrom(const std::vector<fs::path>& folders, const std::string& name, char** argv) {
+using Words = std::vector<std::string>;
+
+bool Has(const Words& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// Only comes back when none of the folders has it. `words` follow the program's name.
+void ExecFrom(const std::vector<fs::path>& folders, const std::string& name, Words words) {
+  std::string own = name;
+  std::vector<char*> argv = {own.data()};
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   for (const fs::path& folder : folders) {
     const std::string program = (folder / name).string();
-    if (access(program.c_str(), X_OK) == 0) execv(program.c_str(), argv);
+    if (access(program.c_str(), X_OK) == 0) execv(program.c_str(), argv.data());
   }
+}
+
+// The position of the first word that is neither an option nor the value of one.
+size_t VerbAt(const Words& words, const Words& options_with_value) {
+  size_t at = 0;
+  while (at < words.size() && words[at].starts_with('-')) {
+    at += Has(options_with_value, words[at]) ? 2 : 1;
+  }
+  return std::min(at, words.size());
+}
+
+// "--" and what follows it stay last.
+Words WithOptions(Words words, const Words& options) {
+  words.insert(std::find(words.begin(), words.end(), "--"), options.begin(), options.end());
+  return words;
+}
+
+absl::Status RunProgram(const std::string& verb, Words words) {
+  const std::string name = "rivulet-" + verb;
+  ExecFrom(BesideUs(), name, std::move(words));
+  return Refuse(absl::StatusCode::kNotFound, name + ": not installed");
 }
 
 }  // namespace
 
-absl::Status Dispatch(int argc, char** argv, const std::vector<std::string>& own_verbs) {
-  if (argc < 2 || argv[1][0] == '-') return absl::OkStatus();
-  std::string verb = argv[1];
-  if (std::find(own_verbs.begin(), own_verbs.end(), verb) != own_verbs.end())
-    return absl::OkStatus();
-  std::string name = "rivulet-" + verb;
-  argv[1] = name.data();
-  if (std::find(Programs().begin(), Programs().end(), verb) != Programs().end()) {
-    ExecFrom(BesideUs(), name, argv + 1);
-    return Refuse(absl::StatusCode::kNotFound, name + ": not installed");
+absl::Status Dispatch(int argc, char** argv, const OwnWords& own) {
+  const Words words(argv + 1, argv + argc);
+  const size_t at = VerbAt(words, own.options_with_value);
+  if (at == words.size()) return absl::OkStatus();
+  const std::string& verb = words[at];
+  const Words before(words.begin(), words.begin() + static_cast<long>(at));
+  const Words rest(words.begin() + static_cast<long>(at) + 1, words.end());
+  if (Has(Programs(), verb)) return RunProgram(verb, WithOptions(rest, before));
+  if (verb == "help" && !rest.empty() && Has(Programs(), rest[0])) {
+    return RunProgram(rest[0], WithOptions({rest.begin() + 1, rest.end()}, {"--help"}));
   }
-  if (verb.find('/') == std::string::npos) ExecFrom(OnPath(), name, argv + 1);
-  std::vector<std::string> known = own_verbs;
+  if (at > 0 || Has(own.verbs, verb)) return absl::OkStatus();  // the parser's to judge
+  if (verb.find('/') == std::string::npos) ExecFrom(OnPath(), "rivulet-" + verb, rest);
+  Words known = own.verbs;
   known.insert(known.end(), Programs().begin(), Programs().end());
   return WithExit(
       Refuse(absl::StatusCode::kNotFound,

@@ -12,7 +12,7 @@ struct Row {
   const char* meaning;
 };
 constexpr Row kRows[] = {
-    {0, "done; also a clean stop after SIGTERM"},
+    {0, "done; also a daemon's clean stop after SIGTERM"},
     {1, "a failure not listed below"},
     {2, "usage: unknown option, missing argument, no confirmation"},
     {3, "configuration or job file: unknown key, bad value, contradicting keys"},
@@ -23,7 +23,8 @@ constexpr Row kRows[] = {
     {8, "state directory damaged, locked, or of a newer schema"},
     {9, "refused by policy; wrong base model"},
     {10, "memory or disk would not suffice"},
-    {130, "interrupted by SIGINT; `job watch` leaves the job running"},
+    {130,
+     "interrupted by SIGINT, a simulation also by SIGTERM; `job watch` leaves the job running"},
 };
 
 }  // namespace

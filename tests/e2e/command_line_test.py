@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What every program has in common on its command line: errors and nearest names.
+"""What every program has in common on its command line: errors, nearest names, help, versions, exit codes.
 usage: command_line_test.py SOURCE_DIR BIN_DIR"""
 import json
 import pathlib
@@ -41,11 +41,46 @@ class CommandLine(unittest.TestCase):
                 ("rivulet-simulate", [JOB, "--no-progres"], "unknown option '--no-progres'; did you mean '--no-progress'?"),
                 ("rivulet-model", ["genrate"], "unknown command 'genrate'; did you mean 'generate'?"),
                 ("rivulet-model", ["inspect", ".", "--fromat", "json"], "did you mean '--format'?"),
-                ("rivulet", ["simluate"], "did you mean 'simulate'?")]:
+                ("rivulet", ["simluate"], "did you mean 'simulate'?"),
+                ("rivulet", ["--colour", "red", "simulate"], "unknown option '--colour'"),
+                ("rivulet", ["help", "jbo"], "help: got 'jbo', want exit-codes or a command; did you mean 'job'?")]:
             with self.subTest(program=program, words=words):
                 done = run(program, *words)
                 self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
                 self.assertIn(text, done.stderr)
+
+    def test_options_before_a_program_reach_it(self):
+        done = run("rivulet", "--format", "json", "simulate", JOB, "--print-config", "--origin")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        json.loads(done.stdout)
+        done = run("rivulet", "--format=json", "model", "inspect", "simulations/models/llama-7m")
+        self.assertEqual(json.loads(done.stdout)["api"], "rivulet/v1", done.stderr)
+
+    def test_help_of_a_command_is_its_own(self):
+        for words in ([], ["simulate"], ["model", "generate"], ["job"], ["job", "submit"], ["client"]):
+            with self.subTest(words=words):
+                asked, own = run("rivulet", "help", *words), run("rivulet", *words, "--help")
+                self.assertEqual((asked.returncode, own.returncode), (0, 0), asked.stderr)
+                self.assertEqual(asked.stdout.strip(), own.stdout.strip())
+
+    def test_every_program_knows_its_version(self):
+        for program in ("rivulet", "rivulet-simulate", "rivulet-model", "rivulet-client", "rivulet-coordinator"):
+            with self.subTest(program=program):
+                done = run(program, "--version")
+                self.assertRegex(done.stdout, rf"^{program} \d+\.\d+\.\d+\n$")
+                self.assertEqual(done.returncode, 0)
+
+    def test_help_names_exit_codes_and_each_is_in_the_table(self):
+        known = set(re.findall(r"^  (\d+) ", run("rivulet", "help", "exit-codes").stdout, re.M))
+        for program, words, least in [("rivulet-client", ["run"], {"8", "9", "10"}),
+                                      ("rivulet-coordinator", ["serve"], {"8", "10"}),
+                                      ("rivulet-simulate", [], {"1", "5", "10"}), ("rivulet-model", [], {"1", "10"}),
+                                      ("rivulet", ["job", "list"], {"4"}), ("rivulet", ["pki", "init"], {"4"})]:
+            with self.subTest(program=program):
+                line = re.search(r"^exit codes: ((?:.|\n)*?)all of them", run(program, *words, "--help").stdout, re.M)
+                codes = set(re.findall(r"\b(\d+)\b", line[1]))
+                self.assertLessEqual(codes, known)
+                self.assertLessEqual(least | {"0", "2", "3", "130"} - ({"130"} if program == "rivulet-model" else set()), codes)
 
 
 if __name__ == "__main__":
