@@ -242,7 +242,8 @@ absl::Status Simulate(const Options& options, const SimulationConfig& config,
                       const JobModel& model, SimulatedResources& resources) {
   const SystemClock clock;
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<RunDirectory> run,
-                      RunDirectory::Create(options.out, config.spec.job.name, clock.UnixMillis()));
+                      RunDirectory::Create(options.out, config.spec.job.name, clock.UnixMillis(),
+                                           config.spec.track.tensorboard));
   RV_RETURN_IF_ERROR(WriteFileAtomically(run->path() / "job.toml", JobToml(config.spec)));
   Follower follower(options, *run);
   RV_ASSIGN_OR_RETURN(
@@ -253,7 +254,7 @@ absl::Status Simulate(const Options& options, const SimulationConfig& config,
   const absl::Status followed = follower.Finish(result.view);
   RV_RETURN_IF_ERROR(ExportAdapters(run->path(), document, model, result));  // what was paid for
   RV_RETURN_IF_ERROR(followed);
-  RV_RETURN_IF_ERROR(run->Conclude(result.view, config.spec.track.tensorboard));
+  RV_RETURN_IF_ERROR(run->Conclude(result.view));
   RV_RETURN_IF_ERROR(run->LinkLatest());
 
   std::ostream& table = options.format == "json" ? std::cerr : std::cout;

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <ctime>
 
-#include "common/formats/tensorboard.h"
 #include "common/io/file.h"
 #include "simulations/report/plot.h"
 
@@ -18,6 +17,24 @@ std::string UtcStamp(int64_t unix_ms) {
   char text[32];
   strftime(text, sizeof text, "%Y%m%dT%H%M%SZ", &utc);
   return text;
+}
+
+const JobEvent::Value* Find(const JobEvent& event, std::string_view key) {
+  for (const auto& [name, value] : event.data) {
+    if (name == key) return &value;
+  }
+  return nullptr;
+}
+
+bool Has(const JobEvent& event, std::string_view key) { return Find(event, key) != nullptr; }
+
+// 0 when the event has no such number.
+double NumberOf(const JobEvent& event, std::string_view key) {
+  const JobEvent::Value* value = Find(event, key);
+  if (value == nullptr) return 0;
+  if (const auto* whole = std::get_if<int64_t>(value)) return static_cast<double>(*whole);
+  const auto* real = std::get_if<double>(value);
+  return real == nullptr ? 0 : *real;
 }
 
 std::string Plot(const JobView& view) {
@@ -36,7 +53,7 @@ std::string Plot(const JobView& view) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Create(
-    const std::filesystem::path& base, std::string_view name, int64_t unix_ms) {
+    const std::filesystem::path& base, std::string_view name, int64_t unix_ms, bool tensorboard) {
   const std::string stem = UtcStamp(unix_ms) + "-" + std::string(name);
   for (int attempt = 1; attempt < 1000; ++attempt) {
     const auto path = base / (attempt == 1 ? stem : stem + "-" + std::to_string(attempt));
@@ -50,6 +67,11 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Create(
     auto run = std::unique_ptr<RunDirectory>(new RunDirectory(path));
     run->metrics_ = std::fopen((path / "metrics.ndjson").c_str(), "ae");
     if (run->metrics_ == nullptr) return FileError(path / "metrics.ndjson", "create", errno);
+    if (tensorboard) {
+      const double wall = static_cast<double>(unix_ms) / 1e3;
+      RV_ASSIGN_OR_RETURN(run->train_, EventWriter::Create(path / "train", wall));
+      RV_ASSIGN_OR_RETURN(run->eval_, EventWriter::Create(path / "eval", wall));
+    }
     return run;
   }
   return Refuse(absl::StatusCode::kAlreadyExists,
@@ -66,50 +88,35 @@ absl::Status RunDirectory::Append(const JobEvent& event) {
       std::fflush(metrics_) != 0) {
     return FileError(path_ / "metrics.ndjson", "write", errno);
   }
-  times_[{event.type, event.round}] = event.unix_ms;
-  return absl::OkStatus();
+  return train_.has_value() ? AddToTensorBoard(event) : absl::OkStatus();
 }
 
-double RunDirectory::TimeOf(const std::string& type, uint64_t round, double otherwise) const {
-  const auto found = times_.find({type, round});
-  return found == times_.end() ? otherwise : static_cast<double>(found->second) / 1e3;
+absl::Status RunDirectory::AddToTensorBoard(const JobEvent& event) {
+  if (event.type == "round.started") selected_ = static_cast<int64_t>(NumberOf(event, "clients"));
+  const auto add = [&event](EventWriter& stream, const char* tag, double value) {
+    stream.Add({static_cast<double>(event.unix_ms) / 1e3, static_cast<int64_t>(event.round), tag,
+                static_cast<float>(value)});
+  };
+  if (event.type == "round.completed") {
+    add(*train_, "train/loss", NumberOf(event, "loss"));
+    add(*train_, "round/duration_seconds", NumberOf(event, "milliseconds") / 1e3);
+    add(*train_, "round/clients_selected", static_cast<double>(selected_));
+    add(*train_, "round/clients_completed", NumberOf(event, "clients"));
+    if (Has(event, "bias")) add(*train_, "round/factor_bias", NumberOf(event, "bias"));
+    add(*train_, "comm/uplink_bytes", NumberOf(event, "bytes_up"));
+    add(*train_, "comm/downlink_bytes", NumberOf(event, "bytes_down"));
+    return train_->Flush();
+  }
+  if (event.type != "eval.completed" || NumberOf(event, "counted") == 0) return absl::OkStatus();
+  add(*eval_, "eval/loss", NumberOf(event, "loss"));
+  add(*eval_, "eval/perplexity", std::exp(NumberOf(event, "loss")));
+  add(*eval_, "eval/accuracy", NumberOf(event, "accuracy"));
+  return eval_->Flush();
 }
 
-absl::Status RunDirectory::Conclude(const JobView& view, bool tensorboard) {
+absl::Status RunDirectory::Conclude(const JobView& view) {
   RV_RETURN_IF_ERROR(WriteFileAtomically(path_ / "summary.json", SummaryJson(view)));
-  RV_RETURN_IF_ERROR(WriteFileAtomically(path_ / "plot.svg", Plot(view)));
-  return tensorboard ? WriteTensorBoard(view) : absl::OkStatus();
-}
-
-absl::Status RunDirectory::WriteTensorBoard(const JobView& view) {
-  const double wall = static_cast<double>(view.submitted_ms) / 1e3;
-  RV_ASSIGN_OR_RETURN(EventWriter train, EventWriter::Create(path_ / "train", wall));
-  for (const RoundView& round : view.rounds) {
-    if (round.state != RoundState::kDone) continue;
-    const double time = TimeOf("round.completed", round.round, wall);
-    const int64_t step = static_cast<int64_t>(round.round);
-    train.Add({time, step, "train/loss", static_cast<float>(round.figures.loss)});
-    train.Add({time, step, "round/duration_seconds",
-               static_cast<float>(round.figures.milliseconds / 1e3)});
-    train.Add({time, step, "round/clients_selected", static_cast<float>(round.cohort.size())});
-    train.Add({time, step, "round/clients_completed", static_cast<float>(round.reported.size())});
-    if (round.figures.bias) {
-      train.Add({time, step, "round/factor_bias", static_cast<float>(*round.figures.bias)});
-    }
-    train.Add({time, step, "comm/uplink_bytes", static_cast<float>(round.figures.bytes_up)});
-    train.Add({time, step, "comm/downlink_bytes", static_cast<float>(round.figures.bytes_down)});
-  }
-  RV_RETURN_IF_ERROR(train.Flush());
-  RV_ASSIGN_OR_RETURN(EventWriter eval, EventWriter::Create(path_ / "eval", wall));
-  for (const EvaluationView& evaluation : view.evaluations) {
-    if (!evaluation.done || evaluation.counted == 0) continue;
-    const int64_t step = static_cast<int64_t>(evaluation.round);
-    const double time = TimeOf("eval.completed", evaluation.round, wall);
-    eval.Add({time, step, "eval/loss", static_cast<float>(evaluation.loss)});
-    eval.Add({time, step, "eval/perplexity", static_cast<float>(std::exp(evaluation.loss))});
-    eval.Add({time, step, "eval/accuracy", static_cast<float>(evaluation.accuracy)});
-  }
-  return eval.Flush();
+  return WriteFileAtomically(path_ / "plot.svg", Plot(view));
 }
 
 absl::Status RunDirectory::LinkLatest() {

@@ -2,12 +2,12 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
+#include "common/formats/tensorboard.h"
 #include "common/status.h"
 #include "coordinator/rounds/job_view.h"
 
@@ -15,36 +15,35 @@ namespace rivulet {
 
 // runs/<time>-<name>/: everything one run leaves behind, and the link runs/latest to it.
 //   metrics.ndjson  one event a line, as `--format json` prints them
-//   train/, eval/   TensorBoard event files
+//   train/, eval/   TensorBoard event files, written as rounds and evaluations end
 //   plot.svg        training loss and held-out perplexity by round
 //   summary.json    the figures of the closing table
 // Not thread safe.
 class RunDirectory {
  public:
-  // Creates `base`/<UTC time>-<name>, with a suffix when that exists. Errors: as
-  // WriteFileAtomically.
+  // Creates `base`/<UTC time>-<name>, with a suffix when that exists. `tensorboard` false leaves
+  // train/ and eval/ out. Errors: as WriteFileAtomically.
   static absl::StatusOr<std::unique_ptr<RunDirectory>> Create(const std::filesystem::path& base,
                                                               std::string_view name,
-                                                              int64_t unix_ms);
+                                                              int64_t unix_ms, bool tensorboard);
   ~RunDirectory();
 
   const std::filesystem::path& path() const { return path_; }
+  // On disk when it returns, so that a run can be watched and a dead one leaves what it had.
   absl::Status Append(const JobEvent& event);
-  // Everything that is known once the job has ended. `tensorboard` false leaves train/ and eval/
-  // out.
-  absl::Status Conclude(const JobView& view, bool tensorboard);
+  // Everything that is known once the job has ended.
+  absl::Status Conclude(const JobView& view);
   // Points base/latest here. Last, so that it never names an unfinished run.
   absl::Status LinkLatest();
 
  private:
   explicit RunDirectory(std::filesystem::path path) : path_(std::move(path)) {}
-  absl::Status WriteTensorBoard(const JobView& view);
-  // Unix seconds of the event of that type and round; `otherwise` when none was appended.
-  double TimeOf(const std::string& type, uint64_t round, double otherwise) const;
+  absl::Status AddToTensorBoard(const JobEvent& event);
 
   std::filesystem::path path_;
   std::FILE* metrics_ = nullptr;
-  std::map<std::pair<std::string, uint64_t>, int64_t> times_;  // type, round -> Unix ms, last one
+  std::optional<EventWriter> train_, eval_;
+  int64_t selected_ = 0;  // clients of the round begun last
 };
 
 // {"api":"rivulet/v1","kind":"Event","type":...}: one line without its newline. NaN and infinity

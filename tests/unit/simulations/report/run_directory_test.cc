@@ -3,11 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <sstream>
 
 #include "tests/unit/scratch.h"
@@ -55,7 +53,7 @@ JobView TwoRounds() {
 
 TEST(RunDirectory, LeavesMetricsPlotSummaryAndTheLatestLink) {
   const auto base = Scratch();
-  auto run = RunDirectory::Create(base, "toy", 1700000000123);
+  auto run = RunDirectory::Create(base, "toy", 1700000000123, /*tensorboard=*/true);
   ASSERT_TRUE(run.ok()) << run.status();
   EXPECT_EQ((*run)->path().filename(), "20231114T221320Z-toy");
   JobEvent event;
@@ -67,7 +65,7 @@ TEST(RunDirectory, LeavesMetricsPlotSummaryAndTheLatestLink) {
                 {"bad", std::numeric_limits<double>::quiet_NaN()},
                 {"note", std::string("x\"y")}};
   ASSERT_TRUE((*run)->Append(event).ok());
-  ASSERT_TRUE((*run)->Conclude(TwoRounds(), /*tensorboard=*/true).ok());
+  ASSERT_TRUE((*run)->Conclude(TwoRounds()).ok());
   ASSERT_TRUE((*run)->LinkLatest().ok());
 
   const auto line = nlohmann::json::parse(Content(base / "latest" / "metrics.ndjson"));
@@ -82,41 +80,56 @@ TEST(RunDirectory, LeavesMetricsPlotSummaryAndTheLatestLink) {
     EXPECT_FALSE(std::filesystem::is_empty(base / "latest" / stream));
 }
 
-// A TensorBoard record is u64 length, u32, the event, u32; its first field is 0x09 and the wall
-// time as a binary64.
-TEST(RunDirectory, TensorBoardPointsCarryTheTimeOfTheirEvent) {
+JobEvent Event(const std::string& type, uint64_t round,
+               std::vector<std::pair<std::string, JobEvent::Value>> data) {
+  return {type, "rnd-1", round, 1700000001000 + 1000 * static_cast<int64_t>(round),
+          std::move(data)};
+}
+
+std::vector<ScalarEvent> EventsIn(const std::filesystem::path& stream) {
+  return ParseEvents(Content(std::filesystem::directory_iterator(stream)->path())).value();
+}
+
+TEST(RunDirectory, TensorBoardFilesAreCompleteAfterEveryRound) {
   const auto base = Scratch();
-  auto run = RunDirectory::Create(base, "toy", 1700000000000);
+  auto run = RunDirectory::Create(base, "toy", 1700000000000, /*tensorboard=*/true);
   ASSERT_TRUE(run.ok()) << run.status();
-  JobView view = TwoRounds();
-  view.submitted_ms = 1700000000000;
-  for (uint64_t round : {0, 2}) {
-    JobEvent event;
-    event.type = "eval.completed";
-    event.round = round;
-    event.unix_ms = 1700000001000 + 1000 * static_cast<int64_t>(round);
+  const auto path = (*run)->path();
+  EXPECT_TRUE(EventsIn(path / "train").empty());
+  EXPECT_TRUE(EventsIn(path / "eval").empty());
+  for (const JobEvent& event :
+       {Event("eval.completed", 0, {{"loss", 2.0}, {"accuracy", 0.5}, {"counted", int64_t{8}}}),
+        Event("round.started", 1, {{"clients", int64_t{3}}}),
+        Event("round.completed", 1,
+              {{"clients", int64_t{2}},
+               {"loss", 4.5},
+               {"milliseconds", int64_t{500}},
+               {"bytes_up", int64_t{1024}},
+               {"bytes_down", int64_t{2048}},
+               {"state_hash", std::string("ab")},
+               {"bias", 0.25}}),
+        Event("eval.completed", 1, {{"loss", 0.0}, {"counted", int64_t{0}}})}) {
     ASSERT_TRUE((*run)->Append(event).ok());
   }
-  ASSERT_TRUE((*run)->Conclude(view, /*tensorboard=*/true).ok());
-  const std::string bytes =
-      Content(std::filesystem::directory_iterator((*run)->path() / "eval")->path());
-  std::set<double> times;
-  for (size_t at = 0; at + 21 <= bytes.size();) {
-    uint64_t length = 0;
-    double wall = 0;
-    std::memcpy(&length, bytes.data() + at, 8);
-    ASSERT_EQ(bytes[at + 12], 0x09);
-    std::memcpy(&wall, bytes.data() + at + 13, 8);
-    times.insert(wall);
-    at += 12 + length + 4;
-  }
-  EXPECT_EQ(times, (std::set<double>{1700000000, 1700000001, 1700000003}));
+  EXPECT_EQ(EventsIn(path / "train"),
+            (std::vector<ScalarEvent>{{1700000002, 1, "train/loss", 4.5f},
+                                      {1700000002, 1, "round/duration_seconds", 0.5f},
+                                      {1700000002, 1, "round/clients_selected", 3},
+                                      {1700000002, 1, "round/clients_completed", 2},
+                                      {1700000002, 1, "round/factor_bias", 0.25f},
+                                      {1700000002, 1, "comm/uplink_bytes", 1024},
+                                      {1700000002, 1, "comm/downlink_bytes", 2048}}));
+  EXPECT_EQ(EventsIn(path / "eval"),
+            (std::vector<ScalarEvent>{
+                {1700000001, 0, "eval/loss", 2},
+                {1700000001, 0, "eval/perplexity", static_cast<float>(std::exp(2.0))},
+                {1700000001, 0, "eval/accuracy", 0.5f}}));
 }
 
 TEST(RunDirectory, TwoRunsOfOneSecondDoNotMeet) {
   const auto base = Scratch();
-  const auto first = RunDirectory::Create(base, "toy", 1700000000000);
-  const auto second = RunDirectory::Create(base, "toy", 1700000000000);
+  const auto first = RunDirectory::Create(base, "toy", 1700000000000, false);
+  const auto second = RunDirectory::Create(base, "toy", 1700000000000, false);
   ASSERT_TRUE(first.ok() && second.ok());
   EXPECT_NE((*first)->path(), (*second)->path());
   ASSERT_TRUE((*first)->LinkLatest().ok());
