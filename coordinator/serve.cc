@@ -10,7 +10,7 @@
 #include "common/settings/stop_signals.h"
 #include "coordinator/ops/ops_metrics.h"
 #include "coordinator/ops/ops_server.h"
-#include "coordinator/ops/round_times.h"
+#include "coordinator/ops/round_metrics.h"
 #include "coordinator/rpc/revoked_file.h"
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/pki_directory.h"
@@ -91,7 +91,7 @@ int TickUntilSignal(Federation& federation, RevokedFile& revoked, const StopSign
 struct Observed {
   ServiceContext& service;
   StateStore& states;
-  const RoundTimes& rounds;
+  RoundMetrics& rounds;
   const Clock& clock;
   const Beat& beat;
   uint64_t low_water_bytes;
@@ -151,7 +151,7 @@ absl::Status Serve(const CoordinatorSettings& settings) {
   ServiceContext service{federation, *stores.blobs, streams, access, workers, reports, traffic};
   RV_ASSIGN_OR_RETURN(const auto server,
                       CoordinatorServer::Start({Addresses(settings), tls.files}, service));
-  const RoundTimes rounds(federation);
+  RoundMetrics rounds(federation);
   Beat beat(std::chrono::steady_clock::now());
   std::unique_ptr<OpsServer> ops;
   if (!settings.listen_ops.empty()) {

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <map>
+#include <set>
 
 #include "coordinator/ops/exposition.h"
 
@@ -42,12 +43,16 @@ void Jobs(const std::vector<JobView>& jobs, Exposition& page) {
   for (const auto& [state, count] : states) page.Sample(count, {{"state", state}});
 }
 
-void Rounds(const std::vector<JobView>& jobs, int64_t now_ms, Exposition& page) {
+// The jobs that have samples of their own.
+std::set<std::string> Rounds(const std::vector<JobView>& jobs, int64_t now_ms, Exposition& page) {
+  std::set<std::string> shown;
   page.Family("rivulet_round_current", "gauge", "Last published round of a job.");
   for (const JobView& job : jobs) {
     if (job.ended() && now_ms - job.ended_ms > kKeepEndedMs) continue;
     page.Sample(static_cast<double>(job.round), {{"fl_job", job.id}});
+    shown.insert(job.id);
   }
+  return shown;
 }
 
 void Counter(Exposition& page, std::string_view name, std::string_view help, uint64_t value) {
@@ -78,15 +83,13 @@ void Counters(const Traffic& traffic, Exposition& page) {
 
 }  // namespace
 
-std::string MetricsPage(const ServiceContext& service, const Clock& clock,
-                        const RoundTimes& rounds) {
+std::string MetricsPage(const ServiceContext& service, const Clock& clock, RoundMetrics& rounds) {
   Exposition page;
   page.Family("rivulet_build_info", "gauge", "Constant 1.");
   page.Sample(1, {{"version", RIVULET_VERSION}});
   const std::vector<JobView> jobs = service.federation.List();
   Jobs(jobs, page);
-  Rounds(jobs, clock.UnixMillis(), page);
-  rounds.WriteTo(page);
+  rounds.WriteTo(page, Rounds(jobs, clock.UnixMillis(), page));
   page.Family("rivulet_clients", "gauge", "Agents by state.");
   page.Sample(static_cast<double>(service.streams.size()), {{"state", "connected"}});
   page.Family("rivulet_queue_depth", "gauge", "Work that waits for a thread.");

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 
 SOURCE, BIN, AGENT = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 PAGE = (SOURCE / "docs/deploying_agents.md").read_text()
@@ -64,6 +65,26 @@ class Page(unittest.TestCase):
             shown = flags(*PROGRAMS[program], *verbs) | flags(*PROGRAMS[program])
             for option in re.findall(r"--[a-z-]+", line):
                 self.assertIn(option, shown, line)
+
+    def test_metric_families_are_those_of_the_coordinator(self):
+        table = re.findall(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \| (?:`([a-z_]+)`)? ?\|", PAGE, re.M)
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["serve", "--insecure", "--state-dir", folder]
+            for name in ("agents", "operators", "ops"):
+                words += [f"--listen-{name}", "127.0.0.1:0"]
+            serve = subprocess.Popen([BIN / "rivulet-coordinator", *words], stdout=subprocess.PIPE, text=True)
+            try:
+                ops = re.search(r"ops (\S+)", serve.stdout.readline())[1]
+                shown = urllib.request.urlopen(f"http://{ops}/metrics", timeout=30).read().decode()
+            finally:
+                serve.terminate()
+                self.assertEqual(serve.wait(60), 0)
+                serve.stdout.close()
+        types = re.findall(r"^# TYPE (\S+) (\S+)$", shown, re.M)
+        self.assertEqual([(name, kind) for name, kind, _ in table], types)
+        labels = {name: label for name, _, label in table}
+        for name, label in re.findall(r"^([a-z_]+)\{([a-z_]+)=", shown, re.M):
+            self.assertEqual(label, "le" if name.endswith("_bucket") else labels[name], name)
 
     def test_exit_codes_are_those_of_the_programs(self):
         table = re.findall(r"^\| (\d+) \| (.+) \|$", PAGE.split("## Exit codes")[1], re.M)
