@@ -1,5 +1,6 @@
 #include "client/agent/policy.h"
 
+#include <fnmatch.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -50,6 +51,20 @@ absl::Status ReadCount(const fs::path& file, const toml::table& table, std::stri
     return Bad(file, std::string(key) + ": want a whole number, 0..1000000000", node->source());
   }
   out = static_cast<int>(*value);
+  return absl::OkStatus();
+}
+
+absl::Status ReadJobs(const fs::path& file, const toml::table& table, Policy& policy) {
+  const toml::node* node = table.get("jobs");
+  if (node == nullptr) return absl::OkStatus();
+  const toml::array* rows = node->as_array();
+  if (rows == nullptr) return Bad(file, "jobs: want a list of texts", node->source());
+  policy.jobs.emplace();
+  for (const toml::node& row : *rows) {
+    const std::optional<std::string> glob = row.value_exact<std::string>();
+    if (!glob.has_value() || glob->empty()) return Bad(file, "jobs: want a text", row.source());
+    policy.jobs->push_back(*glob);
+  }
   return absl::OkStatus();
 }
 
@@ -111,6 +126,19 @@ absl::StatusOr<toml::table> ParseToml(std::string_view text, const fs::path& pat
   }
 }
 
+bool Matches(const std::vector<std::string>& globs, const std::string& name) {
+  return std::any_of(globs.begin(), globs.end(), [&name](const std::string& glob) {
+    return fnmatch(glob.c_str(), name.c_str(), 0) == 0;
+  });
+}
+
+// "'a' or 'b-*'"
+std::string OneOf(const std::vector<std::string>& globs) {
+  std::string text;
+  for (const std::string& glob : globs) text += (text.empty() ? "'" : " or '") + glob + "'";
+  return text.empty() ? "none" : text;
+}
+
 }  // namespace
 
 absl::StatusOr<Policy> LoadPolicy(const fs::path& path) {
@@ -122,8 +150,10 @@ absl::StatusOr<Policy> LoadPolicy(const fs::path& path) {
 absl::StatusOr<Policy> ParsePolicy(std::string_view text, const fs::path& path) {
   RV_ASSIGN_OR_RETURN(const toml::table table, ParseToml(text, path));
   Policy policy;
-  RV_RETURN_IF_ERROR(CheckKeys(
-      path, table, {"max-steps", "min-clients", "max-seq-length", "base-model", "dataset"}));
+  RV_RETURN_IF_ERROR(
+      CheckKeys(path, table,
+                {"jobs", "max-steps", "min-clients", "max-seq-length", "base-model", "dataset"}));
+  RV_RETURN_IF_ERROR(ReadJobs(path, table, policy));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "max-steps", policy.max_steps));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "min-clients", policy.min_clients));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "max-seq-length", policy.max_seq_length));
@@ -146,6 +176,9 @@ std::vector<std::string> Policy::DatasetNames() const {
 
 absl::Status Policy::Check(const JobDocument& document) const {
   const JobSpec& spec = document.spec;
+  if (jobs.has_value() && !Matches(*jobs, spec.job.name)) {
+    return RefusedTask("job.name: got '" + spec.job.name + "', allowed " + OneOf(*jobs));
+  }
   if (!base_models.contains(document.base_hash)) {
     return RefusedTask("base model " + document.base_hash + " is not allowed here");
   }
@@ -158,7 +191,8 @@ absl::Status Policy::Check(const JobDocument& document) const {
   }
   if (max_steps > 0 && (spec.train.max_steps == 0 || spec.train.max_steps > max_steps)) {
     return RefusedTask("train.max-steps: got " + std::to_string(spec.train.max_steps) +
-                       ", allowed 1.." + std::to_string(max_steps));
+                       (spec.train.max_steps == 0 ? " (by epochs)" : "") + ", allowed 1.." +
+                       std::to_string(max_steps));
   }
   if (max_seq_length > 0 && spec.data.seq_length > max_seq_length) {
     return RefusedTask("data.seq-length: got " + std::to_string(spec.data.seq_length) +

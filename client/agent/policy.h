@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@ namespace rivulet {
 
 // What the owner of the data allows; a job can only ask for less. policy.toml:
 //
+//   jobs = ["notes-*"]         # globs of job names; absent = any
 //   max-steps = 1000           # optimiser steps a round; 0 = any
 //   min-clients = 2            # a job that would publish fewer clients' sum is refused
 //   max-seq-length = 1024      # 0 = any
@@ -24,6 +26,7 @@ namespace rivulet {
 //   name = "notes"             # what jobs call it; the path never leaves this machine
 //   path = "/data/notes.jsonl"
 struct Policy {
+  std::optional<std::vector<std::string>> jobs;
   int max_steps = 0;
   int min_clients = 1;
   int max_seq_length = 0;

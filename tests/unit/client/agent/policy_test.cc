@@ -60,6 +60,30 @@ TEST_F(PolicyTest, WhatTheOwnerAllowsPassesAndWhatExceedsItIsRefusedWithNine) {
   refuses("data.seq-length", [](JobDocument& asked) { asked.spec.data.seq_length = 129; });
 }
 
+TEST_F(PolicyTest, OnlyJobsOfTheNamesThatTheOwnerListsPass) {
+  const std::string rest = "[[base-model]]\npath = \"" + kModel +
+                           "\"\n[[dataset]]\nname = \"notes\"\npath = \"notes.txt\"\n";
+  const auto says = [&](const std::string& jobs, const std::string& name) {
+    const auto policy = Load(jobs + rest);
+    EXPECT_TRUE(policy.ok()) << policy.status();
+    JobDocument asked = DocumentOf(*policy);
+    asked.spec.job.name = name;
+    return policy->Check(asked);
+  };
+  EXPECT_TRUE(says("", "anything").ok());
+  const std::string listed = "jobs = [\"weekly\", \"notes-*\"]\n";
+  for (const char* name : {"weekly", "notes-", "notes-3"}) EXPECT_TRUE(says(listed, name).ok());
+  for (const char* name : {"weekly-2", "my-notes-3", "other"}) {
+    const absl::Status status = says(listed, name);
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kPolicy);
+    EXPECT_EQ(std::string(status.message()),
+              "policy: job.name: got '" + std::string(name) + "', allowed 'weekly' or 'notes-*'");
+  }
+  EXPECT_THAT(std::string(says("jobs = []\n", "weekly").message()), HasSubstr("allowed none"));
+  EXPECT_EQ(ExitCodeOf(Load("jobs = \"weekly\"\n").status()), ExitCode::kConfig);
+  EXPECT_EQ(ExitCodeOf(Load("jobs = [3]\n").status()), ExitCode::kConfig);
+}
+
 TEST_F(PolicyTest, AChangedBaseModelIsRefusedNamingBothHashes) {
   const auto policy = Load("[[base-model]]\nhash = \"sha256:0123\"\npath = \"" + kModel + "\"\n");
   EXPECT_EQ(ExitCodeOf(policy.status()), ExitCode::kPolicy);
