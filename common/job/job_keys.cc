@@ -199,7 +199,8 @@ constexpr JobKey kKeys[] = {
     {"strategy.weight-cap", "Most tokens that count, for weighting capped.",
      RV_KEY(strategy.weight_cap), 0, 2e9},
     {"strategy.aggregation",
-     "LoRA: average both factors, or freeze A and average B (FFA-LoRA, exact).",
+     "LoRA: average both factors, or freeze A and average B (FFA-LoRA, exact). The bias of the "
+     "first is reported for rounds of at most 64 updates and 32 MiB together.",
      RV_KEY(strategy.aggregation), 0, 0, "factor-average|freeze-a"},
     {"strategy.server-learning-rate",
      "Of the server optimiser; 0 = the strategy's default (fedavg, fedavgm 1; fedadam, fedadagrad "
