@@ -22,6 +22,7 @@ namespace rivulet {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 
 constexpr char kJob[] =
     "num-rounds = 2\nmin-clients = 2\nclients-per-round = 2\nmin-available-clients = 3\n";
@@ -31,13 +32,13 @@ const std::map<std::string, std::string> kPassages = {
     {"cid", "When the lamps were lit she read the letter again, slowly, and put it away.\n"},
 };
 
-// Each client's own file: twelve records of a passage and its number.
+// Each client's own file: forty records of a passage and its number.
 std::map<std::string, fs::path> WriteData(const fs::path& folder) {
   std::map<std::string, fs::path> files;
   for (const auto& [name, passage] : kPassages) {
     files[name] = folder / (name + ".txt");
     std::ofstream out(files[name]);
-    for (int record = 0; record < 12; ++record) out << passage << record << "\n%\n";
+    for (int record = 0; record < 40; ++record) out << passage << record << "\n%\n";
   }
   return files;
 }
@@ -123,13 +124,41 @@ fs::path Simulate(Deployment& deployment, const fs::path& job, const fs::path& d
   return runs / "latest";
 }
 
-std::string HashIn(const fs::path& run) {
+json Summary(const fs::path& run) {
   const auto text = ReadFile(run / "summary.json", uint64_t{16} << 20);
   EXPECT_TRUE(text.ok()) << text.status();
-  return text.ok() ? nlohmann::json::parse(*text).value("state_hash", "") : "";
+  return text.ok() ? json::parse(*text) : json::object();
 }
 
-// Agents over their own files, then the simulation over all of them: one hash, one adapter.
+// The figures of what both print, in the order of `rows`; those of time and bytes left out.
+std::string Figures(const json& rows, std::initializer_list<const char*> keys) {
+  std::string text;
+  for (const json& row : rows) {
+    for (const char* key : keys) text += std::string(key) + " " + row.at(key).dump() + "  ";
+    text += "\n";
+  }
+  return text;
+}
+
+// To the last digit: held-out figures of each client and of all, and what each round trained.
+void ExpectEqualFigures(const json& daemon, const json& simulation) {
+  const auto held_out = {"round",   "loss",    "perplexity", "accuracy",
+                         "counted", "missing", "clients"};
+  ASSERT_EQ(daemon["evaluations"].size(), 2u);  // before the first round and after the last
+  for (const json& evaluation : daemon["evaluations"]) {
+    EXPECT_EQ(evaluation["done"], true);
+    EXPECT_EQ(evaluation["clients"].size(), 3u);
+    EXPECT_GT(evaluation["counted"], 0);
+    EXPECT_GT(evaluation["loss"], 0);
+  }
+  EXPECT_EQ(Figures(daemon["evaluations"], held_out), Figures(simulation["evaluations"], held_out));
+  const auto trained = {"round", "attempt", "state",    "cohort", "failed",
+                        "loss",  "tokens",  "examples", "bias"};
+  EXPECT_EQ(daemon["rounds"].size(), 2u);
+  EXPECT_EQ(Figures(daemon["rounds"], trained), Figures(simulation["rounds_detail"], trained));
+}
+
+// Agents over their own files, then the simulation over all of them: one hash, the same figures.
 void ExpectEqual(Deployment& deployment, const std::string& job_text,
                  const std::map<std::string, fs::path>& files) {
   const fs::path job = deployment.folder() / "job.toml";
@@ -138,15 +167,16 @@ void ExpectEqual(Deployment& deployment, const std::string& job_text,
   for (const auto& [name, file] : files) {
     deployment.StartAgent(name, {std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-client"}, file);
   }
-  deployment.SubmitAndWatch(job);
-  const std::string daemon = deployment.StateHash();
-  EXPECT_EQ(daemon.size(), 64u);
-  EXPECT_EQ(daemon, HashIn(Simulate(deployment, job, files.begin()->second.parent_path())));
+  const json daemon = json::parse(deployment.SubmitAndWatch(job));
+  const json simulation = Summary(Simulate(deployment, job, files.begin()->second.parent_path()));
+  EXPECT_EQ(daemon["state_hash"].get<std::string>().size(), 64u);
+  EXPECT_EQ(daemon["state_hash"], simulation["state_hash"]);
+  ExpectEqualFigures(daemon, simulation);
 }
 
 class EveryKind : public testing::TestWithParam<Kind> {};
 
-TEST_P(EveryKind, ReachesTheSameHashInTheSimulationAndInTheDaemon) {
+TEST_P(EveryKind, ReachesTheSameHashAndFiguresInTheSimulationAndInTheDaemon) {
   Deployment deployment;
   fs::create_directories(deployment.folder() / "data");
   const auto files = WriteData(deployment.folder() / "data");
@@ -156,7 +186,7 @@ TEST_P(EveryKind, ReachesTheSameHashInTheSimulationAndInTheDaemon) {
   const Finished text = deployment.Operate({"job", "show", "@last"});
   EXPECT_EQ(text.out.find("  bias ") != std::string::npos, factors) << text.out;
   const Finished shown = deployment.Operate({"job", "show", "@last", "--format", "json"});
-  EXPECT_EQ(nlohmann::json::parse(shown.out)["rounds"][0]["bias"].is_null(), !factors) << shown.out;
+  EXPECT_EQ(json::parse(shown.out)["rounds"][0]["bias"].is_null(), !factors) << shown.out;
 }
 
 constexpr char kLora[] =
@@ -192,8 +222,8 @@ void MakeBert(const fs::path& folder) {
   fs::create_directories(folder);
   for (const char* file : {"config.json", "model.safetensors"})
     fs::copy_file(Shared() / "golden/models/bert" / file, folder / file);
-  auto tokenizer = nlohmann::json::parse(
-      *ReadFile(Shared() / "models/bert-7m/tokenizer.json", uint64_t{16} << 20));
+  auto tokenizer =
+      json::parse(*ReadFile(Shared() / "models/bert-7m/tokenizer.json", uint64_t{16} << 20));
   auto& vocabulary = tokenizer["model"]["vocab"];
   for (auto piece = vocabulary.begin(); piece != vocabulary.end();)
     piece = piece.value() < 97 ? std::next(piece) : vocabulary.erase(piece);
