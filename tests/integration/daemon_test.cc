@@ -115,8 +115,8 @@ TEST(Daemon, ARoundThatIsOpenAtTheKillGoesOnWithTheUpdatesItHas) {
   deployment.StartCoordinator();
   StartThree(deployment, {{"TOY_DELAY_MS", "300"}});
   Submit(deployment);
-  ASSERT_TRUE(WaitUntil([&] { return ReportedInOpenRound(Show(deployment)).has_value(); }));
-  deployment.agent("cid").Signal(SIGSTOP);  // so that a round waits for it
+  ASSERT_TRUE(deployment.agent("cid").WaitForError("round 1 attempt 1: begun"));
+  deployment.agent("cid").Signal(SIGSTOP);  // so that this round waits for it, or a later one
   ASSERT_TRUE(WaitUntil([&] { return ReportedInOpenRound(Show(deployment)) == 2; }));
   const json before = Show(deployment)["rounds"].back();
   const json after = KillAndRestart(deployment)["rounds"].back();
