@@ -148,7 +148,7 @@ class ElementwiseOptimizer : public ServerOptimizer {
     });
     if (finite) return absl::OkStatus();
     size_t bad = 0;
-    while (Move<T, false>(at, bad, bad + 1)) ++bad;
+    while (bad + 1 < at.size && Move<T, false>(at, bad, bad + 1)) ++bad;
     return NotFinite(tensor, static_cast<int64_t>(bad), at.x[bad], at.delta[bad]);
   }
 

@@ -11,9 +11,10 @@ namespace rivulet {
 // order and any cut of the values gives the same digest, so that stretches can be read side by
 // side.
 //
-// Finds what disks and memory do by accident: a changed value for certain; zeroed, stale or
-// exchanged pages and other rubbish but for one case in 2^32 or fewer. Not made against somebody
-// who picks the values.
+// Finds what disks and memory do by accident: one changed value for certain; zeroed, stale or
+// exchanged pages and other rubbish but for about one case in 2^32. It is blind to values that
+// change places within 1024 (aligned), to exchanged pages of equal sums, and to what stands around
+// the values: names and shapes. Not made against somebody who picks the values.
 class ValuesDigest {
  public:
   // Values `first`.. of the update's data, counted over all tensors in file order.

@@ -348,5 +348,24 @@ TEST(FixedPointSum, MeanIsTheWeightedMean) {
   EXPECT_EQ(sum.Mean()->floats(0)[0], -0.0625f);
 }
 
+// Tensors that are worth several threads beside some that are not.
+TEST(FixedPointSum, MeanOnAllCoresIsEveryWordDivided) {
+  const Manifest uneven = {{"a", DType::kF32, {(1 << 20) + 1}},
+                           {"b", DType::kF32, {7}},
+                           {"c", DType::kF32, {(1 << 19) + 3}}};
+  FixedPointSum sum = SumOf(uneven);
+  ASSERT_TRUE(sum.Add(RandomUpdate(uneven, 5), 3).ok());
+  ASSERT_TRUE(sum.Add(RandomUpdate(uneven, 6), 8).ok());
+  const ParameterSet mean = *sum.Mean();
+  for (size_t tensor = 0; tensor < uneven.size(); ++tensor) {
+    const auto words = sum.words(tensor);
+    std::vector<float> want(words.size());
+    std::transform(words.begin(), words.end(), want.begin(), [](int64_t word) {
+      return static_cast<float>(static_cast<double>(word) / (11 * 0x1p24));
+    });
+    EXPECT_TRUE(std::equal(want.begin(), want.end(), mean.floats(tensor).begin())) << tensor;
+  }
+}
+
 }  // namespace
 }  // namespace rivulet

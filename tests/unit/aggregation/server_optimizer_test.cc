@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -111,6 +112,49 @@ TEST_P(ServerOptimizerContract, ItsStateIsSortedAsManifestsAre) {
 TEST_P(ServerOptimizerContract, IntegersAreNotTuned) {
   EXPECT_EQ(MakeServerOptimizer(Named(GetParam()), {{"n", DType::kI32, {1}}}).status().message(),
             "n: got dtype I32, want F32");
+}
+
+// `set` with every tensor cut into vectors of at most `most`.
+ParameterSet Cut(const ParameterSet& set, size_t most) {
+  Manifest manifest;
+  std::vector<std::span<const float>> pieces;
+  for (size_t tensor = 0; tensor < set.size(); ++tensor) {
+    std::span<const float> left = set.floats(tensor);
+    for (char part = 'a'; !left.empty(); ++part) {
+      pieces.push_back(left.first(std::min(most, left.size())));
+      left = left.subspan(pieces.back().size());
+      manifest.push_back({set.manifest()[tensor].name + part,
+                          DType::kF32,
+                          {static_cast<int64_t>(pieces.back().size())}});
+    }
+  }
+  ParameterSet cut(manifest);
+  for (size_t row = 0; row < cut.size(); ++row) {
+    std::copy(pieces[row].begin(), pieces[row].end(), cut.floats(row).begin());
+  }
+  return cut;
+}
+
+TEST_P(ServerOptimizerContract, LargeTensorsOnAllCoresMoveAsTheirPartsOnOne) {
+  const Manifest uneven = {{"a", DType::kF32, {(1 << 20) + 1}},
+                           {"b", DType::kF32, {7}},
+                           {"c", DType::kF32, {(1 << 19) + 3}}};
+  constexpr size_t kOfOneThread = 1 << 17;
+  ParameterSet global(uneven), mean(uneven);
+  const RandomStream stream(9, Purpose::kSketch, 0);
+  for (size_t tensor = 0; tensor < uneven.size(); ++tensor) {
+    stream.FillUniform(static_cast<uint32_t>(tensor), global.floats(tensor));
+    stream.FillUniform(static_cast<uint32_t>(tensor + 3), mean.floats(tensor));
+  }
+  ParameterSet parts = Cut(global, kOfOneThread);
+  const ParameterSet mean_parts = Cut(mean, kOfOneThread);
+  const auto whole_optimizer = Make(Named(GetParam()), uneven);
+  const auto parts_optimizer = Make(Named(GetParam()), parts.manifest());
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(whole_optimizer->Apply(mean, global).ok());
+    ASSERT_TRUE(parts_optimizer->Apply(mean_parts, parts).ok());
+  }
+  EXPECT_EQ(Cut(global, kOfOneThread).HashHex(), parts.HashHex());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ServerOptimizerContract, testing::ValuesIn(ServerOptimizerNames()),

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <new>
 #include <vector>
 
 #include "aggregation/parallel.h"
@@ -56,6 +58,20 @@ TEST(ParallelRanges, CoversEverythingOnce) {
       for (size_t index = begin; index < end; ++index) ++visits[index];
     });
     EXPECT_EQ(visits, std::vector<int>(count, 1));
+  }
+}
+
+TEST(ParallelRanges, WhatAnyOfThemThrowsIsThrownAndAllHaveReturned) {
+  for (const bool first : {false, true}) {
+    std::atomic<int> under_way = 0;
+    const auto work = [&](size_t begin, size_t end) {
+      ++under_way;
+      const bool bad = first ? begin == 0 : end == 1000;
+      --under_way;
+      if (bad) throw std::bad_alloc();
+    };
+    EXPECT_THROW(ParallelRanges(1000, 1, work), std::bad_alloc);
+    EXPECT_EQ(under_way, 0);
   }
 }
 
