@@ -1,8 +1,9 @@
 #include "coordinator/rpc/upload_ledger.h"
 
-#include <algorithm>
 #include <cmath>
 #include <vector>
+
+#include "common/rpc/chunk.h"
 
 namespace rivulet {
 namespace {
@@ -20,7 +21,8 @@ absl::Status UploadPace::Check(Time now, const UploadLimits& limits) const {
   }
   const Seconds waited = waited_ + (now - since_);
   const double want = waited.count() * static_cast<double>(limits.bytes_per_second);
-  if (waited < limits.grace || static_cast<double>(bytes_) >= want) return absl::OkStatus();
+  const bool fast = static_cast<double>(bytes_ + kChunkBytes) >= want;
+  if (waited < limits.grace || fast) return absl::OkStatus();
   return Refuse(absl::StatusCode::kDeadlineExceeded,
                 "upload: got " + std::to_string(bytes_) + " bytes in " + Text(waited) +
                     ", want at least " + std::to_string(limits.bytes_per_second) + " a second",
@@ -49,7 +51,7 @@ void UploadLedger::Look() {
     for (const auto& upload : uploads) {
       if (upload != nullptr) upload->CutIfSlow(now);
     }
-    uploads.clear();  // perhaps the last to hold one, which then calls Forget
+    uploads.clear();  // perhaps the last to hold one: what that frees is freed without the lock
     lock.lock();
   }
 }
@@ -64,30 +66,35 @@ void UploadLedger::Forget(const WatchedUpload& upload) {
   watched_.erase(&upload);
 }
 
-// With mutex_ held.
-void UploadLedger::Release(uint64_t turn) {
+// With mutex_ held, as Release.
+uint64_t UploadLedger::ChargeOf(uint64_t turn) const {
   const auto row = missing_.find(turn);
-  if (row == missing_.end()) return;
-  in_flight_ -= row->second;
-  missing_.erase(row);
+  return row == missing_.end() ? 0 : Charge(row->second);
+}
+
+void UploadLedger::Release(uint64_t turn) {
+  in_flight_ -= ChargeOf(turn);
+  missing_.erase(turn);
 }
 
 absl::StatusOr<uint64_t> UploadLedger::Begin(const std::string& client, uint64_t bytes) {
   const std::lock_guard lock(mutex_);
-  if (const auto row = latest_.find(client); row != latest_.end()) Release(row->second);
-  const uint64_t room = limits_.bytes_in_flight - std::min(in_flight_, limits_.bytes_in_flight);
-  if (in_flight_ > 0 && bytes > room) {
+  uint64_t& latest = latest_[client];  // 0: none
+  const uint64_t others = in_flight_ - ChargeOf(latest);
+  const uint64_t room = limits_.bytes_in_flight - std::min(others, limits_.bytes_in_flight);
+  if (others > 0 && Charge(bytes) > room) {
+    if (latest == 0) latest_.erase(client);
     return Refuse(absl::StatusCode::kResourceExhausted,
-                  "upload: got " + std::to_string(bytes) + " bytes beside " +
-                      std::to_string(in_flight_) + " in flight, want at most " +
+                  "upload: got " + std::to_string(Charge(bytes)) + " bytes beside " +
+                      std::to_string(others) + " in flight, want at most " +
                       std::to_string(limits_.bytes_in_flight) + " in all",
                   Remedy::kRetryLater);
   }
-  const uint64_t turn = ++last_turn_;
-  latest_[client] = turn;
-  missing_[turn] = bytes;
-  in_flight_ += bytes;
-  return turn;
+  Release(latest);
+  latest = ++last_turn_;
+  missing_[latest] = bytes;
+  in_flight_ += Charge(bytes);
+  return latest;
 }
 
 bool UploadLedger::IsLatest(const std::string& client, uint64_t turn) const {
@@ -100,9 +107,14 @@ void UploadLedger::Arrived(uint64_t turn, uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   const auto row = missing_.find(turn);
   if (row == missing_.end()) return;
-  bytes = std::min(bytes, row->second);
-  row->second -= bytes;
-  in_flight_ -= bytes;
+  in_flight_ -= Charge(row->second);
+  row->second -= std::min(bytes, row->second);
+  in_flight_ += Charge(row->second);
+}
+
+uint64_t UploadLedger::in_flight() const {
+  const std::lock_guard lock(mutex_);
+  return in_flight_;
 }
 
 void UploadLedger::End(const std::string& client, uint64_t turn) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -13,11 +14,13 @@
 
 namespace rivulet {
 
-// What uploads may take up (proto/rivulet/v1/federation.proto).
+// What uploads may take up (proto/rivulet/v1/federation.proto). The pace cannot tell a slow peer
+// from a line of ours that many share: 1 MiB/s of it serves 32 uploads at once.
 struct UploadLimits {
   uint64_t bytes_in_flight = uint64_t{2} << 30;  // announced and not here yet, over all uploads
-  std::chrono::milliseconds silence{60'000};     // a peer that sends nothing for so long is cut
-  uint64_t bytes_per_second = 32 << 10;          // a slower one too, on average,
+  uint64_t bytes_of_one = uint64_t{64} << 20;    // of that, so much counts of one upload at most
+  std::chrono::milliseconds silence{60'000};     // a peer that sends, or takes, nothing so long
+  uint64_t bytes_per_second = 32 << 10;          // is cut; a slower one too, on average,
   std::chrono::milliseconds grace{30'000};       // once it has been waited for so long in all
   std::chrono::milliseconds look_every{1'000};
 };
@@ -30,16 +33,16 @@ class WatchedUpload {
   virtual void CutIfSlow(std::chrono::steady_clock::time_point now) = 0;
 };
 
-// How long a call has waited for its peer, and for what. Not thread safe.
+// How long a call has waited for its peer, and for how many bytes of its update. Not thread safe.
 class UploadPace {
  public:
   using Time = std::chrono::steady_clock::time_point;
   void StartWaiting(Time now) { since_ = now; }
-  void Arrived(Time now, uint64_t bytes) {
-    waited_ += now - since_;
-    bytes_ += bytes;
-  }
-  // While waiting. Errors: DeadlineExceeded (kRetryLater) when the peer is silent or slow.
+  void StopWaiting(Time now) { waited_ += now - since_; }
+  void Count(uint64_t bytes) { bytes_ += bytes; }
+  // While waiting. The chunk under way is taken for here: it is seen once it is whole, and a peer
+  // just fast enough would else be cut before its end. Errors: DeadlineExceeded (kRetryLater) when
+  // the peer is silent or slow.
   absl::Status Check(Time now, const UploadLimits& limits) const;
 
  private:
@@ -61,16 +64,20 @@ class UploadLedger {
   void Forget(const WatchedUpload& upload);
 
   // A turn, never 0, for `bytes` that will come. An upload above the limit goes alone. Errors:
-  // ResourceExhausted (kRetryLater) when too much is in flight.
+  // ResourceExhausted (kRetryLater) when too much is in flight; an older upload of `client` then
+  // keeps its turn.
   absl::StatusOr<uint64_t> Begin(const std::string& client, uint64_t bytes);
   bool IsLatest(const std::string& client, uint64_t turn) const;
   void Arrived(uint64_t turn, uint64_t bytes);  // no longer in flight
   void End(const std::string& client, uint64_t turn);
 
+  uint64_t in_flight() const;  // as it counts: bytes_of_one
   const UploadLimits& limits() const { return limits_; }
 
  private:
   void Look();
+  uint64_t Charge(uint64_t missing) const { return std::min(missing, limits_.bytes_of_one); }
+  uint64_t ChargeOf(uint64_t turn) const;
   void Release(uint64_t turn);
 
   const UploadLimits limits_;
@@ -80,7 +87,7 @@ class UploadLedger {
   uint64_t last_turn_ = 0;
   std::map<std::string, uint64_t> latest_;  // turn by client
   std::map<uint64_t, uint64_t> missing_;    // bytes by turn
-  uint64_t in_flight_ = 0;                  // their sum
+  uint64_t in_flight_ = 0;                  // the sum of their charges
   bool stopping_ = false;
   std::thread thread_;  // last: it uses all of the above
 };

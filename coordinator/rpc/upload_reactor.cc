@@ -1,5 +1,6 @@
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -67,14 +68,18 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     const std::lock_guard lock(mutex_);
     if (ended_) return;
     arrived_ = ok;
-    pace_.Arrived(Clock::now(), ok ? message_.Length() : 0);
+    pace_.StopWaiting(Clock::now());
     if (!working_) StartStep();
   }
 
   void OnWriteDone(bool ok) override {
+    {
+      const std::lock_guard lock(mutex_);
+      writing_since_.reset();
+    }
     if (!ok) return End(absl::CancelledError("the agent is gone"));
     if (done_) return End(absl::OkStatus());
-    GoOn();
+    GoOn(0);
   }
 
   void OnDone() override {
@@ -83,21 +88,35 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     self_.reset();
   }
 
-  // Only while there is nothing but to wait for the peer.
   void CutIfSlow(Clock::time_point now) override {
     absl::Status status;
+    bool stuck = false;
     {
       const std::lock_guard lock(mutex_);
-      if (ended_ || working_ || arrived_.has_value()) return;
-      status = pace_.Check(now, service_.uploads.limits());
+      if (ended_) return;
+      status = CheckPeer(now);
       if (status.ok()) return;
       ended_ = true;
+      stuck = writing_since_.has_value();
     }
     spdlog::warn("upload of {} cut: {}", caller_.name, std::string(status.message()));
+    // The status would wait behind the answer for the peer to read.
+    if (stuck) context_.TryCancel();
     Finish(ToGrpc(status, context_));
   }
 
  private:
+  // With mutex_ held. Of the peer only while there is nothing but to wait for it.
+  absl::Status CheckPeer(Clock::time_point now) const {
+    const UploadLimits& limits = service_.uploads.limits();
+    if (writing_since_.has_value() && now - *writing_since_ >= limits.silence) {
+      return Refuse(absl::StatusCode::kDeadlineExceeded, "upload: the answer is not read",
+                    Remedy::kRetryLater);
+    }
+    if (working_ || arrived_.has_value()) return absl::OkStatus();
+    return pace_.Check(now, limits);
+  }
+
   // With mutex_ held.
   void ReadNext() {
     pace_.StartWaiting(Clock::now());
@@ -119,9 +138,11 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     });
   }
 
-  // This step is over.
-  void GoOn() {
+  // This step is over: it took so many bytes of the update.
+  void GoOn(uint64_t bytes) {
     const std::lock_guard lock(mutex_);
+    if (ended_) return;
+    pace_.Count(bytes);
     working_ = false;
     if (arrived_.has_value()) StartStep();
   }
@@ -142,9 +163,10 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     const UpdateHeader header = HeaderOf(message.begin());
     RV_ASSIGN_OR_RETURN(session_, service_.federation.BeginUpload(caller_.name, header));
     if (const std::optional<Receipt> receipt = session_->receipt()) return Answer(*receipt);
-    RV_ASSIGN_OR_RETURN(turn_, service_.uploads.Begin(caller_.name, header.bytes));
+    const uint64_t missing = header.bytes - std::min(header.bytes, session_->committed());
+    RV_ASSIGN_OR_RETURN(turn_, service_.uploads.Begin(caller_.name, missing));
+    // Asked again: only now an older upload of the agent's adds no more.
     const uint64_t committed = session_->committed();
-    service_.uploads.Arrived(turn_, committed);
     v1::UploadReply reply;
     reply.set_committed(committed);
     reply_ = WireOf(reply);
@@ -154,7 +176,7 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
       begun_ = true;
       ReadNext();
     }
-    StartWrite(&reply_);
+    Write();
     return absl::OkStatus();
   }
 
@@ -164,7 +186,7 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     service_.uploads.Arrived(turn_, chunk.bytes);
     service_.traffic.uplink_bytes += chunk.bytes;
     current_.Clear();
-    GoOn();
+    GoOn(chunk.bytes);
     return absl::OkStatus();
   }
 
@@ -194,8 +216,16 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     wire.set_bytes(receipt.bytes);
     reply_ = WireOf(reply);
     done_ = true;
-    StartWrite(&reply_);
+    Write();
     return absl::OkStatus();
+  }
+
+  void Write() {
+    {
+      const std::lock_guard lock(mutex_);
+      writing_since_ = Clock::now();
+    }
+    StartWrite(&reply_);
   }
 
   // Once: of a failed step and a failed write only the first counts.
@@ -221,6 +251,7 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   grpc::ByteBuffer message_;     // being read
   std::optional<bool> arrived_;  // it is there, or the peer has sent all; not taken yet
   UploadPace pace_;
+  std::optional<Clock::time_point> writing_since_;  // an answer that was not taken yet
   bool working_ = false;
   bool begun_ = false;  // the header was taken: chunks may come
   bool ended_ = false;

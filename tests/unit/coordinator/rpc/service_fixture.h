@@ -208,6 +208,15 @@ class ServiceTest : public LoopbackTest {
     return ToyTrain(client, task.key.round, task.state_sha256, BigManifest()).file;
   }
 
+  // A call ends at the client a moment before the service has forgotten it.
+  void AwaitInFlight(uint64_t bytes) {
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (service_->uploads.in_flight() != bytes && std::chrono::steady_clock::now() < patience) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_EQ(service_->uploads.in_flight(), bytes);
+  }
+
   // Begins an upload, sends `chunks` of it and breaks the call.
   void CutUpload(v1::Federation::Stub& stub, const Outcome& outcome, const std::string& file,
                  uint64_t chunks) {
