@@ -6,6 +6,7 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "common/rpc/chunk.h"
@@ -25,10 +26,57 @@ constexpr uint32_t kOffset = TagOf(v1::Chunk::kOffsetFieldNumber, WireFormatLite
 constexpr uint32_t kData =
     TagOf(v1::Chunk::kDataFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 
+// Tags and lengths, in five bytes at most, as protobuf's own parser wants them: the stream's
+// methods take longer ones and drop their upper bits.
+bool ReadUint32(CodedInputStream& in, uint32_t* value) {
+  uint64_t read = 0;
+  for (int shift = 0; shift < 35; shift += 7) {
+    uint8_t byte = 0;
+    if (!in.ReadRaw(&byte, 1)) return false;
+    read |= static_cast<uint64_t>(byte & 0x7f) << shift;
+    if (byte < 0x80) {
+      *value = static_cast<uint32_t>(read);
+      return read <= std::numeric_limits<uint32_t>::max();
+    }
+  }
+  return false;
+}
+
+// There always is a limit: the end of the message or of one inside it.
+uint32_t BytesLeft(const CodedInputStream& in) {
+  return static_cast<uint32_t>(std::max(in.BytesUntilLimit(), 0));
+}
+
+bool ReadLength(CodedInputStream& in, uint32_t* length) {
+  return ReadUint32(in, length) && *length <= BytesLeft(in);
+}
+
+// A field of a later version. Groups are of versions long past.
+bool SkipField(CodedInputStream& in, uint32_t tag) {
+  uint64_t value = 0;
+  uint32_t length = 0;
+  switch (static_cast<WireFormatLite::WireType>(tag & 7)) {
+    case WireFormatLite::WIRETYPE_VARINT:
+      return in.ReadVarint64(&value);
+    case WireFormatLite::WIRETYPE_FIXED64:
+      return BytesLeft(in) >= 8 && in.Skip(8);
+    case WireFormatLite::WIRETYPE_FIXED32:
+      return BytesLeft(in) >= 4 && in.Skip(4);
+    case WireFormatLite::WIRETYPE_LENGTH_DELIMITED:
+      return ReadLength(in, &length) && in.Skip(static_cast<int>(length));
+    default:
+      return false;
+  }
+}
+
+bool ReadTag(CodedInputStream& in, uint32_t* tag) {
+  return ReadUint32(in, tag) && *tag >> 3 != 0;  // there is no field 0
+}
+
 // As protobuf does it: a field that comes again replaces what was there.
 bool ReadData(CodedInputStream& in, WireChunk& chunk) {
   uint32_t left = 0;
-  if (!in.ReadVarint32(&left) || left > kMaxMessageBytes) return false;
+  if (!ReadLength(in, &left)) return false;
   chunk.bytes = left;
   chunk.pieces.clear();
   while (left > 0) {
@@ -44,36 +92,37 @@ bool ReadData(CodedInputStream& in, WireChunk& chunk) {
 }
 
 bool ReadFields(CodedInputStream& in, WireChunk& chunk) {
-  while (const uint32_t tag = in.ReadTag()) {
-    bool read = false;
-    if (tag == kOffset) {
+  while (BytesLeft(in) > 0) {
+    uint32_t tag = 0;
+    bool read = ReadTag(in, &tag);
+    if (read && tag == kOffset) {
       read = in.ReadVarint64(&chunk.offset);
-    } else if (tag == kData) {
+    } else if (read && tag == kData) {
       read = ReadData(in, chunk);
-    } else {
-      read = WireFormatLite::SkipField(&in, tag);
+    } else if (read) {
+      read = SkipField(in, tag);
     }
     if (!read) return false;
   }
-  return in.ConsumedEntireMessage();
+  return true;
 }
 
-// `found`: there was a chunk, the last field of the message that says what it is.
-bool ReadMessage(CodedInputStream& in, WireChunk& chunk, bool& found) {
-  while (const uint32_t tag = in.ReadTag()) {
+// A chunk that comes again adds to what was there. A header beside it is refused unread.
+bool ReadMessage(CodedInputStream& in, WireChunk& chunk) {
+  while (BytesLeft(in) > 0) {
+    uint32_t tag = 0;
+    if (!ReadTag(in, &tag) || tag >> 3 == v1::UploadMessage::kBeginFieldNumber) return false;
     if (tag != kChunk) {
-      if (tag >> 3 == v1::UploadMessage::kBeginFieldNumber) found = false;
-      if (!WireFormatLite::SkipField(&in, tag)) return false;
+      if (!SkipField(in, tag)) return false;
       continue;
     }
     uint32_t length = 0;
-    if (!in.ReadVarint32(&length) || length > kMaxMessageBytes) return false;
+    if (!ReadLength(in, &length)) return false;
     const CodedInputStream::Limit outer = in.PushLimit(static_cast<int>(length));
-    found = true;
     if (!ReadFields(in, chunk)) return false;
     in.PopLimit(outer);
   }
-  return in.ConsumedEntireMessage();
+  return true;
 }
 
 absl::Status BadChunk(const std::string& what) {
@@ -84,17 +133,17 @@ absl::Status BadChunk(const std::string& what) {
 
 absl::StatusOr<WireChunk> ReadWireChunk(grpc::ByteBuffer& message) {
   WireChunk chunk;
-  bool found = false;
-  {
+  const size_t length = message.Length();
+  bool read = length <= static_cast<size_t>(kMaxMessageBytes);
+  if (read) {
     grpc::ProtoBufferReader reader(&message);
     CodedInputStream in(&reader);
-    if (!reader.status().ok() || !ReadMessage(in, chunk, found)) {
-      return BadChunk("chunk: got bytes that are no message");
-    }
+    in.PushLimit(static_cast<int>(length));
+    read = reader.status().ok() && ReadMessage(in, chunk);
   }
-  const uint64_t bytes = found ? chunk.bytes : 0;
-  if (bytes >= 1 && bytes <= kChunkBytes) return chunk;
-  return BadChunk("chunk: got " + std::to_string(bytes) + " bytes, want 1.." +
+  if (!read) return BadChunk("chunk: got bytes that are no chunk");
+  if (chunk.bytes >= 1 && chunk.bytes <= kChunkBytes) return chunk;
+  return BadChunk("chunk: got " + std::to_string(chunk.bytes) + " bytes, want 1.." +
                   std::to_string(kChunkBytes));
 }
 

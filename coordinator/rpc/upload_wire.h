@@ -21,8 +21,9 @@ struct WireChunk {
 };
 
 // The chunk of an UploadMessage, read without copying its data: a protobuf object would cost one
-// more pass over every byte. Errors: InvalidArgument (kLeaveRun) for anything that is not a chunk
-// of 1 byte to 1 MiB.
+// more pass over every byte. What it takes protobuf takes too, and reads the same
+// (tests/fuzz/fuzz_upload_message.cc). Errors: InvalidArgument (kLeaveRun) for anything that is not
+// a chunk of 1 byte to 1 MiB.
 absl::StatusOr<WireChunk> ReadWireChunk(grpc::ByteBuffer& message);
 
 // Whole messages. Errors: InvalidArgument (kLeaveRun) for bytes that are no UploadMessage.

@@ -65,11 +65,19 @@ TEST(WireChunk, AnythingElseIsRefused) {
   v1::UploadMessage begin;
   begin.mutable_begin()->set_bytes(5);
   const std::string whole = MessageOf(0, "some data").SerializeAsString();
+  const std::string past_the_end("\x12\x7f\x12\x01x", 5);  // a chunk of 127 bytes
+  const std::string data_past_the_chunk("\x12\x03\x12\x05xxxxx", 9);
   for (const std::string& bytes :
-       {std::string(), begin.SerializeAsString(), MessageOf(3, "").SerializeAsString(),
+       {past_the_end, data_past_the_chunk, std::string(), begin.SerializeAsString(),
+        MessageOf(3, "").SerializeAsString(),
         MessageOf(0, std::string(kChunkBytes + 1, 'x')).SerializeAsString(),
         whole.substr(0, whole.size() - 1), whole + "\x12", std::string("\x00\x01", 2),
-        std::string("\x12\xff\xff\xff\xff\x0f", 6), std::string(100, '\xff')}) {
+        std::string("\x12\xff\xff\xff\xff\x0f", 6), std::string(100, '\xff'),
+        // A header beside the chunk; a field 0; a group; a tag and a length of six bytes.
+        whole + begin.SerializeAsString(), begin.SerializeAsString() + whole,
+        "\x01" + std::string(8, 'x') + whole, "\x0b\x0c" + whole,
+        std::string("\x92\x80\x80\x80\x80\x00\x03\x12\x01x", 10),
+        std::string("\x12\x83\x80\x80\x80\x10\x12\x01x", 9)}) {
     grpc::ByteBuffer message = InSlices(bytes, 7);
     const absl::Status refused = ReadWireChunk(message).status();
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << bytes.substr(0, 20);

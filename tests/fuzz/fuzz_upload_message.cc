@@ -1,0 +1,54 @@
+#include "common/rpc/chunk.h"
+#include "coordinator/rpc/upload_wire.h"
+#include "tests/fuzz/require.h"
+
+using namespace rivulet;
+
+namespace {
+
+// As the network gives it: in slices of `cut` bytes.
+grpc::ByteBuffer Sliced(std::string_view bytes, size_t cut) {
+  std::vector<grpc::Slice> slices;
+  for (size_t done = 0; done < bytes.size(); done += cut) {
+    slices.emplace_back(std::string(bytes.substr(done, cut)));
+  }
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+// Reads as ours does, whether it is accepted; then it must hold `want`.
+bool Reads(std::string_view bytes, size_t cut, const v1::Chunk& want) {
+  grpc::ByteBuffer message = Sliced(bytes, cut);
+  const auto chunk = ReadWireChunk(message);
+  if (!chunk.ok()) return false;
+  std::string data;
+  for (const auto piece : chunk->pieces) {
+    data.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  }
+  Require(chunk->bytes == data.size());
+  Require(chunk->offset == want.offset());
+  Require(data == want.data());
+  return true;
+}
+
+}  // namespace
+
+// A message and how it is cut (the first byte). What our reader takes, protobuf takes and reads the
+// same; of what protobuf takes and writes, ours takes every chunk of an allowed size.
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const size_t cut = std::max<size_t>(data[0], 1);
+  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  v1::UploadMessage parsed;
+  const bool known =
+      parsed.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) && parsed.has_chunk();
+  const bool read = Reads(bytes, cut, parsed.chunk());
+  Require(known || !read);
+  if (!known) return 0;
+  v1::UploadMessage plain;
+  plain.mutable_chunk()->set_offset(parsed.chunk().offset());
+  plain.mutable_chunk()->set_data(parsed.chunk().data());
+  const size_t length = plain.chunk().data().size();
+  Require(Reads(plain.SerializeAsString(), cut, parsed.chunk()) ==
+          (length >= 1 && length <= kChunkBytes));
+  return 0;
+}
