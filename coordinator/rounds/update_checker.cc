@@ -38,8 +38,19 @@ void UpdateChecker::Feed(std::span<const std::byte> bytes) {
 }
 
 absl::Status UpdateChecker::Finish() const {
+  if (status_.ok()) return CheckWhole();
   if (status_.code() != absl::StatusCode::kInvalidArgument) return status_;
   return Refuse(status_.code(), "update: " + std::string(status_.message()), Remedy::kLeaveRun);
+}
+
+absl::Status UpdateChecker::CheckWhole() const {
+  const uint64_t checked =
+      placed_ ? layout_.data_begin + values_ * sizeof(float) + rest_.size() : header_.size();
+  if (placed_ && rest_.empty() && checked == file_bytes_) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kDataLoss,
+                "update: got " + std::to_string(checked) + " bytes to check, want " +
+                    std::to_string(file_bytes_),
+                Remedy::kResync);
 }
 
 // Takes what belongs to the header; returns what follows it.
@@ -60,7 +71,7 @@ std::span<const std::byte> UpdateChecker::TakeHeader(std::span<const std::byte> 
   status_ = layout.status();
   placed_ = layout.ok();
   if (placed_) layout_ = *std::move(layout);
-  header_ = {};
+  std::string().swap(header_);  // up to 1 MiB, not wanted any more
   return bytes;
 }
 

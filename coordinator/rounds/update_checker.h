@@ -21,12 +21,13 @@ class UpdateChecker {
 
   void Feed(std::span<const std::byte> bytes);  // the next ones of the file
   // Once all were fed. Errors: InvalidArgument (kLeaveRun) naming tensor, index, value seen and
-  // wanted, or what else is wrong first.
+  // wanted, or what else is wrong first; DataLoss (kResync) when others than all were fed.
   absl::Status Finish() const;
   // Of the values, for whoever reads them again.
   const ValuesDigest& digest() const { return digest_; }
 
  private:
+  absl::Status CheckWhole() const;
   std::span<const std::byte> TakeHeader(std::span<const std::byte> bytes);
   void TakeValues(std::span<const std::byte> bytes);
   void CheckValues(std::span<const float> values);

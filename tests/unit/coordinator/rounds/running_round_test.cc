@@ -64,6 +64,22 @@ TEST(UpdateChecker, NamesTheFirstBadValueHoweverTheBytesAreCut) {
   }
 }
 
+TEST(UpdateChecker, AFileThatWasNotSeenToItsEndIsNotWhole) {
+  const std::string file = ToyTrain("a", 1, "").file;
+  for (const size_t size : {size_t{0}, size_t{5}, size_t{40}, file.size() - 4, file.size() - 1}) {
+    UpdateChecker checker(KeptManifest(), file.size());
+    checker.Feed(std::as_bytes(std::span(file)).first(size));
+    const absl::Status status = checker.Finish();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << size;
+    EXPECT_EQ(status.message(), "update: got " + std::to_string(size) + " bytes to check, want " +
+                                    std::to_string(file.size()));
+  }
+  UpdateChecker checker(KeptManifest(), file.size());
+  checker.Feed(std::as_bytes(std::span(file)));
+  checker.Feed(std::as_bytes(std::span(file)).first(1));
+  EXPECT_EQ(checker.Finish().code(), absl::StatusCode::kDataLoss);
+}
+
 const std::vector<std::string>& Names() {
   static const std::vector<std::string> names = {"a", "b", "c", "d", "e", "f"};
   return names;
