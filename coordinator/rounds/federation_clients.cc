@@ -1,12 +1,9 @@
 // Federation: clients, their queues, what they report.
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
-#include "aggregation/weighting.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
-#include "coordinator/rounds/update_layout.h"
 
 namespace rivulet {
 
@@ -17,10 +14,7 @@ namespace {
 constexpr size_t kLongestName = 200;
 constexpr size_t kLongestCode = 64;
 constexpr size_t kLongestText = 1000;
-// A peer's numbers stay small enough that the sums over any cohort are finite and fit 64 bits.
-constexpr int64_t kMostCounted = int64_t{1} << 40;
 constexpr int64_t kMostFixed = int64_t{1} << 50;  // 2^30 nats
-constexpr double kMostLoss = 1e6;                 // mean loss in nats, norm of a gradient
 
 bool Contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -30,27 +24,6 @@ bool Contains(const std::vector<std::string>& names, const std::string& name) {
 bool IsName(const std::string& name) {
   return !name.empty() && name.size() <= kLongestName &&
          std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 32 || c == 127; });
-}
-
-absl::Status CheckCounts(const UpdateHeader& header) {
-  const auto refuse = [](const std::string& what) {
-    return Refuse(absl::StatusCode::kInvalidArgument, what, Remedy::kLeaveRun);
-  };
-  if (!IsBlobName(header.sha256)) return refuse("update.sha256: want 64 lower-case hex digits");
-  for (const auto& [name, value] :
-       {std::pair{"loss", header.loss}, std::pair{"grad_norm", header.grad_norm}}) {
-    if (std::isfinite(value) && std::abs(value) <= kMostLoss) continue;
-    return refuse("update." + std::string(name) + ": got " + std::to_string(value) +
-                  ", want a finite value of at most 1e6");
-  }
-  for (const auto& [name, value] :
-       {std::pair{"examples", header.examples}, std::pair{"tokens", header.tokens},
-        std::pair{"steps", header.steps}}) {
-    if (value >= 0 && value < kMostCounted) continue;
-    return refuse("update." + std::string(name) + ": got " + std::to_string(value) +
-                  ", want 0 <= " + name + " < 2^40");
-  }
-  return absl::OkStatus();
 }
 
 absl::Status CheckEvaluation(const EvaluationReportRecord& report) {
@@ -69,13 +42,6 @@ FailureRecord TidyFailure(FailureRecord failure) {
   failure.code = Tidy(failure.code, kLongestCode);
   failure.text = Tidy(failure.text, kLongestText);
   return failure;
-}
-
-absl::Status RefuseStale(const UpdateHeader& header, const std::string& why) {
-  return Refuse(absl::StatusCode::kFailedPrecondition,
-                "job " + header.job_id + " round " + std::to_string(header.round) + " attempt " +
-                    std::to_string(header.attempt) + ": " + why,
-                Remedy::kResync);
 }
 
 }  // namespace
@@ -272,141 +238,6 @@ void Federation::Impl::StoredLocked(const EvaluationReportRecord& report) {
   job.reports.push_back(report);
   TaskOverLocked(report.client, {report.job, report.round, 0});
   FeedLocked(job, ReportStored{report.client, report.round});
-}
-
-// ---- uploads ----
-
-absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
-    const std::string& client, const UpdateHeader& header) {
-  RV_RETURN_IF_ERROR(CheckCounts(header));
-  const std::lock_guard lock(mutex_);
-  Job* const job = FindLocked(header.job_id);
-  if (job == nullptr) {
-    return Refuse(absl::StatusCode::kNotFound, "job: got '" + header.job_id + "', not known here");
-  }
-  for (const auto* known : {&job->updates, &job->previous}) {
-    for (const UpdateRecord& update : *known) {
-      if (update.client != client || update.round != header.round ||
-          update.attempt != header.attempt) {
-        continue;
-      }
-      if (update.sha256 == header.sha256)
-        return std::make_shared<IncomingUpdate>(*this, update, blobs_);
-      return Refuse(absl::StatusCode::kAlreadyExists,
-                    "update of round " + std::to_string(header.round) + ": got hash " +
-                        header.sha256 + ", want " + update.sha256 + ", which was accepted",
-                    Remedy::kResync);
-    }
-  }
-  if (job->engine == nullptr) return RefuseStale(header, "the job has ended");
-  const EngineState& state = job->engine->state();
-  if (header.round != state.round + 1 || header.attempt != state.attempt ||
-      state.phase != Phase::kOpen) {
-    return RefuseStale(header, "is not open");
-  }
-  if (!state.cohort.contains(client)) {
-    return Refuse(absl::StatusCode::kPermissionDenied,
-                  "'" + client + "' is not in the cohort of round " + std::to_string(header.round));
-  }
-  if (!job->engine->Wants(client, header.round, header.attempt)) {
-    return RefuseStale(header, "'" + client + "' gave this task up");
-  }
-  const uint64_t limit = LargestUpdateBytes(job->plan->manifest);
-  if (header.bytes == 0 || header.bytes > limit) {
-    return Refuse(
-        absl::StatusCode::kInvalidArgument,
-        "update: got " + std::to_string(header.bytes) + " bytes, want 1.." + std::to_string(limit),
-        Remedy::kLeaveRun);
-  }
-  RV_ASSIGN_OR_RETURN(const int64_t weight,
-                      WeightOf(job->plan->spec.strategy, header.examples, header.tokens,
-                               static_cast<int64_t>(state.cohort.size())));
-  if (blobs_.FreeBytes() < header.bytes + config_.low_water_bytes) {
-    return Refuse(absl::StatusCode::kResourceExhausted,
-                  "state directory: too little disk space is left for uploads; want " +
-                      std::to_string(header.bytes + config_.low_water_bytes) + " bytes",
-                  Remedy::kRetryLater);
-  }
-  std::shared_ptr<IncomingUpdate>& upload = job->uploads[client];
-  if (upload != nullptr && upload->header().sha256 == header.sha256 &&
-      upload->header().bytes == header.bytes) {
-    return upload;
-  }
-  if (upload != nullptr) upload->End();
-  upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan, blobs_);
-  return upload;
-}
-
-absl::Status Federation::Impl::StartCommit(const std::string& client, const UpdateHeader& header) {
-  const std::lock_guard lock(mutex_);
-  Job* const job = FindLocked(header.job_id);
-  if (job == nullptr || job->engine == nullptr ||
-      !job->engine->Wants(client, header.round, header.attempt)) {
-    return RefuseStale(header, "takes no more updates");
-  }
-  ++job->committing;
-  PinLocked(header.sha256);
-  return absl::OkStatus();
-}
-
-void Federation::Impl::FinishCommit(const ReceivedUpdate& received, const absl::Status& outcome) {
-  const UpdateRecord& update = received.record;
-  const std::lock_guard lock(mutex_);
-  Job* const job = FindLocked(update.job);
-  --job->committing;
-  // Durable, but its attempt was abandoned meanwhile: it must not reach the sum of the next one.
-  const RoundRecord& last = job->rounds.back();
-  const bool open = job->engine != nullptr && last.round == update.round &&
-                    last.attempt == update.attempt && last.state == RoundState::kOpen;
-  if (outcome.ok() && open) {
-    job->updates.push_back(update);
-    job->received.push_back(received);
-    if (job->received.size() - job->summed >= FixedPointSum::kTogether) {
-      work_.push_back({job->record.id});
-      work_ready_.notify_one();
-    }
-    job->uploads.erase(update.client);
-    EmitLocked(*job, "client.completed", update.round,
-               {{"client", update.client},
-                {"loss", update.loss},
-                {"examples", update.examples},
-                {"tokens", update.tokens},
-                {"bytes", static_cast<int64_t>(update.bytes)}});
-    TaskOverLocked(update.client, {update.job, update.round, update.attempt});
-    FeedLocked(*job, UpdateStored{update.client, update.round, update.attempt});
-  } else {
-    UnpinLocked(update.sha256);
-    DrainLocked(*job);
-  }
-}
-
-void Federation::Impl::DropUpload(const std::string& id, const std::string& client,
-                                  const IncomingUpdate* upload) {
-  const std::lock_guard lock(mutex_);
-  Job* const job = FindLocked(id);
-  if (job == nullptr) return;
-  const auto found = job->uploads.find(client);
-  if (found != job->uploads.end() && found->second.get() == upload) job->uploads.erase(found);
-}
-
-void Federation::Impl::EndUploadsLocked(Job& job) {
-  for (const auto& [client, upload] : job.uploads) upload->End();
-  job.uploads.clear();
-  SweepPartialsLocked();
-}
-
-// Half uploads wait for their clients while the round is open, and no longer.
-void Federation::Impl::SweepPartialsLocked() {
-  std::set<std::string, std::less<>> open;
-  for (const auto& job : jobs_) {
-    if (job->engine == nullptr || job->rounds.empty()) continue;
-    const RoundRecord& round = job->rounds.back();
-    if (round.state == RoundState::kOpen) {
-      open.insert(PartialKeyPrefix(round.job, round.round, round.attempt));
-    }
-  }
-  (void)blobs_.SweepKept(
-      [&](std::string_view key) { return open.contains(key.substr(0, key.find('-') + 1)); });
 }
 
 }  // namespace rivulet

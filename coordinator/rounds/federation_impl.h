@@ -19,6 +19,9 @@ namespace rivulet {
 class IncomingUpdate;
 struct AggregatedRound;
 
+// A peer's numbers stay small enough that the sums over any cohort are finite and fit 64 bits.
+inline constexpr int64_t kMostCounted = int64_t{1} << 40;
+
 // Half uploads of one attempt are kept under keys that begin with this.
 std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
 
@@ -27,7 +30,7 @@ bool IsKept(const JobPlan& plan, uint64_t round);
 
 // The insides of Federation, in several files: jobs (submit, stop), recovery, actions (what the
 // engine wants done), work (aggregate, publish), clients (connections, their queues, reports),
-// upload, view. One mutex guards everything below; methods named "...Locked" need it held.
+// uploads, view. One mutex guards everything below; methods named "...Locked" need it held.
 class Federation::Impl {
  public:
   Impl(FederationConfig config, StateStore& states, BlobStore& blobs, ClientGateway& gateway,
