@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <future>
+#include <map>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -90,14 +92,14 @@ absl::Status AddVerified(const BlobStore& blobs, const Manifest& manifest,
 // that one there is no digest.
 const FixedPointSum* Complete(const BlobStore& blobs, std::span<const UpdateRecord> updates,
                               std::span<const ReceivedUpdate> received, RunningRound& running) {
+  std::map<std::string_view, const ReceivedUpdate*> by_client;
+  for (const ReceivedUpdate& one : received) by_client[one.record.client] = &one;
   std::vector<ReceivedUpdate> missing;
   for (const UpdateRecord& update : updates) {
     if (running.Holds(update)) continue;
-    const auto found = std::find_if(received.begin(), received.end(), [&](const auto& one) {
-      return one.record.client == update.client && one.record.sha256 == update.sha256;
-    });
-    if (found == received.end()) return nullptr;
-    missing.push_back(*found);
+    const auto found = by_client.find(update.client);
+    if (found == by_client.end() || found->second->record.sha256 != update.sha256) return nullptr;
+    missing.push_back(*found->second);
   }
   return running.Add(blobs, missing, true).ok() ? running.SumWithin(updates) : nullptr;
 }
@@ -107,6 +109,7 @@ absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& mani
                                     std::span<const ReceivedUpdate> received,
                                     RunningRound& running) {
   if (const auto* sum = Complete(blobs, updates, received, running)) return sum->Mean();
+  running.DropSum();  // two of them would be the largest thing in memory
   RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(manifest));
   RV_RETURN_IF_ERROR(AddVerified(blobs, manifest, updates, sum));
   return sum.Mean();
@@ -165,7 +168,9 @@ absl::StatusOr<std::string> PutFile(BlobStore& blobs, const ParameterSet& state,
 // Two hashes of the same bytes, one of the file and one of the tensors: side by side.
 absl::Status PutState(BlobStore& blobs, const ParameterSet& state, ModelRecord& model) {
   std::future<std::string> hash = std::async(
-      SizeBytesOf(state.manifest()) < kThreadBytes ? std::launch::deferred : std::launch::async,
+      // Both: where no thread can be started it is computed by get().
+      SizeBytesOf(state.manifest()) < kThreadBytes ? std::launch::deferred
+                                                   : std::launch::async | std::launch::deferred,
       [&state] { return state.HashHex(); });
   absl::StatusOr<std::string> name = PutFile(blobs, state, &model.bytes);
   model.state_hash = hash.get();

@@ -155,8 +155,10 @@ class Federation::Impl {
   void WorkLoop();
   bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
   static std::shared_ptr<RunningRound> RunningOf(Job& job);
+  std::deque<Work>::iterator DueLocked();
   void SumArrived(Job& job, std::unique_lock<std::mutex>& lock);
   void DropSumLocked(Job& job);
+  void FreeDropped(std::unique_lock<std::mutex>& lock);
   void PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result);
   void RetireLocked(Job& job);
 
@@ -200,6 +202,7 @@ class Federation::Impl {
   int putting_ = 0;  // blobs being made whose names are not known yet
   std::deque<Work> work_;
   bool working_ = false;
+  std::vector<std::shared_ptr<RunningRound>> dropped_;  // to be freed without the lock
   bool ending_ = false;
   std::map<uint64_t, std::pair<std::string, Watcher>> watchers_;
   uint64_t next_watcher_ = 1;

@@ -127,7 +127,7 @@ void Federation::Impl::FinishCommit(const ReceivedUpdate& received, const absl::
   if (outcome.ok() && open) {
     job->updates.push_back(update);
     job->received.push_back(received);
-    if (job->received.size() - job->summed >= FixedPointSum::kTogether) {
+    if (job->received.size() % FixedPointSum::kTogether == 0) {  // one more group of them
       work_.push_back({job->record.id});
       work_ready_.notify_one();
     }

@@ -47,9 +47,23 @@ void Federation::Impl::WorkLoop() {
   }
 }
 
+// A closed round goes first: its clients wait, those of an open one do not.
+std::deque<Federation::Impl::Work>::iterator Federation::Impl::DueLocked() {
+  auto due = work_.end();
+  for (auto work = work_.begin(); work != work_.end(); ++work) {
+    if (work->not_before > Now()) continue;
+    const Job* const job = FindLocked(work->job);
+    const bool closed =
+        job != nullptr && job->engine != nullptr && job->engine->state().phase == Phase::kClosed;
+    if (closed) return work;
+    if (due == work_.end()) due = work;
+  }
+  return due;
+}
+
 bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
-  const auto due = std::find_if(work_.begin(), work_.end(),
-                                [this](const Work& one) { return one.not_before <= Now(); });
+  FreeDropped(lock);
+  const auto due = DueLocked();
   if (working_ || ending_ || due == work_.end()) return false;
   Job* const job = FindLocked(due->job);
   work_.erase(due);
@@ -76,9 +90,8 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   PublishLocked(*job, std::move(result));
   working_ = false;
   --putting_;
-  lock.unlock();
-  running.reset();  // gives memory back, which takes a while
-  lock.lock();
+  dropped_.push_back(std::move(running));
+  FreeDropped(lock);
   SweepSlowly(lock);
   return true;
 }
@@ -88,29 +101,47 @@ std::shared_ptr<RunningRound> Federation::Impl::RunningOf(Job& job) {
   return job.running;
 }
 
-// Adds up what has arrived, a few updates in one pass over the sum, while others still arrive.
+// Adds up what has arrived, a few updates in one pass over the sum, while others still arrive. For
+// one job at a time: a sum takes twice the memory of the model. The others' begin when their rounds
+// have closed.
 void Federation::Impl::SumArrived(Job& job, std::unique_lock<std::mutex>& lock) {
-  const size_t passes = (job.received.size() - job.summed) / FixedPointSum::kTogether;
-  if (passes == 0) return;
+  if (job.received.size() - job.summed < FixedPointSum::kTogether) return;
+  const bool other = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& one) {
+    return one.get() != &job && one->running != nullptr;
+  });
+  if (other) return;
   const auto first = job.received.begin() + static_cast<ptrdiff_t>(job.summed);
-  const std::vector<ReceivedUpdate> fresh(
-      first, first + static_cast<ptrdiff_t>(passes * FixedPointSum::kTogether));
+  const std::vector<ReceivedUpdate> fresh(first,
+                                          first + static_cast<ptrdiff_t>(FixedPointSum::kTogether));
   job.summed += fresh.size();
   const std::string parent = job.models.rbegin()->second.sha256;
   const std::shared_ptr<const JobPlan> plan = job.plan;  // `running` refers to it
-  const std::shared_ptr<RunningRound> running = RunningOf(job);
+  std::shared_ptr<RunningRound> running = RunningOf(job);
   working_ = true;
   lock.unlock();
   running->ReadParent(blobs_, parent);
   (void)running->Add(blobs_, fresh, false);  // what went wrong shows when the round has closed
   lock.lock();
   working_ = false;
+  dropped_.push_back(std::move(running));  // perhaps the last to hold it
 }
 
 void Federation::Impl::DropSumLocked(Job& job) {
   job.received.clear();
   job.summed = 0;
-  job.running.reset();
+  if (job.running == nullptr) return;
+  dropped_.push_back(std::exchange(job.running, nullptr));
+  work_ready_.notify_one();
+}
+
+// To give gigabytes back takes a while.
+void Federation::Impl::FreeDropped(std::unique_lock<std::mutex>& lock) {
+  while (!dropped_.empty()) {
+    std::vector<std::shared_ptr<RunningRound>> dropped = std::exchange(dropped_, {});
+    lock.unlock();
+    dropped.clear();
+    lock.lock();
+  }
 }
 
 void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result) {

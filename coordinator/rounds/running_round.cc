@@ -1,5 +1,7 @@
 #include "coordinator/rounds/running_round.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -112,8 +114,12 @@ absl::Status RunningRound::Add(const BlobStore& blobs, std::span<const ReceivedU
     const auto together = updates.first(std::min(updates.size(), FixedPointSum::kTogether));
     updates = updates.subspan(together.size());
     const absl::Status added = AddTogether(blobs, together, side_by_side);
-    broken_ = !added.ok();
-    if (broken_) return added;
+    if (!added.ok()) {
+      spdlog::warn("{}; the sum of the round is computed again from whole files",
+                   std::string(added.message()));
+      DropSum();
+      return added;
+    }
     for (const ReceivedUpdate& update : together) {
       added_[update.record.client] = update.record.sha256;
     }
@@ -148,6 +154,12 @@ absl::Status RunningRound::AddTogether(const BlobStore& blobs,
                   "update of " + updates[each].record.client + ": not what was received");
   }
   return absl::OkStatus();
+}
+
+void RunningRound::DropSum() {
+  broken_ = true;
+  sum_.reset();
+  added_.clear();
 }
 
 bool RunningRound::Holds(const UpdateRecord& update) const {

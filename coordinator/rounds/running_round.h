@@ -34,7 +34,8 @@ class RunningRound {
   // `manifest` (F32) must outlive it.
   explicit RunningRound(const Manifest& manifest) : manifest_(manifest) {}
 
-  // `side_by_side`: on all cores, otherwise on this thread. After an error the sum is broken.
+  // `side_by_side`: on all cores, otherwise on this thread. After an error the sum is broken: the
+  // log says why, once, and its memory is given back.
   // Errors: DataLoss for other values than were received; those of the blobs and of FixedPointSum.
   absl::Status Add(const BlobStore& blobs, std::span<const ReceivedUpdate> updates,
                    bool side_by_side);
@@ -43,6 +44,8 @@ class RunningRound {
   // Reads and verifies the state `sha256`, unless it is there. An error shows in TakeParent.
   void ReadParent(const BlobStore& blobs, const std::string& sha256);
   absl::StatusOr<ParameterSet> TakeParent(const BlobStore& blobs, const std::string& sha256);
+
+  void DropSum();  // breaks it
 
   // Null when it is broken, or holds anything but some of `updates`.
   FixedPointSum* SumWithin(std::span<const UpdateRecord> updates);

@@ -75,5 +75,77 @@ TEST_F(FederationTest, ManyThreadsFinishTwoJobsOnDirectories) {
   federation.reset();
 }
 
+// The state that the published rounds of a job must have led to, from the definition.
+std::string ReferenceHash(const StoredState& stored, const std::string& job, const JobSpec& spec) {
+  ParameterSet state = *ToyPlanner(spec)("toy")->initial({});
+  for (const RoundRecord& round : stored.rounds) {
+    if (round.job != job || round.state != RoundState::kDone) continue;
+    const std::string parent = Sha256Hex(SafetensorsBytes(state));
+    FixedPointSum sum = *FixedPointSum::Make(ToyManifest());
+    for (const std::string& client : round.counted) {
+      const ToyUpdate update = ToyTrain(client, round.round, parent);
+      EXPECT_TRUE(sum.Add(update.delta, update.tokens).ok());
+    }
+    auto optimizer = *MakeServerOptimizer(spec.strategy, ToyManifest());
+    EXPECT_TRUE(optimizer->Apply(*sum.Mean(), state).ok());
+  }
+  return state.HashHex();
+}
+
+// The background thread sums while six agents upload; deadlines strike, and jobs are stopped, with
+// any number of updates there. What is published is the sum of exactly those that count.
+TEST_F(FederationTest, SumsThatGrowWhileUploadsRaceDeadlinesAndStopsAreThoseOfTheClientsCounted) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 10;
+  spec.job.min_available_clients = spec.job.clients_per_round = 6;
+  FederationConfig config;
+  config.planner = ToyPlanner(spec);
+  ThreadedGateway gateway;
+  auto federation = std::make_unique<Federation>(config, *states_, *blobs_, gateway, clock_);
+  ASSERT_TRUE(federation->Recover().ok());
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) federation->Connected(ToyClient(name));
+  std::atomic<bool> ended{false};
+  std::vector<std::thread> agents;
+  for (int agent = 0; agent < 6; ++agent) {
+    agents.emplace_back([&] {
+      while (!ended) {
+        const auto order = gateway.Take();
+        if (!order) {
+          std::this_thread::sleep_for(milliseconds(1));
+          continue;
+        }
+        const absl::Status done = ToyWork(*federation, *order);
+        EXPECT_TRUE(done.ok() || done.code() == absl::StatusCode::kFailedPrecondition) << done;
+      }
+    });
+  }
+  const auto updates_of = [](const JobView& view) {
+    const bool open = !view.rounds.empty() && view.rounds.back().round == view.round + 1;
+    return open ? view.rounds.back().reported.size() : 0;
+  };
+  for (const size_t stop_at : {size_t{0}, size_t{3}, size_t{0}, size_t{4}, size_t{5}, size_t{0}}) {
+    const std::string id = *federation->Submit({"toy", ""});
+    while (!*federation->Ended(id)) {
+      const JobView view = *federation->Show(id);
+      const size_t enough = 2 + view.round % 5;
+      if (stop_at > 0 && view.round >= 2 && updates_of(view) >= stop_at) {
+        EXPECT_TRUE(federation->Stop(id, true).ok() || *federation->Ended(id));
+      } else if (updates_of(view) >= enough) {
+        clock_.Advance(seconds(101));
+      }
+      federation->Tick();
+      std::this_thread::yield();
+    }
+    const JobView view = *federation->Show(id);
+    EXPECT_TRUE(view.state == JobState::kFinished ||
+                (view.state == JobState::kStopped && stop_at > 0))
+        << view.reason;
+    EXPECT_EQ(view.state_hash, ReferenceHash(*states_->Load(), id, spec));
+  }
+  ended = true;
+  for (std::thread& agent : agents) agent.join();
+  federation.reset();
+}
+
 }  // namespace
 }  // namespace rivulet

@@ -187,6 +187,31 @@ TEST_F(RunningRoundTest, AFileThatChangesAfterItWasSummedDoesNoHarm) {
   EXPECT_EQ(HashOfRoundOne(), undisturbed);
 }
 
+TEST_F(RunningRoundTest, AnAbandonedAttemptLeavesNothingInTheSumOfTheNext) {
+  const auto upload_others = [this](size_t first, size_t last) {
+    for (size_t order = first; order < last; ++order) {
+      const auto& [client, task] = orders_[order];
+      const ToyUpdate other = ToyTrain("another " + client, 1, task.state_sha256);
+      const auto receipt = ToyUpload(*federation_, client, task, other);
+      ASSERT_TRUE(receipt.ok()) << receipt.status();
+    }
+  };
+  upload_others(0, 6);
+  const std::string undisturbed = HashOfRoundOne();
+  Begin();
+  UploadSome(0, 4);
+  federation_->Tick();  // they are summed
+  gateway_.orders.clear();
+  Pass(seconds(101));  // six were wanted
+  orders_.assign(gateway_.orders.begin(), gateway_.orders.end());
+  ASSERT_EQ(orders_.size(), 6u);
+  ASSERT_EQ(orders_[0].task.attempt, 2u);
+  upload_others(0, 5);
+  federation_->Tick();
+  upload_others(5, 6);
+  EXPECT_EQ(HashOfRoundOne(), undisturbed);
+}
+
 TEST_F(RunningRoundTest, AnAdditionThatFailedBreaksTheSumForGood) {
   UploadSome(0, 1);
   UpdateRecord record;

@@ -85,6 +85,21 @@ inline ToyUpdate ToyTrain(const std::string& client, uint64_t round,
   return update;
 }
 
+// The toy update with tensor b in front of a: another order in the file, the same update.
+inline std::string Reordered(const ParameterSet& delta) {
+  std::string header = R"({"b":{"dtype":"F32","shape":[3,2],"data_offsets":[0,24]},)"
+                       R"("a":{"dtype":"F32","shape":[4],"data_offsets":[24,40]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = header.size();
+  std::string file(reinterpret_cast<const char*>(&length), sizeof length);
+  file += header;
+  for (const size_t row : {size_t{1}, size_t{0}}) {
+    const std::span<const std::byte> bytes = delta.bytes(row);
+    file.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  return file;
+}
+
 inline UpdateHeader ToyHeader(const ClientTask& task, const ToyUpdate& update) {
   UpdateHeader header;
   header.job_id = task.job_id;
