@@ -201,8 +201,8 @@ TEST_F(Operations, AnErrorUnderFormatJsonIsOneObjectWithItsExitCode) {
     EXPECT_EQ(run.out, "");
     const json error = json::parse(run.err, nullptr, false);
     ASSERT_TRUE(error.is_object()) << run.err;
-    EXPECT_EQ(error["exit"], code);
-    EXPECT_THAT(error["error"].get<std::string>(), HasSubstr(text));
+    EXPECT_EQ(error["error"]["exit"], code);
+    EXPECT_THAT(error["error"]["message"].get<std::string>(), HasSubstr(text));
   }
 }
 
