@@ -3,13 +3,13 @@
 // once.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <functional>
 
+#include "tests/unit/in_child.h"
 #include "toy_federation.h"
 
 namespace rivulet {
@@ -68,14 +68,6 @@ int RunCoordinator(const fs::path& directory, int crash_at) {
   }
   std::ofstream(directory / "steps") << steps;
   return federation.Show(*id)->state == JobState::kFinished ? 0 : 6;
-}
-
-int InChild(const std::function<int()>& body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body());
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 // In memory where there is such a place: what a killed process leaves behind is the same there, and

@@ -29,6 +29,38 @@ class ThreadedGateway : public ClientGateway {
   std::deque<ToyGateway::Order> orders_;
 };
 
+// Threads that do what the federation asks for, as a toy, until they are joined.
+class SixAgents {
+ public:
+  SixAgents(Federation& federation, ThreadedGateway& gateway) {
+    for (int agent = 0; agent < 6; ++agent) {
+      threads_.emplace_back([&] { Work(federation, gateway); });
+    }
+  }
+  ~SixAgents() { Join(); }
+  void Join() {
+    ended_ = true;
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+
+ private:
+  void Work(Federation& federation, ThreadedGateway& gateway) {
+    while (!ended_) {
+      const auto order = gateway.Take();
+      if (!order) {
+        std::this_thread::sleep_for(milliseconds(1));
+        continue;
+      }
+      const absl::Status done = ToyWork(federation, *order);
+      EXPECT_TRUE(done.ok() || done.code() == absl::StatusCode::kFailedPrecondition) << done;
+    }
+  }
+
+  std::atomic<bool> ended_{false};
+  std::vector<std::thread> threads_;
+};
+
 // Agents race on real stores, with more invited than needed, so that uploads meet closing rounds.
 TEST_F(FederationTest, ManyThreadsFinishTwoJobsOnDirectories) {
   const auto directory = std::filesystem::path(testing::TempDir()) / "federation-threads";
@@ -50,26 +82,11 @@ TEST_F(FederationTest, ManyThreadsFinishTwoJobsOnDirectories) {
   for (const char* name : {"a", "b", "c", "d", "e", "f"}) federation->Connected(ToyClient(name));
   const std::string first = *federation->Submit({"toy", ""});
   const std::string second = *federation->Submit({"toy", ""});
-  std::atomic<bool> ended{false};
-  std::vector<std::thread> agents;
-  for (int agent = 0; agent < 6; ++agent) {
-    agents.emplace_back([&] {
-      while (!ended) {
-        const auto order = gateway.Take();
-        if (!order) {
-          std::this_thread::sleep_for(milliseconds(1));
-          continue;
-        }
-        const absl::Status done = ToyWork(*federation, *order);
-        EXPECT_TRUE(done.ok() || done.code() == absl::StatusCode::kFailedPrecondition) << done;
-      }
-    });
-  }
+  SixAgents agents(*federation, gateway);
   for (const std::string& id : {first, second}) {
     EXPECT_EQ(federation->WaitForEnd(id, seconds(60))->state, JobState::kFinished);
   }
-  ended = true;
-  for (std::thread& agent : agents) agent.join();
+  agents.Join();
   const StoredState stored = *states_->Load();
   for (const RoundRecord& round : stored.rounds) EXPECT_GE(round.counted.size(), 3u);
   federation.reset();
@@ -104,21 +121,7 @@ TEST_F(FederationTest, SumsThatGrowWhileUploadsRaceDeadlinesAndStopsAreThoseOfTh
   auto federation = std::make_unique<Federation>(config, *states_, *blobs_, gateway, clock_);
   ASSERT_TRUE(federation->Recover().ok());
   for (const char* name : {"a", "b", "c", "d", "e", "f"}) federation->Connected(ToyClient(name));
-  std::atomic<bool> ended{false};
-  std::vector<std::thread> agents;
-  for (int agent = 0; agent < 6; ++agent) {
-    agents.emplace_back([&] {
-      while (!ended) {
-        const auto order = gateway.Take();
-        if (!order) {
-          std::this_thread::sleep_for(milliseconds(1));
-          continue;
-        }
-        const absl::Status done = ToyWork(*federation, *order);
-        EXPECT_TRUE(done.ok() || done.code() == absl::StatusCode::kFailedPrecondition) << done;
-      }
-    });
-  }
+  SixAgents agents(*federation, gateway);
   const auto updates_of = [](const JobView& view) {
     const bool open = !view.rounds.empty() && view.rounds.back().round == view.round + 1;
     return open ? view.rounds.back().reported.size() : 0;
@@ -142,8 +145,7 @@ TEST_F(FederationTest, SumsThatGrowWhileUploadsRaceDeadlinesAndStopsAreThoseOfTh
         << view.reason;
     EXPECT_EQ(view.state_hash, ReferenceHash(*states_->Load(), id, spec));
   }
-  ended = true;
-  for (std::thread& agent : agents) agent.join();
+  agents.Join();
   federation.reset();
 }
 

@@ -2,13 +2,13 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
 #include <thread>
 
 #include "coordinator/storage/blob_store.h"
+#include "tests/unit/in_child.h"
 #include "tests/unit/scratch.h"
 
 namespace rivulet {
@@ -199,14 +199,6 @@ INSTANTIATE_TEST_SUITE_P(All, BlobStoreContract,
                          [](const auto& info) { return std::string(info.param.name); });
 
 // ---- what only a directory can suffer ----
-
-int InChild(const std::function<int()>& body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body());
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
 
 TEST(DirectoryBlobStore, LeftoversOfADeadUploadAreRemovedAtOpenAndBlobsStay) {
   const fs::path directory = Scratch();

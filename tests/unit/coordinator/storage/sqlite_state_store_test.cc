@@ -2,12 +2,12 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
 
 #include "coordinator/storage/state_store.h"
+#include "tests/unit/in_child.h"
 #include "tests/unit/scratch.h"
 
 namespace rivulet {
@@ -20,16 +20,6 @@ Write Job(const std::string& id, std::string document = "{}") {
   job.id = id;
   job.document = std::move(document);
   return PutJob{job};
-}
-
-// What `body` returns in a child process.
-template <typename Body>
-int InChild(Body body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body());
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 TEST(SqliteStateStore, ASecondCoordinatorOnTheDirectoryIsRefused) {
