@@ -8,15 +8,6 @@ const std::vector<double>& Bounds() {
   return seconds;
 }
 
-double NumberIn(const JobEvent& event, std::string_view key) {
-  for (const auto& [name, value] : event.data) {
-    if (name != key) continue;
-    if (const auto* whole = std::get_if<int64_t>(&value)) return static_cast<double>(*whole);
-    if (const auto* real = std::get_if<double>(&value)) return *real;
-  }
-  return 0;
-}
-
 }  // namespace
 
 RoundMetrics::RoundMetrics(Federation& federation)
@@ -31,11 +22,11 @@ void RoundMetrics::Take(const JobEvent& event) {
   const std::lock_guard lock(mutex_);
   if (event.type == "round.completed") {
     ++completed_;
-    seconds_.Observe(NumberIn(event, "milliseconds") / 1000);
+    seconds_.Observe(event.Number("milliseconds") / 1000);
   }
   if (event.type == "round.abandoned") ++abandoned_;
-  if (event.type == "eval.completed" && NumberIn(event, "counted") > 0) {
-    held_out_[event.job] = {NumberIn(event, "loss"), NumberIn(event, "accuracy")};
+  if (event.type == "eval.completed" && event.Number("counted") > 0) {
+    held_out_[event.job] = {event.Number("loss"), event.Number("accuracy")};
   }
   if (event.type == "round.started" || event.type == "eval.started") {
     const auto since = free_since_ms_.find(event.job);

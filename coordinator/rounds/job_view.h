@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -103,6 +104,16 @@ struct JobEvent {
   uint64_t round = 0;
   int64_t unix_ms = 0;
   std::vector<std::pair<std::string, Value>> data;
+
+  // The number under `key`; `absent` when there is no such key, or text behind it.
+  double Number(std::string_view key, double absent = 0) const {
+    for (const auto& [name, value] : data) {
+      if (name != key) continue;
+      if (const auto* whole = std::get_if<int64_t>(&value)) return static_cast<double>(*whole);
+      if (const auto* real = std::get_if<double>(&value)) return *real;
+    }
+    return absent;
+  }
 };
 
 }  // namespace rivulet

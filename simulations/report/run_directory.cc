@@ -19,24 +19,6 @@ std::string UtcStamp(int64_t unix_ms) {
   return text;
 }
 
-const JobEvent::Value* Find(const JobEvent& event, std::string_view key) {
-  for (const auto& [name, value] : event.data) {
-    if (name == key) return &value;
-  }
-  return nullptr;
-}
-
-bool Has(const JobEvent& event, std::string_view key) { return Find(event, key) != nullptr; }
-
-// 0 when the event has no such number.
-double NumberOf(const JobEvent& event, std::string_view key) {
-  const JobEvent::Value* value = Find(event, key);
-  if (value == nullptr) return 0;
-  if (const auto* whole = std::get_if<int64_t>(value)) return static_cast<double>(*whole);
-  const auto* real = std::get_if<double>(value);
-  return real == nullptr ? 0 : *real;
-}
-
 std::string Plot(const JobView& view) {
   PlotPanel loss{"training loss (nats)", {}}, perplexity{"held-out perplexity", {}};
   for (const RoundView& round : view.rounds) {
@@ -92,25 +74,26 @@ absl::Status RunDirectory::Append(const JobEvent& event) {
 }
 
 absl::Status RunDirectory::AddToTensorBoard(const JobEvent& event) {
-  if (event.type == "round.started") selected_ = static_cast<int64_t>(NumberOf(event, "clients"));
+  if (event.type == "round.started") selected_ = static_cast<int64_t>(event.Number("clients"));
   const auto add = [&event](EventWriter& stream, const char* tag, double value) {
     stream.Add({static_cast<double>(event.unix_ms) / 1e3, static_cast<int64_t>(event.round), tag,
                 static_cast<float>(value)});
   };
   if (event.type == "round.completed") {
-    add(*train_, "train/loss", NumberOf(event, "loss"));
-    add(*train_, "round/duration_seconds", NumberOf(event, "milliseconds") / 1e3);
+    add(*train_, "train/loss", event.Number("loss"));
+    add(*train_, "round/duration_seconds", event.Number("milliseconds") / 1e3);
     add(*train_, "round/clients_selected", static_cast<double>(selected_));
-    add(*train_, "round/clients_completed", NumberOf(event, "clients"));
-    if (Has(event, "bias")) add(*train_, "round/factor_bias", NumberOf(event, "bias"));
-    add(*train_, "comm/uplink_bytes", NumberOf(event, "bytes_up"));
-    add(*train_, "comm/downlink_bytes", NumberOf(event, "bytes_down"));
+    add(*train_, "round/clients_completed", event.Number("clients"));
+    const double bias = event.Number("bias", NAN);
+    if (!std::isnan(bias)) add(*train_, "round/factor_bias", bias);
+    add(*train_, "comm/uplink_bytes", event.Number("bytes_up"));
+    add(*train_, "comm/downlink_bytes", event.Number("bytes_down"));
     return train_->Flush();
   }
-  if (event.type != "eval.completed" || NumberOf(event, "counted") == 0) return absl::OkStatus();
-  add(*eval_, "eval/loss", NumberOf(event, "loss"));
-  add(*eval_, "eval/perplexity", std::exp(NumberOf(event, "loss")));
-  add(*eval_, "eval/accuracy", NumberOf(event, "accuracy"));
+  if (event.type != "eval.completed" || event.Number("counted") == 0) return absl::OkStatus();
+  add(*eval_, "eval/loss", event.Number("loss"));
+  add(*eval_, "eval/perplexity", std::exp(event.Number("loss")));
+  add(*eval_, "eval/accuracy", event.Number("accuracy"));
   return eval_->Flush();
 }
 
