@@ -99,7 +99,8 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
       ended_ = true;
       stuck = writing_since_.has_value();
     }
-    spdlog::warn("upload of {} cut: {}", caller_.name, std::string(status.message()));
+    spdlog::warn("upload of {} cut: {}", caller_.name.empty() ? "an unnamed caller" : caller_.name,
+                 std::string(status.message()));
     // The status would wait behind the answer for the peer to read.
     if (stuck) context_.TryCancel();
     Finish(ToGrpc(status, context_));
