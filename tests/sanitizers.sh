@@ -10,5 +10,10 @@ deploy/install-packages.sh build test
 for preset in "${presets[@]}"; do
   cmake --preset "$preset" >/dev/null
   cmake --build "build/$preset"
-  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" -LE nightly -E '^lint' "$@"
+  if ! ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" -LE nightly -E '^lint' "$@"; then
+    echo "$preset: what the failed ones said, once more:"
+    grep -E -A 6 ': Failure$|^(FAIL|ERROR): |ERROR: [A-Za-z]+Sanitizer|WARNING: ThreadSanitizer|runtime error:|^SUMMARY: ' \
+      "build/$preset/Testing/Temporary/LastTest.log" | tail -n 200 || true
+    exit 1
+  fi
 done

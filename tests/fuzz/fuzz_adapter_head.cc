@@ -3,6 +3,7 @@
 #include "common/formats/adapter_hub.h"
 #include "common/io/file.h"
 #include "tests/fuzz/require.h"
+#include "tests/scratch_root.h"
 
 using namespace rivulet;
 
@@ -10,8 +11,7 @@ namespace {
 
 // A folder with everything but head_config.json.
 std::filesystem::path Folder() {
-  const auto folder = std::filesystem::temp_directory_path() / "rivulet_fuzz_adapter_head";
-  std::filesystem::create_directories(folder);
+  const std::filesystem::path& folder = ScratchRoot::Path();
   BottleneckAdapter adapter;
   adapter.config = {"t", "base", "bert", "BertForSequenceClassification", 4, 2, "relu", {}};
   const std::string site = "bert.encoder.layer.0.output.adapters.t.";

@@ -5,6 +5,7 @@
 #include "coordinator/enrolment/authority.h"
 #include "rivulet/v1/enrolment.pb.h"
 #include "tests/fuzz/require.h"
+#include "tests/scratch_root.h"
 
 using namespace rivulet;
 
@@ -12,20 +13,17 @@ namespace {
 
 // An enrolment process without its transport, and a token that is still good.
 struct Site {
-  std::filesystem::path folder;
+  const std::filesystem::path& folder = ScratchRoot::Path();
   std::optional<TokenStore> tokens;
   std::optional<EnrolmentAuthority> authority;
   std::string token;
 
   Site() {
-    std::string name = (std::filesystem::temp_directory_path() / "rivulet-fuzz-XXXXXX").string();
-    folder = mkdtemp(name.data());
     Require(InitPki({.federation = "demo"}, folder / "pki").ok());
     tokens = *TokenStore::Open(folder / "store");
     authority.emplace(*ReadIssuingAuthority(folder / "pki" / "issuing"), *tokens);
     Renew();
   }
-  ~Site() { std::filesystem::remove_all(folder); }
   void Renew() { token = *tokens->Create("lab", Role::kAgent, std::chrono::hours(1), 0); }
 };
 

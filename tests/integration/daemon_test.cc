@@ -91,23 +91,24 @@ json KillAndRestart(Deployment& deployment) {
   return found;
 }
 
+// Whenever: some kills find a round open, some the coordinator without its agents. The next test is
+// of one that finds a round open.
 TEST(Daemon, ACoordinatorKilledAtAnyTimeReachesTheSameHash) {
   const std::string& quiet = QuietHash();
-  int in_open_round = 0;
   for (const int delay_ms : {60, 170, 290, 420}) {
     Deployment deployment;
     deployment.StartCoordinator();
     StartThree(deployment, {{"TOY_DELAY_MS", "120"}});
     Submit(deployment);
+    ASSERT_TRUE(deployment.agent("ada").WaitForError("round 1 attempt 1: begun"));
     for (int kill = 0; kill < 2; ++kill) {
       std::this_thread::sleep_for(milliseconds(delay_ms));
-      in_open_round += ReportedInOpenRound(KillAndRestart(deployment)).has_value();
+      deployment.KillCoordinator();
+      deployment.StartCoordinator();
     }
     EXPECT_EQ(WaitForEnd(deployment), quiet) << "killed after " << delay_ms << " ms";
     EXPECT_EQ(Attempts(Show(deployment)), "1.1 2.1 3.1 4.1 ") << "a round was repeated";
   }
-  RecordProperty("kills_in_an_open_round", in_open_round);
-  EXPECT_GT(in_open_round, 0);
 }
 
 TEST(Daemon, ARoundThatIsOpenAtTheKillGoesOnWithTheUpdatesItHas) {
@@ -234,7 +235,7 @@ TEST(Daemon, BothEndCleanlyOnTerm) {
   Deployment deployment;
   deployment.StartCoordinator();
   deployment.StartAgent("ada", kToy, "/dev/null");
-  std::this_thread::sleep_for(milliseconds(500));
+  ASSERT_TRUE(deployment.agent("ada").WaitForError("agent ada of demo-org serves"));
   deployment.agent("ada").Signal(SIGTERM);
   EXPECT_EQ(deployment.agent("ada").Wait(), 0);
   deployment.coordinator().Signal(SIGTERM);

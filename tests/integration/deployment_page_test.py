@@ -15,7 +15,7 @@ PROGRAMS = {"rivulet-client": [AGENT], "rivulet-coordinator": [BIN / "rivulet-co
 
 
 def run(*words):
-    return subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=60)
+    return subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120)
 
 
 def block(first_line):
@@ -75,10 +75,10 @@ class Page(unittest.TestCase):
             serve = subprocess.Popen([BIN / "rivulet-coordinator", *words], stdout=subprocess.PIPE, text=True)
             try:
                 ops = re.search(r"ops (\S+)", serve.stdout.readline())[1]
-                shown = urllib.request.urlopen(f"http://{ops}/metrics", timeout=30).read().decode()
+                shown = urllib.request.urlopen(f"http://{ops}/metrics", timeout=120).read().decode()
             finally:
                 serve.terminate()
-                self.assertEqual(serve.wait(60), 0)
+                self.assertEqual(serve.wait(120), 0)
                 serve.stdout.close()
         types = re.findall(r"^# TYPE (\S+) (\S+)$", shown, re.M)
         self.assertEqual([(name, kind) for name, kind, _ in table], types)

@@ -122,11 +122,12 @@ Finished RunToEnd(const std::vector<std::string>& command, const std::filesystem
 }
 
 bool WaitUntil(const std::function<bool()>& holds) {
-  for (int attempt = 0; attempt < 1000; ++attempt) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+  while (std::chrono::steady_clock::now() < end) {
     if (holds()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  return false;
+  return holds();  // the machine may have slept
 }
 
 }  // namespace rivulet

@@ -119,10 +119,13 @@ TEST(Stopping, ACoordinatorStoppedInARoundGoesOnToTheSameHash) {
   deployment.StartCoordinator();
   StartTwo(deployment, {{"TOY_DELAY_MS", "400"}});
   Submit(deployment);
+  ASSERT_TRUE(deployment.agent("bob").WaitForError("round 1 attempt 1: begun"));
+  deployment.agent("bob").Signal(SIGSTOP);  // so that this round, or the next one, waits for it
   ASSERT_TRUE(WaitUntil([&] { return HasWork(deployment, "bob"); }));
   deployment.coordinator().Signal(SIGTERM);
   EXPECT_TRUE(deployment.coordinator().WaitForError("open rounds go on at the next start"));
   EXPECT_EQ(deployment.coordinator().Wait(), 0);
+  deployment.agent("bob").Signal(SIGCONT);
   deployment.StartCoordinator();
   EXPECT_EQ(WaitForEnd(deployment), QuietHash());
 }

@@ -6,14 +6,21 @@
 #include <filesystem>
 #include <string>
 
+#include "tests/scratch_root.h"
+
 namespace rivulet {
 
-// A path that the running test alone uses; nothing is there.
-inline std::filesystem::path Scratch() {
+// A path that the running test alone uses, in this process or any other.
+inline std::filesystem::path ScratchPlace() {
   const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
   std::string name = std::string(test->test_suite_name()) + "." + test->name();
   std::replace(name.begin(), name.end(), '/', '-');
-  const auto path = std::filesystem::path(::testing::TempDir()) / name;
+  return ScratchRoot::Path() / name;
+}
+
+// The same with nothing there.
+inline std::filesystem::path Scratch() {
+  const auto path = ScratchPlace();
   std::filesystem::remove_all(path);
   return path;
 }

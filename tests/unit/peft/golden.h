@@ -13,6 +13,7 @@
 
 #include "common/formats/safetensors.h"
 #include "peft/model/network.h"
+#include "tests/unit/scratch.h"
 
 // Reading the golden files of the reference implementations; where they lie and how they were made
 // is told by the README beside them.
@@ -34,9 +35,8 @@ inline std::filesystem::path ModelWith(const std::string& model, const nlohmann:
   const auto from = SharedFolder() / "golden/models" / model;
   nlohmann::json config = nlohmann::json::parse(std::ifstream(from / "config.json"));
   config.merge_patch(changes);
-  const std::string name =
-      std::to_string(getpid()) + "-" + std::to_string(std::hash<std::string>()(config.dump()));
-  const auto folder = std::filesystem::path(::testing::TempDir()) / (model + "-" + name);
+  const std::string name = std::to_string(std::hash<std::string>()(config.dump()));
+  const auto folder = ScratchRoot::Path() / (model + "-" + name);
   std::filesystem::create_directories(folder);
   std::ofstream(folder / "config.json") << config;
   std::filesystem::remove(folder / "model.safetensors");

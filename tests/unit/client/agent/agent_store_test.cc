@@ -5,6 +5,8 @@
 #include <fstream>
 #include <set>
 
+#include "tests/unit/scratch.h"
+
 namespace rivulet {
 namespace {
 
@@ -12,12 +14,7 @@ namespace fs = std::filesystem;
 
 class AgentStoreTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "rivulet-agent-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  const fs::path folder_ = ScratchFolder();
 };
 
 TEST_F(AgentStoreTest, ARestartFindsEpochStartsAndOutcomes) {

@@ -7,6 +7,7 @@
 
 #include "client/agent/failure_report.h"
 #include "common/io/sha256.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -94,12 +95,6 @@ class FakeWork final : public LocalWork {
 
 class AgentTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "rivulet-agent-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   absl::Status RunUntilDone() {
     const auto store = *AgentStore::Open(folder_);
     SessionConfig config;
@@ -108,7 +103,7 @@ class AgentTest : public testing::Test {
     link_.on_done = [&agent] { agent.Terminate(); };
     return agent.Run();
   }
-  fs::path folder_;
+  const fs::path folder_ = ScratchFolder();
   FakeLink link_;
   FakeWork work_;
 };

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "common/formats/model_config.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -17,13 +18,11 @@ const std::string kModel = std::string(RIVULET_SOURCE_DIR) + "/simulations/model
 
 class PolicyTest : public testing::Test {
  protected:
-  void TearDown() override { fs::remove(file_); }
   absl::StatusOr<Policy> Load(const std::string& text) {
     std::ofstream(file_) << text;
     return LoadPolicy(file_);
   }
-  const fs::path file_ =
-      fs::temp_directory_path() / ("rivulet-policy-" + std::to_string(getpid()) + ".toml");
+  const fs::path file_ = ScratchFolder() / "policy.toml";
 };
 
 JobDocument DocumentOf(const Policy& policy) {

@@ -10,6 +10,7 @@
 
 #include "common/io/sha256.h"
 #include "rivulet/v1/federation.grpc.pb.h"
+#include "tests/unit/scratch.h"
 
 // The link against a coordinator that talks without end and never finishes a transfer.
 
@@ -57,8 +58,7 @@ class EndlessCoordinator final : public v1::Federation::Service {
 class GrpcLinkTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "rivulet-link-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
+    folder_ = ScratchFolder();
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);

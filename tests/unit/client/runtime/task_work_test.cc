@@ -10,6 +10,7 @@
 #include "client/agent/failure_report.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/job/job_model.h"
+#include "tests/unit/scratch.h"
 
 // Real work on the 7M model: what becomes of bad data and of a model that changed.
 
@@ -25,8 +26,7 @@ const fs::path kModelFolder = fs::path(RIVULET_SOURCE_DIR) / "simulations/models
 class TaskWorkTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "rivulet-work-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
+    folder_ = ScratchFolder();
     fs::copy(kModelFolder, folder_ / "model");
     spec_.model.name = "llama-7m";
     spec_.data.dataset = "notes";
@@ -43,7 +43,6 @@ class TaskWorkTest : public testing::Test {
     policy_ = *policy;
     work_ = NewTaskWork(policy_, "ann");
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   absl::StatusOr<WorkResult> Train() {
     const JobDocument document = *DescribeJob(kModelFolder, spec_);

@@ -6,6 +6,7 @@
 
 #include "common/io/file.h"
 #include "tests/unit/common/formats/golden.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -207,9 +208,7 @@ TEST(ForTask, ObjectivesThatAreNotOneClassOfSeveralAreRefusedByName) {
 }
 
 TEST(HashOfBaseModel, IsWhatSha256sumOfTheListGivesAndSeesEveryFile) {
-  const auto dir = std::filesystem::path(testing::TempDir()) / "hash_of_base_model";
-  std::filesystem::remove_all(dir);
-  std::filesystem::create_directories(dir);
+  const auto dir = ScratchFolder();
   ASSERT_TRUE(WriteFileAtomically(dir / "config.json", "{}").ok());
   EXPECT_EQ(HashOfBaseModel(dir).status().code(), absl::StatusCode::kNotFound);
   ASSERT_TRUE(WriteFileAtomically(dir / "model.safetensors", "weights").ok());
@@ -230,9 +229,7 @@ std::string HashOfList(const std::vector<std::string>& names) {
 }
 
 TEST(HashOfBaseModel, CoversEveryFileThatTheTokenizerIsLoadedFrom) {
-  const auto dir = std::filesystem::path(testing::TempDir()) / "hash_of_tokenizer";
-  std::filesystem::remove_all(dir);
-  std::filesystem::create_directories(dir);
+  const auto dir = ScratchFolder();
   const auto hash_with = [&](const char* name) {
     EXPECT_TRUE(WriteFileAtomically(dir / name, name).ok());
     return HashOfBaseModel(dir).value_or("");

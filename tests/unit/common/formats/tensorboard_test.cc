@@ -6,6 +6,7 @@
 
 #include "common/io/crc32c.h"
 #include "common/io/file.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -36,8 +37,7 @@ TEST(EventRecords, AreTheGoldenBytes) {
 }
 
 TEST(EventWriter, AppendsAtEachFlushAndTheFileReadsBack) {
-  const auto dir = std::filesystem::path(testing::TempDir()) / "events" / "train";
-  std::filesystem::remove_all(dir);
+  const auto dir = Scratch() / "events" / "train";
   EventWriter writer = *EventWriter::Create(dir, 1700000000.25);
   EXPECT_TRUE(writer.path().filename().string().starts_with("events.out.tfevents.1700000000."));
   EXPECT_EQ(*ReadFile(writer.path(), 1 << 20), VersionRecord(1700000000.25));

@@ -6,6 +6,7 @@
 
 #include "common/io/file.h"
 #include "common/job/job_keys.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -123,8 +124,7 @@ TEST(JobFile, HostileNestingIsRefusedNotRecursedInto) {
 }
 
 TEST(JobFile, AFileAboveOneMebibyteIsRefused) {
-  const std::filesystem::path path =
-      std::filesystem::path(testing::TempDir()) / "rivulet_big_job.toml";
+  const std::filesystem::path path = ScratchFolder() / "big.toml";
   ASSERT_TRUE(WriteFileAtomically(path, std::string((1 << 20) + 1, '#')).ok());
   const auto job = LoadJob(path, {}, {});
   EXPECT_EQ(ExitCodeOf(job.status()), ExitCode::kConfig);

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "tests/unit/scratch.h"
+
 namespace rivulet {
 namespace {
 
@@ -29,13 +31,10 @@ class SettingsTest : public testing::Test {
   void TearDown() override {
     unsetenv("RIVULET_LISTEN__TEST_ADDRESS");
     unsetenv("RIVULET_TEST_COUNT");
-    std::filesystem::remove(file_);
   }
   void Write(const std::string& text) { std::ofstream(file_) << text; }
 
-  const std::string file_ =
-      (std::filesystem::temp_directory_path() / ("rivulet-settings-" + std::to_string(getpid())))
-          .string();
+  const std::string file_ = (ScratchFolder() / "settings.toml").string();
   Config config_;
   Settings keys_ = config_.Keys();
 };

@@ -12,6 +12,7 @@
 #include "common/io/file.h"
 #include "coordinator/enrolment/enrol_server.h"
 #include "privacy/crypto/certificate.h"
+#include "tests/unit/scratch.h"
 
 // A site and the enrolment process over TLS on loopback.
 
@@ -24,8 +25,7 @@ using testing::HasSubstr;
 class EnrolClientTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "rivulet-enrol-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
+    folder_ = ScratchFolder();
     const auto fingerprint = InitPki({.federation = "demo"}, folder_ / "pki");
     ASSERT_TRUE(fingerprint.ok()) << fingerprint.status();
     fingerprint_ = *fingerprint;
@@ -36,10 +36,7 @@ class EnrolClientTest : public testing::Test {
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
-  void TearDown() override {
-    server_.reset();
-    fs::remove_all(folder_);
-  }
+  void TearDown() override { server_.reset(); }
 
   TokenText NewToken() {
     const auto token = TokenStore::Open(folder_ / "store")

@@ -8,6 +8,7 @@
 #include "common/io/sha256.h"
 #include "coordinator/enrolment/enrol_client.h"
 #include "coordinator/enrolment/rate_limit.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -17,14 +18,9 @@ constexpr int64_t kNow = 1'700'000'000;
 
 class Tokens : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "rivulet-tokens-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   TokenStore Store() const { return *TokenStore::Open(folder_); }
 
-  fs::path folder_;
+  const fs::path folder_ = ScratchFolder();
 };
 
 TEST_F(Tokens, OneIsGoodForOneCertificate) {

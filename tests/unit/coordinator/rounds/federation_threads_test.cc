@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "federation_fixture.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -63,8 +64,7 @@ class SixAgents {
 
 // Agents race on real stores, with more invited than needed, so that uploads meet closing rounds.
 TEST_F(FederationTest, ManyThreadsFinishTwoJobsOnDirectories) {
-  const auto directory = std::filesystem::path(testing::TempDir()) / "federation-threads";
-  std::filesystem::remove_all(directory);
+  const auto directory = Scratch();
   states_ = *OpenSqliteStateStore(directory);
   blobs_ = *OpenDirectoryBlobStore(directory);
   JobSpec spec = ToySpec();

@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "federation_fixture.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -24,9 +25,7 @@ TEST_F(FederationTest, ADocumentThatThisVersionCannotReadStopsTheStartAndNotTheJ
 }
 
 TEST_F(FederationTest, ABlobThatCannotBeOpenedNowStopsTheStartAndNotTheJob) {
-  const std::filesystem::path directory =
-      std::filesystem::path(testing::TempDir()) / "rivulet-unopenable";
-  std::filesystem::remove_all(directory);
+  const std::filesystem::path directory = Scratch();
   blobs_ = *OpenDirectoryBlobStore(directory);
   Start(ToySpec());
   const std::string id = Submit();

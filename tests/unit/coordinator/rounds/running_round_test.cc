@@ -9,6 +9,7 @@
 
 #include "coordinator/rounds/update_checker.h"
 #include "federation_fixture.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -143,7 +144,7 @@ class RunningRoundTest : public FederationTest {
     return Show(id_).state_hash;
   }
 
-  const fs::path directory_ = fs::path(testing::TempDir()) / "running-round";
+  const fs::path directory_ = Scratch();
   std::string id_;
   std::vector<ToyGateway::Order> orders_;
   std::map<std::string, Receipt> receipts_;

@@ -6,6 +6,7 @@
 
 #include "coordinator/rounds/update_layout.h"
 #include "federation_fixture.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -77,8 +78,7 @@ TEST_F(FederationTest, AHalfUploadGoesOnAfterARestart) {
 
 TEST_F(FederationTest, AHalfUploadIsKeptWhileItsRoundIsOpenAndNoLonger) {
   namespace fs = std::filesystem;
-  const fs::path directory = fs::path(testing::TempDir()) / "half-upload";
-  fs::remove_all(directory);
+  const fs::path directory = Scratch();
   const auto reopen = [&] {
     federation_.reset();
     blobs_ = *OpenDirectoryBlobStore(directory);

@@ -17,6 +17,7 @@
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
 #include "tests/unit/coordinator/rounds/toy_federation.h"
+#include "tests/unit/scratch.h"
 
 // The services over mTLS on loopback, with the toy job: one tensor of a little over three chunks.
 
@@ -40,12 +41,12 @@ class Inbox {
     }
     arrived_.notify_all();
   }
-  // The latest event of this kind that `fits`; empty after ten seconds.
+  // The latest event of this kind that `fits`; empty after two minutes.
   template <typename T>
   std::optional<T> Take(const std::function<bool(const T&)>& fits = [](const T&) { return true; }) {
     std::unique_lock lock(mutex_);
     std::optional<T> found;
-    arrived_.wait_for(lock, std::chrono::seconds(10), [&] {
+    arrived_.wait_for(lock, std::chrono::minutes(2), [&] {
       for (const SessionEvent& event : events_) {
         if (const T* match = std::get_if<T>(&event); match != nullptr && fits(*match)) {
           found = *match;
@@ -87,8 +88,7 @@ inline v1::UploadMessage BeginOf(const Outcome& outcome) {
 class LoopbackTest : public testing::Test {
  protected:
   void Start(FederationConfig config) {
-    std::string name = (fs::temp_directory_path() / "rivulet-service-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
+    folder_ = ScratchFolder();
     ASSERT_TRUE(InitPki({.federation = "demo"}, folder_ / "pki").ok());
     config.background = false;
     federation_ = std::make_unique<Federation>(config, *states_, *blobs_, streams_, clock_);
@@ -103,10 +103,7 @@ class LoopbackTest : public testing::Test {
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
-  void TearDown() override {
-    server_.reset();
-    fs::remove_all(folder_);
-  }
+  void TearDown() override { server_.reset(); }
 
   std::string address() const { return "127.0.0.1:" + std::to_string(server_->ports()[0]); }
 
@@ -210,7 +207,7 @@ class ServiceTest : public LoopbackTest {
 
   // A call ends at the client a moment before the service has forgotten it.
   void AwaitInFlight(uint64_t bytes) {
-    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::minutes(2);
     while (service_->uploads.in_flight() != bytes && std::chrono::steady_clock::now() < patience) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

@@ -7,13 +7,13 @@
 #include <string>
 #include <string_view>
 
+#include "tests/unit/scratch.h"
+
 namespace rivulet {
 
 // A file of this test alone.
 inline std::filesystem::path ScratchFile(const std::string& name, std::string_view content) {
-  const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-  const std::filesystem::path folder =
-      std::filesystem::path(testing::TempDir()) / info->test_suite_name() / info->name();
+  const std::filesystem::path folder = ScratchPlace();
   std::filesystem::create_directories(folder);
   std::ofstream(folder / name, std::ios::binary) << content;
   return folder / name;

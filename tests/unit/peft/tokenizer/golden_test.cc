@@ -9,6 +9,7 @@
 #include "common/io/file.h"
 #include "peft/tokenizer/json_members.h"
 #include "peft/tokenizer/tokenizer.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -38,7 +39,7 @@ fs::path PathOf(const std::string& name) {
 fs::path LegacyFolder(const std::string& name) {
   std::string flat = name;
   for (char& c : flat) c = c == '/' || c == ':' ? '_' : c;
-  const fs::path folder = fs::path(testing::TempDir()) / ("golden_" + flat);
+  const fs::path folder = ScratchRoot::Path() / ("golden_" + flat);
   fs::create_directories(folder);
   const size_t plus = name.find('+');
   const fs::path vocab = PathOf(name.substr(0, plus));

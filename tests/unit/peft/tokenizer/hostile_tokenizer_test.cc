@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "peft/tokenizer/tokenizer.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -91,7 +92,7 @@ TEST(HostileTokenizer, DeepNestingIsRefused) {
 }
 
 TEST(HostileTokenizer, AFileAboveTheLimitIsNotRead) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "large_tokenizer.json";
+  const auto path = ScratchFolder() / "tokenizer.json";
   std::ofstream(path) << "{}";
   std::filesystem::resize_file(path, Tokenizer::kMaxFileBytes + 1);  // sparse
   EXPECT_EQ(Tokenizer::Load(path).status().code(), absl::StatusCode::kOutOfRange);
@@ -99,8 +100,7 @@ TEST(HostileTokenizer, AFileAboveTheLimitIsNotRead) {
 }
 
 TEST(HostileTokenizer, AFolderWithoutAnyTokenizerSaysWhatItLookedFor) {
-  const auto folder = std::filesystem::path(testing::TempDir()) / "no_tokenizer";
-  std::filesystem::create_directories(folder);
+  const auto folder = ScratchFolder();
   const auto status = Tokenizer::Load(folder).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()), HasSubstr("vocab.json + merges.txt or vocab.txt"));

@@ -7,6 +7,7 @@
 
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
+#include "tests/unit/scratch.h"
 
 namespace rivulet {
 namespace {
@@ -20,14 +21,12 @@ constexpr std::chrono::hours kDay{24};
 class Certificates : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "rivulet-pki-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
+    folder_ = ScratchFolder();
     ASSERT_TRUE(InitPki({.federation = "demo"}, folder_ / "pki").ok());
     auto authority = ReadIssuingAuthority(folder_ / "pki" / "issuing");
     ASSERT_TRUE(authority.ok()) << authority.status();
     authority_ = *std::move(authority);
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   // A leaf under the issuing authority, with its chain.
   std::string Chain(const CertificateProfile& profile) {
