@@ -51,6 +51,13 @@ endfunction()
 # What is tested is optimised, the tests hardly: they are most of what a build compiles.
 set(rivulet_test_speed $<$<CONFIG:Release>:-O1>)
 
+# Properties of every test that runs our programs.
+set(rivulet_test_environment "")
+if(RIVULET_SANITIZE STREQUAL "thread")  # libraries of the distribution are not built with it
+  set(rivulet_test_environment ENVIRONMENT
+      "TSAN_OPTIONS=ignore_noninstrumented_modules=1 suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
+endif()
+
 # rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [OWN_PCH]): one GoogleTest
 # program.
 # Every test case becomes a ctest entry; names are read when ctest runs, not at build time.
@@ -71,9 +78,6 @@ function(rivulet_test name)
   if(arg_LABELS)
     list(APPEND properties LABELS ${arg_LABELS})
   endif()
-  if(RIVULET_SANITIZE STREQUAL "thread")  # libraries of the distribution are not built with it
-    list(APPEND properties ENVIRONMENT
-         "TSAN_OPTIONS=ignore_noninstrumented_modules=1 suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
-  endif()
+  list(APPEND properties ${rivulet_test_environment})
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
 endfunction()

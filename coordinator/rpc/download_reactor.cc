@@ -1,4 +1,4 @@
-#include <atomic>
+#include <mutex>
 
 #include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
@@ -41,27 +41,37 @@ class DownloadReactor final : public grpc::ServerWriteReactor<v1::Chunk> {
   }
 
   void Next() {
-    const uint64_t offset = offset_;
-    const uint64_t left = blob_->size() - offset;
-    if (left == 0) return End(absl::OkStatus());
+    absl::StatusOr<bool> sent = false;
+    {
+      const std::lock_guard lock(mutex_);
+      sent = SendChunk();
+    }
+    if (!sent.ok() || !*sent) End(sent.status());
+  }
+
+  // False at the end.
+  absl::StatusOr<bool> SendChunk() {
+    const uint64_t left = blob_->size() - offset_;
+    if (left == 0) return false;
     std::string& data = *chunk_.mutable_data();
     data.resize(std::min(left, kChunkBytes));
-    const absl::Status status =
-        blob_->Read(offset, std::as_writable_bytes(std::span(data.data(), data.size())));
-    if (!status.ok()) return End(status);
-    chunk_.set_offset(offset);
-    offset_ = offset + data.size();
+    RV_RETURN_IF_ERROR(
+        blob_->Read(offset_, std::as_writable_bytes(std::span(data.data(), data.size()))));
+    chunk_.set_offset(offset_);
+    offset_ += data.size();
     service_.traffic.downlink_bytes += data.size();
     StartWrite(&chunk_);
+    return true;
   }
 
   void End(const absl::Status& status) { Finish(ToGrpc(status, context_)); }
 
   ServiceContext& service_;
   grpc::CallbackServerContext& context_;
-  // One step at a time: what a step wrote is there for the next, on whatever thread. gRPC sees to
-  // that, and the store before StartWrite shows it to sanitizers, which do not look into gRPC.
-  std::atomic<uint64_t> offset_;
+  // One step at a time, on whatever thread: gRPC sees to that. The lock shows it to sanitizers,
+  // which do not look into gRPC; a call is not ended under it, for that may delete this.
+  std::mutex mutex_;
+  uint64_t offset_;
   std::unique_ptr<BlobReader> blob_;
   v1::Chunk chunk_;
 };
