@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "common/formats/float_cast.h"
 #include "common/formats/json.h"
@@ -262,20 +263,58 @@ absl::Status CopyOthers(const std::filesystem::path& base, const std::filesystem
   return WriteFileAtomically(out / "config.json", text);
 }
 
-absl::Status PrepareFolder(const std::filesystem::path& out, bool overwrite) {
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  if (error) return FileError(out, "create", error.value());
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
-    if (!std::filesystem::exists(out / name)) continue;
-    if (!overwrite)
-      return Refuse(absl::StatusCode::kAlreadyExists,
-                    out.string() + ": holds a model already, want an empty folder or --force");
-    std::filesystem::remove(out / name, error);  // a reader would prefer the old form
-    if (error) return FileError(out / name, "remove", error.value());
+constexpr const char* kWeightFiles[] = {"model.safetensors", "model.safetensors.index.json"};
+
+// Where the model is written before it takes the place of the one that is there: a folder inside
+// `out`, gone with this.
+class FreshFolder {
+ public:
+  static absl::StatusOr<FreshFolder> In(const std::filesystem::path& out, bool overwrite) {
+    for (const char* name : kWeightFiles) {
+      if (!overwrite && std::filesystem::exists(out / name))
+        return Refuse(absl::StatusCode::kAlreadyExists,
+                      out.string() + ": holds a model already, want an empty folder or --force");
+    }
+    FreshFolder fresh(out);
+    std::error_code error;
+    std::filesystem::remove_all(fresh.path_, error);  // of a merge that was killed
+    std::filesystem::create_directories(fresh.path_, error);
+    if (error) return FileError(out, "create", error.value());
+    return fresh;
   }
-  return absl::OkStatus();
-}
+  FreshFolder(FreshFolder&& other) noexcept
+      : out_(std::move(other.out_)), path_(std::exchange(other.path_, {})) {}
+  ~FreshFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+
+  const std::filesystem::path& path() const { return path_; }
+
+  // Its files replace those of their names, and weights of another form go: a reader might prefer
+  // them.
+  absl::Status MoveOut() const {
+    std::error_code error;
+    for (const char* name : kWeightFiles) {
+      if (std::filesystem::exists(path_ / name)) continue;
+      std::filesystem::remove(out_ / name, error);
+      if (error) return FileError(out_ / name, "remove", error.value());
+    }
+    std::vector<std::filesystem::path> files;
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      files.push_back(entry.path().filename());
+    for (const std::filesystem::path& name : files) {
+      std::filesystem::rename(path_ / name, out_ / name, error);
+      if (error) return FileError(out_ / name, "rename", error.value());
+    }
+    return SyncDirectory(out_);
+  }
+
+ private:
+  explicit FreshFolder(const std::filesystem::path& out) : out_(out), path_(out / ".merging") {}
+
+  std::filesystem::path out_, path_;
+};
 
 // Reads the result and holds it against what should be there.
 absl::Status Verify(const std::filesystem::path& out, const MergePlan& plan,
@@ -317,14 +356,15 @@ absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
   RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(base));
   RV_ASSIGN_OR_RETURN(const MergePlan plan,
                       PlanMerge(files, std::move(config), adapter, labels, options.dtype));
-  RV_RETURN_IF_ERROR(PrepareFolder(out, options.overwrite));
+  RV_ASSIGN_OR_RETURN(const FreshFolder fresh, FreshFolder::In(out, options.overwrite));
   MergeReport report;
-  RV_RETURN_IF_ERROR(WriteWeights(out, plan, adapter, options.shard_bytes, report));
-  RV_RETURN_IF_ERROR(CopyOthers(base, out, plan));
-  RV_RETURN_IF_ERROR(Verify(out, plan, adapter, report));
+  RV_RETURN_IF_ERROR(WriteWeights(fresh.path(), plan, adapter, options.shard_bytes, report));
+  RV_RETURN_IF_ERROR(CopyOthers(base, fresh.path(), plan));
+  RV_RETURN_IF_ERROR(Verify(fresh.path(), plan, adapter, report));
   if (provenance.adapter.empty()) provenance.adapter = adapter.weights.HashHex();
   RV_RETURN_IF_ERROR(
-      WriteFileAtomically(out / "rivulet_provenance.json", ProvenanceText(provenance)));
+      WriteFileAtomically(fresh.path() / "rivulet_provenance.json", ProvenanceText(provenance)));
+  RV_RETURN_IF_ERROR(fresh.MoveOut());
   return report;
 }
 

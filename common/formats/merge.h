@@ -26,7 +26,8 @@ struct MergeReport {
 // A whole model with the adapter in it: W + scale B A in binary32, rounded to nearest even in the
 // dtype of W; heads of the adapter replace or join those of the model. Weights, `config.json` (for
 // a new head with its architecture and `labels`), generation and tokenizer files, provenance. One
-// matrix in memory at a time. Reads everything back and compares. `labels` are the class names of a
+// matrix in memory at a time. Reads everything back and compares before it takes the place of what
+// was in `out`, which a failure leaves as it was. `labels` are the class names of a
 // head that is not in the model's config; empty = keep the config's, or LABEL_0 and so on when
 // their number is not that of the adapter's head. Errors: AlreadyExists without `overwrite`;
 // InvalidArgument when the adapter does not fit, or adapts or replaces a head that is tied to the

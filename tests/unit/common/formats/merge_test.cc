@@ -1,13 +1,16 @@
 #include "common/formats/merge.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "common/io/file.h"
+#include "common/io/size_limit.h"
 #include "tests/unit/common/formats/golden.h"
+#include "tests/unit/in_child.h"
 #include "tests/unit/scratch.h"
 
 namespace rivulet {
@@ -195,6 +198,26 @@ TEST(MergeModel, NeverOverwritesWithoutBeingTold) {
   EXPECT_EQ(MergeModel(base, adapter, {}, base, {}).status().code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(MergeModel(SharedGolden() / "models" / "bert", adapter, {}, out / "b", {}).ok());
+}
+
+TEST(MergeModel, AFailureLeavesTheModelThatWasThere) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
+  const auto base = golden / "models" / "llama";
+  const auto out = Scratch();
+  ASSERT_TRUE(MergeModel(base, adapter, {}, out, {}).ok());
+  const std::string before = *HashOfBaseModel(out);
+  EXPECT_EQ(InChild([&] {
+              MakeSizeLimitAnError();
+              const rlimit limit = {10'000, RLIM_INFINITY};
+              setrlimit(RLIMIT_FSIZE, &limit);
+              const auto merged = MergeModel(base, adapter, {}, out, {}, {.overwrite = true});
+              return merged.status().code() == absl::StatusCode::kResourceExhausted ? 0 : 1;
+            }),
+            0);
+  EXPECT_EQ(*HashOfBaseModel(out), before);
+  EXPECT_FALSE(std::filesystem::exists(out / ".merging"));
 }
 
 }  // namespace
