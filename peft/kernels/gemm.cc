@@ -11,7 +11,6 @@
 #include "peft/kernels/gemm_dots-inl.h"
 #include "peft/kernels/gemm_pack-inl.h"
 #include "peft/kernels/gemm_tile-inl.h"
-#include "peft/kernels/panel_cache.h"
 
 // The loops of Goto and van de Geijn (2008): blocks of columns and of the inner dimension are
 // packed into panels; the left operand is repacked only where that pays.
@@ -116,45 +115,6 @@ void PrepareLeft(const GemmCall& call, Group& group, Workspace& workspace) {
   }
 }
 
-// Rows of a panel of the whole operand, those of a packed bf16 operand being words.
-int64_t PanelRows(const Product& product) {
-  return product.narrow && HasNarrowProducts() ? (product.k + 1) / 2 : product.k;
-}
-
-int64_t FloatsOfPanels(const Product& product, int64_t n) {
-  return PanelRows(product) * ((n + kPanel - 1) / kPanel * kPanel);
-}
-
-// The right operand of one panel. Narrow: as words, or as fp32 on a CPU that does not multiply
-// bf16.
-void PackOne(const Product& product, bool words, int64_t begin, int64_t k, int64_t first,
-             int64_t columns, int64_t panel, float* packed) {
-  if (words) {
-    PackWords(product, begin, k, first, columns, panel, packed);
-  } else if (product.narrow) {
-    PackWidened(product, begin, k, first, columns, panel, packed);
-  } else {
-    PackPanel(product.b, begin, k, first, columns, panel, packed);
-  }
-}
-
-void PackAll(const Product& product, int64_t n, float* panels) {
-  const bool words = product.narrow && HasNarrowProducts();
-  for (int64_t first = 0; first < n; first += kPanel) {
-    PackOne(product, words, 0, product.k, first, std::min(kPanel, n - first), kPanel,
-            panels + first * PanelRows(product));
-  }
-}
-
-// Where the panel that begins at column `first` is kept from the part's first row on; null where it
-// is not. A part that begins in the middle of a word has no such place.
-const float* KeptPanel(const Part& part, int64_t first) {
-  const Product& product = *part.product;
-  if (product.panels == nullptr || (part.left.narrow && part.begin % 2 != 0)) return nullptr;
-  const int64_t row = part.left.narrow ? part.begin / 2 : part.begin;
-  return product.panels + first * PanelRows(product) + row * kPanel;
-}
-
 // Makes the slices of one panel, packing the right operands into `packed`.
 void PreparePanel(const GemmCall& call, const Group& group, int64_t first, int64_t columns,
                   int64_t panel, float* packed, Slice* slices) {
@@ -166,17 +126,18 @@ void PreparePanel(const GemmCall& call, const Group& group, int64_t first, int64
     slice = part.left;
     slice.b = packed;
     slice.b_row = panel;
-    if (const float* kept = KeptPanel(part, first)) {
-      slice.b = kept;
-      slice.b_row = kPanel;
-      continue;
-    }
     if (direct && !product.narrow && product.b.column_stride == 1) {
       slice.b = product.b.data + part.begin * product.b.row_stride + first;
       slice.b_row = product.b.row_stride;
       continue;
     }
-    PackOne(product, part.left.narrow, part.begin, part.k, first, columns, panel, packed);
+    if (part.left.narrow) {
+      PackWords(product, part.begin, part.k, first, columns, panel, packed);
+    } else if (product.narrow) {
+      PackWidened(product, part.begin, part.k, first, columns, panel, packed);
+    } else {
+      PackPanel(product.b, part.begin, part.k, first, columns, panel, packed);
+    }
     packed += part.left.k * panel;
   }
 }
@@ -234,17 +195,6 @@ namespace rivulet::kernels {
 HWY_EXPORT(GemmBlocks);
 HWY_EXPORT(DotProducts);
 HWY_EXPORT(HasNarrowProducts);
-HWY_EXPORT(FloatsOfPanels);
-HWY_EXPORT(PanelRows);
-HWY_EXPORT(PackAll);
-
-int64_t PanelFloats(const Product& product, int64_t n) {
-  return HWY_DYNAMIC_DISPATCH(FloatsOfPanels)(product, n);
-}
-
-void PackPanels(const Product& product, int64_t n, float* panels) {
-  HWY_DYNAMIC_DISPATCH(PackAll)(product, n, panels);
-}
 
 bool MultipliesBf16() { return HWY_DYNAMIC_DISPATCH(HasNarrowProducts)(); }
 
@@ -279,7 +229,6 @@ GemmCall ColumnsOf(const GemmCall& call, int64_t first, int64_t last, std::vecto
     const int64_t offset = first * product.b.column_stride;
     if (product.narrow) product.narrow += offset;
     if (product.b.data) product.b.data += offset;
-    if (product.panels) product.panels += first * HWY_DYNAMIC_DISPATCH(PanelRows)(product);
   }
   GemmCall part = call;
   part.products = kept;
@@ -300,23 +249,10 @@ GemmCall RowsOf(const GemmCall& call, int64_t first, int64_t last, std::vector<P
   return part;
 }
 
-// The products of a call with what the cache keeps of their right operands.
-std::vector<Product> WithPanels(const GemmCall& call, PanelCache& cache) {
-  std::vector<Product> products(call.products.begin(), call.products.end());
-  for (Product& product : products) product.panels = cache.Of(product, call.n);
-  return products;
-}
-
 }  // namespace
 
-void Gemm(const GemmCall& all, Workspace& workspace) {
-  const bool dots = IsDots(all);
-  GemmCall call = all;
-  std::vector<Product> products;
-  if (workspace.panels && !dots) {
-    products = WithPanels(all, *workspace.panels);
-    call.products = products;
-  }
+void Gemm(const GemmCall& call, Workspace& workspace) {
+  const bool dots = IsDots(call);
   const auto compute = [dots](const GemmCall& part, Workspace& own) {
     if (dots) return HWY_DYNAMIC_DISPATCH(DotProducts)(part);
     HWY_DYNAMIC_DISPATCH(GemmBlocks)(part, own);

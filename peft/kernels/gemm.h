@@ -25,13 +25,7 @@ struct Product {
   Matrix b;
   int64_t k = 0;
   const uint16_t* narrow = nullptr;
-  const float* panels = nullptr;  // b as PackPanels leaves it; Gemm asks the workspace for it
 };
-
-// b [k, n] in panels of columns, each [k, panel] with the columns beyond n zero: fp32, or words of
-// two bf16 values where b is narrow and this CPU multiplies those.
-int64_t PanelFloats(const Product& product, int64_t n);
-void PackPanels(const Product& product, int64_t n, float* panels);
 
 // True when this CPU multiplies bf16 (AVX512_BF16).
 bool MultipliesBf16();

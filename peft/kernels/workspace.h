@@ -11,8 +11,6 @@
 
 namespace rivulet::kernels {
 
-class PanelCache;
-
 // Scratch memory that grows and is kept: one per thread of computation, reused by every step, so
 // that no step touches fresh pages. Contents are undefined after Resize.
 class Scratch {
@@ -26,7 +24,6 @@ class Scratch {
     }
     return data_.get();
   }
-  const float* data() const { return data_.get(); }
 
  private:
   struct Free {
@@ -39,13 +36,12 @@ class Scratch {
 // What the kernels of one client's step need beside their operands: memory, and the threads among
 // which they divide their work. Not thread safe: one per step that runs.
 struct Workspace {
-  Scratch packed;                      // right-hand panels of a product
-  Scratch rows;                        // left-hand rows of a product, when they are repacked
-  Scratch scores;                      // attention: probabilities of a block of queries
-  Scratch gradients;                   // attention: their gradients
-  Scratch turned;                      // attention: transposed keys and values
-  std::shared_ptr<PanelCache> panels;  // of frozen right operands; null: none are kept
-  std::unique_ptr<Team> team;          // null: the calling thread alone
+  Scratch packed;              // right-hand panels of a product
+  Scratch rows;                // left-hand rows of a product, when they are repacked
+  Scratch scores;              // attention: probabilities of a block of queries
+  Scratch gradients;           // attention: their gradients
+  Scratch turned;              // attention: transposed keys and values
+  std::unique_ptr<Team> team;  // null: the calling thread alone
   std::vector<std::unique_ptr<Workspace>> of_parts;  // one for each further part of the team
 
   Workspace() = default;

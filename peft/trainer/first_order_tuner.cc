@@ -6,7 +6,6 @@
 #include <mutex>
 #include <vector>
 
-#include "peft/kernels/panel_cache.h"
 #include "peft/method/method.h"
 #include "peft/model/base_model.h"
 #include "peft/model/network.h"
@@ -27,30 +26,13 @@ absl::Status CheckLoss(double loss) {
                                                  " in evaluation, want a finite number of nats");
 }
 
-// What the base's matrices may take once more, in the order in which products read them: all of a
-// small model, and of a large one a part that does not count beside it.
-constexpr size_t kMostPanelBytes = size_t{256} << 20;
-
-std::shared_ptr<kernels::PanelCache> PanelsOf(const BaseModel& base) {
-  std::vector<const void*> frozen;
-  for (const auto& [name, tensor] : base.tensors()) {
-    if (tensor.device().is_cpu()) frozen.push_back(tensor.data_ptr());
-  }
-  return std::make_shared<kernels::PanelCache>(frozen, kMostPanelBytes);
-}
-
 // Scratch memory outlives a call and moves from one to the next.
 class WorkspacePool {
  public:
-  WorkspacePool(int threads, std::shared_ptr<kernels::PanelCache> panels)
-      : threads_(threads), panels_(std::move(panels)) {}
+  explicit WorkspacePool(int threads) : threads_(threads) {}
   std::unique_ptr<kernels::Workspace> Take() {
     const std::lock_guard lock(mutex_);
-    if (free_.empty()) {
-      auto fresh = std::make_unique<kernels::Workspace>(threads_);
-      fresh->panels = panels_;
-      return fresh;
-    }
+    if (free_.empty()) return std::make_unique<kernels::Workspace>(threads_);
     std::unique_ptr<kernels::Workspace> workspace = std::move(free_.back());
     free_.pop_back();
     return workspace;
@@ -62,7 +44,6 @@ class WorkspacePool {
 
  private:
   const int threads_;
-  const std::shared_ptr<kernels::PanelCache> panels_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<kernels::Workspace>> free_;
 };
@@ -77,7 +58,7 @@ class FirstOrderTuner : public Tuner {
         seed_(job.job.seed),
         checkpointing_(job.model.gradient_checkpointing),
         task_(job.data.task == "classification" ? Task::kClassification : Task::kCausalLm),
-        workspaces_(job.train.threads, PanelsOf(network_->base())) {}
+        workspaces_(job.train.threads) {}
 
   const Manifest& manifest() const override { return method_->manifest(); }
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "common/random.h"
-#include "peft/kernels/panel_cache.h"
 
 namespace rivulet::kernels {
 namespace {
@@ -115,51 +114,6 @@ TEST_P(GemmSizes, Bf16OperandsEqualThePlainLoop) {
 
 // Four rows, since fewer are widened instead. Nearest even: 1 + 2^-8 lies between 1 and 1 + 2^-7
 // and goes to 1; 1 + 3 * 2^-8 goes to 1 + 2^-6.
-TEST_P(GemmSizes, KeptPanelsGiveTheSameBits) {
-  const auto [m, n, k] = GetParam();
-  const auto a = Numbers(m * k, 1), b = Numbers(n * k, 2), thin = Numbers(8 * (m + n), 3);
-  std::vector<uint16_t> narrow(n * k);
-  for (size_t i = 0; i < narrow.size(); ++i) narrow[i] = std::bit_cast<uint32_t>(b[i]) >> 16;
-  for (const bool turned : {false, true}) {
-    const Matrix right = turned ? Matrix{b.data(), 1, k} : Matrix{b.data(), n, 1};
-    // A short summand first, so that the parts of the long ones begin anywhere, odd rows too.
-    const Product products[] = {
-        {{thin.data(), 7, 1}, {thin.data() + 8 * m, n, 1}, 7},
-        {{a.data(), k, 1}, right, k},
-        {{a.data(), k, 1}, {nullptr, right.row_stride, right.column_stride}, k, narrow.data()}};
-    for (const int threads : {1, 2}) {
-      Workspace plain(threads), keeping(threads);
-      const void* frozen[] = {b.data(), narrow.data()};
-      keeping.panels = std::make_shared<PanelCache>(frozen, size_t{1} << 30);
-      std::vector<float> want(m * n), got(m * n);
-      Gemm({m, n, products, want.data(), n}, plain);
-      for (int again = 0; again < 2; ++again) {
-        Gemm({m, n, products, got.data(), n}, keeping);
-        EXPECT_EQ(got, want) << "turned " << turned << ", threads " << threads;
-      }
-      if (m > 3) {  // fewer rows are dot products where b is turned
-        EXPECT_EQ(keeping.panels->bytes(),
-                  sizeof(float) * (PanelFloats(products[1], n) + PanelFloats(products[2], n)));
-      }
-    }
-  }
-}
-
-TEST(PanelCache, KeepsWhatIsFrozenAndHasRoomOnly) {
-  const auto a = Numbers(40, 1), b = Numbers(40, 2);
-  const Product first = {{}, {a.data(), 8, 1}, 5}, second = {{}, {b.data(), 8, 1}, 5};
-  const void* frozen[] = {a.data(), b.data()};
-  const size_t bytes = sizeof(float) * static_cast<size_t>(PanelFloats(first, 8));
-  PanelCache cache(frozen, 2 * bytes - 1);
-  EXPECT_EQ(cache.Of({{}, {a.data() + 8, 8, 1}, 4}, 8), nullptr);
-  const float* kept = cache.Of(first, 8);
-  ASSERT_NE(kept, nullptr);
-  EXPECT_EQ(kept[1], a[1]);
-  EXPECT_EQ(cache.Of(first, 8), kept);
-  EXPECT_EQ(cache.Of(second, 8), nullptr);
-  EXPECT_EQ(cache.bytes(), bytes);
-}
-
 TEST(Gemm, TheLeftOperandIsRoundedToNearestEven) {
   if (!MultipliesBf16()) GTEST_SKIP() << "this CPU does not multiply bf16";
   const float a[] = {1.0f + 0x1p-8f, 1.0f + 3 * 0x1p-8f, -(1.0f + 0x1p-8f), 1.0f + 0x1.8p-8f};
