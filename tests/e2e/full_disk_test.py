@@ -99,7 +99,7 @@ class FullDisk(unittest.TestCase):
     def test_merge_leaves_no_model(self):
         out = self.folder / "merged"
         done = run("rivulet-model", "merge", MODEL, self.adapter, "--out", out, limit=1 << 20)
-        self.assert_full(done, out / "model.safetensors")
+        self.assert_full(done, out / ".merging/model.safetensors")
         self.assertEqual(done.stdout, "")
         self.assert_only(out)
         again = run("rivulet-model", "merge", MODEL, self.adapter, "--out", out)
