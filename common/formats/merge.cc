@@ -295,17 +295,19 @@ class FreshFolder {
   // them.
   absl::Status MoveOut() const {
     std::error_code error;
-    for (const char* name : kWeightFiles) {
-      if (std::filesystem::exists(path_ / name)) continue;
-      std::filesystem::remove(out_ / name, error);
-      if (error) return FileError(out_ / name, "remove", error.value());
-    }
     std::vector<std::filesystem::path> files;
-    for (const auto& entry : std::filesystem::directory_iterator(path_))
-      files.push_back(entry.path().filename());
+    for (std::filesystem::directory_iterator entry(path_, error), end; !error && entry != end;
+         entry.increment(error))
+      files.push_back(entry->path().filename());
+    if (error) return FileError(path_, "list", error.value());
     for (const std::filesystem::path& name : files) {
       std::filesystem::rename(path_ / name, out_ / name, error);
       if (error) return FileError(out_ / name, "rename", error.value());
+    }
+    for (const char* name : kWeightFiles) {
+      if (std::find(files.begin(), files.end(), name) != files.end()) continue;
+      std::filesystem::remove(out_ / name, error);
+      if (error) return FileError(out_ / name, "remove", error.value());
     }
     return SyncDirectory(out_);
   }

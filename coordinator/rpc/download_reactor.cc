@@ -17,13 +17,12 @@ class DownloadReactor final : public grpc::ServerWriteReactor<v1::Chunk> {
     const std::string hash = HexOfBytes(request.sha256());
     service_.workers.Post([this, hash] {
       if (const absl::Status status = Open(hash); !status.ok()) return End(status);
-      Next();
+      Next(true);
     });
   }
 
   void OnWriteDone(bool ok) override {
-    if (!ok) return End(absl::CancelledError("the agent is gone"));
-    service_.workers.Post([this] { Next(); });
+    service_.workers.Post([this, ok] { Next(ok); });
   }
 
   void OnDone() override { delete this; }
@@ -40,11 +39,12 @@ class DownloadReactor final : public grpc::ServerWriteReactor<v1::Chunk> {
     return absl::OkStatus();
   }
 
-  void Next() {
-    absl::StatusOr<bool> sent = false;
+  // `written`: the chunk before is with the agent, or there was none.
+  void Next(bool written) {
+    absl::StatusOr<bool> sent = absl::CancelledError("the agent is gone");
     {
       const std::lock_guard lock(mutex_);
-      sent = SendChunk();
+      if (written) sent = SendChunk();
     }
     if (!sent.ok() || !*sent) End(sent.status());
   }
@@ -68,8 +68,9 @@ class DownloadReactor final : public grpc::ServerWriteReactor<v1::Chunk> {
 
   ServiceContext& service_;
   grpc::CallbackServerContext& context_;
-  // One step at a time, on whatever thread: gRPC sees to that. The lock shows it to sanitizers,
-  // which do not look into gRPC; a call is not ended under it, for that may delete this.
+  // One step at a time, on whatever thread. gRPC says that a chunk is written, or will never be,
+  // while the step that wrote it may still be in StartWrite: who takes the lock has waited for its
+  // end. A call is not ended under the lock, for that may delete this.
   std::mutex mutex_;
   uint64_t offset_;
   std::unique_ptr<BlobReader> blob_;

@@ -214,7 +214,7 @@ TEST(BadInput, ADocumentOfMoreThanTwoMebibytesIsRefused) {
       grpc::ChannelArguments()));
   const auto submit = [&](size_t bytes) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
     v1::SubmitRequest request;
     v1::SubmitReply reply;
     request.set_document(std::string(bytes, ' '));

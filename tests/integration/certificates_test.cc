@@ -43,7 +43,7 @@ class Certificates : public testing::Test {
     const auto channel = grpc::CreateChannel(deployment_.operators_address(),
                                              MutualTlsClient(ReadTlsFiles(credentials)));
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
     v1::ListReply reply;
     return v1::Operations::NewStub(channel)->List(&context, v1::ListRequest(), &reply);
   }

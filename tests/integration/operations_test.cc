@@ -247,7 +247,7 @@ grpc::Status CallByName(const Deployment& deployment, const std::string& method,
       grpc::CreateChannel(deployment.operators_address(),
                           MutualTlsClient(ReadTlsFiles(deployment.pki() / "operator"))));
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
   grpc::CompletionQueue queue;
   const grpc::Slice slice(request);
   const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);

@@ -122,7 +122,7 @@ Finished RunToEnd(const std::vector<std::string>& command, const std::filesystem
 }
 
 bool WaitUntil(const std::function<bool()>& holds) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   while (std::chrono::steady_clock::now() < end) {
     if (holds()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -185,39 +185,53 @@ TEST(MergeModel, ATrainedHeadDoesNotOverwriteTheEmbeddingItIsTiedTo) {
   }
 }
 
-TEST(MergeModel, NeverOverwritesWithoutBeingTold) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
-  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
-  const auto base = golden / "models" / "llama";
-  const auto out = Scratch();
-  ASSERT_TRUE(MergeModel(base, adapter, {}, out, {}).ok());
-  EXPECT_EQ(MergeModel(base, adapter, {}, out, {}).status().code(),
-            absl::StatusCode::kAlreadyExists);
-  EXPECT_TRUE(MergeModel(base, adapter, {}, out, {}, {.overwrite = true}).ok());
-  EXPECT_EQ(MergeModel(base, adapter, {}, base, {}).status().code(),
+// A folder that holds a merged model already.
+class MergeOverAModel : public testing::Test {
+ protected:
+  void SetUp() override {
+    RV_SKIP_WITHOUT(golden_);
+    adapter_ = *ReadPeftDirectory(golden_ / "adapters" / "llama_lora");
+    ASSERT_TRUE(Merge({}).ok());
+  }
+  absl::Status Merge(const MergeOptions& options) {
+    return MergeModel(base_, adapter_, {}, out_, {}, options).status();
+  }
+
+  const std::filesystem::path golden_ = SharedGolden();
+  const std::filesystem::path base_ = golden_ / "models" / "llama";
+  const std::filesystem::path out_ = Scratch();
+  LoraAdapter adapter_;
+};
+
+TEST_F(MergeOverAModel, NeverOverwritesWithoutBeingTold) {
+  EXPECT_EQ(Merge({}).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_TRUE(Merge({.overwrite = true}).ok());
+  EXPECT_EQ(MergeModel(base_, adapter_, {}, base_, {}).status().code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_FALSE(MergeModel(SharedGolden() / "models" / "bert", adapter, {}, out / "b", {}).ok());
+  EXPECT_FALSE(MergeModel(golden_ / "models" / "bert", adapter_, {}, out_ / "b", {}).ok());
 }
 
-TEST(MergeModel, AFailureLeavesTheModelThatWasThere) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
-  const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
-  const auto base = golden / "models" / "llama";
-  const auto out = Scratch();
-  ASSERT_TRUE(MergeModel(base, adapter, {}, out, {}).ok());
-  const std::string before = *HashOfBaseModel(out);
+TEST_F(MergeOverAModel, AFailureLeavesTheModelThatWasThere) {
+  const std::string before = *HashOfBaseModel(out_);
   EXPECT_EQ(InChild([&] {
               MakeSizeLimitAnError();
               const rlimit limit = {10'000, RLIM_INFINITY};
               setrlimit(RLIMIT_FSIZE, &limit);
-              const auto merged = MergeModel(base, adapter, {}, out, {}, {.overwrite = true});
-              return merged.status().code() == absl::StatusCode::kResourceExhausted ? 0 : 1;
+              const absl::Status merged = Merge({.overwrite = true});
+              return merged.code() == absl::StatusCode::kResourceExhausted ? 0 : 1;
             }),
             0);
-  EXPECT_EQ(*HashOfBaseModel(out), before);
-  EXPECT_FALSE(std::filesystem::exists(out / ".merging"));
+  EXPECT_EQ(*HashOfBaseModel(out_), before);
+  EXPECT_FALSE(std::filesystem::exists(out_ / ".merging"));
+}
+
+TEST_F(MergeOverAModel, WeightsOfTheOtherFormGo) {
+  ASSERT_TRUE(Merge({.overwrite = true, .shard_bytes = 20'000}).ok());
+  EXPECT_TRUE(std::filesystem::exists(out_ / "model.safetensors.index.json"));
+  EXPECT_FALSE(std::filesystem::exists(out_ / "model.safetensors"));
+  ASSERT_TRUE(Merge({.overwrite = true}).ok());
+  EXPECT_FALSE(std::filesystem::exists(out_ / "model.safetensors.index.json"));
+  EXPECT_TRUE(std::filesystem::exists(out_ / "model.safetensors"));
 }
 
 }  // namespace

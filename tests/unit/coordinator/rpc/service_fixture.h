@@ -41,12 +41,12 @@ class Inbox {
     }
     arrived_.notify_all();
   }
-  // The latest event of this kind that `fits`; empty after two minutes.
+  // The latest event of this kind that `fits`; empty after a minute.
   template <typename T>
   std::optional<T> Take(const std::function<bool(const T&)>& fits = [](const T&) { return true; }) {
     std::unique_lock lock(mutex_);
     std::optional<T> found;
-    arrived_.wait_for(lock, std::chrono::minutes(2), [&] {
+    arrived_.wait_for(lock, std::chrono::minutes(1), [&] {
       for (const SessionEvent& event : events_) {
         if (const T* match = std::get_if<T>(&event); match != nullptr && fits(*match)) {
           found = *match;
@@ -207,7 +207,7 @@ class ServiceTest : public LoopbackTest {
 
   // A call ends at the client a moment before the service has forgotten it.
   void AwaitInFlight(uint64_t bytes) {
-    const auto patience = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     while (service_->uploads.in_flight() != bytes && std::chrono::steady_clock::now() < patience) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

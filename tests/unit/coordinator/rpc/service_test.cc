@@ -147,6 +147,24 @@ TEST_F(ServiceTest, ADownloadGoesOnWhereTheFileEnds) {
   EXPECT_EQ(traffic_.downlink_bytes - before, bytes.size() - 1'234'567);
 }
 
+TEST_F(ServiceTest, DownloadsThatAreBrokenOffEndAndLeaveNothingBehind) {
+  const Assignment task = FirstTask();
+  const auto stub = StubOf("ann");
+  v1::DownloadRequest request;
+  request.set_sha256(BytesOfHex(task.state_sha256));
+  for (int call = 0; call < 100; ++call) {
+    grpc::ClientContext context;
+    const auto stream = stub->Download(&context, request);
+    v1::Chunk chunk;
+    if (call % 2 == 0) {
+      EXPECT_TRUE(stream->Read(&chunk));
+    }
+    context.TryCancel();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_TRUE(LinkOf("ann").Download(task.state_sha256, task.state_bytes, folder_ / "x").ok());
+}
+
 TEST_F(ServiceTest, AFailureIsAcknowledged) {
   const Assignment task = FirstTask();
   Outcome failure;
@@ -238,7 +256,7 @@ TEST_F(ServiceTest, WhatAnAgentCallsItselfReachesOperatorsAsPlainText) {
 
   const auto operations = v1::Operations::NewStub(OperatorChannel());
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
   v1::NodesReply nodes;
   const grpc::Status status = operations->Nodes(&context, {}, &nodes);
   ASSERT_TRUE(status.ok()) << status.error_message();  // half a character cannot be parsed

@@ -105,7 +105,7 @@ TEST(ChannelLimits, LetAPeerBehindALongLineConnect) {
       grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(line.port()),
                                 grpc::InsecureChannelCredentials(), ChannelLimits());
   EXPECT_TRUE(
-      channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::minutes(2)));
+      channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::minutes(1)));
 }
 
 }  // namespace

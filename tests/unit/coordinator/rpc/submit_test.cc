@@ -33,7 +33,7 @@ class SubmitRpcTest : public LoopbackTest {
   absl::Status Send(const std::vector<v1::SubmitRequest>& messages) {
     const auto stub = v1::Operations::NewStub(OperatorChannel());
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(2));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
     v1::SubmitReply reply;
     const auto stream = stub->Submit(&context, &reply);
     for (const v1::SubmitRequest& message : messages) {
