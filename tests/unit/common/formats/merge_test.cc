@@ -226,7 +226,7 @@ TEST_F(MergeOverAModel, AFailureLeavesTheModelThatWasThere) {
 }
 
 TEST_F(MergeOverAModel, WeightsOfTheOtherFormGo) {
-  ASSERT_TRUE(Merge({.overwrite = true, .shard_bytes = 20'000}).ok());
+  ASSERT_TRUE(Merge({.shard_bytes = 20'000, .overwrite = true}).ok());
   EXPECT_TRUE(std::filesystem::exists(out_ / "model.safetensors.index.json"));
   EXPECT_FALSE(std::filesystem::exists(out_ / "model.safetensors"));
   ASSERT_TRUE(Merge({.overwrite = true}).ok());
