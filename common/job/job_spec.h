@@ -107,6 +107,57 @@ struct StrategySection {
   double server_tau = 1e-3;
 };
 
+// What an update looks like on its way up (docs/private_upload.md).
+struct CompressionSection {
+  // none | bf16 | fp16 | int8 | int4 | int2 | sign | top-k | random-k | public-top-k |
+  // rotate-lattice | low-rank | count-sketch | fed-obd
+  std::string codec = "none";
+  int bits = 0;  // of one value of rotate-lattice and of masked values; 0 = the codec's own
+  double fraction = 0.05;  // of the values that top-k, random-k, public-top-k and count-sketch send
+  int rank = 4;            // low-rank
+  bool error_feedback = true;  // carry what a round did not send into the next; biased codecs only
+  bool zstd = false;           // last step of plain uploads
+};
+
+// RivuletAgg v1: the coordinator learns the sum of a round and no update (docs/private_upload.md).
+struct SecureAggregationSection {
+  bool enabled = false;
+  std::string mode = "malicious";  // malicious | semi-honest: what the coordinator may try
+  int threshold = 0;               // shares that open a secret; 0 = by the protocol's table
+  int neighbours = 0;              // 0 = all up to the protocol's limit, a ring above it
+  int min_survivors = 4;           // clients in a sum, at least
+  double corrupt_fraction = 0.1;   // of a cohort, with the coordinator
+  double dropout_fraction = 0.2;   // of a cohort
+  double range =
+      10.0;  // L2 norm of an update when no privacy.mechanism clips it; larger: scaled down
+  std::string rotation = "auto";  // auto | on | off: spread an update evenly before it is quantised
+  std::chrono::seconds phase_deadline{60};  // of each exchange beside training
+};
+
+struct PrivacySection {
+  std::string mechanism = "none";           // none | central | distributed | example
+  std::string noise = "discrete-gaussian";  // discrete-gaussian | skellam
+  double clip_norm = 1.0;                   // of an update; of one example's gradient for `example`
+  double noise_multiplier =
+      0;  // noise deviation over clip-norm; 0 = smallest that keeps the target
+  double target_epsilon = 8.0;  // the job stops before it is passed
+  double target_delta = 1e-5;
+  std::string sampling = "none";  // none | poisson: the cohort is drawn in secret and amplifies
+  int population = 0;             // clients that Poisson sampling draws from; 0 = those connected
+  bool adaptive_clip = false;     // clip-norm follows the median of the updates' norms
+  int ring_bits = 20;             // distributed: width of the noised sum
+};
+
+// How one update may not spoil a round (docs/private_upload.md).
+struct RobustSection {
+  // none | norm-bound | median | trimmed-mean | krum | multi-krum | bulyan | geometric-median |
+  // centred-clipping
+  std::string rule = "none";
+  int faulty = 0;         // clients, or groups, that may lie
+  double norm_bound = 0;  // norm-bound, centred-clipping: L2 norm; 0 = norm-bound needs it
+  int groups = 0;         // masked: so many sums, the rule over their means
+};
+
 struct EvaluateSection {
   int every = 0;  // rounds between held-out evaluations; 0 = before the first and after the last
 };
@@ -141,6 +192,10 @@ struct JobSpec {
   DataSection data;
   TrainSection train;
   StrategySection strategy;
+  CompressionSection compression;
+  SecureAggregationSection secure_aggregation;
+  PrivacySection privacy;
+  RobustSection robust;
   EvaluateSection evaluate;
   ExportSection export_;
   TrackSection track;

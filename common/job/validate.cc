@@ -6,6 +6,7 @@
 #include "common/job/bad_job.h"
 #include "common/job/job_keys.h"
 #include "common/job/job_spec.h"
+#include "common/job/validate_private.h"
 
 namespace rivulet {
 namespace {
@@ -188,6 +189,7 @@ absl::Status JobSpec::Validate() const {
   RV_RETURN_IF_ERROR(CheckData(data));
   RV_RETURN_IF_ERROR(CheckTrain(train));
   RV_RETURN_IF_ERROR(CheckStrategy(*this));
+  RV_RETURN_IF_ERROR(CheckPrivateUpload(*this));
   RV_RETURN_IF_ERROR(CheckEvaluate(*this));
   RV_RETURN_IF_ERROR(CheckSimulate(simulate));
   return absl::OkStatus();
@@ -220,6 +222,7 @@ std::vector<std::string> JobSpec::Warnings() const {
            "\"");
   warn(method == "lora" && strategy.aggregation == "factor-average" && strategy.name != "fedavg",
        "strategy.name = \"" + strategy.name + "\" moves A and B each by itself, not their product");
+  for (std::string& warning : PrivateUploadWarnings(*this)) warnings.push_back(std::move(warning));
   return warnings;
 }
 

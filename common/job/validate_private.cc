@@ -1,0 +1,216 @@
+#include "common/job/validate_private.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
+
+#include "common/job/bad_job.h"
+#include "common/job/job_keys.h"
+
+namespace rivulet {
+namespace {
+
+bool IsAmong(std::string_view name, std::initializer_list<std::string_view> names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+absl::Status Clash(const std::string& one, const std::string& other, const std::string& why) {
+  return BadJob(one + " and " + other + ": " + why);
+}
+
+std::string Set(std::string_view key, std::string_view value) {
+  return std::string(key) + " = \"" + std::string(value) + "\"";
+}
+
+constexpr char kMasked[] = "secure-aggregation.enabled = true";
+
+absl::Status CheckMaskedCodec(const CompressionSection& compression) {
+  const std::string codec = Set("compression.codec", compression.codec);
+  if (IsAmong(compression.codec, {"top-k", "fed-obd"})) {
+    return Clash(codec, kMasked,
+                 "each client sends other places, which would show; want codec = "
+                 "\"public-top-k\" or \"random-k\"");
+  }
+  if (IsAmong(compression.codec, {"bf16", "fp16"})) {
+    return Clash(codec, kMasked, "only integers can be masked; want codec = \"int8\"");
+  }
+  if (compression.codec == "sign") {
+    return Clash(codec, kMasked,
+                 "a scale of each client does not add up; want codec = \"int2\", or \"int4\"");
+  }
+  if (compression.zstd) {
+    return Clash("compression.zstd = true", kMasked,
+                 "masked bytes cannot be compressed; want zstd = false");
+  }
+  return absl::OkStatus();
+}
+
+bool IsTableRate(double rate) {
+  constexpr std::array kRates = {0.05, 0.1, 0.2, 0.333334};
+  return std::any_of(kRates.begin(), kRates.end(),
+                     [rate](double known) { return std::abs(rate - known) < 1e-9; });
+}
+
+absl::Status CheckMasking(const JobSpec& spec) {
+  const SecureAggregationSection& masking = spec.secure_aggregation;
+  if (!masking.enabled) return absl::OkStatus();
+  RV_RETURN_IF_ERROR(CheckMaskedCodec(spec.compression));
+  if (!IsAmong(spec.strategy.weighting, {"uniform", "capped"})) {
+    return Clash(Set("strategy.weighting", spec.strategy.weighting), kMasked,
+                 "a weight of any size does not fit the masked sum; want weighting = \"uniform\", "
+                 "or \"capped\"");
+  }
+  if (masking.mode == "malicious" && masking.min_survivors < 4) {
+    return Clash("secure-aggregation.min-survivors = " + std::to_string(masking.min_survivors),
+                 Set("secure-aggregation.mode", masking.mode),
+                 "a sum of fewer says too much of each; want min-survivors >= 4");
+  }
+  if (!IsTableRate(masking.corrupt_fraction)) {
+    return BadJob("secure-aggregation.corrupt-fraction: got " +
+                  NumberText(masking.corrupt_fraction) + ", want 0.05, 0.1, 0.2 or 0.333334");
+  }
+  if (spec.job.clients_per_round > 0 && spec.job.clients_per_round < masking.min_survivors) {
+    return Clash("job.clients-per-round = " + std::to_string(spec.job.clients_per_round),
+                 "secure-aggregation.min-survivors = " + std::to_string(masking.min_survivors),
+                 "want clients-per-round >= min-survivors");
+  }
+  if (spec.job.over_selection > 1) {
+    return Clash("job.over-selection = " + NumberText(spec.job.over_selection), kMasked,
+                 "who is left out after masks were shared counts as dropped; want over-selection = "
+                 "1.0 and a smaller job.min-clients");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSampling(const JobSpec& spec) {
+  if (spec.privacy.sampling != "poisson") return absl::OkStatus();
+  if (spec.privacy.mechanism == "none" || spec.privacy.mechanism == "example") {
+    return Clash(Set("privacy.sampling", "poisson"),
+                 Set("privacy.mechanism", spec.privacy.mechanism),
+                 "nothing is amplified; want mechanism = \"central\" or \"distributed\"");
+  }
+  if (spec.job.clients_per_round > 0) {
+    return Clash(Set("privacy.sampling", "poisson"),
+                 "job.clients-per-round = " + std::to_string(spec.job.clients_per_round),
+                 "a cohort of fixed size is no Poisson sample; want clients-per-round = 0 and "
+                 "fraction-train");
+  }
+  if (spec.job.selection != "random" || spec.job.over_selection > 1) {
+    return Clash(
+        Set("privacy.sampling", "poisson"),
+        Set("job.selection", spec.job.selection) +
+            ", job.over-selection = " + NumberText(spec.job.over_selection),
+        "the draw must not depend on anything; want selection = \"random\", over-selection = 1.0");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckExamplePrivacy(const JobSpec& spec) {
+  const std::string mechanism = Set("privacy.mechanism", "example");
+  if (spec.method != "lora") {
+    return Clash(mechanism, "[" + spec.method + "]",
+                 "gradients of single examples are computed for LoRA only; want [lora]");
+  }
+  if (spec.data.packing && spec.data.task == "causal-lm") {
+    return Clash(mechanism, "data.packing = true",
+                 "a packed block holds parts of several records; want packing = false");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPrivacy(const JobSpec& spec) {
+  const PrivacySection& privacy = spec.privacy;
+  RV_RETURN_IF_ERROR(CheckSampling(spec));
+  if (privacy.mechanism == "none") return absl::OkStatus();
+  const std::string mechanism = Set("privacy.mechanism", privacy.mechanism);
+  if (privacy.mechanism == "distributed" && !spec.secure_aggregation.enabled) {
+    return Clash(mechanism, "secure-aggregation.enabled = false",
+                 "each client's share of the noise protects nobody alone; want enabled = true, or "
+                 "mechanism = \"central\"");
+  }
+  if (privacy.noise == "skellam" && privacy.mechanism != "distributed") {
+    return Clash(Set("privacy.noise", "skellam"), mechanism, "want noise = \"discrete-gaussian\"");
+  }
+  if (privacy.mechanism == "example") return CheckExamplePrivacy(spec);
+  if (spec.strategy.weighting != "uniform") {
+    return Clash(Set("strategy.weighting", spec.strategy.weighting), mechanism,
+                 "weights that depend on data are a second release; want weighting = \"uniform\"");
+  }
+  if (!IsAmong(spec.robust.rule, {"none", "norm-bound"}) && spec.robust.groups == 0) {
+    return Clash(Set("robust.rule", spec.robust.rule), mechanism,
+                 "the noise is made for a mean; want rule = \"none\", or masked groups");
+  }
+  return absl::OkStatus();
+}
+
+// Updates that a rule needs for f liars (robust_aggregation.md).
+int NeededBy(const std::string& rule, int f) {
+  if (rule == "krum" || rule == "multi-krum") return 2 * f + 3;
+  if (rule == "bulyan") return 4 * f + 3;
+  return 2 * f + 1;
+}
+
+absl::Status CheckRobust(const JobSpec& spec) {
+  const RobustSection& robust = spec.robust;
+  if (robust.rule == "none") return absl::OkStatus();
+  const std::string rule = Set("robust.rule", robust.rule);
+  if (robust.rule == "norm-bound" && robust.norm_bound == 0) {
+    return Clash(rule, "robust.norm-bound = 0.0", "want norm-bound > 0");
+  }
+  if (robust.rule == "norm-bound") return absl::OkStatus();
+  if (spec.secure_aggregation.enabled && robust.groups == 0) {
+    return Clash(rule, kMasked,
+                 "the coordinator sees no single update; want robust.groups >= 2 robust.faulty + "
+                 "1, or rule = \"norm-bound\"");
+  }
+  const int updates = robust.groups > 0 ? robust.groups : spec.job.clients_per_round;
+  const int needed = NeededBy(robust.rule, robust.faulty);
+  if (updates > 0 && updates < needed) {
+    return Clash(rule, "robust.faulty = " + std::to_string(robust.faulty),
+                 "got " + std::to_string(updates) +
+                     (robust.groups > 0 ? " groups" : " clients a round") + ", want at least " +
+                     std::to_string(needed));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckPrivateUpload(const JobSpec& spec) {
+  RV_RETURN_IF_ERROR(CheckMasking(spec));
+  RV_RETURN_IF_ERROR(CheckPrivacy(spec));
+  return CheckRobust(spec);
+}
+
+std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec) {
+  std::vector<std::string> warnings;
+  const auto warn = [&warnings](bool when, std::string text) {
+    if (when) warnings.push_back(std::move(text));
+  };
+  const bool factors = spec.method == "lora" && spec.strategy.aggregation == "factor-average";
+  warn(factors && IsAmong(spec.privacy.mechanism, {"central", "distributed"}),
+       "privacy.mechanism = \"" + spec.privacy.mechanism +
+           "\" adds noise to both factors and their product has its square; "
+           "strategy.aggregation = \"freeze-a\" avoids that");
+  warn(spec.secure_aggregation.enabled && spec.data.held_out_fraction > 0,
+       "secure-aggregation hides updates; held-out sums of each client are still sent in the "
+       "clear: data.held-out-fraction = 0.0 sends none");
+  warn(spec.privacy.mechanism != "none" && spec.privacy.target_epsilon > 10,
+       "privacy.target-epsilon = " + NumberText(spec.privacy.target_epsilon) +
+           " promises next to nothing");
+  const int population = std::max(spec.privacy.population, spec.simulate.num_clients);
+  warn(spec.privacy.mechanism != "none" && spec.privacy.mechanism != "example" && population > 0 &&
+           spec.privacy.target_delta > 0.1 / population,
+       "privacy.target-delta = " + NumberText(spec.privacy.target_delta) + " is large for " +
+           std::to_string(population) + " clients; want at most " + NumberText(0.1 / population));
+  return warnings;
+}
+
+int FewestSummed(const JobSpec& spec) {
+  return spec.secure_aggregation.enabled
+             ? std::max(spec.job.min_clients, spec.secure_aggregation.min_survivors)
+             : spec.job.min_clients;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,141 @@
+#include "common/job/validate_private.h"
+
+#include <gtest/gtest.h>
+
+#include "common/job/job_file.h"
+
+namespace rivulet {
+namespace {
+
+struct PrivateCase {
+  const char* name;
+  std::vector<std::string> sets;
+  const char* message;  // what the error must contain; "" = accepted
+};
+void PrintTo(const PrivateCase& shown, std::ostream* out) { *out << shown.name; }
+
+absl::StatusOr<JobSpec> SpecWith(std::vector<std::string> sets) {
+  sets.push_back("model.name=m");
+  RV_ASSIGN_OR_RETURN(const auto job, ParseJob("", "job.toml", {}, sets));
+  return job.spec;
+}
+
+class PrivateUpload : public testing::TestWithParam<PrivateCase> {};
+
+TEST_P(PrivateUpload, RefusesWhatDoesNotComposeNamingBothKeysAndTheRemedy) {
+  const auto spec = SpecWith(GetParam().sets);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  const absl::Status status = spec->Validate();
+  if (std::string(GetParam().message).empty()) {
+    EXPECT_TRUE(status.ok()) << status;
+    return;
+  }
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);
+  EXPECT_NE(std::string(status.message()).find(GetParam().message), std::string::npos) << status;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, PrivateUpload,
+    testing::Values(
+        PrivateCase{"masked_int8",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "compression.codec=int8"},
+                    ""},
+        PrivateCase{"masked_top_k",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "compression.codec=top-k"},
+                    "want codec = \"public-top-k\""},
+        PrivateCase{"masked_bf16",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "compression.codec=bf16"},
+                    "want codec = \"int8\""},
+        PrivateCase{"masked_sign",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "compression.codec=sign"},
+                    "want codec = \"int2\""},
+        PrivateCase{"masked_zstd",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "compression.zstd=true"},
+                    "compression.zstd = true and secure-aggregation.enabled = true"},
+        PrivateCase{"masked_tokens",
+                    {"secure-aggregation.enabled=true"},
+                    "strategy.weighting = \"tokens\" and secure-aggregation.enabled = true"},
+        PrivateCase{"masked_three",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "secure-aggregation.min-survivors=3"},
+                    "want min-survivors >= 4"},
+        PrivateCase{"semi_honest_three",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "secure-aggregation.min-survivors=3", "secure-aggregation.mode=semi-honest"},
+                    ""},
+        PrivateCase{"rate_not_in_table",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "secure-aggregation.corrupt-fraction=0.15"},
+                    "want 0.05, 0.1, 0.2 or 0.333334"},
+        PrivateCase{"small_cohort",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "job.clients-per-round=3"},
+                    "want clients-per-round >= min-survivors"},
+        PrivateCase{"masked_over_selection",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "job.over-selection=1.5"},
+                    "want over-selection = "},
+        PrivateCase{"distributed_unmasked",
+                    {"privacy.mechanism=distributed", "strategy.weighting=uniform"},
+                    "privacy.mechanism = \"distributed\" and secure-aggregation.enabled = false"},
+        PrivateCase{
+            "central_weighted", {"privacy.mechanism=central"}, "want weighting = \"uniform\""},
+        PrivateCase{"central", {"privacy.mechanism=central", "strategy.weighting=uniform"}, ""},
+        PrivateCase{
+            "central_skellam",
+            {"privacy.mechanism=central", "strategy.weighting=uniform", "privacy.noise=skellam"},
+            "want noise = \"discrete-gaussian\""},
+        PrivateCase{"central_krum",
+                    {"privacy.mechanism=central", "strategy.weighting=uniform", "robust.rule=krum"},
+                    "robust.rule = \"krum\" and privacy.mechanism = \"central\""},
+        PrivateCase{"poisson_count",
+                    {"privacy.mechanism=central", "strategy.weighting=uniform",
+                     "privacy.sampling=poisson", "job.clients-per-round=8"},
+                    "a cohort of fixed size is no Poisson sample"},
+        PrivateCase{"poisson_alone", {"privacy.sampling=poisson"}, "nothing is amplified"},
+        PrivateCase{"example_packed", {"privacy.mechanism=example"}, "data.packing = true"},
+        PrivateCase{"example", {"privacy.mechanism=example", "data.packing=false"}, ""},
+        PrivateCase{
+            "krum_masked",
+            {"secure-aggregation.enabled=true", "strategy.weighting=uniform", "robust.rule=krum"},
+            "robust.groups >= 2 robust.faulty + 1"},
+        PrivateCase{"krum_few",
+                    {"robust.rule=krum", "robust.faulty=2", "job.clients-per-round=6"},
+                    "got 6 clients a round, want at least 7"},
+        PrivateCase{"bulyan_few",
+                    {"robust.rule=bulyan", "robust.faulty=1", "job.clients-per-round=6"},
+                    "want at least 7"},
+        PrivateCase{"median_few",
+                    {"robust.rule=median", "robust.faulty=2", "job.clients-per-round=4"},
+                    "want at least 5"},
+        PrivateCase{"bound_zero", {"robust.rule=norm-bound"}, "want norm-bound > 0"},
+        PrivateCase{"codec", {"compression.codec=int3"}, "compression.codec: got \"int3\""}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(PrivateUpload, SumsHoldAtLeastTheSurvivors) {
+  JobSpec spec;
+  spec.job.min_clients = 2;
+  EXPECT_EQ(FewestSummed(spec), 2);
+  spec.secure_aggregation.enabled = true;
+  EXPECT_EQ(FewestSummed(spec), 4);
+  spec.job.min_clients = 9;
+  EXPECT_EQ(FewestSummed(spec), 9);
+}
+
+TEST(PrivateUpload, WarnsOfNoiseInBothFactorsAndOfClearEvaluations) {
+  const auto spec = SpecWith({"privacy.mechanism=distributed", "strategy.weighting=uniform",
+                              "secure-aggregation.enabled=true"});
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  const std::vector<std::string> warnings = PrivateUploadWarnings(*spec);
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_NE(warnings[0].find("freeze-a"), std::string::npos);
+  EXPECT_NE(warnings[1].find("held-out"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace rivulet
