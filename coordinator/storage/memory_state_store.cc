@@ -56,6 +56,8 @@ class MemoryStateStore : public StateStore {
     Copy(evaluations_, all.evaluations);
     Copy(reports_, all.reports);
     Copy(failures_, all.failures);
+    Copy(secrets_, all.secrets);
+    Copy(ledger_, all.ledger);
     return all;
   }
 
@@ -197,6 +199,38 @@ class MemoryStateStore : public StateStore {
     return absl::OkStatus();
   }
 
+  absl::Status Apply(const SetSecret& write) {
+    const SecretRecord& s = write.secret;
+    const ClientKey key{s.job, s.round, s.attempt, s.name};
+    const auto old = secrets_.find(key);
+    if (old != secrets_.end()) {
+      Remember(old->second);
+      old->second = s;
+      return absl::OkStatus();
+    }
+    return Insert(secrets_, key, s, s.name);
+  }
+
+  absl::Status Apply(const DropSecrets& write) {
+    const RoundKey round{write.job, write.round, write.attempt};
+    for (auto row = secrets_.begin(); row != secrets_.end();) {
+      const SecretRecord& s = row->second;
+      if (RoundKey{s.job, s.round, s.attempt} != round) {
+        ++row;
+        continue;
+      }
+      undo_.push_back([this, old = *row] { secrets_.insert(old); });
+      row = secrets_.erase(row);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Apply(const PutLedger& write) {
+    const LedgerRecord& r = write.entry;
+    return Insert(ledger_, {r.job, r.round, r.attempt}, r,
+                  "ledger of " + RoundName(r.job, r.round, r.attempt));
+  }
+
   std::mutex mutex_;
   uint64_t epoch_ = 0;
   std::deque<JobRecord> jobs_;  // keeps references while it grows
@@ -206,6 +240,8 @@ class MemoryStateStore : public StateStore {
   std::map<ModelKey, EvaluationRecord> evaluations_;
   std::map<ClientKey, EvaluationReportRecord> reports_;
   std::map<ClientKey, FailureRecord> failures_;
+  std::map<ClientKey, SecretRecord> secrets_;
+  std::map<RoundKey, LedgerRecord> ledger_;
   std::vector<std::function<void()>> undo_;
 };
 

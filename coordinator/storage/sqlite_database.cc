@@ -6,7 +6,7 @@ namespace rivulet {
 namespace {
 
 constexpr int kApplicationId = 0x52766c31;  // "Rvl1"
-constexpr int kSchemaVersion = 2;
+constexpr int kSchemaVersion = 3;
 constexpr int kLongLogPages = 1000;
 constexpr int64_t kHeapLimitBytes = int64_t{256} << 20;
 
@@ -47,6 +47,13 @@ CREATE TABLE failure(
   job TEXT NOT NULL REFERENCES job(id), round INTEGER NOT NULL, attempt INTEGER NOT NULL,
   client TEXT NOT NULL, code TEXT NOT NULL, text TEXT NOT NULL,
   PRIMARY KEY(job, round, attempt, client)) STRICT, WITHOUT ROWID;
+CREATE TABLE secret(
+  job TEXT NOT NULL REFERENCES job(id), round INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  name TEXT NOT NULL, bytes BLOB NOT NULL,
+  PRIMARY KEY(job, round, attempt, name)) STRICT, WITHOUT ROWID;
+CREATE TABLE ledger(
+  job TEXT NOT NULL REFERENCES job(id), round INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  entry TEXT NOT NULL, PRIMARY KEY(job, round, attempt)) STRICT, WITHOUT ROWID;
 )sql";
 
 absl::Status Damaged(std::string_view what) {
@@ -104,6 +111,12 @@ Statement& Statement::Bind(std::string_view value) {
   return *this;
 }
 
+Statement& Statement::BindBytes(std::string_view value) {
+  Note(sqlite3_bind_blob64(handle_, ++parameter_, value.data() ? value.data() : "", value.size(),
+                           SQLITE_TRANSIENT));
+  return *this;
+}
+
 Statement& Statement::BindNames(const std::vector<std::string>& names) {
   std::string lines;
   for (const std::string& name : names) lines += name + '\n';
@@ -143,6 +156,13 @@ std::string Statement::Text() {
   return text == nullptr
              ? std::string()
              : std::string(text, static_cast<size_t>(sqlite3_column_bytes(handle_, column)));
+}
+
+std::string Statement::Bytes() {
+  const int column = column_++;
+  const void* bytes = sqlite3_column_blob(handle_, column);
+  const auto size = static_cast<size_t>(sqlite3_column_bytes(handle_, column));
+  return bytes == nullptr ? std::string() : std::string(static_cast<const char*>(bytes), size);
 }
 
 std::vector<std::string> Statement::Names() {
@@ -189,7 +209,7 @@ absl::Status Database::Configure() {
                                       {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0}}) {
     RV_RETURN_IF_ERROR(StatusOfSqlite(sqlite3_db_config(db_, option, value, nullptr), "configure"));
   }
-  sqlite3_limit(db_, SQLITE_LIMIT_LENGTH, 16 << 20);
+  sqlite3_limit(db_, SQLITE_LIMIT_LENGTH, 64 << 20);
   sqlite3_limit(db_, SQLITE_LIMIT_SQL_LENGTH, 100000);
   sqlite3_limit(db_, SQLITE_LIMIT_ATTACHED, 0);
   sqlite3_limit(db_, SQLITE_LIMIT_VARIABLE_NUMBER, 100);
@@ -197,7 +217,8 @@ absl::Status Database::Configure() {
   // The exclusive lock comes first: WAL then needs no shared memory.
   RV_RETURN_IF_ERROR(
       Execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-              "PRAGMA foreign_keys=ON; PRAGMA cell_size_check=ON; PRAGMA mmap_size=0;"));
+              "PRAGMA foreign_keys=ON; PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA "
+              "secure_delete=ON;"));
   // Checkpoints are our own: an automatic one would hide a failed fsync.
   sqlite3_wal_hook(db_, NoteLogPages, &log_pages_);
   return absl::OkStatus();
@@ -218,7 +239,7 @@ absl::Status Database::CheckContent() {
   if (tables == 0 && application == 0) {
     RV_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE"));
     RV_RETURN_IF_ERROR(Execute(kSchema));
-    return Execute("PRAGMA application_id=1383492657; PRAGMA user_version=2; COMMIT");
+    return Execute("PRAGMA application_id=1383492657; PRAGMA user_version=3; COMMIT");
   }
   if (application != kApplicationId) return Damaged("not a Rivulet database");
   if (version != kSchemaVersion) {

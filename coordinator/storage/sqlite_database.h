@@ -29,6 +29,7 @@ class Statement {
   Statement& Bind(int64_t value);
   Statement& Bind(double value);
   Statement& Bind(std::string_view value);
+  Statement& BindBytes(std::string_view value);
   // One name a line: names have no control characters.
   Statement& BindNames(const std::vector<std::string>& names);
 
@@ -41,6 +42,7 @@ class Statement {
   int64_t Int();
   double Real();
   std::string Text();
+  std::string Bytes();
   std::vector<std::string> Names();
 
  private:

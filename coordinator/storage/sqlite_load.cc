@@ -115,6 +115,25 @@ FailureRecord ReadFailure(Statement& row) {
   return failure;
 }
 
+SecretRecord ReadSecret(Statement& row) {
+  SecretRecord secret;
+  secret.job = row.Text();
+  secret.round = static_cast<uint64_t>(row.Int());
+  secret.attempt = static_cast<uint32_t>(row.Int());
+  secret.name = row.Text();
+  secret.bytes = row.Bytes();
+  return secret;
+}
+
+LedgerRecord ReadLedger(Statement& row) {
+  LedgerRecord entry;
+  entry.job = row.Text();
+  entry.round = static_cast<uint64_t>(row.Int());
+  entry.attempt = static_cast<uint32_t>(row.Int());
+  entry.row = row.Text();
+  return entry;
+}
+
 }  // namespace
 
 absl::StatusOr<StoredState> LoadRows(Database& db) {
@@ -155,6 +174,13 @@ absl::StatusOr<StoredState> LoadRows(Database& db) {
                              "SELECT job, round, attempt, client, code, text FROM failure "
                              "ORDER BY job, round, attempt, client",
                              ReadFailure, all.failures));
+  RV_RETURN_IF_ERROR(ReadAll(db,
+                             "SELECT job, round, attempt, name, bytes FROM secret "
+                             "ORDER BY job, round, attempt, name",
+                             ReadSecret, all.secrets));
+  RV_RETURN_IF_ERROR(
+      ReadAll(db, "SELECT job, round, attempt, entry FROM ledger ORDER BY job, round, attempt",
+              ReadLedger, all.ledger));
   return all;
 }
 

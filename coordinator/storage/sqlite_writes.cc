@@ -195,6 +195,27 @@ absl::Status Apply(Database& db, const SetWaiting& write) {
   return update.Bind(write.waiting_ms).Bind(write.job).Run();
 }
 
+absl::Status Apply(Database& db, const SetSecret& write) {
+  const SecretRecord& row = write.secret;
+  Statement& put = db.Prepared(
+      "INSERT OR REPLACE INTO secret(job, round, attempt, name, bytes) VALUES(?, ?, ?, ?, ?)");
+  put.Bind(row.job).Bind(Int(row.round)).Bind(int64_t{row.attempt}).Bind(row.name);
+  return put.BindBytes(row.bytes).Run();
+}
+
+absl::Status Apply(Database& db, const DropSecrets& write) {
+  Statement& drop = db.Prepared("DELETE FROM secret WHERE job = ? AND round = ? AND attempt = ?");
+  return drop.Bind(write.job).Bind(Int(write.round)).Bind(int64_t{write.attempt}).Run();
+}
+
+absl::Status Apply(Database& db, const PutLedger& write) {
+  const LedgerRecord& row = write.entry;
+  Statement& insert =
+      db.Prepared("INSERT INTO ledger(job, round, attempt, entry) VALUES(?, ?, ?, ?)");
+  insert.Bind(row.job).Bind(Int(row.round)).Bind(int64_t{row.attempt}).Bind(row.row);
+  return RunInsert(insert, "ledger of " + RoundName(row.job, row.round, row.attempt));
+}
+
 }  // namespace
 
 absl::Status ApplyWrite(Database& db, const Write& write) {

@@ -127,6 +127,28 @@ struct FailureRecord {
   std::string text;
 };
 
+// What one round must not forget and nobody else may see; key (job, round, attempt, name). Names:
+//   "masking"  the state of its secure aggregation (privacy/secagg/server)
+//   "noise"    the seed of its noise: a crash must not draw other noise for the same data
+// and with round 0, attempt 0 "cohort", the seed of a job's secret draws. Erased from the disk when
+// it is dropped.
+struct SecretRecord {
+  std::string job;
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+  std::string name;
+  std::string bytes;
+};
+
+// One release under differential privacy (privacy/dp/ledger.h); key (job, round, attempt). Never
+// changed, never deleted: no row, no round.
+struct LedgerRecord {
+  std::string job;
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+  std::string row;  // canonical JSON
+};
+
 // Writes. Put* inserts and fails with AlreadyExists when the key is taken; Move* is a
 // compare-and-set and fails with FailedPrecondition naming the state seen and the state wanted.
 struct PutJob {
@@ -185,9 +207,20 @@ struct SetWaiting {
   std::string job;
   int64_t waiting_ms = -1;
 };
-using Write =
-    std::variant<PutJob, MoveJob, PutRound, MoveRound, PutUpdate, PutModel, PutEvaluation,
-                 CloseEvaluation, PutEvaluationReport, PutFailure, SetRemaining, SetWaiting>;
+struct SetSecret {  // inserts or replaces
+  SecretRecord secret;
+};
+struct DropSecrets {  // of one attempt
+  std::string job;
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+};
+struct PutLedger {
+  LedgerRecord entry;
+};
+using Write = std::variant<PutJob, MoveJob, PutRound, MoveRound, PutUpdate, PutModel, PutEvaluation,
+                           CloseEvaluation, PutEvaluationReport, PutFailure, SetRemaining,
+                           SetWaiting, SetSecret, DropSecrets, PutLedger>;
 
 // Everything a starting coordinator needs to go on. Updates are those of open and closed attempts,
 // and of each job's last done round, for whoever asks for a receipt again; those of earlier ones
@@ -200,6 +233,8 @@ struct StoredState {
   std::vector<EvaluationRecord> evaluations;
   std::vector<EvaluationReportRecord> reports;
   std::vector<FailureRecord> failures;
+  std::vector<SecretRecord> secrets;
+  std::vector<LedgerRecord> ledger;  // in order of job, round, attempt
 };
 
 // What must survive: jobs, rounds, acknowledged updates, published models. Thread safe.

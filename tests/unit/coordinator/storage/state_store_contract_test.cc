@@ -54,6 +54,10 @@ auto FieldsOf(const EvaluationReportRecord& r) {
 auto FieldsOf(const FailureRecord& r) {
   return std::tuple(r.job, r.round, r.attempt, r.client, r.code, r.text);
 }
+auto FieldsOf(const SecretRecord& r) {
+  return std::tuple(r.job, r.round, r.attempt, r.name, r.bytes);
+}
+auto FieldsOf(const LedgerRecord& r) { return std::tuple(r.job, r.round, r.attempt, r.row); }
 template <typename Row>
 auto FieldsOf(const std::vector<Row>& rows) {
   std::vector<decltype(FieldsOf(rows.front()))> fields;
@@ -147,6 +151,24 @@ TEST_P(StateStoreContract, WhatIsPutIsLoadedFieldByField) {
   EXPECT_EQ(FieldsOf(all.evaluations), FieldsOf(std::vector{evaluation}));
   EXPECT_EQ(FieldsOf(all.reports), FieldsOf(std::vector{report}));
   EXPECT_EQ(FieldsOf(all.failures), FieldsOf(std::vector{failure}));
+}
+
+TEST_P(StateStoreContract, SecretsAreReplacedAndDroppedLedgerRowsNeither) {
+  const std::string zeros("\0\xff\0", 3);
+  const SecretRecord first{"j", 1, 2, "masking", zeros};
+  const SecretRecord second{"j", 1, 2, "masking", "later"};
+  const SecretRecord noise{"j", 1, 2, "noise", "seed"};
+  const SecretRecord other{"j", 0, 0, "cohort", "draws"};
+  const LedgerRecord row{"j", 1, 2, "{\"epsilon\":1}"};
+  ASSERT_EQ(Commit({PutJob{Job("j")}, SetSecret{first}, SetSecret{other}, PutLedger{row}}), kOk);
+  EXPECT_EQ(FieldsOf(store_->Load()->secrets), FieldsOf(std::vector{other, first}));
+  ASSERT_EQ(Commit({SetSecret{second}, SetSecret{noise}}), kOk);
+  EXPECT_EQ(FieldsOf(store_->Load()->secrets), FieldsOf(std::vector{other, second, noise}));
+  EXPECT_EQ(Commit({DropSecrets{"j", 1, 2}, PutLedger{row}}), kTaken);  // and nothing dropped
+  EXPECT_EQ(FieldsOf(store_->Load()->secrets), FieldsOf(std::vector{other, second, noise}));
+  ASSERT_EQ(Commit({DropSecrets{"j", 1, 2}}), kOk);
+  EXPECT_EQ(FieldsOf(store_->Load()->secrets), FieldsOf(std::vector{other}));
+  EXPECT_EQ(FieldsOf(store_->Load()->ledger), FieldsOf(std::vector{row}));
 }
 
 TEST_P(StateStoreContract, JobsComeBackInOrderOfSubmission) {
