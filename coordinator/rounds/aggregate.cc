@@ -197,22 +197,15 @@ absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPl
   return values;
 }
 
-}  // namespace
-
-absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
-                                               const ModelRecord& parent,
-                                               const std::vector<UpdateRecord>& updates,
-                                               std::span<const ReceivedUpdate> received,
-                                               RunningRound& running) {
+// Moves `state`, that of `parent`, by the round's mean update and stores what comes of it.
+absl::StatusOr<AggregatedRound> NextState(BlobStore& blobs, const JobPlan& plan,
+                                          const ModelRecord& parent, const ParameterSet& mean,
+                                          ParameterSet state, RoundFigures figures) {
   AggregatedRound result;
   result.model.job = parent.job;
   result.model.round = parent.round + 1;
   result.model.parent_sha256 = parent.sha256;
-  result.figures = FiguresOf(updates);
-  RV_ASSIGN_OR_RETURN(const ParameterSet mean,
-                      MeanOf(blobs, plan.manifest, updates, received, running));
-  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
-  result.figures.bias = BiasOf(blobs, plan, state, updates);
+  result.figures = std::move(figures);
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
                       MakeServerOptimizer(plan.spec.strategy, plan.manifest));
   if (!parent.optimizer_sha256.empty()) {
@@ -227,6 +220,21 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
                         blobs.Put(SafetensorsBytes(optimizer->State())));
   }
   return result;
+}
+
+}  // namespace
+
+absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
+                                               const ModelRecord& parent,
+                                               const std::vector<UpdateRecord>& updates,
+                                               std::span<const ReceivedUpdate> received,
+                                               RunningRound& running) {
+  RV_ASSIGN_OR_RETURN(const ParameterSet mean,
+                      MeanOf(blobs, plan.manifest, updates, received, running));
+  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
+  RoundFigures figures = FiguresOf(updates);
+  figures.bias = BiasOf(blobs, plan, state, updates);
+  return NextState(blobs, plan, parent, mean, std::move(state), std::move(figures));
 }
 
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,

@@ -12,7 +12,7 @@
 #include "coordinator/rounds/federation.h"
 #include "coordinator/rounds/round_engine.h"
 #include "coordinator/rounds/running_round.h"
-#include "coordinator/rounds/update_checker.h"
+#include "coordinator/rounds/upload_check.h"
 
 namespace rivulet {
 
@@ -244,7 +244,7 @@ class IncomingUpdate : public UploadSession {
   std::atomic<bool> over_{false};
   mutable std::mutex mutex_;
   std::unique_ptr<BlobWriter> writer_;    // null before the first byte and after Finish
-  std::optional<UpdateChecker> checker_;  // has seen what the writer has
+  std::unique_ptr<UploadCheck> checker_;  // has seen what the writer has
   std::optional<Receipt> receipt_;
 };
 

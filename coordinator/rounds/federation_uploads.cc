@@ -4,7 +4,6 @@
 
 #include "aggregation/weighting.h"
 #include "coordinator/rounds/federation_impl.h"
-#include "coordinator/rounds/update_layout.h"
 
 namespace rivulet {
 
@@ -77,7 +76,7 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
   if (!job->engine->Wants(client, header.round, header.attempt)) {
     return RefuseStale(header, "'" + client + "' gave this task up");
   }
-  const uint64_t limit = LargestUpdateBytes(job->plan->manifest);
+  const uint64_t limit = LargestUploadBytes(*job->plan);
   if (header.bytes == 0 || header.bytes > limit) {
     return Refuse(
         absl::StatusCode::kInvalidArgument,

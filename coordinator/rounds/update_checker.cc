@@ -37,7 +37,7 @@ void UpdateChecker::Feed(std::span<const std::byte> bytes) {
   if (status_.ok() && placed_) TakeValues(bytes);
 }
 
-absl::Status UpdateChecker::Finish() const {
+absl::Status UpdateChecker::Finish() {
   if (status_.ok()) return CheckWhole();
   if (status_.code() != absl::StatusCode::kInvalidArgument) return status_;
   return Refuse(status_.code(), "update: " + std::string(status_.message()), Remedy::kLeaveRun);

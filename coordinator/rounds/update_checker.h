@@ -9,22 +9,21 @@
 #include "aggregation/values_digest.h"
 #include "common/tensor/parameter_set.h"
 #include "coordinator/rounds/update_layout.h"
+#include "coordinator/rounds/upload_check.h"
 
 namespace rivulet {
 
 // Checks an upload of foreign bytes as they come: upload profile, exactly `manifest` (F32), every
 // value finite and |value| < 128. Memory: the header and a few KiB. Not thread safe.
-class UpdateChecker {
+class UpdateChecker final : public UploadCheck {
  public:
   // `manifest` must outlive it. `file_bytes`: of the whole file.
   UpdateChecker(const Manifest& manifest, uint64_t file_bytes);
 
-  void Feed(std::span<const std::byte> bytes);  // the next ones of the file
-  // Once all were fed. Errors: InvalidArgument (kLeaveRun) naming tensor, index, value seen and
-  // wanted, or what else is wrong first; DataLoss (kResync) when others than all were fed.
-  absl::Status Finish() const;
-  // Of the values, for whoever reads them again.
-  const ValuesDigest& digest() const { return digest_; }
+  void Feed(std::span<const std::byte> bytes) override;
+  // A wrong value is named with its tensor and index.
+  absl::Status Finish() override;
+  ValuesDigest digest() const override { return digest_; }
 
  private:
   absl::Status CheckWhole() const;

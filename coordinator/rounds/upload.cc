@@ -61,7 +61,7 @@ uint64_t IncomingUpdate::committed() {
 absl::Status IncomingUpdate::OpenWriter() {
   if (writer_ != nullptr) return absl::OkStatus();
   RV_ASSIGN_OR_RETURN(writer_, blobs_.Resume(PartialKey(header_, client_), header_.bytes));
-  checker_.emplace(plan_->manifest, header_.bytes);
+  checker_ = MakeUploadCheck(*plan_, header_.bytes);
   absl::Status adopted = CheckAdopted();
   if (!adopted.ok()) StartOver();
   return adopted;
