@@ -1,0 +1,184 @@
+#include "privacy/masking/masked_form.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "common/job/validate_private.h"
+#include "common/random.h"
+#include "privacy/masking/keystream_words.h"
+#include "privacy/secagg/shared/transcript.h"
+
+namespace rivulet {
+namespace {
+
+constexpr int kLargestBlock = 16;   // log2 of numbers that are rotated together
+constexpr int kSmallestBlock = 8;
+constexpr int kCappedWeights = 255;
+constexpr uint32_t kSketchRows = 5;
+
+int ValueBitsOf(const CompressionSection& compression) {
+  if (compression.bits > 0) return compression.bits;
+  if (compression.codec == "int4") return 4;
+  if (compression.codec == "int2") return 2;
+  return compression.codec == "none" ? 16 : 8;
+}
+
+bool Rotates(const JobSpec& spec, int bits) {
+  if (spec.compression.codec == "rotate-lattice") return true;
+  const std::string& rotation = spec.secure_aggregation.rotation;
+  return rotation == "on" || (rotation == "auto" && bits <= 12);
+}
+
+// The largest block that pads by no more than 1/64, else the one that pads least.
+int BlockLog2Of(size_t numbers) {
+  const auto padding = [numbers](int log2) {
+    const size_t block = size_t{1} << log2;
+    return (numbers + block - 1) / block * block - numbers;
+  };
+  int best = kSmallestBlock;
+  for (int log2 = kLargestBlock; log2 >= kSmallestBlock; --log2) {
+    if (padding(log2) <= numbers / 64) return log2;
+    if (padding(log2) < padding(best)) best = log2;
+  }
+  return best;
+}
+
+uint32_t ColumnsOf(size_t numbers, double fraction) {
+  const double wanted = fraction * static_cast<double>(numbers) / kSketchRows;
+  return static_cast<uint32_t>(std::max(1.0, std::round(wanted)));
+}
+
+size_t SubsetSize(size_t numbers, double fraction) {
+  return std::max<size_t>(
+      1, static_cast<size_t>(std::llround(fraction * static_cast<double>(numbers))));
+}
+
+size_t DigitsFor(int bits, int digit_bits) {
+  return static_cast<size_t>((bits + digit_bits - 1) / digit_bits);
+}
+
+Bytes32 DigestBytes(const Sha256Digest& digest) {
+  Bytes32 out{};
+  std::memcpy(out.data(), digest.data(), out.size());
+  return out;
+}
+
+Bytes32 HexBytes(const std::string& hex) {
+  Bytes32 out{};
+  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+  for (size_t byte = 0; byte < out.size() && 2 * byte + 1 < hex.size(); ++byte) {
+    out[byte] = static_cast<uint8_t>(digit(hex[2 * byte]) * 16 + digit(hex[2 * byte + 1]));
+  }
+  return out;
+}
+
+uint32_t PartsPerMillion(double share) { return static_cast<uint32_t>(std::llround(share * 1e6)); }
+
+}  // namespace
+
+absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& manifest) {
+  RV_RETURN_IF_ERROR(CheckF32(manifest));
+  MaskedForm form;
+  form.manifest_ = manifest;
+  form.compression_ = spec.compression;
+  form.strategy_ = spec.strategy;
+  form.masking_ = spec.secure_aggregation;
+  form.mechanism_ = spec.privacy.mechanism;
+  form.seed_ = spec.job.seed;
+  form.fewest_ = static_cast<uint32_t>(FewestSummed(spec));
+  form.numbers_ = FlatNumbers(manifest);
+  form.value_bits_ = ValueBitsOf(spec.compression);
+  form.max_weight_ = spec.strategy.weighting == "capped" ? kCappedWeights : 1;
+  const bool clips = spec.privacy.mechanism == "central" || spec.privacy.mechanism == "distributed";
+  form.range_ = clips ? spec.privacy.clip_norm : spec.secure_aggregation.range;
+  if (form.numbers_ == 0) {
+    return Refuse(absl::StatusCode::kInvalidArgument, "job: got no trainable number to mask");
+  }
+  if (form.value_bits_ < 2) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "compression.bits: got " + std::to_string(form.value_bits_) +
+                      ", want at least 2 of a masked value");
+  }
+  RV_ASSIGN_OR_RETURN(const Maps maps, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
+  form.reduced_ = maps.reduced;
+  if (Rotates(spec, form.value_bits_)) form.rotation_log2_ = BlockLog2Of(form.reduced_);
+  RV_ASSIGN_OR_RETURN(const Maps all, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
+  form.values_ = all.rotate->OutputSize(form.reduced_);
+  if (!clips) {
+    const int digit = form.value_bits_ - 1;
+    form.figure_digits_ = DigitsFor(kExamplesBits, digit) + DigitsFor(kTokensBits, digit) +
+                          DigitsFor(kStepsBits, digit) + DigitsFor(kLossBits, digit);
+  }
+  form.auxiliary_ = 1 + form.figure_digits_ + secagg::kChecksums;
+  return form;
+}
+
+absl::StatusOr<MaskedForm::Maps> MaskedForm::MapsOf(uint64_t round, const Bytes32& sid0,
+                                                    const Bytes32& sid,
+                                                    std::span<const float> previous) const {
+  const std::string& codec = compression_.codec;
+  const uint64_t root = RootOf(seed_, round, "");
+  const PhiloxWords words(RandomStream(root, Purpose::kPublicSubset, round));
+  Maps maps;
+  if (codec == "random-k") {
+    maps.reduce = NewRandomK(numbers_, SubsetSize(numbers_, compression_.fraction), words,
+                             /*scaled=*/!compression_.error_feedback);
+  } else if (codec == "public-top-k") {
+    maps.reduce =
+        NewPublicTopK(numbers_, SubsetSize(numbers_, compression_.fraction), previous, words);
+  } else if (codec == "count-sketch") {
+    maps.reduce =
+        NewCountSketch(kSketchRows, ColumnsOf(numbers_, compression_.fraction), root, round);
+  } else if (codec == "low-rank") {
+    maps.reduce =
+        NewLowRankLeft(manifest_, static_cast<uint32_t>(compression_.rank), root, round);
+  } else {
+    maps.reduce = NewIdentity();
+  }
+  maps.reduced = maps.reduce->OutputSize(numbers_);
+  if (rotation_log2_ == 0) {
+    maps.rotate = NewIdentity();
+  } else {
+    auto signs =
+        std::make_shared<KeystreamWords>(secagg::PublicStream(sid0, sid, "rvl1/rot"));
+    RV_ASSIGN_OR_RETURN(maps.rotate, NewRotation(rotation_log2_, std::move(signs)));
+  }
+  return maps;
+}
+
+secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
+  secagg::Params params;
+  const Sha256Digest job = Sha256(attempt.job);
+  std::memcpy(params.job_id.data(), job.data(), params.job_id.size());
+  params.round = attempt.round;
+  params.attempt = attempt.attempt - 1;
+  params.model_sha256 = HexBytes(attempt.state_sha256);
+  params.config_sha256 = DigestBytes(Sha256(attempt.document));
+  params.d = values_;
+  params.d_aux = static_cast<uint32_t>(auxiliary_);
+  params.p = static_cast<uint8_t>(value_bits_);
+  params.W = max_weight_;
+  params.mode =
+      masking_.mode == "malicious" ? secagg::Mode::kMalicious : secagg::Mode::kSemiHonest;
+  params.dp = mechanism_ == "central" ? secagg::Noise::kCentral : secagg::Noise::kNone;
+  params.gamma_ppm = PartsPerMillion(masking_.corrupt_fraction);
+  params.delta_ppm = PartsPerMillion(masking_.dropout_fraction);
+  params.n_min = std::max(fewest_, params.roster_min());
+  params.n_max = attempt.cohort;
+  params.complete_max = params.mode == secagg::Mode::kMalicious ? 256 : 64;
+  params.graph_policy = masking_.neighbours > 0 || attempt.cohort > params.complete_max
+                            ? secagg::GraphPolicy::kRingAllowed
+                            : secagg::GraphPolicy::kCompleteOnly;
+  params.b = static_cast<uint8_t>(secagg::RingBits(params));
+  return params;
+}
+
+uint32_t MaskedForm::WeightOf(int64_t tokens) const {
+  if (max_weight_ == 1 || strategy_.weight_cap <= 0) return 1;
+  const int64_t capped = std::clamp<int64_t>(tokens, 0, strategy_.weight_cap);
+  return static_cast<uint32_t>(
+      std::max<int64_t>(1, capped * max_weight_ / strategy_.weight_cap));
+}
+
+}  // namespace rivulet

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "aggregation/codec/linear.h"
+#include "common/job/job_spec.h"
+#include "common/tensor/parameter_set.h"
+#include "privacy/secagg/shared/params.h"
+
+namespace rivulet {
+
+// What a client says of its training. It travels inside the mask: the coordinator learns the sums.
+struct MaskedFigures {
+  int64_t examples = 0;
+  int64_t tokens = 0;
+  int64_t steps = 0;
+  double loss = 0;  // mean, nats; of a sum: the sum of the clients' means
+};
+
+// The attempt that vectors are made for.
+struct MaskedAttempt {
+  std::string job;
+  uint64_t round = 0;
+  uint32_t attempt = 0;      // from 1, as everywhere but in the protocol, which counts from 0
+  std::string state_sha256;  // hex, of the global state's file
+  std::string document;      // canonical job document
+  uint32_t cohort = 0;       // clients invited
+};
+
+// How the updates of a job become integers under the mask, and what their sum becomes. A function
+// of the job alone, so that coordinator and clients agree without a word. Layout of a vector:
+//   values       the update: reduced (random-k, count-sketch, ...), rotated, quantised
+//   weight       of the client
+//   figures      examples, tokens, steps, loss as digits of value-bits - 1 bits, low digit first;
+//                none where noise would have to hide them
+//   checksums    4, the protocol's own
+// Source: the protocol's document, section 8.
+class MaskedForm {
+ public:
+  // Errors: InvalidArgument naming the key that does not fit.
+  static absl::StatusOr<MaskedForm> Of(const JobSpec& spec, const Manifest& manifest);
+
+  size_t values() const { return values_; }        // d, with padding
+  size_t auxiliary() const { return auxiliary_; }  // d_aux
+  int value_bits() const { return value_bits_; }   // p
+  uint32_t max_weight() const { return max_weight_; }
+  bool rotated() const { return rotation_log2_ > 0; }
+  double range() const { return range_; }  // L2 norm of an update, at most
+  size_t numbers() const { return numbers_; }
+  size_t figure_digits() const { return figure_digits_; }
+  const Manifest& manifest() const { return manifest_; }
+
+  // The parameters of one attempt; both sides compute them, and a client refuses others.
+  secagg::Params ParamsOf(const MaskedAttempt& attempt) const;
+
+  // The integer weight of a client that saw so many tokens: 1, or for "capped" 1..255 in units of
+  // weight-cap / 255.
+  uint32_t WeightOf(int64_t tokens) const;
+
+  // The linear maps of one round, outermost first. `sid0`, `sid`: of the session, whose public
+  // stream gives the rotation's signs. `previous`: for public-top-k, the last aggregate, flat, or
+  // empty.
+  struct Maps {
+    std::unique_ptr<LinearStage> reduce;
+    std::unique_ptr<LinearStage> rotate;
+    size_t reduced = 0;  // numbers between the two
+  };
+  absl::StatusOr<Maps> MapsOf(uint64_t round, const Bytes32& sid0, const Bytes32& sid,
+                              std::span<const float> previous) const;
+
+ private:
+  MaskedForm() = default;
+
+  Manifest manifest_;
+  CompressionSection compression_;
+  StrategySection strategy_;
+  SecureAggregationSection masking_;
+  std::string mechanism_;
+  uint64_t seed_ = 0;
+  uint32_t fewest_ = 0;  // clients in a sum
+  size_t numbers_ = 0;   // of the update
+  size_t reduced_ = 0;
+  size_t values_ = 0;
+  size_t auxiliary_ = 0;
+  size_t figure_digits_ = 0;
+  int value_bits_ = 0;
+  int rotation_log2_ = 0;  // 0: none
+  uint32_t max_weight_ = 1;
+  double range_ = 0;
+};
+
+// Bits of the figures inside a vector, in their order.
+inline constexpr int kExamplesBits = 40;
+inline constexpr int kTokensBits = 40;
+inline constexpr int kStepsBits = 32;
+inline constexpr int kLossBits = 24;             // 2^-14 nats each
+inline constexpr double kLossUnit = 1.0 / 16384;
+
+}  // namespace rivulet

@@ -1,0 +1,153 @@
+#include "privacy/masking/masked_vector.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "aggregation/codec/lattice.h"
+
+namespace rivulet {
+namespace {
+
+constexpr double kBelowRange = 1 - 1e-6;  // rounding must not lift a clipped norm above the range
+
+double NormOf(std::span<const float> values) {
+  double sum = 0;
+  for (const float value : values) sum += double{value} * value;
+  return std::sqrt(sum);
+}
+
+LatticeParams LatticeOf(const MaskedForm& form) {
+  return {form.value_bits(), LatticeBound(form.range(), form.rotated() ? form.values() : 0)};
+}
+
+struct Figure {
+  int bits;
+  int64_t value;
+};
+
+std::array<Figure, 4> FiguresToSend(const MaskedFigures& figures) {
+  const double loss = std::isfinite(figures.loss) ? figures.loss : 0;
+  return {Figure{kExamplesBits, figures.examples}, Figure{kTokensBits, figures.tokens},
+          Figure{kStepsBits, figures.steps},
+          Figure{kLossBits, std::llround(std::clamp(loss, 0.0, 1e6) / kLossUnit)}};
+}
+
+void WriteFigures(const MaskedForm& form, const MaskedFigures& figures, size_t at,
+                  secagg::RingVector& out) {
+  const int digit = form.value_bits() - 1;
+  for (const Figure& figure : FiguresToSend(figures)) {
+    const int64_t most = (int64_t{1} << figure.bits) - 1;
+    const auto value = static_cast<uint64_t>(std::clamp<int64_t>(figure.value, 0, most));
+    for (int bit = 0; bit < figure.bits; bit += digit) {
+      out.Set(at++, (value >> bit) & ((uint64_t{1} << digit) - 1));
+    }
+  }
+}
+
+// Digits of a sum carry into each other: no digit is ever above 2^62 / clients.
+MaskedFigures ReadFigures(const MaskedForm& form, const secagg::RingVector& sum, size_t at) {
+  const int digit = form.value_bits() - 1;
+  std::array<double, 4> values{};
+  const std::array<Figure, 4> layout = FiguresToSend({});
+  for (size_t each = 0; each < layout.size(); ++each) {
+    double unit = 1;
+    for (int bit = 0; bit < layout[each].bits; bit += digit) {
+      values[each] += unit * static_cast<double>(sum.SignedAt(at++));
+      unit *= static_cast<double>(int64_t{1} << digit);
+    }
+  }
+  MaskedFigures figures;
+  figures.examples = std::llround(std::clamp(values[0], 0.0, 0x1p62));
+  figures.tokens = std::llround(std::clamp(values[1], 0.0, 0x1p62));
+  figures.steps = std::llround(std::clamp(values[2], 0.0, 0x1p62));
+  figures.loss = values[3] * kLossUnit;
+  return figures;
+}
+
+// The numbers that travel, scaled down to the range.
+absl::StatusOr<std::vector<float>> Clipped(const MaskedForm& form, const ParameterSet& delta,
+                                           const ParameterSet* residual, double* norm) {
+  RV_RETURN_IF_ERROR(SameManifest(delta.manifest(), form.manifest()));
+  RV_RETURN_IF_ERROR(CheckFinite(delta));
+  std::vector<float> storage;
+  const std::span<const float> flat = Flatten(delta, storage);
+  std::vector<float> values(flat.begin(), flat.end());
+  if (residual != nullptr) {
+    std::vector<float> kept;
+    const std::span<const float> rest = Flatten(*residual, kept);
+    for (size_t i = 0; i < values.size(); ++i) values[i] += rest[i];
+  }
+  *norm = NormOf(values);
+  if (!std::isfinite(*norm)) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "update: got an L2 norm that is not finite, want one of at most " +
+                      std::to_string(form.range()));
+  }
+  if (*norm > form.range()) {
+    const auto factor = static_cast<float>(form.range() * kBelowRange / *norm);
+    for (float& value : values) value *= factor;
+  }
+  return values;
+}
+
+}  // namespace
+
+absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedForm::Maps& maps,
+                                           const secagg::Params& params, const ParameterSet& delta,
+                                           uint32_t weight, const MaskedFigures& figures,
+                                           RoundingSource& rounding, ParameterSet* residual) {
+  EncodedUpdate encoded;
+  RV_ASSIGN_OR_RETURN(std::vector<float> flat, Clipped(form, delta, residual, &encoded.norm));
+  std::vector<float> reduced(maps.reduced);
+  maps.reduce->Project(flat, reduced);
+  std::vector<float> rotated(form.values());
+  maps.rotate->Project(reduced, rotated);
+  std::vector<int32_t> integers(form.values());
+  const LatticeParams lattice = LatticeOf(form);
+  encoded.clamped = QuantiseToLattice(rotated, lattice, rounding, integers);
+  encoded.vector = secagg::RingVector(params.b, params.length());
+  for (size_t i = 0; i < integers.size(); ++i) {
+    encoded.vector.SetSigned(i, int64_t{integers[i]} * weight);
+  }
+  encoded.vector.Set(form.values(), weight);
+  if (form.figure_digits() > 0) WriteFigures(form, figures, form.values() + 1, encoded.vector);
+  if (residual != nullptr) {  // what the others will read of this vector is not owed any more
+    DequantiseSum(std::span<const int32_t>(integers), lattice.scale(), 1, rotated);
+    maps.rotate->Expand(rotated, reduced);
+    std::vector<float> sent(flat.size());
+    maps.reduce->Expand(reduced, sent);
+    for (size_t i = 0; i < flat.size(); ++i) flat[i] -= sent[i];
+    Unflatten(flat, *residual);
+  }
+  return encoded;
+}
+
+absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::Maps& maps,
+                                     const secagg::Params& params, const secagg::RingVector& sum,
+                                     uint32_t clients) {
+  DecodedSum decoded;
+  decoded.weight = sum.SignedAt(form.values());
+  if (decoded.weight < clients || decoded.weight > int64_t{clients} * params.W) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "masked sum: got a weight of " + std::to_string(decoded.weight) + ", want " +
+                      std::to_string(clients) + ".." +
+                      std::to_string(int64_t{clients} * params.W));
+  }
+  std::vector<int64_t> integers(form.values());
+  for (size_t i = 0; i < integers.size(); ++i) integers[i] = sum.SignedAt(i);
+  std::vector<float> rotated(form.values());
+  DequantiseSum(std::span<const int64_t>(integers), LatticeOf(form).scale(), decoded.weight,
+                rotated);
+  std::vector<float> reduced(maps.reduced);
+  maps.rotate->Expand(rotated, reduced);
+  std::vector<float> flat(form.numbers());
+  maps.reduce->Expand(reduced, flat);
+  decoded.mean = ParameterSet(form.manifest());
+  Unflatten(flat, decoded.mean);
+  if (form.figure_digits() > 0) decoded.figures = ReadFigures(form, sum, form.values() + 1);
+  return decoded;
+}
+
+}  // namespace rivulet
