@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -13,7 +14,9 @@
 #include "aggregation/lora_rules.h"
 #include "aggregation/server_optimizer.h"
 #include "common/formats/safetensors_writer.h"
+#include "coordinator/rounds/masked_upload.h"
 #include "coordinator/rounds/update_file.h"
+#include "privacy/masking/masked_vector.h"
 
 namespace rivulet {
 namespace {
@@ -235,6 +238,36 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
   RoundFigures figures = FiguresOf(updates);
   figures.bias = BiasOf(blobs, plan, state, updates);
   return NextState(blobs, plan, parent, mean, std::move(state), std::move(figures));
+}
+
+absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
+                                                const ModelRecord& parent,
+                                                const std::vector<UpdateRecord>& updates,
+                                                MaskedRound& round, RunningRound& running) {
+  const secagg::Params& params = round.params();
+  secagg::RingVector sum(params.b, params.length());
+  for (const UpdateRecord& update : updates) {
+    RV_RETURN_IF_ERROR(
+        Annotate(AddMaskedUpload(blobs, update.sha256, params, sum), "update of " + update.client));
+  }
+  RV_ASSIGN_OR_RETURN(const secagg::RingVector opened,
+                      round.Open(std::move(sum), std::thread::hardware_concurrency()));
+  RV_ASSIGN_OR_RETURN(
+      const MaskedForm::Maps maps,
+      plan.masked->MapsOf(params.round, round.session().sid0(), round.session().sid(), {}));
+  const auto clients = static_cast<uint32_t>(updates.size());
+  RV_ASSIGN_OR_RETURN(const DecodedSum decoded,
+                      DecodeSum(*plan.masked, maps, params, opened, clients));
+  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
+  RoundFigures figures;
+  figures.loss = decoded.figures.loss / clients;
+  figures.examples = decoded.figures.examples;
+  figures.tokens = decoded.figures.tokens;
+  for (const UpdateRecord& update : updates) {
+    figures.bytes_up += static_cast<int64_t>(update.bytes);
+  }
+  if (plan.spec.strategy.aggregation == "freeze-a") figures.bias = 0;
+  return NextState(blobs, plan, parent, decoded.mean, std::move(state), std::move(figures));
 }
 
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "coordinator/rounds/job_plan.h"
+#include "coordinator/rounds/masked_round.h"
 #include "coordinator/rounds/running_round.h"
 #include "coordinator/storage/blob_store.h"
 #include "coordinator/storage/state_store.h"
@@ -26,6 +27,13 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
                                                const std::vector<UpdateRecord>& updates,
                                                std::span<const ReceivedUpdate> received,
                                                RunningRound& running);
+
+// The same under masks: the sum of the packed vectors, opened by `round`, whose every figure is in
+// it. Errors also: those of MaskedRound::Open.
+absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
+                                                const ModelRecord& parent,
+                                                const std::vector<UpdateRecord>& updates,
+                                                MaskedRound& round, RunningRound& running);
 
 // Round 0. `base_tensors` is the file that plan.base_tensors names; null when there is none. It is
 // not kept: round 0 holds its values. Errors: InvalidArgument (exit 3) for a file that is missing,

@@ -20,6 +20,7 @@ struct ClientTask {
   uint64_t state_bytes = 0;
   std::chrono::milliseconds deadline{0};  // what is left of it when the task is sent
   uint64_t epoch = 0;                     // of the coordinator's start; never goes back
+  std::string masking;                    // training under masks: the protocol's Parameters
 };
 
 // What an agent says of itself when it connects.
@@ -30,6 +31,21 @@ struct ClientFacts {
   uint64_t memory_bytes = 0;             // 0 = not said
   int cores = 0;
   std::string version;
+  // Of its verified certificate; empty where there is none (--insecure), and then it takes part in
+  // no masked round.
+  std::string certificate;  // PEM, the leaf
+  std::string fingerprint;  // 32 bytes: SHA-256 of its DER form
+  std::string signing_key;  // 32 bytes: Ed25519, raw
+  std::string organisation;
+};
+
+// A message of secure aggregation (privacy/secagg/shared/messages.h).
+struct MaskingMessage {
+  std::string job_id;
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+  std::string bytes;
+  std::vector<std::string> certificates;  // PEM, of the clients that it speaks of
 };
 
 // Carries tasks to agents. Implemented by coordinator/rpc and by the simulation. Called with the
@@ -42,6 +58,8 @@ class ClientGateway {
   // The task is no longer wanted (closed, abandoned, stopped: `reason` is a sentence).
   virtual void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
                       uint32_t attempt, const std::string& reason) = 0;
+  // Lost when the client is gone: it is said again when it returns.
+  virtual void Tell(const std::string& client, const MaskingMessage& message) {}
 };
 
 }  // namespace rivulet

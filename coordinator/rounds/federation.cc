@@ -54,6 +54,9 @@ absl::Status Federation::ReportEvaluation(const std::string& client, const std::
 std::vector<absl::Status> Federation::Report(const std::vector<ClientReport>& reports) {
   return impl_->Report(reports);
 }
+absl::Status Federation::Masking(const std::string& client, const MaskingMessage& message) {
+  return impl_->Masking(client, message);
+}
 void Federation::Tick() { impl_->Tick(); }
 std::optional<std::chrono::milliseconds> Federation::NextDeadline() const {
   return impl_->NextDeadline();

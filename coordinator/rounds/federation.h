@@ -158,6 +158,10 @@ class Federation {
                              uint32_t attempt, const std::string& code, const std::string& text);
   absl::Status ReportEvaluation(const std::string& client, const std::string& job, uint64_t round,
                                 const EvaluationReport& report);
+  // A client's message of secure aggregation. The sender is who its certificate says. Errors:
+  // FailedPrecondition (kResync: no such attempt is open, or the protocol's phase is over); those
+  // of the protocol, which concern the sender alone.
+  absl::Status Masking(const std::string& client, const MaskingMessage& message);
   // Several reports with one commit, each with its own answer: what decides how many a second a
   // slow disk can acknowledge.
   std::vector<absl::Status> Report(const std::vector<ClientReport>& reports);

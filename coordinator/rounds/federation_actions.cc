@@ -16,6 +16,12 @@ void Federation::Impl::FeedLocked(Job& job, const Event& event) {
 void Federation::Impl::DrainLocked(Job& job) {
   while (job.engine != nullptr) {
     if (job.backlog.empty()) {
+      if (!job.masking.empty()) {
+        MaskedRound::Output next = std::move(job.masking.front());
+        job.masking.pop_front();
+        DoMaskingLocked(job, std::move(next));
+        continue;
+      }
       if (!job.freezing || job.committing > 0) return;
       job.freezing = false;
       for (Action& action : job.engine->Step(Frozen{}, Now())) {
@@ -53,6 +59,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const OpenRound& action) 
   job.updates.clear();
   DropSumLocked(job);
   job.freezing = false;
+  if (job.plan->masked) RV_RETURN_IF_ERROR(StartMaskingLocked(job, action));
   job.saved_remaining = Now();
   EmitLocked(job, "round.started", action.round,
              {{"attempt", int64_t{action.attempt}},
@@ -96,6 +103,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const CloseRound& action)
   close.attempt = action.attempt;
   close.to = RoundState::kClosed;
   close.counted = action.counted;
+  if (job.masked != nullptr) return CloseMaskedLocked(job, close);
   RV_RETURN_IF_ERROR(states_.Commit({close}));
   job.rounds.back().state = RoundState::kClosed;
   job.rounds.back().counted = action.counted;
@@ -110,9 +118,12 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& actio
   abandon.job = job.record.id;
   abandon.round = action.round;
   abandon.attempt = action.attempt;
+  abandon.from = job.rounds.back().state;
   abandon.to = RoundState::kAbandoned;
   abandon.reason = action.reason;
-  RV_RETURN_IF_ERROR(states_.Commit({abandon}));
+  RV_RETURN_IF_ERROR(
+      states_.Commit({abandon, DropSecrets{job.record.id, action.round, action.attempt}}));
+  EndMaskingLocked(job);
   job.rounds.back().state = RoundState::kAbandoned;
   job.rounds.back().reason = action.reason;
   EndUploadsLocked(job);
@@ -182,6 +193,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.updates.clear();
   DropSumLocked(job);
   job.backlog.clear();
+  EndMaskingLocked(job);
   job.engine.reset();
   job.plan.reset();
   EndUploadsLocked(job);

@@ -50,6 +50,7 @@ FailureRecord TidyFailure(FailureRecord failure) {
 
 bool Federation::Impl::EligibleLocked(const Job& job, const Client& client) const {
   if (!client.connected) return false;
+  if (job.plan->masked && client.facts.fingerprint.empty()) return false;  // signs nothing
   const std::string& dataset = job.plan->spec.data.dataset;
   if (!dataset.empty() && !Contains(client.facts.datasets, dataset)) return false;
   return job.plan->base_hash.empty() || Contains(client.facts.base_models, job.plan->base_hash);
@@ -69,6 +70,7 @@ void Federation::Impl::Connected(const ClientFacts& facts) {
     if (job.engine == nullptr) continue;
     if (EligibleLocked(job, client)) {
       FeedLocked(job, ClientConnected{facts.name, facts.memory_bytes});
+      MaskingReturnedLocked(job, facts.name);
     } else {
       FeedLocked(job, ClientDisconnected{facts.name});
     }
@@ -143,6 +145,7 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const TaskKey& key) {
   task.state_bytes = model.bytes;
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
+  if (training && job->masked != nullptr) task.masking = job->masked->ParametersMessage();
   return task;
 }
 
@@ -216,6 +219,7 @@ void Federation::Impl::StoredLocked(const FailureRecord& report) {
   EmitLocked(job, "client.dropped", failure.round,
              {{"client", failure.client}, {"reason", failure.code + ": " + failure.text}});
   TaskOverLocked(failure.client, {failure.job, failure.round, failure.attempt});
+  if (failure.attempt > 0) MaskingGoneLocked(job, failure.client);
   FeedLocked(job, TaskFailed{failure.client, failure.round, failure.attempt});
 }
 

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "coordinator/rounds/federation.h"
+#include "coordinator/rounds/masked_round.h"
 #include "coordinator/rounds/round_engine.h"
 #include "coordinator/rounds/running_round.h"
 #include "coordinator/rounds/upload_check.h"
@@ -71,8 +72,11 @@ class Federation::Impl {
     std::map<std::string, std::shared_ptr<IncomingUpdate>> uploads;  // under way, by client
     int committing = 0;  // updates between check and row
     bool freezing = false;
-    int64_t bytes_down = 0;    // since the last published round
-    int64_t all_bytes_up = 0;  // of published rounds
+    std::shared_ptr<MaskedRound> masked;      // of the open or closed attempt, under masks
+    std::deque<MaskedRound::Output> masking;  // what it asked for, still to be done
+    bool opening = false;                     // the sum can be opened; `masked` is the worker's
+    int64_t bytes_down = 0;                   // since the last published round
+    int64_t all_bytes_up = 0;                 // of published rounds
     int64_t all_bytes_down = 0;
     std::chrono::milliseconds saved_remaining{0};  // when the remaining time was last stored
   };
@@ -94,6 +98,7 @@ class Federation::Impl {
   absl::StatusOr<std::shared_ptr<UploadSession>> BeginUpload(const std::string& client,
                                                              const UpdateHeader& header);
   std::vector<absl::Status> Report(const std::vector<ClientReport>& reports);
+  absl::Status Masking(const std::string& client, const MaskingMessage& message);
   void Tick();
   std::optional<std::chrono::milliseconds> NextDeadline() const;
   uint64_t Subscribe(const std::string& job, Watcher watcher);
@@ -103,7 +108,8 @@ class Federation::Impl {
 
   // For IncomingUpdate. StartCommit counts the update in and pins its blob, or says why it is not
   // wanted; every success is followed by one FinishCommit with the outcome of the commit.
-  absl::Status StartCommit(const std::string& client, const UpdateHeader& header);
+  absl::Status StartCommit(const std::string& client, const UpdateHeader& header,
+                           std::string_view trailer);
   void FinishCommit(const ReceivedUpdate& received, const absl::Status& outcome);
   void DropUpload(const std::string& job, const std::string& client, const IncomingUpdate* upload);
   StateStore& states() { return states_; }
@@ -150,6 +156,21 @@ class Federation::Impl {
   void EmitLocked(const Job& job, const char* type, uint64_t round,
                   std::vector<std::pair<std::string, JobEvent::Value>> data = {});
   void SaveRemainingLocked(Job& job);
+
+  // ---- masks ----
+  absl::Status StartMaskingLocked(Job& job, const OpenRound& action);
+  absl::Status ResumeMaskingLocked(Job& job, const std::vector<SecretRecord>& secrets);
+  absl::Status CloseMaskedLocked(Job& job, const MoveRound& close);
+  absl::Status ReadTrailersLocked(Job& job);
+  void DoMaskingLocked(Job& job, MaskedRound::Output output);
+  void LoseLocked(Job& job, const std::string& client, const std::string& why);
+  void TellLocked(const Job& job, const std::string& client, const std::string& bytes);
+  void MaskingTimeLocked(Job& job);
+  void MaskingGoneLocked(Job& job, const std::string& client);
+  void MaskingReturnedLocked(Job& job, const std::string& client);
+  void EndMaskingLocked(Job& job);
+  MaskedRound::Limits MaskingLimits(const Job& job) const;
+  SecretRecord MaskingSecret(const Job& job) const;
 
   // ---- work ----
   void WorkLoop();
@@ -213,7 +234,8 @@ class Federation::Impl {
 class IncomingUpdate : public UploadSession {
  public:
   IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
-                 std::shared_ptr<const JobPlan> plan, BlobStore& blobs);
+                 std::shared_ptr<const JobPlan> plan, std::optional<secagg::Params> masked,
+                 BlobStore& blobs);
   // One that was accepted before.
   explicit IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs);
   ~IncomingUpdate()
@@ -241,6 +263,7 @@ class IncomingUpdate : public UploadSession {
   const UpdateHeader header_;
   const int64_t weight_;
   const std::shared_ptr<const JobPlan> plan_;
+  const std::optional<secagg::Params> masked_;
   std::atomic<bool> over_{false};
   mutable std::mutex mutex_;
   std::unique_ptr<BlobWriter> writer_;    // null before the first byte and after Finish

@@ -15,6 +15,7 @@ absl::Status Federation::Impl::Recover() {
   RV_RETURN_IF_ERROR(AdoptStoredLocked(stored));
   for (const auto& job : jobs_) {
     RV_RETURN_IF_ERROR(ResumeLocked(*job));
+    RV_RETURN_IF_ERROR(ResumeMaskingLocked(*job, stored.secrets));
   }
   RV_RETURN_IF_ERROR(CollectGarbageLocked());
   SweepPartialsLocked();

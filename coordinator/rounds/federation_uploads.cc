@@ -76,16 +76,24 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
   if (!job->engine->Wants(client, header.round, header.attempt)) {
     return RefuseStale(header, "'" + client + "' gave this task up");
   }
-  const uint64_t limit = LargestUploadBytes(*job->plan);
+  if (job->plan->masked) {
+    if (job->masked == nullptr) return RefuseStale(header, "is not open");
+    RV_RETURN_IF_ERROR(job->masked->MayUpload(client));
+  }
+  const uint64_t limit =
+      job->masked != nullptr ? job->masked->upload_bytes() : LargestUploadBytes(*job->plan);
   if (header.bytes == 0 || header.bytes > limit) {
     return Refuse(
         absl::StatusCode::kInvalidArgument,
         "update: got " + std::to_string(header.bytes) + " bytes, want 1.." + std::to_string(limit),
         Remedy::kLeaveRun);
   }
+  // Under masks weights are inside the vectors.
   RV_ASSIGN_OR_RETURN(const int64_t weight,
-                      WeightOf(job->plan->spec.strategy, header.examples, header.tokens,
-                               static_cast<int64_t>(state.cohort.size())));
+                      job->masked != nullptr
+                          ? absl::StatusOr<int64_t>(1)
+                          : WeightOf(job->plan->spec.strategy, header.examples, header.tokens,
+                                     static_cast<int64_t>(state.cohort.size())));
   if (blobs_.FreeBytes() < header.bytes + config_.low_water_bytes) {
     return Refuse(absl::StatusCode::kResourceExhausted,
                   "state directory: too little disk space is left for uploads; want " +
@@ -98,17 +106,22 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
     return upload;
   }
   if (upload != nullptr) upload->End();
-  upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan, blobs_);
+  std::optional<secagg::Params> masked;
+  if (job->masked != nullptr) masked = job->masked->params();
+  upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan,
+                                            std::move(masked), blobs_);
   return upload;
 }
 
-absl::Status Federation::Impl::StartCommit(const std::string& client, const UpdateHeader& header) {
+absl::Status Federation::Impl::StartCommit(const std::string& client, const UpdateHeader& header,
+                                           std::string_view trailer) {
   const std::lock_guard lock(mutex_);
   Job* const job = FindLocked(header.job_id);
   if (job == nullptr || job->engine == nullptr ||
       !job->engine->Wants(client, header.round, header.attempt)) {
     return RefuseStale(header, "takes no more updates");
   }
+  if (job->masked != nullptr) RV_RETURN_IF_ERROR(job->masked->OnUpload(client, trailer));
   ++job->committing;
   PinLocked(header.sha256);
   return absl::OkStatus();
@@ -126,7 +139,8 @@ void Federation::Impl::FinishCommit(const ReceivedUpdate& received, const absl::
   if (outcome.ok() && open) {
     job->updates.push_back(update);
     job->received.push_back(received);
-    if (job->received.size() % FixedPointSum::kTogether == 0) {  // one more group of them
+    if (job->masked == nullptr &&
+        job->received.size() % FixedPointSum::kTogether == 0) {  // one more group of them
       work_.push_back({job->record.id});
       work_ready_.notify_one();
     }

@@ -68,6 +68,7 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   Job* const job = FindLocked(due->job);
   work_.erase(due);
   if (job == nullptr || job->engine == nullptr) return true;
+  if (job->plan->masked && !job->opening) return true;  // until its sum can be opened
   if (job->engine->state().phase == Phase::kOpen) SumArrived(*job, lock);
   if (job->engine == nullptr || job->engine->state().phase != Phase::kClosed) return true;
   if (job->rounds.empty()) return true;
@@ -81,11 +82,13 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   const std::shared_ptr<const JobPlan> plan = job->plan;
   std::shared_ptr<RunningRound> running = RunningOf(*job);
   const std::vector<ReceivedUpdate> received = job->received;
+  const std::shared_ptr<MaskedRound> masked = job->masked;
   working_ = true;
   ++putting_;
   lock.unlock();
   absl::StatusOr<AggregatedRound> result =
-      AggregateRound(blobs_, *plan, parent, *set, received, *running);
+      masked != nullptr ? AggregateMasked(blobs_, *plan, parent, *set, *masked, *running)
+                        : AggregateRound(blobs_, *plan, parent, *set, received, *running);
   lock.lock();
   PublishLocked(*job, std::move(result));
   working_ = false;
@@ -162,7 +165,8 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
     done.from = RoundState::kClosed;
     done.to = RoundState::kDone;
     done.figures = result->figures;
-    published = states_.Commit({done, PutModel{result->model}});
+    published = states_.Commit(
+        {done, PutModel{result->model}, DropSecrets{job.record.id, round.round, round.attempt}});
   }
   if (published.code() == absl::StatusCode::kResourceExhausted) {
     work_.push_back({job.record.id, Now() + kTryAgainAfter});
@@ -172,6 +176,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
     return FeedLocked(job, WorkFailed{"round " + std::to_string(round.round) + ": " +
                                       std::string(published.message())});
   }
+  EndMaskingLocked(job);
   round.state = RoundState::kDone;
   round.figures = result->figures;
   job.all_bytes_up += round.figures.bytes_up;

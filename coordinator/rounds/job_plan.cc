@@ -32,6 +32,11 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
                               std::to_string(plan.from_base.size() - 1) + " more")),
         ExitCode::kConfig);
   }
+  if (plan.spec.secure_aggregation.enabled) {
+    absl::StatusOr<MaskedForm> form = MaskedForm::Of(plan.spec, plan.manifest);
+    if (!form.ok()) return WithExit(form.status(), ExitCode::kConfig);
+    plan.masked = *std::move(form);
+  }
   const auto adapter = std::make_shared<const AdapterPlan>(std::move(model.plan));
   plan.initial = [adapter, seed = plan.spec.job.seed](const ParameterSet& from_base) {
     return InitialState(*adapter, seed, from_base);

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
+#include "privacy/masking/masked_form.h"
 
 namespace rivulet {
 
@@ -16,6 +18,7 @@ struct JobPlan {
   Manifest manifest;         // of the global state and of every update
   Manifest from_base;        // the part of it that starts from the base model's values
   std::string base_tensors;  // SHA-256 of the file of those values; empty when there are none
+  std::optional<MaskedForm> masked;  // with secure-aggregation.enabled
   // Round 0, of a set of manifest `from_base`; computed when asked.
   std::function<absl::StatusOr<ParameterSet>(const ParameterSet& from_base)> initial;
 };

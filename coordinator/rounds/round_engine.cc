@@ -244,6 +244,16 @@ void RoundEngine::On(const WorkFailed& event, Actions& out) {
   End(EndJob::How::kFailed, event.reason, out);
 }
 
+void RoundEngine::On(const MaskingFailed& event, Actions& out) {
+  const bool taken = state_.phase == Phase::kOpen || state_.phase == Phase::kFreezing ||
+                     state_.phase == Phase::kClosed;
+  if (!taken) return;
+  if (event.repeatable) return Abandon(event.reason, out);
+  out.push_back(AbandonRound{state_.round + 1, state_.attempt, event.reason});
+  End(EndJob::How::kFailed,
+      "round " + std::to_string(state_.round + 1) + " cannot be repeated: " + event.reason, out);
+}
+
 // ---- evaluation ----
 
 bool RoundEngine::WantsReport(const std::string& client, uint64_t round) const {

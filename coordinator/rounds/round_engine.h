@@ -85,12 +85,17 @@ struct Published {};  // the next model is durable
 struct WorkFailed {   // aggregating or publishing is impossible
   std::string reason;
 };
+struct MaskingFailed {  // the clients' keys and shares do not open a sum
+  std::string reason;
+  bool repeatable = true;  // false: clients have given shares away, and never do twice in a round
+};
 struct TimePassed {};
 struct StopRequested {
   bool now = false;  // abandon the open round instead of finishing it
 };
-using Event = std::variant<ClientConnected, ClientDisconnected, UpdateStored, ReportStored,
-                           TaskFailed, Frozen, Published, WorkFailed, TimePassed, StopRequested>;
+using Event =
+    std::variant<ClientConnected, ClientDisconnected, UpdateStored, ReportStored, TaskFailed,
+                 Frozen, Published, WorkFailed, MaskingFailed, TimePassed, StopRequested>;
 
 // ---- actions: what the driver must do, in order; each is made durable before the next acts ----
 struct OpenRound {
@@ -150,6 +155,7 @@ using Action = std::variant<OpenRound, AssignTraining, AssignEvaluation, Revoke,
 //   waiting -> open -> freezing -> closed -> (published) -> evaluating when due -> waiting ...
 //   ended
 //                `--> abandoned -> waiting, a fresh attempt, at most max_abandoned in a row
+// With masks a closed round may still be abandoned: its sum has to be opened first.
 class RoundEngine {
  public:
   // A new job: EngineState{}; a stored one: what was rebuilt from its rows, with `deadline` set for
@@ -182,6 +188,7 @@ class RoundEngine {
   void On(const Frozen& event, Actions& out);
   void On(const Published& event, Actions& out);
   void On(const WorkFailed& event, Actions& out);
+  void On(const MaskingFailed& event, Actions& out);
   void On(const TimePassed& event, Actions& out);
   void On(const StopRequested& event, Actions& out);
 

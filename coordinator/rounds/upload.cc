@@ -25,13 +25,14 @@ std::string PartialKey(const UpdateHeader& header, const std::string& client) {
 
 IncomingUpdate::IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header,
                                int64_t weight, std::shared_ptr<const JobPlan> plan,
-                               BlobStore& blobs)
+                               std::optional<secagg::Params> masked, BlobStore& blobs)
     : owner_(owner),
       blobs_(blobs),
       client_(std::move(client)),
       header_(std::move(header)),
       weight_(weight),
-      plan_(std::move(plan)) {}
+      plan_(std::move(plan)),
+      masked_(std::move(masked)) {}
 
 IncomingUpdate::IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted,
                                BlobStore& blobs)
@@ -61,7 +62,7 @@ uint64_t IncomingUpdate::committed() {
 absl::Status IncomingUpdate::OpenWriter() {
   if (writer_ != nullptr) return absl::OkStatus();
   RV_ASSIGN_OR_RETURN(writer_, blobs_.Resume(PartialKey(header_, client_), header_.bytes));
-  checker_ = MakeUploadCheck(*plan_, header_.bytes);
+  checker_ = MakeUploadCheck(*plan_, header_.bytes, masked_ ? &*masked_ : nullptr);
   absl::Status adopted = CheckAdopted();
   if (!adopted.ok()) StartOver();
   return adopted;
@@ -138,7 +139,7 @@ absl::Status IncomingUpdate::Store() {
   UpdateRecord update{header_.job_id, header_.round, header_.attempt, client_,
                       header_.sha256, header_.bytes, weight_,         header_.examples,
                       header_.tokens, header_.steps, header_.loss,    header_.grad_norm};
-  RV_RETURN_IF_ERROR(owner_.StartCommit(client_, header_));
+  RV_RETURN_IF_ERROR(owner_.StartCommit(client_, header_, checker_->trailer()));
   absl::Status stored = writer_->Commit(header_.sha256).status();
   if (stored.ok()) stored = owner_.states().Commit({PutUpdate{update}});
   const ReceivedUpdate received{std::move(update), checker_->digest()};

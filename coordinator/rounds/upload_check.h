@@ -22,12 +22,15 @@ class UploadCheck {
   virtual absl::Status Finish() = 0;
   // Of the values, for whoever reads them again; where there are none, an empty one.
   virtual ValuesDigest digest() const { return {}; }
+  // Masked: what is signed behind the vector.
+  virtual std::string_view trailer() const { return {}; }
 };
 
-// For uploads of this job. `plan` must outlive it.
-std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes);
+// For uploads of this job; `masked`: of the attempt, null without masks. Both must outlive it.
+std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes,
+                                             const secagg::Params* masked);
 
-// No upload of this job is larger.
+// No upload of this job without masks is larger.
 uint64_t LargestUploadBytes(const JobPlan& plan);
 
 }  // namespace rivulet

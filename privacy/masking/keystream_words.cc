@@ -23,12 +23,11 @@ void KeystreamWords::Fill(uint64_t first, std::span<uint32_t> words) const {
   auto* const bytes = reinterpret_cast<uint8_t*>(stream.data());
   const CipherContextPtr context(EVP_CIPHER_CTX_new());
   int written = 0;
-  const bool done =
-      context != nullptr &&
-      EVP_EncryptInit_ex(context.get(), EVP_aes_256_ctr(), nullptr, key_.bytes().data(),
-                         counter.data()) == 1 &&
-      EVP_EncryptUpdate(context.get(), bytes, &written, bytes,
-                        static_cast<int>(stream.size() * sizeof(uint32_t))) == 1;
+  const bool done = context != nullptr &&
+                    EVP_EncryptInit_ex(context.get(), EVP_aes_256_ctr(), nullptr,
+                                       key_.bytes().data(), counter.data()) == 1 &&
+                    EVP_EncryptUpdate(context.get(), bytes, &written, bytes,
+                                      static_cast<int>(stream.size() * sizeof(uint32_t))) == 1;
   if (!done) std::abort();  // no memory for a cipher: nothing sound can follow
   std::memcpy(words.data(), stream.data() + skip, words.size_bytes());
 }

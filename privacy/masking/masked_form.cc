@@ -12,7 +12,7 @@
 namespace rivulet {
 namespace {
 
-constexpr int kLargestBlock = 16;   // log2 of numbers that are rotated together
+constexpr int kLargestBlock = 16;  // log2 of numbers that are rotated together
 constexpr int kSmallestBlock = 8;
 constexpr int kCappedWeights = 255;
 constexpr uint32_t kSketchRows = 5;
@@ -58,12 +58,6 @@ size_t DigitsFor(int bits, int digit_bits) {
   return static_cast<size_t>((bits + digit_bits - 1) / digit_bits);
 }
 
-Bytes32 DigestBytes(const Sha256Digest& digest) {
-  Bytes32 out{};
-  std::memcpy(out.data(), digest.data(), out.size());
-  return out;
-}
-
 Bytes32 HexBytes(const std::string& hex) {
   Bytes32 out{};
   const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
@@ -96,9 +90,9 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
     return Refuse(absl::StatusCode::kInvalidArgument, "job: got no trainable number to mask");
   }
   if (form.value_bits_ < 2) {
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "compression.bits: got " + std::to_string(form.value_bits_) +
-                      ", want at least 2 of a masked value");
+    return Refuse(absl::StatusCode::kInvalidArgument, "compression.bits: got " +
+                                                          std::to_string(form.value_bits_) +
+                                                          ", want at least 2 of a masked value");
   }
   RV_ASSIGN_OR_RETURN(const Maps maps, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
   form.reduced_ = maps.reduced;
@@ -131,8 +125,7 @@ absl::StatusOr<MaskedForm::Maps> MaskedForm::MapsOf(uint64_t round, const Bytes3
     maps.reduce =
         NewCountSketch(kSketchRows, ColumnsOf(numbers_, compression_.fraction), root, round);
   } else if (codec == "low-rank") {
-    maps.reduce =
-        NewLowRankLeft(manifest_, static_cast<uint32_t>(compression_.rank), root, round);
+    maps.reduce = NewLowRankLeft(manifest_, static_cast<uint32_t>(compression_.rank), root, round);
   } else {
     maps.reduce = NewIdentity();
   }
@@ -140,8 +133,7 @@ absl::StatusOr<MaskedForm::Maps> MaskedForm::MapsOf(uint64_t round, const Bytes3
   if (rotation_log2_ == 0) {
     maps.rotate = NewIdentity();
   } else {
-    auto signs =
-        std::make_shared<KeystreamWords>(secagg::PublicStream(sid0, sid, "rvl1/rot"));
+    auto signs = std::make_shared<KeystreamWords>(secagg::PublicStream(sid0, sid, "rvl1/rot"));
     RV_ASSIGN_OR_RETURN(maps.rotate, NewRotation(rotation_log2_, std::move(signs)));
   }
   return maps;
@@ -149,18 +141,17 @@ absl::StatusOr<MaskedForm::Maps> MaskedForm::MapsOf(uint64_t round, const Bytes3
 
 secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
   secagg::Params params;
-  const Sha256Digest job = Sha256(attempt.job);
+  const Sha256Digest job = Sha256Of(attempt.job);
   std::memcpy(params.job_id.data(), job.data(), params.job_id.size());
   params.round = attempt.round;
   params.attempt = attempt.attempt - 1;
   params.model_sha256 = HexBytes(attempt.state_sha256);
-  params.config_sha256 = DigestBytes(Sha256(attempt.document));
+  params.config_sha256 = Sha256Of(attempt.document);
   params.d = values_;
   params.d_aux = static_cast<uint32_t>(auxiliary_);
   params.p = static_cast<uint8_t>(value_bits_);
   params.W = max_weight_;
-  params.mode =
-      masking_.mode == "malicious" ? secagg::Mode::kMalicious : secagg::Mode::kSemiHonest;
+  params.mode = masking_.mode == "malicious" ? secagg::Mode::kMalicious : secagg::Mode::kSemiHonest;
   params.dp = mechanism_ == "central" ? secagg::Noise::kCentral : secagg::Noise::kNone;
   params.gamma_ppm = PartsPerMillion(masking_.corrupt_fraction);
   params.delta_ppm = PartsPerMillion(masking_.dropout_fraction);
@@ -177,8 +168,7 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
 uint32_t MaskedForm::WeightOf(int64_t tokens) const {
   if (max_weight_ == 1 || strategy_.weight_cap <= 0) return 1;
   const int64_t capped = std::clamp<int64_t>(tokens, 0, strategy_.weight_cap);
-  return static_cast<uint32_t>(
-      std::max<int64_t>(1, capped * max_weight_ / strategy_.weight_cap));
+  return static_cast<uint32_t>(std::max<int64_t>(1, capped * max_weight_ / strategy_.weight_cap));
 }
 
 }  // namespace rivulet

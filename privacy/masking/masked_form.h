@@ -98,7 +98,7 @@ class MaskedForm {
 inline constexpr int kExamplesBits = 40;
 inline constexpr int kTokensBits = 40;
 inline constexpr int kStepsBits = 32;
-inline constexpr int kLossBits = 24;             // 2^-14 nats each
+inline constexpr int kLossBits = 24;  // 2^-14 nats each
 inline constexpr double kLossUnit = 1.0 / 16384;
 
 }  // namespace rivulet

@@ -132,8 +132,7 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
   if (decoded.weight < clients || decoded.weight > int64_t{clients} * params.W) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "masked sum: got a weight of " + std::to_string(decoded.weight) + ", want " +
-                      std::to_string(clients) + ".." +
-                      std::to_string(int64_t{clients} * params.W));
+                      std::to_string(clients) + ".." + std::to_string(int64_t{clients} * params.W));
   }
   std::vector<int64_t> integers(form.values());
   for (size_t i = 0; i < integers.size(); ++i) integers[i] = sum.SignedAt(i);

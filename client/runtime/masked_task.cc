@@ -1,0 +1,133 @@
+#include "client/runtime/masked_task.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "common/formats/safetensors.h"
+#include "common/job/job_document.h"
+#include "common/job/job_model.h"
+#include "privacy/masking/signature_verifier.h"
+#include "privacy/secagg/shared/bytes.h"
+
+namespace rivulet {
+namespace {
+
+constexpr double kManyClamped = 1e-5;  // of the coordinates
+
+absl::StatusOr<MaskedForm> FormOf(const std::string& text) {
+  RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(text));
+  if (!document.spec.secure_aggregation.enabled) {
+    return secagg::RefuseFor(secagg::Reason::kParams, "the job asks for no masks, the task does");
+  }
+  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
+  return MaskedForm::Of(document.spec, model.plan.wire());
+}
+
+secagg::ClientContext ContextOf(const MaskingSelf& self) {
+  return {self.certificate, self.signer,  SignatureVerifier(), self.directory,
+          self.ledger,      self.entropy, self.policy,         1};
+}
+
+}  // namespace
+
+MaskedTask::MaskedTask(const MaskingSelf& self, MaskedForm form)
+    : self_(self), form_(std::move(form)), session_(ContextOf(self)) {}
+
+// Whatever the coordinator says of the attempt must be what the job says.
+absl::Status MaskedTask::CheckParameters(const MaskedTaskFacts& facts) {
+  RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Parameters>(facts.parameters));
+  params_ = message.params;
+  const MaskedAttempt attempt{facts.job,          facts.round,    facts.attempt,
+                              facts.state_sha256, facts.document, params_.n_max};
+  if (params_ == form_.ParamsOf(attempt)) return absl::OkStatus();
+  return secagg::RefuseFor(secagg::Reason::kParams,
+                           "the parameters are not those of the job's document");
+}
+
+absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf& self,
+                                                              const MaskedTaskFacts& facts) {
+  RV_ASSIGN_OR_RETURN(MaskedForm form, FormOf(facts.document));
+  std::unique_ptr<MaskedTask> task(new MaskedTask(self, std::move(form)));
+  RV_RETURN_IF_ERROR(task->CheckParameters(facts));
+  secagg::LocalRound local;
+  local.job_id = task->params_.job_id;
+  local.round = task->params_.round;
+  local.model_sha256 = task->params_.model_sha256;
+  local.config_sha256 = task->params_.config_sha256;
+  local.d = task->params_.d;
+  local.d_aux = task->params_.d_aux;
+  RV_ASSIGN_OR_RETURN(task->advertisement_, task->session_.Advertise(task->params_, local));
+  return task;
+}
+
+std::string MaskedTask::Serialise() const {
+  const std::lock_guard lock(mutex_);
+  secagg::ByteWriter out;
+  out.U8(1).Lp(session_.Serialise()).Lp(advertisement_).Lp(file_);
+  return out.Take();
+}
+
+absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Restore(const MaskingSelf& self,
+                                                                const MaskedTaskFacts& facts,
+                                                                std::string_view state) {
+  RV_ASSIGN_OR_RETURN(MaskedForm form, FormOf(facts.document));
+  std::unique_ptr<MaskedTask> task(new MaskedTask(self, std::move(form)));
+  RV_RETURN_IF_ERROR(task->CheckParameters(facts));
+  secagg::ByteReader in(state);
+  const uint8_t version = in.U8();
+  const std::string_view session = in.Lp();
+  task->advertisement_ = in.Lp();
+  task->file_ = in.Lp();
+  if (version != 1 || !in.Done()) {
+    return Refuse(absl::StatusCode::kInvalidArgument, "masked task: the stored state is damaged");
+  }
+  RV_RETURN_IF_ERROR(task->session_.Restore(session));
+  return task;
+}
+
+absl::StatusOr<std::string> MaskedTask::On(std::string_view message) {
+  const std::lock_guard lock(mutex_);
+  return session_.Handle(message);
+}
+
+bool MaskedTask::agreed() const {
+  const std::lock_guard lock(mutex_);
+  const auto phase = session_.phase();
+  return phase >= secagg::ClientSession::Phase::kForwarded &&
+         phase <= secagg::ClientSession::Phase::kUnmasked;
+}
+
+std::string MaskedTask::abort_message() const {
+  const std::lock_guard lock(mutex_);
+  return session_.AbortMessage();
+}
+
+absl::StatusOr<std::string> MaskedTask::File(const LocalUpdate& update, ParameterSet* residual) {
+  const std::lock_guard lock(mutex_);
+  if (!file_.empty()) return file_;
+  if (session_.phase() != secagg::ClientSession::Phase::kForwarded) {
+    return Refuse(absl::StatusCode::kFailedPrecondition, "masked task: no masks are agreed");
+  }
+  const Manifest& manifest = form_.manifest();
+  RV_ASSIGN_OR_RETURN(const ParameterSet delta, ReadParameterSet(update.file, &manifest));
+  RV_ASSIGN_OR_RETURN(const MaskedForm::Maps maps,
+                      form_.MapsOf(params_.round, session_.sid0(), session_.sid(), {}));
+  EntropyRounding own(self_.entropy);
+  RoundingSource& rounding = self_.rounding != nullptr ? *self_.rounding : own;
+  const MaskedFigures figures{update.examples, update.tokens, update.steps, update.loss};
+  RV_ASSIGN_OR_RETURN(EncodedUpdate encoded,
+                      EncodeUpdate(form_, maps, params_, delta, form_.WeightOf(update.tokens),
+                                   figures, rounding, residual));
+  if (encoded.norm > form_.range()) {
+    spdlog::info("update: L2 norm {:.4g} scaled down to {:.4g}", encoded.norm, form_.range());
+  }
+  if (static_cast<double>(encoded.clamped) > kManyClamped * static_cast<double>(form_.values())) {
+    spdlog::warn("update: {} of {} masked values were clamped", encoded.clamped, form_.values());
+  }
+  RV_ASSIGN_OR_RETURN(const secagg::MaskedUpload masked, session_.Mask(std::move(encoded.vector)));
+  file_ = masked.packed + masked.trailer;
+  return file_;
+}
+
+}  // namespace rivulet

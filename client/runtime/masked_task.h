@@ -1,0 +1,77 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "client/runtime/task_runner.h"
+#include "privacy/masking/masked_form.h"
+#include "privacy/masking/masked_vector.h"
+#include "privacy/secagg/client/client_session.h"
+
+namespace rivulet {
+
+// What a client is among the others, and what it must never do twice. All must outlive the tasks.
+struct MaskingSelf {
+  secagg::MemberCertificate certificate;
+  secagg::Signer& signer;
+  secagg::CertificateDirectory& directory;
+  secagg::RoundLedger& ledger;
+  secagg::ClientPolicy policy;
+  Entropy& entropy = SystemEntropy();
+  RoundingSource* rounding = nullptr;  // null: from `entropy`; tests give a seeded one
+};
+
+// The attempt a task belongs to, from the task itself.
+struct MaskedTaskFacts {
+  std::string job;
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+  std::string state_sha256;  // hex, of the global state it holds
+  std::string document;      // canonical job document
+  std::string parameters;    // the coordinator's first message
+};
+
+// One client's part in one attempt under masks, the same in the agent and in the simulation: keys,
+// shares, the masked file instead of the update, shares of others' secrets at the end. Thread safe.
+class MaskedTask {
+ public:
+  // Checks the parameters against the job and the owner's policy. Errors: a refusal with the
+  // protocol's Reason; InvalidArgument for a job that cannot be masked.
+  static absl::StatusOr<std::unique_ptr<MaskedTask>> Begin(const MaskingSelf& self,
+                                                           const MaskedTaskFacts& facts);
+  // Goes on from Serialise(). Errors: InvalidArgument for other bytes.
+  static absl::StatusOr<std::unique_ptr<MaskedTask>> Restore(const MaskingSelf& self,
+                                                             const MaskedTaskFacts& facts,
+                                                             std::string_view state);
+  std::string Serialise() const;  // secrets inside
+
+  std::string advertisement() const { return advertisement_; }
+  // The coordinator's next message: what to answer, empty for nothing. Errors with a Reason are
+  // final; others leave everything as it was.
+  absl::StatusOr<std::string> On(std::string_view message);
+
+  bool agreed() const;  // masks are agreed: File() may be called
+  // The update's file: the masked vector and its trailer. A second call with another update gives
+  // the first one's. `residual`: see EncodeUpdate. Errors: those of EncodeUpdate;
+  // FailedPrecondition before agreed().
+  absl::StatusOr<std::string> File(const LocalUpdate& update, ParameterSet* residual);
+  // To tell the coordinator why this side refused; empty when it did not.
+  std::string abort_message() const;
+
+ private:
+  MaskedTask(const MaskingSelf& self, MaskedForm form);
+  absl::Status CheckParameters(const MaskedTaskFacts& facts);
+
+  const MaskingSelf& self_;
+  const MaskedForm form_;
+  mutable std::mutex mutex_;
+  secagg::ClientSession session_;
+  secagg::Params params_;
+  std::string advertisement_;
+  std::string file_;
+};
+
+}  // namespace rivulet

@@ -1,0 +1,209 @@
+// Federation: rounds under masks. MaskedRound says what is to be done; here it is done, durably
+// first.
+#include <utility>
+
+#include "coordinator/rounds/federation_impl.h"
+
+namespace rivulet {
+
+namespace {
+
+// A vector is public: it is masked, and gone when the round is over. Not so its clients' shares.
+constexpr char kMaskingSecret[] = "masking";
+
+secagg::MemberCertificate MemberOf(const ClientFacts& facts) {
+  secagg::MemberCertificate member;
+  member.client_id = facts.name;
+  member.organisation = facts.organisation;
+  const auto take = [](const std::string& from, Bytes32& to) {
+    if (from.size() == to.size()) std::copy(from.begin(), from.end(), to.begin());
+  };
+  take(facts.fingerprint, member.fingerprint);
+  take(facts.signing_key, member.public_key);
+  return member;
+}
+
+bool SpeaksOfMembers(const std::string& bytes) {
+  return !bytes.empty() &&
+         static_cast<secagg::MessageKind>(bytes[0]) == secagg::MessageKind::kRoster;
+}
+
+}  // namespace
+
+MaskedRound::Limits Federation::Impl::MaskingLimits(const Job& job) const {
+  const JobSpec& spec = job.plan->spec;
+  return {spec.secure_aggregation.phase_deadline, spec.job.round_deadline};
+}
+
+SecretRecord Federation::Impl::MaskingSecret(const Job& job) const {
+  const RoundRecord& round = job.rounds.back();
+  return {round.job, round.round, round.attempt, kMaskingSecret, job.masked->Serialise()};
+}
+
+absl::Status Federation::Impl::StartMaskingLocked(Job& job, const OpenRound& action) {
+  MaskedAttempt attempt;
+  attempt.job = job.record.id;
+  attempt.round = action.round;
+  attempt.attempt = action.attempt;
+  attempt.state_sha256 = job.models.rbegin()->second.sha256;
+  attempt.document = job.record.document;
+  attempt.cohort = static_cast<uint32_t>(action.cohort.size());
+  RV_ASSIGN_OR_RETURN(std::unique_ptr<MaskedRound> masked,
+                      MaskedRound::Start(job.plan->masked->ParamsOf(attempt), action.cohort,
+                                         MaskingLimits(job), Now()));
+  job.masked = std::move(masked);
+  job.opening = false;
+  return absl::OkStatus();
+}
+
+void Federation::Impl::EndMaskingLocked(Job& job) {
+  job.masked.reset();
+  job.masking.clear();
+  job.opening = false;
+}
+
+// After a restart. An attempt whose keys were still being collected begins anew; one that has its
+// roster goes on with the clients that remember it.
+absl::Status Federation::Impl::ResumeMaskingLocked(Job& job,
+                                                   const std::vector<SecretRecord>& secrets) {
+  if (job.engine == nullptr || !job.plan->masked || job.rounds.empty()) return absl::OkStatus();
+  const RoundRecord& round = job.rounds.back();
+  const Phase phase = job.engine->state().phase;
+  if (phase != Phase::kOpen && phase != Phase::kClosed) return absl::OkStatus();
+  for (const SecretRecord& secret : secrets) {
+    if (secret.job != round.job || secret.round != round.round || secret.attempt != round.attempt ||
+        secret.name != kMaskingSecret) {
+      continue;
+    }
+    RV_ASSIGN_OR_RETURN(std::unique_ptr<MaskedRound> masked,
+                        MaskedRound::Restore(secret.bytes, MaskingLimits(job), Now()));
+    job.masked = std::move(masked);
+    return phase == Phase::kOpen ? ReadTrailersLocked(job) : absl::OkStatus();
+  }
+  MaskedRound::Output lost;
+  lost.failed = absl::AbortedError("the coordinator was restarted while keys were exchanged");
+  job.masking.push_back(std::move(lost));
+  return absl::OkStatus();
+}
+
+// Uploads that were acknowledged before a restart count.
+absl::Status Federation::Impl::ReadTrailersLocked(Job& job) {
+  const uint64_t packed = job.masked->params().packed_bytes();
+  for (const UpdateRecord& update : job.updates) {
+    if (update.round != job.rounds.back().round || update.attempt != job.rounds.back().attempt) {
+      continue;
+    }
+    RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> blob, blobs_.Open(update.sha256));
+    std::string trailer(update.bytes - std::min(update.bytes, packed), '\0');
+    RV_RETURN_IF_ERROR(blob->Read(packed, std::as_writable_bytes(std::span(trailer))));
+    RV_RETURN_IF_ERROR(Annotate(job.masked->OnUpload(update.client, trailer), update.client));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Federation::Impl::Masking(const std::string& client, const MaskingMessage& message) {
+  const std::lock_guard lock(mutex_);
+  Job* const job = FindLocked(message.job_id);
+  const auto known = clients_.find(client);
+  const bool open = job != nullptr && job->masked != nullptr && !job->opening &&
+                    known != clients_.end() && job->rounds.back().round == message.round &&
+                    job->rounds.back().attempt == message.attempt;
+  if (!open) {
+    return Refuse(absl::StatusCode::kFailedPrecondition,
+                  "masking of job " + message.job_id + " round " + std::to_string(message.round) +
+                      " attempt " + std::to_string(message.attempt) + ": is not open",
+                  Remedy::kResync);
+  }
+  RV_ASSIGN_OR_RETURN(MaskedRound::Output output,
+                      job->masked->OnMessage(MemberOf(known->second.facts), message.bytes, Now()));
+  job->masking.push_back(std::move(output));
+  DrainLocked(*job);
+  return absl::OkStatus();
+}
+
+void Federation::Impl::TellLocked(const Job& job, const std::string& client,
+                                  const std::string& bytes) {
+  const RoundRecord& round = job.rounds.back();
+  MaskingMessage message{job.record.id, round.round, round.attempt, bytes, {}};
+  if (SpeaksOfMembers(bytes)) {
+    for (const secagg::MemberCertificate& member : job.masked->session().members()) {
+      const auto known = clients_.find(member.client_id);
+      if (known != clients_.end() && !known->second.facts.certificate.empty()) {
+        message.certificates.push_back(known->second.facts.certificate);
+      }
+    }
+  }
+  gateway_.Tell(client, message);
+}
+
+// One of the clients cannot be waited for any longer.
+void Federation::Impl::LoseLocked(Job& job, const std::string& client, const std::string& why) {
+  const RoundRecord& round = job.rounds.back();
+  if (!job.engine->Wants(client, round.round, round.attempt)) return;
+  const FailureRecord failure{round.job, round.round, round.attempt, client, "masking", why};
+  const absl::Status stored = states_.Commit({PutFailure{failure}});
+  if (!stored.ok() && stored.code() != absl::StatusCode::kAlreadyExists) return;
+  job.failures.push_back(failure);
+  EmitLocked(job, "client.dropped", round.round, {{"client", client}, {"reason", why}});
+  TaskOverLocked(client, {round.job, round.round, round.attempt});
+  for (Action& action : job.engine->Step(TaskFailed{client, round.round, round.attempt}, Now())) {
+    job.backlog.push_back(std::move(action));
+  }
+}
+
+// Called by DrainLocked between two actions of the engine.
+void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
+  const auto feed = [this, &job](const Event& event) {
+    for (Action& action : job.engine->Step(event, Now())) job.backlog.push_back(std::move(action));
+  };
+  if (output.save && job.masked != nullptr && output.failed.ok()) {
+    const absl::Status saved = states_.Commit({SetSecret{MaskingSecret(job)}});
+    if (!saved.ok()) {
+      return feed(MaskingFailed{"masking: " + std::string(saved.message()), output.repeatable});
+    }
+  }
+  for (const MaskedRound::Message& message : output.send) {
+    if (job.masked != nullptr) TellLocked(job, message.client, message.bytes);
+  }
+  for (const auto& [client, why] : output.lost) LoseLocked(job, client, why);
+  if (!output.failed.ok()) {
+    feed(MaskingFailed{std::string(output.failed.message()), output.repeatable});
+  } else if (output.opened && job.masked != nullptr) {
+    job.opening = true;
+    work_.push_back({job.record.id});
+    work_ready_.notify_one();
+  }
+}
+
+// The survivor set and the closing of the round are one commit, before a byte of the set leaves.
+absl::Status Federation::Impl::CloseMaskedLocked(Job& job, const MoveRound& close) {
+  MaskedRound::Output output = job.masked->Freeze(close.counted, Now());
+  if (output.failed.ok()) {
+    RV_RETURN_IF_ERROR(states_.Commit({close, SetSecret{MaskingSecret(job)}}));
+    output.save = false;
+    job.rounds.back().state = RoundState::kClosed;
+    job.rounds.back().counted = close.counted;
+    EndUploadsLocked(job);
+  }
+  job.masking.push_back(std::move(output));
+  return absl::OkStatus();
+}
+
+void Federation::Impl::MaskingTimeLocked(Job& job) {
+  if (job.masked == nullptr || job.opening) return;
+  job.masking.push_back(job.masked->OnTime(Now()));
+  DrainLocked(job);
+}
+
+// The engine hears of it by itself.
+void Federation::Impl::MaskingGoneLocked(Job& job, const std::string& client) {
+  if (job.masked == nullptr || job.opening) return;
+  job.masking.push_back(job.masked->OnGone(client, Now()));
+}
+
+void Federation::Impl::MaskingReturnedLocked(Job& job, const std::string& client) {
+  if (job.engine == nullptr || job.masked == nullptr || job.opening) return;
+  for (const std::string& bytes : job.masked->MessagesFor(client)) TellLocked(job, client, bytes);
+}
+
+}  // namespace rivulet
