@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 // GF(2^16) modulo x^16 + x^5 + x^3 + x + 1 (0x1002B). Addition is XOR. Operands may be secret: no

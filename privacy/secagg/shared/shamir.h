@@ -19,6 +19,8 @@ namespace rivulet::secagg {
 struct Share {
   uint16_t x = 0;
   Bytes32 value{};
+
+  ~Share();  // wipes the value
 };
 
 // Shares for x = 1 .. holders; any `threshold` of them give the secret, fewer give nothing.
