@@ -24,6 +24,8 @@ class CertificateDirectory {
   virtual absl::StatusOr<MemberCertificate> Find(const Bytes32& fingerprint) = 0;
 };
 
+struct ClientState;
+
 // What a session needs of its surroundings. Everything referred to must outlive it.
 struct ClientContext {
   MemberCertificate self;
@@ -124,9 +126,29 @@ class ClientSession {
   absl::Status Restore(std::string_view state);
 
  private:
-  class State;
+  absl::Status Usable() const;                // the refusal, once there was one
+  absl::Status Settle(absl::Status outcome);  // makes an error with a Reason final
+  template <typename T>
+  absl::StatusOr<T> Settle(absl::StatusOr<T> outcome);
+  absl::Status RecordOnce(LedgerTable table, std::string_view key, std::string_view value,
+                          Reason otherwise, std::string_view what);
+  absl::Status CheckLocal(const Params& params, const LocalRound& local) const;
+  absl::Status NotAnswered(const Params& params) const;
+  absl::StatusOr<std::string> StartAttempt(const Params& params, const LocalRound& local);
+  absl::StatusOr<std::string> AcceptRoster(const Roster& roster);
+  absl::StatusOr<std::string> AcceptNonces(const Nonces& nonces);
+  absl::StatusOr<std::string> DealShares();
+  absl::Status AcceptForward(const Forward& forward);
+  absl::StatusOr<MaskedUpload> MaskVector(RingVector encoded);
+  absl::Status CheckSets(const U2Set& u2, const U3Set& u3) const;
+  absl::StatusOr<std::string> Endorse(const SurvivorSet& survivors);
+  absl::Status CheckQuorum(const Endorsements& endorsements) const;
+  absl::StatusOr<std::string> AnswerQuorum(const Endorsements& endorsements);
+  absl::StatusOr<std::string> AnswerRequest(const UnmaskRequest& request);
+  absl::StatusOr<std::string> RevealShares();
+
   ClientContext context_;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<ClientState> state_;
 };
 
 }  // namespace rivulet::secagg

@@ -6,6 +6,7 @@
 
 #include "common/status.h"
 #include "privacy/secagg/shared/params.h"
+#include "privacy/secagg/shared/ring.h"
 
 namespace rivulet::secagg {
 

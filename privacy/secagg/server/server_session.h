@@ -20,6 +20,8 @@ namespace rivulet::secagg {
 absl::Status CheckMasked(const Params& params, std::string_view packed,
                          const MaskedTrailer& trailer);
 
+struct ServerState;
+
 // Whose fault a failed reconstruction was, by roster index. A holder gave a wrong share of somebody
 // else's secret; a dealer's shares lie on no polynomial, or give a secret that it did not commit
 // to.
@@ -135,9 +137,8 @@ class ServerSession {
   static absl::StatusOr<ServerSession> Restore(std::string_view state, const Verifier& verifier);
 
  private:
-  class State;
-  explicit ServerSession(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit ServerSession(std::unique_ptr<ServerState> state);
+  std::unique_ptr<ServerState> state_;
 };
 
 }  // namespace rivulet::secagg

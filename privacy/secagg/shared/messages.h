@@ -176,6 +176,10 @@ std::string Encode(const Message& message);
 
 // DecodeMessage, and the message is a T: InvalidArgument for another kind.
 template <typename T>
-absl::StatusOr<T> Decode(std::string_view bytes);
+absl::StatusOr<T> Decode(std::string_view bytes) {
+  RV_ASSIGN_OR_RETURN(Message message, DecodeMessage(bytes));
+  if (T* held = std::get_if<T>(&message)) return std::move(*held);
+  return Refuse(absl::StatusCode::kInvalidArgument, "message: of another kind than expected");
+}
 
 }  // namespace rivulet::secagg

@@ -35,7 +35,7 @@ std::string RosterBytes(const GraphRule& rule, std::span<const RosterEntry> entr
 // sid = H(LP("rvl1/session") || sid0 || H(R)).
 Bytes32 SessionId(const Bytes32& sid0, std::string_view roster_bytes);
 
-Bytes32 NonceCommitment(const Bytes32& sid0, const Bytes32& fingerprint, const Secret32& nonce);
+Bytes32 NonceCommitment(const Bytes32& sid0, const Bytes32& fingerprint, const Bytes32& nonce);
 Bytes32 SeedCommitment(const Bytes32& sid0, const Bytes32& fingerprint, const Secret32& seed);
 
 // What is signed.
@@ -60,17 +60,21 @@ struct SessionView {
   std::span<const RosterEntry> entries;
 };
 
-// K_{u->v}, of one direction. `own` is the channel secret of either end. InvalidArgument: the other
-// end's key is of low order.
-absl::StatusOr<Secret32> ChannelKey(const SessionView& session, const Secret32& own, uint32_t self,
-                                    uint32_t sender, uint32_t receiver);
+// The AES-256-GCM keys between a client and one neighbour, one of each direction.
+struct ChannelKeys {
+  Secret32 outgoing;  // K_{self->peer}
+  Secret32 incoming;  // K_{peer->self}
+};
+// From the channel secret of `self`. InvalidArgument: the peer's key is of low order.
+absl::StatusOr<ChannelKeys> ChannelKeysOf(const SessionView& session, const Secret32& own,
+                                          uint32_t self, uint32_t peer);
 // seed_uv, from the mask secret of u or from that of v. InvalidArgument as above.
 absl::StatusOr<Secret32> PairSeed(const SessionView& session, const Secret32& own, uint32_t self,
                                   uint32_t peer);
 // self_u of b_u.
 Secret32 SelfMaskSeed(const Bytes32& sid, const Secret32& self_seed, uint32_t index);
 // The graph key of the nonces that were revealed; a member without one has nullopt.
-Secret32 GraphKey(const Bytes32& sid, std::span<const std::optional<Secret32>> nonces);
+Secret32 GraphKey(const Bytes32& sid, std::span<const std::optional<Bytes32>> nonces);
 
 // A stream that all parties know: "rvl1/rot", "rvl1/index", "rvl1/zo", "rvl1/sketch".
 Secret32 PublicStream(const Bytes32& sid0, const Bytes32& sid, std::string_view label);

@@ -1,0 +1,168 @@
+#include "privacy/secagg/client/client_state.h"
+
+#include <openssl/crypto.h>
+
+#include "privacy/secagg/shared/bytes.h"
+
+namespace rivulet::secagg {
+namespace {
+
+using Phase = ClientSession::Phase;
+
+constexpr uint8_t kStateVersion = 1;
+
+absl::Status NoState() {
+  return Refuse(absl::StatusCode::kInvalidArgument, "state: not one of a client session");
+}
+
+void PutBits(ByteWriter& out, const IndexBits& set) { out.U32(set.n()).Raw(set.bytes()); }
+
+template <typename Set>
+Set TakeBits(ByteReader& in) {
+  Set set;
+  const uint32_t n = in.U32();
+  if (n > kMaxMembers || !set.Assign(n, in.Raw((n + 7) / 8)).ok()) in.Fail();
+  return set;
+}
+
+void PutRefusal(ByteWriter& out, const ClientState& state) {
+  const auto reason = ReasonOf(state.refusal);
+  out.U8(reason.has_value() ? static_cast<uint8_t>(*reason) : 0).U8(state.refused_by_server);
+}
+
+void TakeRefusal(ByteReader& in, ClientState& state) {
+  const uint8_t number = in.U8();
+  state.refused_by_server = in.U8() != 0;
+  const auto reason = ReasonFrom(number);
+  if (reason.has_value() != (state.phase == Phase::kRefused)) return in.Fail();
+  if (reason.has_value()) state.refusal = RefuseFor(*reason, "the attempt was refused before");
+}
+
+void TakeKeys(ByteReader& in, ClientState& state) {
+  state.channel = X25519PairOf(Secret32(in.Array<32>()));
+  state.mask = X25519PairOf(Secret32(in.Array<32>()));
+  state.self_seed = Secret32(in.Array<32>());
+  state.nonce = in.Array<32>();
+  state.advertisement = in.Lp();
+}
+
+// Rosters and nonces as the messages they came in; an empty text: not there yet.
+void TakeSession(ByteReader& in, ClientState& state, const Bytes32& fingerprint) {
+  const std::string_view roster = in.Lp();
+  const std::string_view nonces = in.Lp();
+  if (!roster.empty()) {
+    auto message = Decode<Roster>(roster);
+    if (!message.ok()) return in.Fail();
+    state.roster = *std::move(message);
+    state.public_keys.resize(state.roster.entries.size());
+  }
+  if (!nonces.empty()) {
+    auto message = Decode<Nonces>(nonces);
+    if (!message.ok() || message->nonces.size() != state.roster.entries.size()) return in.Fail();
+    state.nonces = *std::move(message);
+  }
+  for (Bytes32& key : state.public_keys) key = in.Array<32>();
+  if (state.has_roster()) state.Place(fingerprint);
+  state.reveal = in.Lp();
+  state.shares = in.Lp();
+}
+
+void TakeHeld(ByteReader& in, ClientState& state) {
+  const uint32_t count = in.U32();
+  for (uint32_t index = 0; index < count && !in.failed(); ++index) {
+    const uint32_t owner = in.U32();
+    state.held[owner] = {.mask_secret = Secret32(in.Array<32>()),
+                         .self_seed = Secret32(in.Array<32>())};
+  }
+}
+
+}  // namespace
+
+absl::Status OutOfOrder(std::string_view message) {
+  return Refuse(absl::StatusCode::kFailedPrecondition, std::string(message) + ": out of order");
+}
+
+absl::Status OfAnotherSession(std::string_view message) {
+  return Refuse(absl::StatusCode::kFailedPrecondition,
+                std::string(message) + ": of another attempt or session");
+}
+
+std::string RoundKey(const Params& params) {
+  return ByteWriter().Raw(params.job_id).U64(params.round).Take();
+}
+
+void ClientState::Place(const Bytes32& fingerprint) {
+  const uint32_t n = static_cast<uint32_t>(roster.entries.size());
+  sid = SessionId(sid0, RosterBytes(roster.rule, roster.entries));
+  for (uint32_t index = 0; index < n; ++index) {
+    if (roster.entries[index].fingerprint == fingerprint) self = index;
+  }
+  if (roster.rule.kind != kRingGraph) {
+    topology = Topology(n);
+  } else if (!nonces.nonces.empty()) {
+    topology = Topology(GraphKey(sid, nonces.nonces), n, roster.rule.k);
+  }
+}
+
+void ClientState::Wipe() {
+  channel = {};
+  mask = {};
+  self_seed = {};
+  OPENSSL_cleanse(nonce.data(), nonce.size());
+  held.clear();
+  incoming_keys.clear();
+  pair_seeds.clear();
+}
+
+std::string SerialiseState(const ClientState& state) {
+  const size_t n = state.roster.entries.size();
+  // Reserved at once: a text that grows leaves copies of secrets behind.
+  ByteWriter out(4096 + n * 512 + state.shares.size() + state.unmask.size() +
+                 state.held.size() * 68);
+  out.U8(kStateVersion).U8(static_cast<uint8_t>(state.phase));
+  PutRefusal(out, state);
+  out.Raw(CanonicalBytes(state.params));
+  out.Raw(state.channel.secret.bytes()).Raw(state.mask.secret.bytes());
+  out.Raw(state.self_seed.bytes()).Raw(state.nonce).Lp(state.advertisement);
+  out.Lp(state.has_roster() ? Encode(state.roster) : "");
+  out.Lp(state.nonces.nonces.empty() ? "" : Encode(state.nonces));
+  for (const Bytes32& key : state.public_keys) out.Raw(key);
+  out.Lp(state.reveal).Lp(state.shares);
+  out.U32(static_cast<uint32_t>(state.held.size()));
+  for (const auto& [owner, shares] : state.held)
+    out.U32(owner).Raw(shares.mask_secret.bytes()).Raw(shares.self_seed.bytes());
+  out.Raw(state.forward_hash);
+  PutBits(out, state.u2);
+  PutBits(out, state.failed);
+  out.Lp(state.trailer);
+  PutBits(out, state.u3);
+  out.Lp(state.endorsement).Lp(state.unmask);
+  return out.Take();
+}
+
+absl::StatusOr<ClientState> ParseState(std::string_view bytes, const Bytes32& fingerprint) {
+  ByteReader in(bytes);
+  ClientState state;
+  const uint8_t version = in.U8(), phase = in.U8();
+  if (version != kStateVersion || phase > static_cast<uint8_t>(Phase::kRefused)) return NoState();
+  state.phase = static_cast<Phase>(phase);
+  TakeRefusal(in, state);
+  const auto params = ParseParams(in.Raw(150));
+  if (!params.ok()) return NoState();
+  state.params = *params;
+  state.sid0 = Sid0(*params);
+  TakeKeys(in, state);
+  TakeSession(in, state, fingerprint);
+  TakeHeld(in, state);
+  state.forward_hash = in.Array<32>();
+  state.u2 = TakeBits<U2Set>(in);
+  state.failed = TakeBits<FailedSet>(in);
+  state.trailer = in.Lp();
+  state.u3 = TakeBits<U3Set>(in);
+  state.endorsement = in.Lp();
+  state.unmask = in.Lp();
+  if (!in.Done()) return NoState();
+  return state;
+}
+
+}  // namespace rivulet::secagg

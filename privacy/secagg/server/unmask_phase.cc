@@ -1,0 +1,259 @@
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "privacy/crypto/x25519.h"
+#include "privacy/secagg/server/server_state.h"
+#include "privacy/secagg/shared/checksum.h"
+#include "privacy/secagg/shared/mask_generator.h"
+
+// The end of the server's attempt: survivors, endorsements, secrets, the sum.
+namespace rivulet::secagg {
+namespace {
+
+using Phase = ServerSession::Phase;
+
+absl::Status Awaited(std::string_view what, Phase now, Phase wanted) {
+  if (now == wanted) return absl::OkStatus();
+  if (now > wanted) return RefuseFor(Reason::kDeadline, std::string(what) + ": the phase is over");
+  return Refuse(absl::StatusCode::kFailedPrecondition, std::string(what) + ": out of order");
+}
+
+absl::Status Differing(std::string_view what) {
+  return Refuse(absl::StatusCode::kAlreadyExists, std::string(what) + ": another one was accepted");
+}
+
+// The secret of the first t shares, with coefficients that secrets with the same holders share.
+class FastCombiner {
+ public:
+  explicit FastCombiner(size_t threshold) : threshold_(threshold) {}
+
+  absl::StatusOr<Secret32> Combine(std::span<const Share> shares) {
+    const auto first = shares.first(threshold_);
+    std::vector<uint16_t> xs;
+    for (const Share& share : first) xs.push_back(share.x);
+    if (!known_.has_value() || known_->xs() != xs) {
+      RV_ASSIGN_OR_RETURN(known_, Reconstructor::Make(std::move(xs)));
+    }
+    return known_->Combine(first);
+  }
+
+ private:
+  size_t threshold_;
+  std::optional<Reconstructor> known_;
+};
+
+void Note(std::vector<uint32_t>& indices, uint32_t index) {
+  const auto at = std::lower_bound(indices.begin(), indices.end(), index);
+  if (at == indices.end() || *at != index) indices.insert(at, index);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ServerSession::FreezeSurvivors() {
+  ServerState& state = *state_;
+  RV_RETURN_IF_ERROR(state.Ended());
+  if (state.phase < Phase::kMasked)
+    return Refuse(absl::StatusCode::kFailedPrecondition, "survivors: out of order");
+  if (state.phase == Phase::kMasked) {
+    U3Set u3(state.n());
+    for (uint32_t index = 0; index < state.n(); ++index) {
+      if (state.members[index].masked.has_value()) u3.Insert(index);
+    }
+    const uint32_t least = std::max(
+        state.params.n_min, state.params.mode == Mode::kMalicious ? state.roster.rule.quorum : 0);
+    if (u3.Count() < least) {
+      return state.End(Reason::kDeadline, "survivors: got " + std::to_string(u3.Count()) +
+                                              ", want at least " + std::to_string(least));
+    }
+    state.u3 = u3;
+    for (const uint32_t owner : state.u2.Indices()) {
+      if (state.HoldersLeft(owner) < state.roster.rule.t)
+        return state.End(Reason::kDeadline, "too few holders of somebody's shares survive");
+    }
+    state.phase = state.params.mode == Mode::kMalicious ? Phase::kEndorse : Phase::kUnmask;
+  }
+  if (state.params.mode == Mode::kMalicious)
+    return Encode(SurvivorSet{.sid = state.sid, .u2 = state.u2, .u3 = state.u3});
+  return Encode(UnmaskRequest{.sid = state.sid, .u2 = state.u2, .u3 = state.u3});
+}
+
+absl::Status ServerSession::OnEndorsement(const Bytes32& fingerprint, const Endorsement& message) {
+  ServerState& state = *state_;
+  RV_ASSIGN_OR_RETURN(ServerMember* const member, state.MemberOf(fingerprint, message.sid));
+  if (member->endorsement.has_value()) {
+    return member->endorsement->signature == message.signature ? absl::OkStatus()
+                                                               : Differing("endorsement");
+  }
+  RV_RETURN_IF_ERROR(Awaited("endorsement", state.phase, Phase::kEndorse));
+  if (!state.u3.Contains(state.index_of.at(fingerprint)))
+    return Refuse(absl::StatusCode::kNotFound, "endorsement: not of a survivor");
+  if (!state.verifier->Verify(member->certificate.public_key,
+                              EndorsementMessage(state.sid, state.u2, state.u3), message.signature))
+    return RefuseFor(Reason::kQuorum, "endorsement: the signature is not of this set");
+  member->endorsement = message;
+  return absl::OkStatus();
+}
+
+bool ServerSession::EndorsementsReady() const {
+  const ServerState& state = *state_;
+  if (state.phase < Phase::kEndorse || state.phase == Phase::kAborted) return false;
+  const auto count = std::count_if(state.members.begin(), state.members.end(),
+                                   [](const auto& m) { return m.endorsement.has_value(); });
+  return count >= state.roster.rule.quorum;
+}
+
+absl::StatusOr<std::string> ServerSession::CloseEndorsements() {
+  ServerState& state = *state_;
+  RV_RETURN_IF_ERROR(state.Ended());
+  if (state.phase < Phase::kEndorse || state.params.mode != Mode::kMalicious)
+    return Refuse(absl::StatusCode::kFailedPrecondition, "endorsements: out of order");
+  if (!EndorsementsReady()) return state.End(Reason::kQuorum, "too few endorsements");
+  Endorsements message{.sid = state.sid};
+  for (uint32_t index = 0; index < state.n(); ++index) {
+    if (message.endorsers.size() == state.roster.rule.quorum) break;
+    const auto& endorsement = state.members[index].endorsement;
+    if (endorsement.has_value()) message.endorsers.push_back({index, endorsement->signature});
+  }
+  if (state.phase == Phase::kEndorse) state.phase = Phase::kUnmask;
+  return Encode(message);
+}
+
+absl::Status ServerSession::OnUnmask(const Bytes32& fingerprint, const Unmask& message) {
+  ServerState& state = *state_;
+  RV_ASSIGN_OR_RETURN(ServerMember* const member, state.MemberOf(fingerprint, message.sid));
+  if (member->unmask.has_value())
+    return Encode(*member->unmask) == Encode(message) ? absl::OkStatus() : Differing("unmask");
+  RV_RETURN_IF_ERROR(Awaited("unmask", state.phase, Phase::kUnmask));
+  const uint32_t index = state.index_of.at(fingerprint);
+  if (!state.u3.Contains(index))
+    return Refuse(absl::StatusCode::kNotFound, "unmask: not of a survivor");
+  const auto owners = state.OwnersFor(index);
+  const auto right = [&](uint32_t owner, const OwnedShare& share) {
+    const ShareKind wanted =
+        state.u3.Contains(owner) ? ShareKind::kSelfSeed : ShareKind::kMaskSecret;
+    return share.owner == owner && share.kind == wanted;
+  };
+  if (!std::equal(owners.begin(), owners.end(), message.shares.begin(), message.shares.end(),
+                  right)) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "unmask: not one share of the right kind for every member of U2 it serves");
+  }
+  member->unmask = message;
+  state.CountShares(message);
+  return absl::OkStatus();
+}
+
+bool ServerSession::UnmaskReady() const {
+  const ServerState& state = *state_;
+  if (state.phase != Phase::kUnmask) return state.phase == Phase::kDone;
+  const auto needed = state.u2.Indices();
+  return std::all_of(needed.begin(), needed.end(),
+                     [&](uint32_t owner) { return state.arrived[owner] >= state.roster.rule.t; });
+}
+
+absl::Status ServerSession::Reconstruct() {
+  ServerState& state = *state_;
+  RV_RETURN_IF_ERROR(state.Ended());
+  RV_RETURN_IF_ERROR(Awaited("secrets", state.phase, Phase::kUnmask));
+  if (!UnmaskReady()) return RefuseFor(Reason::kReconstruct, "shares are missing");
+  const size_t t = state.roster.rule.t;
+  auto shares = state.CollectShares();
+  FastCombiner combiner(t);
+  bool waiting = false, hopeless = false;
+  for (const uint32_t owner : state.u2.Indices()) {
+    if (state.secrets.contains(owner)) continue;
+    auto secret = combiner.Combine(shares[owner]);
+    if (secret.ok() && state.Matches(owner, *secret)) {
+      state.secrets[owner] = *std::move(secret);
+      continue;
+    }
+    auto corrected = CombineWithErrors(shares[owner], t);
+    if (corrected.ok() && state.Matches(owner, corrected->secret)) {
+      const auto holders = state.topology.SharingSetOf(owner);
+      for (const uint16_t x : corrected->faulty_x) Note(state.blame.holders, holders[x - 1]);
+      state.secrets[owner] = std::move(corrected->secret);
+      continue;
+    }
+    const bool complete = state.arrived[owner] == state.HoldersLeft(owner);
+    if (complete) Note(state.blame.dealers, owner);
+    (complete ? hopeless : waiting) = true;
+  }
+  if (hopeless) return state.End(Reason::kReconstruct, "shares that give no secret");
+  if (waiting) return RefuseFor(Reason::kReconstruct, "wrong shares, more are needed");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RingVector> ServerSession::Finish(RingVector sum, unsigned threads) {
+  ServerState& state = *state_;
+  RV_RETURN_IF_ERROR(state.Ended());
+  if (sum.bits() != state.params.b || sum.size() != state.params.length())
+    return Refuse(absl::StatusCode::kInvalidArgument, "sum: of another size or width");
+  RV_RETURN_IF_ERROR(Reconstruct());
+  RV_ASSIGN_OR_RETURN(const std::vector<Mask> masks, state.MasksToRemove(threads));
+  ApplyMasks(sum, masks, threads);
+  sum.Reduce();
+  state.secrets.clear();
+  if (absl::Status sound = state.CheckSum(sum); !sound.ok())
+    return state.End(*ReasonOf(sound), std::string(sound.message()));
+  state.phase = Phase::kDone;
+  return sum;
+}
+
+// z = sum y - sum PRG(self_u) - sum over dropped v and surviving neighbours u of
+// sign(u, v) PRG(seed_uv). Masks between two dropped members never entered the sum.
+absl::StatusOr<std::vector<Mask>> ServerState::MasksToRemove(unsigned threads) const {
+  std::vector<Mask> masks;
+  struct Pair {
+    uint32_t dropped, survivor;
+  };
+  std::vector<Pair> pairs;
+  for (const uint32_t member : u2.Indices()) {
+    if (u3.Contains(member)) {
+      masks.push_back({.seed = SelfMaskSeed(sid, secrets.at(member), member), .subtract = true});
+      continue;
+    }
+    for (const uint32_t peer : topology.NeighboursOf(member)) {
+      if (u3.Contains(peer)) pairs.push_back({.dropped = member, .survivor = peer});
+    }
+  }
+  const size_t first = masks.size();
+  masks.resize(first + pairs.size());
+  std::atomic<bool> failed = false;
+  const auto derive = [&](size_t begin, size_t end) {
+    for (size_t index = begin; index < end; ++index) {
+      const auto [dropped, survivor] = pairs[index];
+      auto seed = PairSeed(view(), secrets.at(dropped), dropped, survivor);
+      if (!seed.ok()) failed = true;
+      masks[first + index] = {.seed = seed.ok() ? *std::move(seed) : Secret32(),
+                              .subtract = dropped > survivor};
+    }
+  };
+  const size_t parts = std::max<size_t>(1, std::min<size_t>(threads, pairs.size() / 64));
+  std::vector<std::thread> workers;
+  for (size_t part = 1; part < parts; ++part)
+    workers.emplace_back(derive, pairs.size() * part / parts, pairs.size() * (part + 1) / parts);
+  derive(0, pairs.size() / parts);
+  for (std::thread& worker : workers) worker.join();
+  if (failed) return RefuseFor(Reason::kLowOrder, "a member's key is of low order");
+  return masks;
+}
+
+absl::Status ServerState::CheckSum(const RingVector& sum) const {
+  const uint64_t largest = LargestSum(params, u3.Count());
+  const size_t checked = sum.size() - kChecksums;
+  for (size_t index = 0; index < checked; ++index) {
+    const int64_t value = sum.SignedAt(index);
+    if (static_cast<uint64_t>(value < 0 ? -value : value) > largest) {
+      return RefuseFor(Reason::kRange,
+                       "coordinate " + std::to_string(index) + " of the sum is out of range");
+    }
+  }
+  RV_RETURN_IF_ERROR(CheckChecksums(sid0, sid, sum));
+  const int64_t weight = sum.SignedAt(params.d);
+  if (weight < 1 || static_cast<uint64_t>(weight) > uint64_t{u3.Count()} * params.W)
+    return RefuseFor(Reason::kRange, "the sum of the weights is " + std::to_string(weight));
+  return absl::OkStatus();
+}
+
+}  // namespace rivulet::secagg
