@@ -35,14 +35,45 @@ void Fleet::Stop() {
 }
 
 void Fleet::Send(const std::string& client, const ClientTask& task) {
+  if (!task.masking.empty()) {  // keys first, for all of the cohort: training takes its time
+    auto begin = std::make_shared<Order>();
+    begin->kind = Kind::kBegin;
+    begin->client = client;
+    begin->task = task;
+    Post(std::move(begin));
+  }
   auto order = std::make_shared<Order>();
   order->client = client;
   order->task = task;
+  Post(std::move(order));
+}
+
+void Fleet::Tell(const std::string& client, const MaskingMessage& message) {
+  auto order = std::make_shared<Order>();
+  order->kind = Kind::kMessage;
+  order->client = client;
+  order->message = message;
+  Post(std::move(order));
+}
+
+void Fleet::Post(std::shared_ptr<Order> order) {
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(order));
+    (order->kind == Kind::kTask ? queue_ : messages_).push_back(std::move(order));
   }
   wake_.notify_one();
+}
+
+void Fleet::Mask(std::vector<std::string> clients) {
+  masked_ = std::make_unique<MaskedClients>(
+      std::move(clients),
+      [this](const std::string& client, const ClientTask& task, const LocalUpdate& update) {
+        return Upload(client, task, update);
+      });
+}
+
+void Fleet::Introduce(ClientFacts& facts) const {
+  if (masked_ != nullptr) masked_->Introduce(facts);
 }
 
 void Fleet::Cancel(const std::string& client, const std::string& job_id, uint64_t round,
@@ -51,6 +82,7 @@ void Fleet::Cancel(const std::string& client, const std::string& job_id, uint64_
     return order->client == client && order->task.job_id == job_id && order->task.round == round &&
            order->task.attempt == attempt;
   };
+  if (masked_ != nullptr) masked_->Forget(client, job_id, round, attempt);
   const std::lock_guard lock(mutex_);
   std::erase_if(queue_, meant);
   for (const auto& order : running_) {
@@ -60,10 +92,11 @@ void Fleet::Cancel(const std::string& client, const std::string& job_id, uint64_
 
 std::shared_ptr<Fleet::Order> Fleet::Next() {
   std::unique_lock lock(mutex_);
-  wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+  wake_.wait(lock, [this] { return stopping_ || !queue_.empty() || !messages_.empty(); });
   if (stopping_) return nullptr;
-  std::shared_ptr<Order> order = std::move(queue_.front());
-  queue_.pop_front();
+  std::deque<std::shared_ptr<Order>>& next = messages_.empty() ? queue_ : messages_;
+  std::shared_ptr<Order> order = std::move(next.front());
+  next.pop_front();
   running_.push_back(order);
   return order;
 }
@@ -78,29 +111,42 @@ void Fleet::Work() {
 
 void Fleet::Perform(Order& order) {
   const ClientTask& task = order.task;
-  const bool training = task.kind == ClientTask::Kind::kTrain;
+  const bool training = order.kind == Kind::kTask && task.kind == ClientTask::Kind::kTrain;
   if (training && Drops(order)) {
     (void)federation_->ReportFailure(order.client, task.job_id, task.round, task.attempt, "dropped",
                                      "simulated drop-out");
     return;
   }
-  absl::Status status;
-  if (const auto state = StateOf(order); !state.ok()) {
-    status = state.status();
-  } else {
-    status = training ? Train(order, **state) : Evaluate(order, **state);
-  }
+  const absl::Status status = Do(order);
   if (status.ok() || order.cancelled) return;
+  if (order.kind == Kind::kMessage) return;  // of an attempt that is over
   (void)federation_->ReportFailure(order.client, task.job_id, task.round, task.attempt,
                                    absl::StatusCodeToString(status.code()),
                                    std::string(status.message()));
 }
 
+absl::Status Fleet::Do(Order& order) {
+  if (order.kind == Kind::kBegin) return masked_->Begin(*federation_, order.client, order.task);
+  if (order.kind == Kind::kMessage) {
+    return masked_->On(*federation_, order.client, order.message);
+  }
+  RV_ASSIGN_OR_RETURN(const auto state, StateOf(order));
+  return order.task.kind == ClientTask::Kind::kTrain ? Train(order, *state)
+                                                     : Evaluate(order, *state);
+}
+
 absl::Status Fleet::Train(Order& order, std::string_view state) {
   const ClientTask& task = order.task;
-  RV_ASSIGN_OR_RETURN(const LocalUpdate update,
+  RV_ASSIGN_OR_RETURN(LocalUpdate update,
                       runner_.Train({order.client, task.job_document, task.round}, state,
                                     [&order] { return order.cancelled.load(); }));
+  trained_tokens_ += static_cast<uint64_t>(update.tokens);
+  if (!task.masking.empty()) return masked_->Trained(order.client, task, std::move(update));
+  return Upload(order.client, task, update);
+}
+
+absl::Status Fleet::Upload(const std::string& client, const ClientTask& task,
+                           const LocalUpdate& update) {
   UpdateHeader header;
   header.job_id = task.job_id;
   header.round = task.round;
@@ -113,12 +159,10 @@ absl::Status Fleet::Train(Order& order, std::string_view state) {
   header.loss = update.loss;
   header.grad_norm = update.grad_norm;
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<UploadSession> upload,
-                      federation_->BeginUpload(order.client, header));
+                      federation_->BeginUpload(client, header));
   RV_RETURN_IF_ERROR(upload->Append(
       upload->committed(), std::as_bytes(std::span(update.file)).subspan(upload->committed())));
-  RV_RETURN_IF_ERROR(upload->Finish().status());
-  trained_tokens_ += static_cast<uint64_t>(update.tokens);
-  return absl::OkStatus();
+  return upload->Finish().status();
 }
 
 absl::Status Fleet::Evaluate(Order& order, std::string_view state) {

@@ -14,6 +14,7 @@
 #include "client/runtime/task_runner.h"
 #include "coordinator/rounds/client_gateway.h"
 #include "coordinator/rounds/federation.h"
+#include "simulations/engine/masked_clients.h"
 
 namespace rivulet {
 
@@ -43,19 +44,30 @@ class Fleet : public ClientGateway {
   void Send(const std::string& client, const ClientTask& task) override;
   void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
               uint32_t attempt, const std::string& reason) override;
+  void Tell(const std::string& client, const MaskingMessage& message) override;
+
+  // Before Start, when the job masks its updates.
+  void Mask(std::vector<std::string> clients);
+  void Introduce(ClientFacts& facts) const;  // who the client is under masks
 
   uint64_t trained_tokens() const { return trained_tokens_; }
 
  private:
+  enum class Kind { kTask, kBegin, kMessage };
   struct Order {
+    Kind kind = Kind::kTask;
     std::string client;
     ClientTask task;
+    MaskingMessage message;
     std::atomic<bool> cancelled{false};
   };
 
   void Work();
   std::shared_ptr<Order> Next();  // null when stopping
   void Perform(Order& order);
+  absl::Status Do(Order& order);
+  void Post(std::shared_ptr<Order> order);
+  absl::Status Upload(const std::string& client, const ClientTask& task, const LocalUpdate& update);
   absl::Status Train(Order& order, std::string_view state);
   absl::Status Evaluate(Order& order, std::string_view state);
   absl::StatusOr<std::shared_ptr<const std::string>> StateOf(const Order& order);
@@ -67,6 +79,8 @@ class Fleet : public ClientGateway {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Order>> queue_;
+  std::deque<std::shared_ptr<Order>> messages_;  // go first: others wait for them
+  std::unique_ptr<MaskedClients> masked_;
   std::vector<std::shared_ptr<Order>> running_;
   bool stopping_ = false;
   std::pair<std::string, std::shared_ptr<const std::string>>

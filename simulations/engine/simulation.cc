@@ -100,6 +100,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
               runner);
   Federation federation(FederationConfig{}, *states, *blobs, fleet, clock);
   RV_RETURN_IF_ERROR(federation.Recover());
+  if (config.spec.secure_aggregation.enabled) fleet.Mask(clients);
   fleet.Start(federation);
 
   for (const std::string& client : clients) {
@@ -107,6 +108,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
     facts.name = client;
     facts.datasets = {config.spec.data.dataset};
     facts.base_models = {config.spec.model.hash};
+    fleet.Introduce(facts);
     federation.Connected(facts);
   }
   const uint64_t subscription = federation.Subscribe("", watch);

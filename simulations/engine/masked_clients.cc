@@ -1,0 +1,173 @@
+#include "simulations/engine/masked_clients.h"
+
+#include <utility>
+
+#include "common/io/sha256.h"
+#include "coordinator/rounds/federation.h"
+#include "privacy/crypto/ed25519.h"
+#include "privacy/crypto/entropy.h"
+
+namespace rivulet {
+namespace {
+
+// One client's rows, from several threads.
+class SharedLedger : public secagg::RoundLedger {
+ public:
+  absl::StatusOr<std::string> PutOnce(secagg::LedgerTable table, std::string_view key,
+                                      std::string_view value) override {
+    const std::lock_guard lock(mutex_);
+    return rows_.PutOnce(table, key, value);
+  }
+  absl::StatusOr<std::optional<std::string>> Find(secagg::LedgerTable table,
+                                                  std::string_view key) override {
+    const std::lock_guard lock(mutex_);
+    return rows_.Find(table, key);
+  }
+
+ private:
+  std::mutex mutex_;
+  secagg::MemoryLedger rows_;
+};
+
+// A simulation shows what a job does: it takes whatever the job's own keys allow.
+secagg::ClientPolicy AnyPolicy() {
+  secagg::ClientPolicy policy;
+  policy.mode_min = 0;
+  policy.n_min = 3;
+  policy.gamma_min_ppm = 0;
+  policy.ring = true;
+  policy.h_min = 1;
+  return policy;
+}
+
+}  // namespace
+
+struct MaskedClients::Client {
+  Client(const std::string& name, secagg::CertificateDirectory& directory)
+      : key(Ed25519PrivateKey(SystemEntropy().Secret())),
+        signer(*key),
+        self{CertificateOf(name, *key), signer, directory, ledger, AnyPolicy()} {}
+
+  static secagg::MemberCertificate CertificateOf(const std::string& name, EVP_PKEY& key) {
+    secagg::MemberCertificate certificate;
+    certificate.client_id = name;
+    certificate.organisation = "simulation";
+    certificate.public_key = Ed25519RawPublicKey(key).value();
+    certificate.fingerprint = Sha256Of(
+        std::string_view(reinterpret_cast<const char*>(certificate.public_key.data()), 32));
+    return certificate;
+  }
+
+  KeyPtr key;
+  secagg::KeySigner signer;
+  SharedLedger ledger;
+  MaskingSelf self;
+};
+
+struct MaskedClients::Task {
+  ClientTask order;
+  std::unique_ptr<MaskedTask> masked;
+  std::mutex mutex;  // of what follows
+  std::optional<LocalUpdate> trained;
+  bool delivered = false;
+};
+
+MaskedClients::MaskedClients(std::vector<std::string> clients, Upload upload)
+    : upload_(std::move(upload)) {
+  for (const std::string& name : clients) {
+    auto client = std::make_unique<Client>(name, static_cast<secagg::CertificateDirectory&>(*this));
+    by_fingerprint_[client->self.certificate.fingerprint] = client.get();
+    clients_[name] = std::move(client);
+  }
+}
+
+MaskedClients::~MaskedClients() = default;
+
+absl::StatusOr<secagg::MemberCertificate> MaskedClients::Find(const Bytes32& fingerprint) {
+  const auto found = by_fingerprint_.find(fingerprint);
+  if (found != by_fingerprint_.end()) return found->second->self.certificate;
+  return Refuse(absl::StatusCode::kNotFound, "certificate: not one of this simulation");
+}
+
+void MaskedClients::Introduce(ClientFacts& facts) const {
+  const auto found = clients_.find(facts.name);
+  if (found == clients_.end()) return;
+  const secagg::MemberCertificate& certificate = found->second->self.certificate;
+  facts.organisation = certificate.organisation;
+  facts.fingerprint.assign(certificate.fingerprint.begin(), certificate.fingerprint.end());
+  facts.signing_key.assign(certificate.public_key.begin(), certificate.public_key.end());
+}
+
+absl::Status MaskedClients::Begin(Federation& federation, const std::string& client,
+                                  const ClientTask& order) {
+  const MaskedTaskFacts facts{order.job_id,       order.round,        order.attempt,
+                              order.state_sha256, order.job_document, order.masking};
+  auto task = std::make_shared<Task>();
+  task->order = order;
+  RV_ASSIGN_OR_RETURN(task->masked, MaskedTask::Begin(clients_.at(client)->self, facts));
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_[client] = task;
+  }
+  return federation.Masking(
+      client, {order.job_id, order.round, order.attempt, task->masked->advertisement(), {}});
+}
+
+std::shared_ptr<MaskedClients::Task> MaskedClients::TaskOf(const std::string& client,
+                                                           const std::string& job, uint64_t round,
+                                                           uint32_t attempt) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = tasks_.find(client);
+  if (found == tasks_.end()) return nullptr;
+  const ClientTask& order = found->second->order;
+  const bool meant = order.job_id == job && order.round == round && order.attempt == attempt;
+  return meant ? found->second : nullptr;
+}
+
+absl::Status MaskedClients::On(Federation& federation, const std::string& client,
+                               const MaskingMessage& message) {
+  const auto task = TaskOf(client, message.job_id, message.round, message.attempt);
+  if (task == nullptr) return absl::OkStatus();  // given up meanwhile
+  absl::StatusOr<std::string> answer = task->masked->On(message.bytes);
+  if (!answer.ok()) {
+    answer = task->masked->abort_message();
+    if (answer->empty()) return absl::OkStatus();
+  }
+  if (!answer->empty()) {
+    RV_RETURN_IF_ERROR(
+        federation.Masking(client, {message.job_id, message.round, message.attempt, *answer, {}}));
+  }
+  return DeliverWhenReady(client, *task);
+}
+
+absl::Status MaskedClients::Trained(const std::string& client, const ClientTask& order,
+                                    LocalUpdate update) {
+  const auto task = TaskOf(client, order.job_id, order.round, order.attempt);
+  if (task == nullptr) return absl::OkStatus();
+  {
+    const std::lock_guard lock(task->mutex);
+    task->trained = std::move(update);
+  }
+  return DeliverWhenReady(client, *task);
+}
+
+absl::Status MaskedClients::DeliverWhenReady(const std::string& client, Task& task) {
+  LocalUpdate masked;
+  {
+    const std::lock_guard lock(task.mutex);
+    if (!task.trained || task.delivered || !task.masked->agreed()) return absl::OkStatus();
+    RV_ASSIGN_OR_RETURN(masked.file, task.masked->File(*task.trained, nullptr));
+    task.trained.reset();
+    task.delivered = true;
+  }
+  return upload_(client, task.order, masked);
+}
+
+void MaskedClients::Forget(const std::string& client, const std::string& job, uint64_t round,
+                           uint32_t attempt) {
+  if (TaskOf(client, job, round, attempt) == nullptr) return;
+  const std::lock_guard lock(mutex_);
+  tasks_.erase(client);
+}
+
+}  // namespace rivulet
