@@ -68,7 +68,7 @@ struct CodecTraits {
 };
 
 // Turns an update into the bytes of a plain upload and back. The update is the concatenation of its
-// tensors in manifest order, all F32, fewer than 2^32 numbers, none above 2^96 in magnitude.
+// tensors in manifest order, all F32, fewer than 2^32 numbers, none above 2^40 in magnitude.
 // Payloads: docs/formats/codecs.md. Stateless: const methods are safe from many threads.
 class Codec {
  public:
