@@ -211,7 +211,8 @@ TEST(Transcript, MaskedVectorsAndTheirSumAreTheKnownOnes) {
     ApplyMasks(vector, MasksOf(kat, u));
     EXPECT_EQ(vector, RingOf(kat["masked"][u], 24));
     EXPECT_EQ(HexOf(BytesOf(Pack(vector))), kat["masked_packed"][u]);
-    if (u != 2) ASSERT_TRUE(sum.AddPacked(Pack(vector)).ok());
+    if (u == 2) continue;
+    ASSERT_TRUE(sum.AddPacked(Pack(vector)).ok());
   }
   // Client 2 sent its shares and no vector: its pair masks are taken away, and all self masks.
   std::vector<Mask> left;
