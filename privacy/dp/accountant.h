@@ -1,7 +1,6 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,13 +24,14 @@ struct Epsilon {
   Source source = Source::kExactGaussian;
 };
 
-class LossDistributionCache;
+class ComposedLoss;
 
 // Composes the releases of one run and says what they cost together.
 //
 // All events must speak of one unit and one neighbouring relation; mixing them is refused, because
 // the sum of such numbers is no statement about anything. Equal events are grouped, so 10^5 rounds
-// cost what one round costs. Copyable; copies share a cache of loss distributions. Not thread safe.
+// cost what one round costs, and what one release costs is remembered for the whole process.
+// Copyable. Not thread safe.
 class Accountant {
  public:
   explicit Accountant(PrivacyUnit unit);
@@ -54,13 +54,22 @@ class Accountant {
   std::optional<RelationName> relation() const { return relation_; }  // none before the first event
 
  private:
+  absl::Status Charge(const GaussianEvent& event);
+  absl::Status Charge(const PoissonGaussianEvent& event);
+  absl::Status Charge(const DistributedEvent& event);
+  absl::Status Charge(const TreeEvent& event);
+  absl::Status Charge(const BandedEvent& event);
+  void ChargeGaussian(double sigma, double steps);
+  RdpCurve TotalRdp() const;
+  Epsilon::Source SourceOfPld() const;
+  absl::StatusOr<ComposedLoss> Losses(double refine) const;
+
   PrivacyUnit unit_;
   std::optional<RelationName> relation_;
-  RdpCurve rdp_;
   double gaussian_mu2_ = 0;                               // sum of steps / sigma^2
   std::map<std::pair<double, double>, int64_t> sampled_;  // (q, sigma) -> steps
+  RdpCurve renyi_only_;                                   // of what has no loss distribution here
   bool has_renyi_only_ = false;
-  std::shared_ptr<LossDistributionCache> cache_;
 };
 
 // "3.142": `value` with `digits` after the point, rounded UP in exact decimal arithmetic; "inf" for

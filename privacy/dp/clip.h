@@ -16,6 +16,7 @@ using ClipView = std::span<const std::span<const float>>;
 // Errors: InvalidArgument naming tensor and index of the first value that is NaN or infinite: such
 // an update is refused, never clipped.
 absl::StatusOr<double> NormOf(ClipView tensors);
+absl::StatusOr<double> NormOf(std::span<const std::span<const double>> tensors);
 
 // 1 when norm <= clip_norm, else clip_norm (1 - 1e-6) / norm: the margin covers the rounding of
 // fp32 products. Errors: InvalidArgument for a norm or clip_norm that is not finite or clip_norm

@@ -28,6 +28,10 @@ struct CentralNoise {
   absl::StatusOr<uint64_t> Variance() const;
 };
 
+// The integer at or above a variance that was computed in double (whose own error is covered by its
+// last bit). Errors: OutOfRange above kMostVariance.
+absl::StatusOr<uint64_t> VarianceAbove(double variance);
+
 // Noise of a round comes in blocks of this many coordinates, each from a stream of its own, so any
 // stretch of blocks can be made, and made again, by itself and by any thread.
 inline constexpr int64_t kNoiseBlock = 1 << 16;
@@ -39,6 +43,10 @@ inline constexpr int64_t kNoiseBlock = 1 << 16;
 // would leave int64 (nothing useful is in `out` then).
 absl::Status AddCentralNoise(const NoiseSeed& seed, uint64_t variance, int64_t first,
                              std::span<int64_t> out);
+
+// The same for any purpose of a seed: out[i] += sign * noise, sign 1 or -1.
+absl::Status AddBlockNoise(const NoiseSeed& seed, std::string_view purpose, uint64_t variance,
+                           int sign, int64_t first, std::span<int64_t> out);
 
 // What one round costs. `relation` AddRemoveOne; q = 1 unless the cohort was drawn by
 // DrawPoissonCohort and kept secret.
