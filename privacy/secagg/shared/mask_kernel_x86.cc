@@ -31,6 +31,9 @@ RV_AESNI __m128i CounterBytes() {
   return _mm_set_epi8(8, 9, 10, 11, 12, 13, 14, 15, 7, 6, 5, 4, 3, 2, 1, 0);
 }
 
+// Same instruction as _mm512_broadcast_i32x4, which GCC 12 says reads something uninitialised.
+RV_VAES512 __m512i AllLanes(__m128i lane) { return _mm512_maskz_broadcast_i32x4(0xFFFF, lane); }
+
 template <int kWordBytes>
 RV_AESNI __m128i AddWords(__m128i a, __m128i b) {
   if constexpr (kWordBytes == 2) return _mm_add_epi16(a, b);
@@ -142,9 +145,9 @@ template <int kWordBytes>
 __attribute__((target("aes,avx512f,avx512bw,vaes"))) void Vaes512Loop(const RoundKeyGroup& group,
                                                                       const TileRun& run) {
   const __m512i ones = _mm512_set1_epi64(Repeated<kWordBytes>(group.ones));
-  const __m512i swap = _mm512_broadcast_i32x4(CounterBytes());
-  __m512i block = _mm512_add_epi64(_mm512_broadcast_i32x4(CounterBase(run)),
-                                   _mm512_set_epi64(3, 0, 2, 0, 1, 0, 0, 0));
+  const __m512i swap = AllLanes(CounterBytes());
+  __m512i block =
+      _mm512_add_epi64(AllLanes(CounterBase(run)), _mm512_set_epi64(3, 0, 2, 0, 1, 0, 0, 0));
   uint8_t* words = run.words;
   for (size_t tile = 0; tile < run.tiles; ++tile, words += 64 * kInFlight) {
     __m512i counter[kInFlight], sum[kInFlight];
@@ -156,17 +159,17 @@ __attribute__((target("aes,avx512f,avx512bw,vaes"))) void Vaes512Loop(const Roun
     for (size_t key = 0; key < group.count; ++key) {
       const RoundKeys& keys = group.keys[key];
       __m512i state[kInFlight];
-      const __m512i first = _mm512_broadcast_i32x4(KeyOf(keys, 0));
+      const __m512i first = AllLanes(KeyOf(keys, 0));
       RV_EIGHT_TIMES for (int each = 0; each < kInFlight; ++each) {
         state[each] = _mm512_xor_si512(counter[each], first);
       }
       for (int round = 1; round < kRounds; ++round) {
-        const __m512i round_key = _mm512_broadcast_i32x4(KeyOf(keys, round));
+        const __m512i round_key = AllLanes(KeyOf(keys, round));
         RV_EIGHT_TIMES for (int each = 0; each < kInFlight; ++each) {
           state[each] = _mm512_aesenc_epi128(state[each], round_key);
         }
       }
-      const __m512i last = _mm512_broadcast_i32x4(KeyOf(keys, kRounds));
+      const __m512i last = AllLanes(KeyOf(keys, kRounds));
       RV_EIGHT_TIMES for (int each = 0; each < kInFlight; ++each) {
         state[each] = _mm512_aesenclast_epi128(state[each], last);
         sum[each] = AddWords<kWordBytes>(sum[each], state[each]);
