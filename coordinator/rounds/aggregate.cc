@@ -15,7 +15,11 @@
 #include "aggregation/server_optimizer.h"
 #include "common/formats/safetensors_writer.h"
 #include "coordinator/rounds/masked_upload.h"
+#include "coordinator/rounds/round_privacy.h"
 #include "coordinator/rounds/update_file.h"
+#include "privacy/dp/clip.h"
+#include "privacy/dp/mechanism.h"
+#include "privacy/dp/noise_seed.h"
 #include "privacy/masking/masked_vector.h"
 
 namespace rivulet {
@@ -268,6 +272,39 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
   }
   if (plan.spec.strategy.aggregation == "freeze-a") figures.bias = 0;
   return NextState(blobs, plan, parent, decoded.mean, std::move(state), std::move(figures));
+}
+
+absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
+                                                 const ModelRecord& parent,
+                                                 const std::vector<UpdateRecord>& updates,
+                                                 std::string_view noise_seed, int64_t invited,
+                                                 RunningRound& running) {
+  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.manifest));
+  const double clip = plan.spec.privacy.clip_norm;
+  for (const UpdateRecord& update : updates) {
+    RV_ASSIGN_OR_RETURN(ParameterSet delta, ReadOwnState(blobs, update.sha256, plan.manifest));
+    const UpdateView view = ViewOf(delta);
+    absl::StatusOr<Clipped> clipped = ClipOf(view, clip);
+    if (!clipped.ok()) return Annotate(clipped.status(), "update of " + update.client);
+    for (size_t row = 0; row < delta.size() && clipped->factor < 1; ++row) {
+      for (float& value : delta.floats(row)) {
+        value = static_cast<float>(value * clipped->factor);
+      }
+    }
+    RV_RETURN_IF_ERROR(sum.Add(delta, 1));
+  }
+  const CentralNoise noise{plan.noise_multiplier, clip, static_cast<int64_t>(sum.words().size())};
+  RV_ASSIGN_OR_RETURN(const uint64_t variance, noise.Variance());
+  RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(noise_seed));
+  RV_RETURN_IF_ERROR(AddCentralNoise(seed, variance, 0, sum.words()));
+  RV_ASSIGN_OR_RETURN(const double denominator, DenominatorOf(plan.spec, invited));
+  const ParameterSet mean = sum.MeanOver(denominator);
+  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
+  RoundFigures figures;  // losses and counts of clients would be releases without noise
+  for (const UpdateRecord& update : updates) {
+    figures.bytes_up += static_cast<int64_t>(update.bytes);
+  }
+  return NextState(blobs, plan, parent, mean, std::move(state), std::move(figures));
 }
 
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,

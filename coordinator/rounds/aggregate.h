@@ -35,6 +35,16 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
                                                 const std::vector<UpdateRecord>& updates,
                                                 MaskedRound& round, RunningRound& running);
 
+// The same with noise of the coordinator (privacy.mechanism = "central"): every update is clipped
+// to privacy.clip-norm, the sum gets noise from `noise_seed` (32 bytes), and is divided by what was
+// expected of `invited` clients. The same seed gives the same bytes. Errors also: OutOfRange for
+// more noise than the grid holds.
+absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
+                                                 const ModelRecord& parent,
+                                                 const std::vector<UpdateRecord>& updates,
+                                                 std::string_view noise_seed, int64_t invited,
+                                                 RunningRound& running);
+
 // Round 0. `base_tensors` is the file that plan.base_tensors names; null when there is none. It is
 // not kept: round 0 holds its values. Errors: InvalidArgument (exit 3) for a file that is missing,
 // not of manifest plan.from_base, or holds a value that is not finite; DataLoss for another hash;

@@ -12,6 +12,7 @@
 #include "coordinator/rounds/federation.h"
 #include "coordinator/rounds/masked_round.h"
 #include "coordinator/rounds/round_engine.h"
+#include "coordinator/rounds/round_privacy.h"
 #include "coordinator/rounds/running_round.h"
 #include "coordinator/rounds/upload_check.h"
 
@@ -22,6 +23,11 @@ struct AggregatedRound;
 
 // A peer's numbers stay small enough that the sums over any cohort are finite and fit 64 bits.
 inline constexpr int64_t kMostCounted = int64_t{1} << 40;
+
+// Names of a round's or job's secrets in the store (state_store.h).
+inline constexpr char kMaskingSecret[] = "masking";
+inline constexpr char kNoiseSecret[] = "noise";
+inline constexpr char kCohortSecret[] = "cohort";
 
 // Half uploads of one attempt are kept under keys that begin with this.
 std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
@@ -74,6 +80,10 @@ class Federation::Impl {
     bool freezing = false;
     std::shared_ptr<MaskedRound> masked;      // of the open or closed attempt, under masks
     std::deque<MaskedRound::Output> masking;  // what it asked for, still to be done
+    std::vector<LedgerRow> releases;          // under differential privacy, oldest first
+    std::optional<LedgerRow> planned;         // of the open attempt
+    std::string noise_seed;                   // of the closed round; 32 bytes
+    std::string cohort_seed;                  // of secret draws; 32 bytes
     bool opening = false;                     // the sum can be opened; `masked` is the worker's
     int64_t bytes_down = 0;                   // since the last published round
     int64_t all_bytes_up = 0;                 // of published rounds
@@ -129,7 +139,7 @@ class Federation::Impl {
   // ---- recovery ----
   absl::Status AdoptStoredLocked(const StoredState& stored);
   absl::Status ResumeLocked(Job& job);
-  std::unique_ptr<RoundEngine> MakeEngine(const JobPlan& plan, EngineState state) const;
+  std::unique_ptr<RoundEngine> MakeEngine(const Job& job, EngineState state) const;
   EngineState RebuildLocked(const Job& job) const;
   void RebuildRound(const Job& job, const RoundRecord& round, EngineState& state) const;
   void RebuildEvaluation(const Job& job, const EvaluationRecord& evaluation,
@@ -171,6 +181,13 @@ class Federation::Impl {
   void EndMaskingLocked(Job& job);
   MaskedRound::Limits MaskingLimits(const Job& job) const;
   SecretRecord MaskingSecret(const Job& job) const;
+
+  // ---- privacy ----
+  absl::Status PlanReleaseLocked(Job& job, const OpenRound& action);
+  absl::Status ChargeLocked(Job& job, const MoveRound& close, std::vector<Write>& writes);
+  void ChargedLocked(Job& job);
+  absl::Status ResumePlanLocked(Job& job);
+  absl::Status AdoptPrivacyLocked(const StoredState& stored);
 
   // ---- work ----
   void WorkLoop();

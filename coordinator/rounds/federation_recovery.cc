@@ -16,6 +16,7 @@ absl::Status Federation::Impl::Recover() {
   for (const auto& job : jobs_) {
     RV_RETURN_IF_ERROR(ResumeLocked(*job));
     RV_RETURN_IF_ERROR(ResumeMaskingLocked(*job, stored.secrets));
+    RV_RETURN_IF_ERROR(ResumePlanLocked(*job));
   }
   RV_RETURN_IF_ERROR(CollectGarbageLocked());
   SweepPartialsLocked();
@@ -54,6 +55,7 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
        [](Job& job, const EvaluationRecord& row) { job.evaluations.push_back(row); });
   deal(stored.reports,
        [](Job& job, const EvaluationReportRecord& row) { job.reports.push_back(row); });
+  RV_RETURN_IF_ERROR(AdoptPrivacyLocked(stored));
   deal(stored.failures, [](Job& job, const FailureRecord& row) { job.failures.push_back(row); });
   return absl::OkStatus();
 }
@@ -71,7 +73,7 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
   const absl::Status usable = plan.ok() ? CheckBlobs(job) : plan.status();
   if (usable.ok()) {
     job.plan = std::make_shared<const JobPlan>(*std::move(plan));
-    job.engine = MakeEngine(*job.plan, RebuildLocked(job));
+    job.engine = MakeEngine(job, RebuildLocked(job));
     return absl::OkStatus();
   }
   const bool lost = plan.ok() && (usable.code() == absl::StatusCode::kNotFound ||

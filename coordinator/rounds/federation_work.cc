@@ -68,6 +68,8 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   Job* const job = FindLocked(due->job);
   work_.erase(due);
   if (job == nullptr || job->engine == nullptr) return true;
+  const bool alone = job->plan->spec.privacy.mechanism == "central";  // each is clipped
+  if (alone && job->engine->state().phase == Phase::kOpen) return true;
   if (job->plan->masked && !job->opening) return true;  // until its sum can be opened
   if (job->engine->state().phase == Phase::kOpen) SumArrived(*job, lock);
   if (job->engine == nullptr || job->engine->state().phase != Phase::kClosed) return true;
@@ -83,12 +85,16 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   std::shared_ptr<RunningRound> running = RunningOf(*job);
   const std::vector<ReceivedUpdate> received = job->received;
   const std::shared_ptr<MaskedRound> masked = job->masked;
+  const std::string noise_seed = job->noise_seed;
+  const auto invited = static_cast<int64_t>(job->rounds.back().cohort.size());
   working_ = true;
   ++putting_;
   lock.unlock();
   absl::StatusOr<AggregatedRound> result =
       masked != nullptr ? AggregateMasked(blobs_, *plan, parent, *set, *masked, *running)
-                        : AggregateRound(blobs_, *plan, parent, *set, received, *running);
+      : plan->spec.privacy.mechanism == "central"
+          ? AggregateCentral(blobs_, *plan, parent, *set, noise_seed, invited, *running)
+          : AggregateRound(blobs_, *plan, parent, *set, received, *running);
   lock.lock();
   PublishLocked(*job, std::move(result));
   working_ = false;

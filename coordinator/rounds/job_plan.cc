@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/job/job_model.h"
+#include "coordinator/rounds/round_privacy.h"
 
 namespace rivulet {
 
@@ -36,6 +37,9 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
     absl::StatusOr<MaskedForm> form = MaskedForm::Of(plan.spec, plan.manifest);
     if (!form.ok()) return WithExit(form.status(), ExitCode::kConfig);
     plan.masked = *std::move(form);
+  }
+  if (plan.spec.privacy.mechanism == "central") {
+    RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(plan.spec));
   }
   const auto adapter = std::make_shared<const AdapterPlan>(std::move(model.plan));
   plan.initial = [adapter, seed = plan.spec.job.seed](const ParameterSet& from_base) {
