@@ -213,7 +213,7 @@ TEST(CheckSum, ThreeTimesTheMedianOfTheLastTwentyIsFlagged) {
 }
 
 TEST(CheckSum, BoundsThatMakeNoSenseAreRefused) {
-  for (auto* const member : {&SumBounds::scale, &SumBounds::clip}) {
+  for (double SumBounds::*const member : {&SumBounds::scale, &SumBounds::clip}) {
     SumBounds bounds = kSum;
     bounds.*member = std::numeric_limits<double>::quiet_NaN();
     EXPECT_EQ(CheckSum({}, bounds, {}).status().code(), absl::StatusCode::kInvalidArgument);

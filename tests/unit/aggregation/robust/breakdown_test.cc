@@ -95,8 +95,8 @@ TEST(Breakdown, KrumTakesTheBadOnesForACrowdAtOneMore) {
         }
         const auto result = Cohort(rows).Run({.rule = rule, .f = f});
         ASSERT_TRUE(result.ok()) << result.status();
-        const double stolen = FlatOf(result->mean)[0];
-        bad == f ? EXPECT_EQ(stolen, 0) << rule << f : EXPECT_EQ(stolen, 2) << rule << f;
+        const double want = bad == f ? 0 : 2;
+        EXPECT_EQ(FlatOf(result->mean)[0], want) << rule << f;
       }
     }
   }
