@@ -35,7 +35,7 @@ TEST(Clip, TheWorkedExampleIsMet) {
   const std::vector<std::span<const double>> view = {input};
   const double norm = *NormOf(std::span<const std::span<const double>>(view));
   EXPECT_NEAR(norm, golden["norm"].get<double>(), 1e-9);
-  EXPECT_NEAR(*ClipFactor(norm, golden["C"]), golden["clip_factor"].get<double>(), 1e-9);
+  EXPECT_NEAR(*ClipFactorOf(norm, golden["C"]), golden["clip_factor"].get<double>(), 1e-9);
 }
 
 TEST(Clip, WhatIsNotFiniteIsNamedAndRefused) {
@@ -44,15 +44,15 @@ TEST(Clip, WhatIsNotFiniteIsNamedAndRefused) {
     EXPECT_EQ(norm.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(norm.status().message(), HasSubstr("tensor 1, value 1"));
   }
-  EXPECT_FALSE(ClipFactor(std::nan(""), 1).ok());
-  EXPECT_FALSE(ClipFactor(HUGE_VAL, 1).ok());
+  EXPECT_FALSE(ClipFactorOf(std::nan(""), 1).ok());
+  EXPECT_FALSE(ClipFactorOf(HUGE_VAL, 1).ok());
   for (const double bad : {0.0, -1.0, std::nan(""), HUGE_VAL})
-    EXPECT_FALSE(ClipFactor(1, bad).ok());
+    EXPECT_FALSE(ClipFactorOf(1, bad).ok());
 }
 
 TEST(Clip, AZeroUpdateIsFine) {
   EXPECT_EQ(*NormOfTwo({0, -0.0f}, {}), 0);
-  EXPECT_EQ(*ClipFactor(0, 1e-3), 1);
+  EXPECT_EQ(*ClipFactorOf(0, 1e-3), 1);
 }
 
 TEST(Clip, DenormalAndHugeValuesKeepTheirNorm) {
