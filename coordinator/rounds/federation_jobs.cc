@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/job/validate_private.h"
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/update_layout.h"
@@ -15,7 +16,7 @@ namespace {
 EngineConfig EngineConfigOf(const JobSpec& spec, milliseconds return_grace) {
   EngineConfig config;
   config.rounds = static_cast<uint64_t>(spec.job.num_rounds);
-  config.min_clients = spec.job.min_clients;
+  config.min_clients = FewestSummed(spec);
   config.min_available = spec.job.min_available_clients;
   config.clients_per_round = spec.job.clients_per_round;
   config.fraction = spec.job.fraction_train;

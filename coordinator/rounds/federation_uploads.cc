@@ -98,7 +98,8 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
     return upload;
   }
   if (upload != nullptr) upload->End();
-  upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan, blobs_);
+  upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan,
+                                            CodedOfLocked(*job), blobs_);
   return upload;
 }
 

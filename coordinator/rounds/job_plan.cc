@@ -3,7 +3,9 @@
 #include <memory>
 #include <utility>
 
+#include "aggregation/upload/plain_upload.h"
 #include "common/job/job_model.h"
+#include "coordinator/rounds/decoded_mean.h"
 
 namespace rivulet {
 
@@ -32,6 +34,8 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
                               std::to_string(plan.from_base.size() - 1) + " more")),
         ExitCode::kConfig);
   }
+  if (IsCoded(plan.spec)) RV_RETURN_IF_ERROR(JobCodec(plan.spec, plan.manifest).status());
+  if (!plan.spec.secure_aggregation.enabled) RV_RETURN_IF_ERROR(CheckRobustRule(plan.spec));
   const auto adapter = std::make_shared<const AdapterPlan>(std::move(model.plan));
   plan.initial = [adapter, seed = plan.spec.job.seed](const ParameterSet& from_base) {
     return InitialState(*adapter, seed, from_base);

@@ -25,13 +25,14 @@ std::string PartialKey(const UpdateHeader& header, const std::string& client) {
 
 IncomingUpdate::IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header,
                                int64_t weight, std::shared_ptr<const JobPlan> plan,
-                               BlobStore& blobs)
+                               std::shared_ptr<const CodedRound> coded, BlobStore& blobs)
     : owner_(owner),
       blobs_(blobs),
       client_(std::move(client)),
       header_(std::move(header)),
       weight_(weight),
-      plan_(std::move(plan)) {}
+      plan_(std::move(plan)),
+      coded_(std::move(coded)) {}
 
 IncomingUpdate::IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted,
                                BlobStore& blobs)
@@ -61,7 +62,8 @@ uint64_t IncomingUpdate::committed() {
 absl::Status IncomingUpdate::OpenWriter() {
   if (writer_ != nullptr) return absl::OkStatus();
   RV_ASSIGN_OR_RETURN(writer_, blobs_.Resume(PartialKey(header_, client_), header_.bytes));
-  checker_ = MakeUploadCheck(*plan_, header_.bytes);
+  checker_ = coded_ == nullptr ? MakeUploadCheck(*plan_, header_.bytes)
+                               : CheckOfPayload(*coded_, *writer_, header_.bytes);
   absl::Status adopted = CheckAdopted();
   if (!adopted.ok()) StartOver();
   return adopted;
@@ -83,8 +85,8 @@ absl::Status IncomingUpdate::CheckAdopted() {
 }
 
 void IncomingUpdate::StartOver() {
+  checker_.reset();  // which may refer to the writer
   writer_.reset();
-  checker_.reset();
 }
 
 absl::Status IncomingUpdate::CheckOver() const {

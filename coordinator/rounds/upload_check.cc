@@ -1,5 +1,6 @@
 #include "coordinator/rounds/upload_check.h"
 
+#include "coordinator/rounds/coded_round.h"
 #include "coordinator/rounds/update_checker.h"
 #include "coordinator/rounds/update_layout.h"
 
@@ -9,6 +10,8 @@ std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_
   return std::make_unique<UpdateChecker>(plan.manifest, file_bytes);
 }
 
-uint64_t LargestUploadBytes(const JobPlan& plan) { return LargestUpdateBytes(plan.manifest); }
+uint64_t LargestUploadBytes(const JobPlan& plan) {
+  return IsCoded(plan.spec) ? LargestPayloadBytes(plan) : LargestUpdateBytes(plan.manifest);
+}
 
 }  // namespace rivulet

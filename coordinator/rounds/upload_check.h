@@ -24,7 +24,8 @@ class UploadCheck {
   virtual ValuesDigest digest() const { return {}; }
 };
 
-// For uploads of this job. `plan` must outlive it.
+// For uploads of this job whose values lie in the file as they are (else: coded_round.h). `plan`
+// must outlive it.
 std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes);
 
 // No upload of this job is larger.

@@ -98,9 +98,9 @@ void Fleet::Perform(Order& order) {
 
 absl::Status Fleet::Train(Order& order, std::string_view state) {
   const ClientTask& task = order.task;
+  const LocalTask local{order.client, task.job_document, task.round, task.job_id, task.attempt};
   RV_ASSIGN_OR_RETURN(const LocalUpdate update,
-                      runner_.Train({order.client, task.job_document, task.round}, state,
-                                    [&order] { return order.cancelled.load(); }));
+                      runner_.Train(local, state, [&order] { return order.cancelled.load(); }));
   UpdateHeader header;
   header.job_id = task.job_id;
   header.round = task.round;
@@ -117,6 +117,7 @@ absl::Status Fleet::Train(Order& order, std::string_view state) {
   RV_RETURN_IF_ERROR(upload->Append(
       upload->committed(), std::as_bytes(std::span(update.file)).subspan(upload->committed())));
   RV_RETURN_IF_ERROR(upload->Finish().status());
+  runner_.Accepted(local);
   trained_tokens_ += static_cast<uint64_t>(update.tokens);
   return absl::OkStatus();
 }
