@@ -7,16 +7,17 @@ find_package(spdlog REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Protobuf REQUIRED)  # the module: Debian ships no package file
 find_package(SQLite3 REQUIRED)
+find_package(hwy REQUIRED)
 pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
 pkg_check_modules(TOMLPP REQUIRED IMPORTED_TARGET tomlplusplus)
 pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)  # its flags change class layouts
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(ABSL REQUIRED IMPORTED_TARGET absl_status absl_statusor absl_strings absl_cord)
 find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 if(RIVULET_TORCH)
   find_package(Torch REQUIRED)
-  find_package(hwy REQUIRED)
 endif()
 
 find_program(RIVULET_CCACHE ccache)
