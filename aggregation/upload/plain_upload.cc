@@ -77,7 +77,7 @@ CodecSettings CodecSettingsOf(const JobSpec& spec, const Manifest& manifest) {
 absl::StatusOr<std::unique_ptr<Codec>> JobCodec(const JobSpec& spec, const Manifest& manifest) {
   auto codec = MakeCodec(CodecSettingsOf(spec, manifest));
   if (codec.ok()) return codec;
-  return WithExit(Annotate(codec.status(), "compression"), ExitCode::kConfig);
+  return WithExit(codec.status(), ExitCode::kConfig);
 }
 
 bool ChoosesByMovement(const JobSpec& spec) {

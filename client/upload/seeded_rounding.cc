@@ -1,4 +1,4 @@
-#include "simulations/engine/seeded_rounding.h"
+#include "client/upload/seeded_rounding.h"
 
 #include "aggregation/codec/linear.h"
 #include "common/random.h"
