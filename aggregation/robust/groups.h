@@ -29,8 +29,8 @@ absl::StatusOr<std::vector<std::vector<uint32_t>>> PartitionIntoGroups(uint32_t 
 absl::StatusOr<std::vector<std::vector<uint32_t>>> PartitionIntoGroups(uint32_t n, uint32_t groups,
                                                                        RandomCursor& cursor);
 
-// The probability that at least `spoiled` of the floor(n/g) groups (of g, some of g+1) contain one
-// of the `f` bad among n clients. Exact up to rounding: the bad ones take free places one by one.
+// The probability that at least `spoiled` of the floor(n/g) groups contain one of the `f` bad among
+// n clients. Exact up to rounding: the bad ones take free places one by one.
 // Errors: InvalidArgument unless 1 <= g <= n and f <= n.
 absl::StatusOr<double> SpoiledAtLeast(uint32_t n, uint32_t g, uint32_t f, uint32_t spoiled);
 
