@@ -13,10 +13,15 @@
 namespace rivulet {
 namespace {
 
+// It starts at the mean, which a single liar moves as far as it likes: the usual three steps do not
+// bring it back from there.
+constexpr int kWeiszfeldSteps = 8;
+
 RobustSettings RobustSettingsOf(const RobustSection& robust) {
   RobustSettings settings;
   settings.rule = robust.rule;
   settings.f = static_cast<uint32_t>(robust.faulty);
+  if (robust.rule == "geometric-median") settings.iterations = kWeiszfeldSteps;
   const bool radius = robust.rule == "centred-clipping";
   (radius ? settings.tau : settings.clip) = robust.norm_bound;
   return settings;

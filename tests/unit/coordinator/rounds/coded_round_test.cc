@@ -102,7 +102,7 @@ TEST_P(EveryCodec, ReachesOneStateInAnyOrderAndWithRestarts) {
   EXPECT_EQ(view_.round, 3u);
   EXPECT_EQ(Run(spec, /*restart=*/false, /*last_first=*/true), hash);
   EXPECT_EQ(Run(spec, /*restart=*/true), hash);
-  EXPECT_NE(Run(ToySpec()), hash);
+  EXPECT_LT(view_.bytes_up, view_.raw_bytes_up);
 }
 
 INSTANTIATE_TEST_SUITE_P(Codecs, EveryCodec,
