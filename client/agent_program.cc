@@ -72,7 +72,7 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
   if (settings.daemon.insecure) WarnInsecure("rivulet-client");
   const auto link = NewGrpcLink({settings.coordinator, settings.daemon.tls_dir,
                                  settings.daemon.insecure ? identity.uri() : std::string()});
-  const auto work = make_work(policy, identity.name);
+  const auto work = make_work(policy, identity.name, settings.daemon.state_dir);
   SessionConfig config;
   config.drain_limit = std::chrono::seconds(settings.drain_timeout_s);
   SignalWatch signals;

@@ -170,7 +170,9 @@ absl::Status Agent::Perform(const AbortWork&) {
 
 absl::Status Agent::Perform(const Deliver& action) {
   uploading_->Post([this, outcome = action.outcome] {
-    Post(Reported{outcome.key, SendUpdate(outcome)});
+    const absl::Status sent = SendUpdate(outcome);
+    if (sent.ok()) work_.Accepted(outcome.key);
+    Post(Reported{outcome.key, sent});
   });
   return absl::OkStatus();
 }

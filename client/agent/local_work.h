@@ -23,6 +23,8 @@ class LocalWork {
   // ResourceExhausted (memory); any other is a failed task.
   virtual absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
                                         const std::function<bool()>& cancelled) = 0;
+  // The coordinator has the update of this task; perhaps said again. From another thread than Do.
+  virtual void Accepted(const TaskKey&) {}
 };
 
 }  // namespace rivulet

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "client/upload/update_encoder.h"
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
 #include "peft/data/example.h"
@@ -35,11 +36,17 @@ struct LocalTask {
   std::string client;
   std::string job_document;  // canonical JSON (common/job/job_document.h)
   uint64_t round = 0;
+  std::string job_id;
+  uint32_t attempt = 0;
+
+  UploadKey upload() const { return {job_id, client, round, attempt}; }
 };
 
 // What goes up after training.
 struct LocalUpdate {
-  std::string file;  // safetensors of the F32 delta, exactly the job's manifest
+  // The job's form of the delta: a payload of its codec, or safetensors of F32, exactly its
+  // manifest.
+  std::string file;
   int64_t examples = 0;
   int64_t tokens = 0;
   int64_t steps = 0;
@@ -57,7 +64,8 @@ class TaskRunner {
       const std::filesystem::path& base_model, const JobSpec& spec)>;
 
   // `factory` empty: MakeJobTuner. `resources` must outlive the runner.
-  explicit TaskRunner(LocalResources& resources, TunerFactory factory = {});
+  explicit TaskRunner(LocalResources& resources, TunerFactory factory = {},
+                      UpdateEncoder encoder = UpdateEncoder());
   ~TaskRunner();
 
   // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
@@ -65,6 +73,8 @@ class TaskRunner {
   // manifest.
   absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
                                     const std::function<bool()>& cancelled);
+  // What Train made of this task is with the coordinator.
+  void Accepted(const LocalTask& task) { encoder_.Accepted(task.upload()); }
   // Held-out sums of the global state on this client's data; zeros when it holds nothing back.
   // Errors: as Train; Aborted when `cancelled`, which is polled between batches and may be empty.
   // A batch is never cut: its sums would have other bits. It takes less than a step of training,
@@ -76,9 +86,11 @@ class TaskRunner {
   struct Job;
   absl::StatusOr<std::shared_ptr<Job>> JobOf(const std::string& document);
   absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
+  static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
 
   LocalResources& resources_;
   TunerFactory factory_;
+  const UpdateEncoder encoder_;
   std::mutex mutex_;  // of what follows; a Job has its own for its data
   std::string document_;
   std::shared_ptr<Job> job_;  // of document_

@@ -14,6 +14,7 @@
 #include "aggregation/lora_rules.h"
 #include "aggregation/server_optimizer.h"
 #include "common/formats/safetensors_writer.h"
+#include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/masked_upload.h"
 #include "coordinator/rounds/round_privacy.h"
 #include "coordinator/rounds/update_file.h"
@@ -122,9 +123,11 @@ absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& mani
   return sum.Mean();
 }
 
-// Empty where nobody knows: too many updates to look at together, or no LoRA factors.
-std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan,
+// Empty where nobody knows: too many updates to look at together, no LoRA factors, or a rule that
+// is not the mean.
+std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan, const CodedRound* coded,
                              const ParameterSet& global, const std::vector<UpdateRecord>& updates) {
+  if (plan.spec.robust.rule != "none") return std::nullopt;
   if (plan.spec.strategy.aggregation == "freeze-a") return 0;  // exact
   const bool small =
       updates.size() <= kBiasUpdates && updates.size() * SizeBytesOf(plan.manifest) <= kBiasBytes;
@@ -133,9 +136,8 @@ std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan,
   std::vector<WeightedUpdate> weighted;
   sets.reserve(updates.size());
   for (const UpdateRecord& update : updates) {
-    absl::StatusOr<ParameterSet> set = ReadOwnState(blobs, update.sha256, plan.manifest);
-    if (!set.ok()) return std::nullopt;
-    sets.push_back(*std::move(set));
+    sets.emplace_back(plan.manifest);
+    if (!ReadUpdate(blobs, plan, coded, update, sets.back()).ok()) return std::nullopt;
     weighted.push_back({ViewOf(sets.back()), update.weight});
   }
   const auto report = FactorBias(global, weighted);
@@ -235,13 +237,21 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
                                                const ModelRecord& parent,
                                                const std::vector<UpdateRecord>& updates,
                                                std::span<const ReceivedUpdate> received,
-                                               RunningRound& running) {
-  RV_ASSIGN_OR_RETURN(const ParameterSet mean,
-                      MeanOf(blobs, plan.manifest, updates, received, running));
+                                               RunningRound& running, const CodedRound* coded) {
+  RoundMean mean;
+  if (NeedsDecodedMean(plan.spec)) {
+    RV_ASSIGN_OR_RETURN(mean, DecodedMean(blobs, plan, coded, updates));
+  } else {
+    RV_ASSIGN_OR_RETURN(mean.mean, MeanOf(blobs, plan.manifest, updates, received, running));
+  }
   RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   RoundFigures figures = FiguresOf(updates);
-  figures.bias = BiasOf(blobs, plan, state, updates);
-  return NextState(blobs, plan, parent, mean, std::move(state), std::move(figures));
+  figures.bias = BiasOf(blobs, plan, coded, state, updates);
+  figures.left_out = std::move(mean.left_out);
+  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, mean.mean,
+                                                        std::move(state), std::move(figures)));
+  result.scaled = mean.scaled;
+  return result;
 }
 
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
@@ -278,11 +288,12 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
                                                  const ModelRecord& parent,
                                                  const std::vector<UpdateRecord>& updates,
                                                  std::string_view noise_seed, int64_t invited,
-                                                 RunningRound& running) {
+                                                 RunningRound& running, const CodedRound* coded) {
   RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.manifest));
   const double clip = plan.spec.privacy.clip_norm;
   for (const UpdateRecord& update : updates) {
-    RV_ASSIGN_OR_RETURN(ParameterSet delta, ReadOwnState(blobs, update.sha256, plan.manifest));
+    ParameterSet delta(plan.manifest);
+    RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, update, delta));
     const UpdateView view = ViewOf(delta);
     absl::StatusOr<Clipped> clipped = ClipOf(view, clip);
     if (!clipped.ok()) return Annotate(clipped.status(), "update of " + update.client);

@@ -203,6 +203,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.backlog.clear();
   EndMaskingLocked(job);
   job.engine.reset();
+  dropped_.push_back(std::exchange(job.coded, nullptr));
   job.plan.reset();
   EndUploadsLocked(job);
   const char* type = end.to == JobState::kFinished  ? "job.completed"

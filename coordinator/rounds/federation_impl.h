@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "coordinator/rounds/coded_round.h"
 #include "coordinator/rounds/federation.h"
 #include "coordinator/rounds/masked_round.h"
 #include "coordinator/rounds/round_engine.h"
@@ -70,11 +71,12 @@ class Federation::Impl {
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;
     std::vector<FailureRecord> failures;
-    std::vector<UpdateRecord> updates;      // acknowledged, of the last attempt
-    std::vector<ReceivedUpdate> received;   // those of them that this process received
-    size_t summed = 0;                      // the first so many of them are in `running`
-    std::shared_ptr<RunningRound> running;  // used by whoever holds `working_`
-    std::vector<UpdateRecord> previous;     // counted in the last published round
+    std::vector<UpdateRecord> updates;        // acknowledged, of the last attempt
+    std::vector<ReceivedUpdate> received;     // those of them that this process received
+    size_t summed = 0;                        // the first so many of them are in `running`
+    std::shared_ptr<RunningRound> running;    // used by whoever holds `working_`
+    std::shared_ptr<const CodedRound> coded;  // of the last round that was asked for
+    std::vector<UpdateRecord> previous;       // counted in the last published round
     std::map<std::string, std::shared_ptr<IncomingUpdate>> uploads;  // under way, by client
     int committing = 0;  // updates between check and row
     bool freezing = false;
@@ -144,7 +146,7 @@ class Federation::Impl {
   void RebuildRound(const Job& job, const RoundRecord& round, EngineState& state) const;
   void RebuildEvaluation(const Job& job, const EvaluationRecord& evaluation,
                          EngineState& state) const;
-  absl::Status CheckBlobs(const Job& job) const;
+  absl::Status CheckBlobs(const Job& job, const JobPlan& plan) const;
   absl::Status CollectGarbageLocked();
 
   // ---- actions ----
@@ -193,6 +195,8 @@ class Federation::Impl {
   void WorkLoop();
   bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
   static std::shared_ptr<RunningRound> RunningOf(Job& job);
+  // What reads the uploads of the round in progress; null where they are not coded.
+  std::shared_ptr<const CodedRound> CodedOfLocked(Job& job);
   std::deque<Work>::iterator DueLocked();
   void SumArrived(Job& job, std::unique_lock<std::mutex>& lock);
   void DropSumLocked(Job& job);
@@ -240,7 +244,7 @@ class Federation::Impl {
   int putting_ = 0;  // blobs being made whose names are not known yet
   std::deque<Work> work_;
   bool working_ = false;
-  std::vector<std::shared_ptr<RunningRound>> dropped_;  // to be freed without the lock
+  std::vector<std::shared_ptr<const void>> dropped_;  // to be freed without the lock
   bool ending_ = false;
   std::map<uint64_t, std::pair<std::string, Watcher>> watchers_;
   uint64_t next_watcher_ = 1;
@@ -251,8 +255,8 @@ class Federation::Impl {
 class IncomingUpdate : public UploadSession {
  public:
   IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
-                 std::shared_ptr<const JobPlan> plan, std::optional<secagg::Params> masked,
-                 BlobStore& blobs);
+                 std::shared_ptr<const JobPlan> plan, std::shared_ptr<const CodedRound> coded,
+                 std::optional<secagg::Params> masked, BlobStore& blobs);
   // One that was accepted before.
   explicit IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs);
   ~IncomingUpdate()
@@ -281,6 +285,7 @@ class IncomingUpdate : public UploadSession {
   const int64_t weight_;
   const std::shared_ptr<const JobPlan> plan_;
   const std::optional<secagg::Params> masked_;
+  const std::shared_ptr<const CodedRound> coded_;  // null where the job's uploads are not
   std::atomic<bool> over_{false};
   mutable std::mutex mutex_;
   std::unique_ptr<BlobWriter> writer_;    // null before the first byte and after Finish

@@ -22,9 +22,10 @@ struct RoundView {
   std::vector<std::string> failed;
   std::vector<std::string> missing;  // once closed: neither reported nor failed
   int needed = 0;
-  RoundFigures figures;    // once done
-  std::string state_hash;  // once done: of the published state
-  std::string reason;      // once abandoned
+  RoundFigures figures;      // once done
+  int64_t raw_bytes_up = 0;  // once done: what figures.bytes_up would be as files of F32
+  std::string state_hash;    // once done: of the published state
+  std::string reason;        // once abandoned
 };
 
 struct ClientEvaluation {
@@ -67,6 +68,7 @@ struct JobView {
   int64_t ended_ms = 0;        // 0 while it runs
   int64_t elapsed_ms = 0;
   int64_t bytes_up = 0;
+  int64_t raw_bytes_up = 0;  // the same updates as files of F32
   int64_t bytes_down = 0;
   std::string state_hash;    // ParameterSet::HashHex() of the current global state
   std::string state_sha256;  // its blob

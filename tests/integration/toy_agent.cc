@@ -81,7 +81,8 @@ class ToyWork final : public LocalWork {
 }  // namespace rivulet
 
 int main(int argc, char** argv) {
-  return rivulet::AgentMain(argc, argv, [](const rivulet::Policy& policy, const std::string& name) {
-    return std::make_unique<rivulet::ToyWork>(policy, name);
-  });
+  return rivulet::AgentMain(
+      argc, argv, [](const rivulet::Policy& policy, const std::string& name, const auto&) {
+        return std::make_unique<rivulet::ToyWork>(policy, name);
+      });
 }
