@@ -48,6 +48,12 @@ absl::Status MaskedTask::CheckParameters(const MaskedTaskFacts& facts) {
 absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf& self,
                                                               const MaskedTaskFacts& facts) {
   RV_ASSIGN_OR_RETURN(MaskedForm form, FormOf(facts.document));
+  return Begin(self, facts, std::move(form));
+}
+
+absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf& self,
+                                                              const MaskedTaskFacts& facts,
+                                                              MaskedForm form) {
   std::unique_ptr<MaskedTask> task(new MaskedTask(self, std::move(form)));
   RV_RETURN_IF_ERROR(task->CheckParameters(facts));
   secagg::LocalRound local;

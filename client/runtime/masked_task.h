@@ -42,6 +42,10 @@ class MaskedTask {
   // protocol's Reason; InvalidArgument for a job that cannot be masked.
   static absl::StatusOr<std::unique_ptr<MaskedTask>> Begin(const MaskingSelf& self,
                                                            const MaskedTaskFacts& facts);
+  // The same for a form that is known already; facts.document is only hashed.
+  static absl::StatusOr<std::unique_ptr<MaskedTask>> Begin(const MaskingSelf& self,
+                                                           const MaskedTaskFacts& facts,
+                                                           MaskedForm form);
   // Goes on from Serialise(). Errors: InvalidArgument for other bytes.
   static absl::StatusOr<std::unique_ptr<MaskedTask>> Restore(const MaskingSelf& self,
                                                              const MaskedTaskFacts& facts,

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/terminal/progress.h"
+#include "privacy/dp/accountant.h"
 
 namespace rivulet {
 namespace {
@@ -91,6 +92,8 @@ json SummaryOf(const v1::Job& job) {
           {"bytes_up", job.bytes_up()},
           {"raw_bytes_up", job.raw_bytes_up()},
           {"bytes_down", job.bytes_down()},
+          {"epsilon", Figure(job.epsilon())},
+          {"delta", job.delta()},
           {"state_hash", job.state_hash()}};
 }
 
@@ -153,6 +156,11 @@ std::string JobText(const v1::Job& job) {
   text += fmt::format("elapsed     {}\nbytes       {}, {} down\nstate hash  {}\n", Elapsed(job),
                       HumanUplink(job.bytes_up(), job.raw_bytes_up()),
                       HumanBytes(static_cast<uint64_t>(job.bytes_down())), job.state_hash());
+  if (job.epsilon() > 0) {
+    text += fmt::format(
+        "privacy     epsilon {} at delta {:.3g}{}\n", FormatEpsilon(job.epsilon()), job.delta(),
+        job.target_epsilon() > 0 ? fmt::format(" of {:.3g}", job.target_epsilon()) : std::string());
+  }
   text += LeftOut(job.rounds_left_out(), "rounds");
   for (const v1::Round& round : job.rounds()) {
     text += fmt::format(

@@ -110,6 +110,7 @@ class Federation::Impl {
   absl::StatusOr<std::shared_ptr<UploadSession>> BeginUpload(const std::string& client,
                                                              const UpdateHeader& header);
   std::vector<absl::Status> Report(const std::vector<ClientReport>& reports);
+  absl::StatusOr<std::vector<ReleaseView>> Ledger(const std::string& job) const;
   absl::Status Masking(const std::string& client, const MaskingMessage& message);
   void Tick();
   std::optional<std::chrono::milliseconds> NextDeadline() const;

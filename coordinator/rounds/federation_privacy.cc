@@ -99,4 +99,25 @@ absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<ReleaseView>> Federation::Impl::Ledger(const std::string& job) const {
+  std::string only;
+  if (!job.empty()) {
+    RV_ASSIGN_OR_RETURN(only, Resolve(job));
+  }
+  std::vector<ReleaseView> releases;
+  const std::lock_guard lock(mutex_);
+  for (const auto& each : jobs_) {
+    if (!only.empty() && each->record.id != only) continue;
+    for (const LedgerRow& row : each->releases) {
+      ReleaseView view{each->record.id, static_cast<uint64_t>(row.round), ToJson(row), 0, 0};
+      if (each->plan != nullptr) {
+        view.target_epsilon = each->plan->spec.privacy.target_epsilon;
+        view.target_delta = each->plan->spec.privacy.target_delta;
+      }
+      releases.push_back(std::move(view));
+    }
+  }
+  return releases;
+}
+
 }  // namespace rivulet

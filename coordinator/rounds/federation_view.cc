@@ -116,11 +116,19 @@ JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
   }
   if (job.engine != nullptr) {
     view.waiting = job.engine->Waiting(Now());
+    if (job.masked != nullptr && !job.opening) {
+      if (std::string masks = job.masked->Waiting(); !masks.empty()) view.waiting = masks;
+    }
+    if (IsPrivate(job.plan->spec)) view.target_epsilon = job.plan->spec.privacy.target_epsilon;
     view.attempt = job.engine->state().attempt;
     view.eligible_connected = static_cast<int>(job.engine->connected());
   }
   for (const RoundRecord& round : job.rounds) view.raw_bytes_up += RawBytesUp(round, job.models);
   view.failures = Commonest(job.failures);
+  if (!job.releases.empty()) {
+    view.epsilon = job.releases.back().eps_pld;
+    view.delta = job.releases.back().delta;
+  }
   if (!whole) return view;
   view.document = job.record.document;
   std::map<Attempt, Names> failed = FailedByAttempt(job.failures);

@@ -70,6 +70,9 @@ void FillSummary(const JobView& view, v1::Job& wire) {
   wire.set_document(view.document);
   wire.set_ended(view.ended());
   wire.set_raw_bytes_up(view.raw_bytes_up);
+  wire.set_epsilon(view.epsilon);
+  wire.set_delta(view.delta);
+  wire.set_target_epsilon(view.target_epsilon);
 }
 
 void Fill(const JobEvent::Value& value, v1::JobEvent::Value& wire) {

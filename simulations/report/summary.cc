@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "common/terminal/progress.h"
+#include "privacy/dp/accountant.h"
 #include "simulations/report/run_directory.h"
 
 namespace rivulet {
@@ -160,6 +161,8 @@ std::string SummaryJson(const JobView& view) {
                {"bytes_up", view.bytes_up},
                {"raw_bytes_up", view.raw_bytes_up},
                {"bytes_down", view.bytes_down},
+               {"epsilon", view.epsilon},
+               {"delta", view.delta},
                {"elapsed_ms", view.elapsed_ms},
                {"failures", Json::array()},
                {"evaluations", Json::array()},
@@ -215,6 +218,11 @@ std::string SummaryTable(const JobView& view, bool per_client) {
   table += DroppedRow(view) + FailureRows(view) + BiasRow(view);
   table += Row("bytes", HumanUplink(view.bytes_up, view.raw_bytes_up) + ", " +
                             HumanBytes(view.bytes_down) + " down");
+  if (view.epsilon > 0) {
+    char delta[40];
+    std::snprintf(delta, sizeof delta, "%.3g", view.delta);
+    table += Row("privacy", "epsilon " + FormatEpsilon(view.epsilon) + " at delta " + delta);
+  }
   table += Row("time", speed);
   return table + Row("state", view.state_hash);
 }
