@@ -59,9 +59,9 @@ class MaskedTask {
 
   bool agreed() const;  // masks are agreed: File() may be called
   // The update's file: the masked vector and its trailer. A second call with another update gives
-  // the first one's. `residual`: see EncodeUpdate. Errors: those of EncodeUpdate;
-  // FailedPrecondition before agreed().
-  absl::StatusOr<std::string> File(const LocalUpdate& update, ParameterSet* residual);
+  // the first one's. update.masked.residual holds afterwards what the vector does not carry.
+  // Errors: those of EncodeUpdate; FailedPrecondition before agreed().
+  absl::StatusOr<std::string> File(LocalUpdate& update);
   // To tell the coordinator why this side refused; empty when it did not.
   std::string abort_message() const;
 

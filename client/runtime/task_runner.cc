@@ -10,6 +10,7 @@
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "peft/tokenizer/tokenizer.h"
+#include "privacy/masking/masked_form.h"
 
 namespace rivulet {
 
@@ -100,6 +101,13 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   RV_ASSIGN_OR_RETURN(update.file,
                       encoder_.Encode(job->document.spec, task.upload(), global, result.delta,
                                       [&job] { return InitialOf(*job); }));
+  const JobSpec& spec = job->document.spec;
+  if (spec.secure_aggregation.enabled) {
+    RV_ASSIGN_OR_RETURN(const MaskedForm form, MaskedForm::Of(spec, result.delta.manifest()));
+    RV_ASSIGN_OR_RETURN(update.masked, encoder_.ForMasking(task.upload(), global, form.feedback(),
+                                                           form.chooses_by_movement(),
+                                                           [&job] { return InitialOf(*job); }));
+  }
   update.examples = result.examples;
   update.tokens = result.tokens;
   update.steps = result.steps;

@@ -52,6 +52,7 @@ struct LocalUpdate {
   int64_t steps = 0;
   double loss = 0;
   double grad_norm = 0;
+  UpdateEncoder::MaskedExtras masked;  // of a job under masks
 };
 
 // One task's local work: the same code in the agent and in the simulation, which is why both reach
@@ -74,6 +75,10 @@ class TaskRunner {
   absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
                                     const std::function<bool()>& cancelled);
   // What Train made of this task is with the coordinator.
+  // What a masked vector could not carry.
+  void Propose(const LocalTask& task, const ParameterSet& rest) {
+    encoder_.Propose(task.upload(), rest);
+  }
   void Accepted(const LocalTask& task) { encoder_.Accepted(task.upload()); }
   // Held-out sums of the global state on this client's data; zeros when it holds nothing back.
   // Errors: as Train; Aborted when `cancelled`, which is polled between batches and may be empty.

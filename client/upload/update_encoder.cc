@@ -41,11 +41,29 @@ absl::StatusOr<std::string> UpdateEncoder::Encode(
     context.residual = &*rest;
   }
   RV_ASSIGN_OR_RETURN(std::string payload, codec->Encode(update, context));
-  if (feedback) {
-    const absl::Status kept = residuals_->Propose(upload, *rest);
-    if (!kept.ok()) spdlog::warn("error feedback starts anew: {}", std::string(kept.message()));
-  }
+  if (feedback) Propose(upload, *rest);
   return payload;
+}
+
+absl::StatusOr<UpdateEncoder::MaskedExtras> UpdateEncoder::ForMasking(
+    const UploadKey& upload, const ParameterSet& state, bool feedback, bool movement,
+    const std::function<absl::StatusOr<std::shared_ptr<const ParameterSet>>()>& initial) const {
+  MaskedExtras extras;
+  if (feedback) {
+    extras.residual = residuals_->Take(upload, state.manifest());
+    if (!extras.residual) extras.residual.emplace(state.manifest());
+  }
+  if (movement && upload.round > 1) {
+    RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> first, initial());
+    RV_RETURN_IF_ERROR(SameManifest(first->manifest(), state.manifest()));
+    extras.movement = MovementOf(state, *first);
+  }
+  return extras;
+}
+
+void UpdateEncoder::Propose(const UploadKey& upload, const ParameterSet& rest) const {
+  const absl::Status kept = residuals_->Propose(upload, rest);
+  if (!kept.ok()) spdlog::warn("error feedback starts anew: {}", std::string(kept.message()));
 }
 
 void UpdateEncoder::Accepted(const UploadKey& upload) const {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "aggregation/codec/rounding.h"
@@ -32,6 +33,17 @@ class UpdateEncoder {
       const JobSpec& spec, const UploadKey& upload, const ParameterSet& state,
       const ParameterSet& update,
       const std::function<absl::StatusOr<std::shared_ptr<const ParameterSet>>()>& initial) const;
+
+  // What a masked vector is made from beside the update: its own step goes to the same residuals.
+  struct MaskedExtras {
+    std::optional<ParameterSet> residual;  // with error feedback; zero at first
+    std::optional<ParameterSet> movement;  // of the global state since the job began, from round 2
+  };
+  absl::StatusOr<MaskedExtras> ForMasking(
+      const UploadKey& upload, const ParameterSet& state, bool feedback, bool movement,
+      const std::function<absl::StatusOr<std::shared_ptr<const ParameterSet>>()>& initial) const;
+  // What it could not carry, once it was made.
+  void Propose(const UploadKey& upload, const ParameterSet& rest) const;
 
   // The coordinator has acknowledged it: what it could not carry goes into the next one.
   void Accepted(const UploadKey& upload) const;

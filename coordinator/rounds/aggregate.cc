@@ -13,6 +13,7 @@
 #include "aggregation/fixed_point_sum.h"
 #include "aggregation/lora_rules.h"
 #include "aggregation/server_optimizer.h"
+#include "aggregation/upload/plain_upload.h"
 #include "common/formats/safetensors_writer.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/masked_upload.h"
@@ -257,6 +258,7 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
                                                 const std::vector<UpdateRecord>& updates,
+                                                const std::string& initial_sha256,
                                                 MaskedRound& round, RunningRound& running) {
   const secagg::Params& params = round.params();
   secagg::RingVector sum(params.b, params.length());
@@ -266,13 +268,22 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
   }
   RV_ASSIGN_OR_RETURN(const secagg::RingVector opened,
                       round.Open(std::move(sum), std::thread::hardware_concurrency()));
+  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
+  std::vector<float> movement;
+  if (plan.masked->chooses_by_movement() && params.round > 1) {
+    RV_ASSIGN_OR_RETURN(const ParameterSet initial,
+                        ReadOwnState(blobs, initial_sha256, plan.manifest));
+    const ParameterSet moved = MovementOf(state, initial);
+    std::vector<float> storage;
+    const std::span<const float> flat = Flatten(moved, storage);
+    movement.assign(flat.begin(), flat.end());
+  }
   RV_ASSIGN_OR_RETURN(
       const MaskedForm::Maps maps,
-      plan.masked->MapsOf(params.round, round.session().sid0(), round.session().sid(), {}));
+      plan.masked->MapsOf(params.round, round.session().sid0(), round.session().sid(), movement));
   const auto clients = static_cast<uint32_t>(updates.size());
   RV_ASSIGN_OR_RETURN(const DecodedSum decoded,
                       DecodeSum(*plan.masked, maps, params, opened, clients));
-  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   RoundFigures figures;
   figures.loss = decoded.figures.loss / clients;
   figures.examples = decoded.figures.examples;

@@ -33,10 +33,11 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
                                                const CodedRound* coded = nullptr);
 
 // The same under masks: the sum of the packed vectors, opened by `round`, whose every figure is in
-// it. Errors also: those of MaskedRound::Open.
+// it. `initial_sha256`: blob of the state of round 0. Errors also: those of MaskedRound::Open.
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
                                                 const std::vector<UpdateRecord>& updates,
+                                                const std::string& initial_sha256,
                                                 MaskedRound& round, RunningRound& running);
 
 // The same with noise of the coordinator (privacy.mechanism = "central"): every update is clipped

@@ -92,14 +92,14 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   std::shared_ptr<RunningRound> running = RunningOf(*job);
   const std::vector<ReceivedUpdate> received = job->received;
   const std::shared_ptr<MaskedRound> masked = job->masked;
-  const std::string noise_seed = job->noise_seed;
+  const std::string noise_seed = job->noise_seed, initial = job->models.begin()->second.sha256;
   const auto invited = static_cast<int64_t>(job->rounds.back().cohort.size());
   const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
   working_ = true;
   ++putting_;
   lock.unlock();
   absl::StatusOr<AggregatedRound> result =
-      masked != nullptr ? AggregateMasked(blobs_, *plan, parent, *set, *masked, *running)
+      masked != nullptr ? AggregateMasked(blobs_, *plan, parent, *set, initial, *masked, *running)
       : plan->spec.privacy.mechanism == "central"
           ? AggregateCentral(blobs_, *plan, parent, *set, noise_seed, invited, *running,
                              coded.get())

@@ -66,7 +66,7 @@ void Fleet::Post(std::shared_ptr<Order> order) {
 
 void Fleet::Mask(std::vector<std::string> clients) {
   masked_ = std::make_unique<MaskedClients>(
-      std::move(clients),
+      std::move(clients), runner_,
       [this](const std::string& client, const ClientTask& task, const LocalUpdate& update) {
         return Upload(client, task, update);
       });

@@ -181,7 +181,7 @@ class MaskedFederationTest : public FederationTest {
     update.examples = 1;
     update.steps = 1;
     update.loss = 2;
-    const auto file = member.task->File(update, nullptr);
+    const auto file = member.task->File(update);
     ASSERT_TRUE(file.ok()) << file.status();
     const ToyUpdate masked{*file, 0, ParameterSet()};
     const auto receipt = ToyUpload(*federation_, client, *member.order, masked);

@@ -56,7 +56,7 @@ class MaskedRounds : public MaskedFederationTest {
     ConnectMembers(kSix);
     job_ = Submit();
     const JobView view = Run(job_);
-    ASSERT_EQ(view.state, "finished") << view.reason << testing::PrintToString(refused_);
+    ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
     EXPECT_EQ(view.rounds.back().reported, survivors);
     ExpectMeanOf(survivors);
   }
@@ -126,7 +126,7 @@ TEST_F(MaskedRounds, BelowTheThresholdNothingIsOpenedAndTheJobSaysWhy) {
   StartPrivate(MaskedToySpec());
   ConnectMembers(kSix);
   const JobView view = Run(Submit());
-  EXPECT_EQ(view.state, "failed");
+  EXPECT_EQ(view.state, JobState::kFailed);
   EXPECT_EQ(view.round, 0u);
   EXPECT_EQ(view.exit_code, static_cast<int>(ExitCode::kJobFailed));
   EXPECT_THAT(view.rounds.back().reason, testing::HasSubstr("clients failed"));
@@ -138,7 +138,7 @@ TEST_F(MaskedRounds, ARoundWhoseSharesWereGivenIsNotRepeated) {
   StartPrivate(MaskedToySpec());
   ConnectMembers(kSix);
   const JobView view = Run(Submit());
-  EXPECT_EQ(view.state, "failed");
+  EXPECT_EQ(view.state, JobState::kFailed);
   EXPECT_THAT(view.reason, testing::HasSubstr("cannot be repeated"));
   EXPECT_EQ(view.rounds.size(), 1u);
 }
@@ -157,7 +157,7 @@ TEST_F(MaskedRounds, TwoRoundsHaveKeysOfTheirOwn) {
   StartPrivate(MaskedToySpec());
   ConnectMembers(kSix);
   const JobView view = Run(Submit());
-  ASSERT_EQ(view.state, "finished") << view.reason;
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   EXPECT_EQ(view.round, 2u);
   EXPECT_THAT(refused_, ElementsAre());
 }
@@ -175,7 +175,7 @@ TEST_P(MaskedRestart, GoesOnToTheEnd) {
   RestartPrivate();
   ConnectMembers(kSix);
   const JobView view = Run(job_);
-  ASSERT_EQ(view.state, "finished") << view.reason << testing::PrintToString(refused_);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
   EXPECT_EQ(view.rounds.back().reported, kSix);
   ExpectMeanOf(kSix);
 }

@@ -39,7 +39,7 @@ class PrivateRounds : public MaskedFederationTest {
 
 TEST_F(PrivateRounds, EveryClosedRoundHasOneRowAndEpsilonGrows) {
   const JobView view = Run(Finish(CentralSpec()));
-  ASSERT_EQ(view.state, "finished") << view.reason;
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   const std::vector<LedgerRow> rows = Ledger();
   ASSERT_EQ(rows.size(), 3u);
   for (size_t row = 0; row < rows.size(); ++row) {
@@ -57,7 +57,7 @@ TEST_F(PrivateRounds, TheBudgetStopsTheJobBeforeItIsPassed) {
   JobSpec spec = CentralSpec();
   spec.job.num_rounds = 50;
   const JobView view = Run(Finish(spec));
-  EXPECT_EQ(view.state, "failed");
+  EXPECT_EQ(view.state, JobState::kFailed);
   EXPECT_EQ(view.exit_code, static_cast<int>(ExitCode::kBudget));
   EXPECT_THAT(view.reason, HasSubstr("epsilon"));
   ASSERT_FALSE(Ledger().empty());
@@ -99,7 +99,7 @@ TEST_F(PrivateRounds, WithoutItsRowNoFurtherRoundOpens) {
   RestartPrivate();
   ConnectMembers(kAll);
   const JobView view = Run(job);
-  EXPECT_EQ(view.state, "failed");
+  EXPECT_EQ(view.state, JobState::kFailed);
   EXPECT_THAT(view.reason, HasSubstr("row"));
 }
 
@@ -113,7 +113,7 @@ TEST_F(PrivateRounds, UpdatesAreClippedByTheCoordinatorItself) {
   ConnectMembers(kAll);
   const std::string job = Submit();
   const JobView view = Run(job);
-  ASSERT_EQ(view.state, "finished") << view.reason;
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   const ParameterSet first = *ToyPlanner(spec)("toy")->initial(ParameterSet());
   std::string file;
   for (const NamedBlob& blob : *federation_->Downloads(job)) {
@@ -141,7 +141,7 @@ TEST_F(PrivateRounds, SecretCohortsAreDrawnAndAnEmptyOneCounts) {
   spec.privacy.noise_multiplier = 2;
   spec.privacy.target_delta = 1e-3;
   const JobView view = Run(Finish(spec));
-  ASSERT_EQ(view.state, "finished") << view.reason;
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   std::set<size_t> sizes;
   for (const RoundView& round : view.rounds) sizes.insert(round.cohort.size());
   EXPECT_GT(sizes.size(), 1u);  // 12 draws of 6 with q = 0.2: equal sizes by chance 1 in 2,000
@@ -158,7 +158,7 @@ TEST_F(PrivateRounds, DistributedNoiseIsInTheMaskedSumAndCharged) {
   spec.privacy.target_epsilon = 100;
   spec.privacy.clip_norm = 4;
   const JobView view = Run(Finish(spec));
-  ASSERT_EQ(view.state, "finished") << view.reason << testing::PrintToString(refused_);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
   const std::vector<LedgerRow> rows = Ledger();
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[0].mechanism, DpMechanism::kDistributedGaussian);
@@ -175,7 +175,7 @@ TEST_F(PrivateRounds, AbandonedAfterTheSetWasFrozenStaysCharged) {
   spec.privacy.target_epsilon = 100;
   for (const char* client : {"a", "b", "c", "d"}) vanish_[client] = Vanishes::kAfterEndorsing;
   const JobView view = Run(Finish(spec));
-  EXPECT_EQ(view.state, "failed");
+  EXPECT_EQ(view.state, JobState::kFailed);
   EXPECT_EQ(Ledger().size(), 1u);
 }
 
