@@ -237,7 +237,7 @@ TEST_P(PrivateMethods, WithoutClippingAndNoiseItIsOrdinaryTraining) {
   work_.job.train.max_steps = 3;
   work_.job.train.proximal_mu = 0.5;
   testing::ToldNoise noise;
-  ExamplePrivacy privacy = Clip(8);
+  ExamplePrivacy privacy = Clip(64);
   privacy.steps = 3;
   privacy.batch_size =
       static_cast<double>(work_.BatchOf({0, 1, 2, 3, 4, 5, 6}).targets.size(0)) / work_.length();
