@@ -146,10 +146,16 @@ class FirstOrderTuner : public Tuner {
           train_.learning_rate * LearningRateFactor(train_, result.steps + 1, total);
       RV_ASSIGN_OR_RETURN(result.grad_norm, run->Finish(*request.noise, batch_size, rate));
     }
-    result.examples = std::llround(batch_size * static_cast<double>(total));
-    result.tokens = result.examples * static_cast<int64_t>(length);
+    const double expected = batch_size * static_cast<double>(total);
+    result.examples = CountOf(expected);
+    result.tokens = CountOf(expected * length);
     result.delta = run->state().DeltaFrom(*request.global);
     return result;
+  }
+
+  // At least one: a client that takes part has a weight.
+  static int64_t CountOf(double expected) {
+    return std::llround(std::clamp(expected, 1.0, 0x1p53));
   }
 
   absl::Status CheckPrivacy(const TuneRequest& request) const {

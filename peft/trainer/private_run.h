@@ -13,10 +13,10 @@ namespace rivulet {
 // post-processing, as is the proximal term. train.max_grad_norm has no part in it.
 //
 // An example's gradient is a function of the state and the example alone: its loss is divided by a
-// fixed length, padding and neighbours in a micro-batch change no bit of it (with llama; the
-// composed norms and activations of bert are row by row as well, but libtorch's). Only with dropout
-// does it depend on its place in the micro-batch; masks are independent and their root secret, so
-// that a place is as good as another.
+// fixed length, and neither padding nor neighbours in a micro-batch change a bit of it. (Norms and
+// activations of bert are libtorch's: where a width is no multiple of the vector length, the last
+// bit of an activation may depend on its place.) With dropout it depends on its place as well;
+// masks are independent and their root is secret, so that one place is as good as another.
 //
 // Not thread safe. Must not outlive its arguments.
 class PrivateRun {

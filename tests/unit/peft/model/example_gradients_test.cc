@@ -121,13 +121,13 @@ class ExampleGradientsTest : public ::testing::Test {
 };
 
 // Shapes of one trial.
-struct Draw {
+struct ExampleShapes {
   Sequences sequences;
   int64_t in, out, rank;
 };
 
-Draw DrawShapes(RandomCursor& cursor) {
-  Draw draw;
+ExampleShapes DrawShapes(RandomCursor& cursor) {
+  ExampleShapes draw;
   draw.sequences = DrawSequences(cursor, 40);
   draw.in = 1 + cursor.Bounded(70);
   draw.out = 1 + cursor.Bounded(70);
@@ -139,7 +139,7 @@ TEST_F(ExampleGradientsTest, OfLowRankFactorsOverRandomShapes) {
   RandomCursor cursor(RandomStream(21, Purpose::kPartition, 0));
   int shorter = 0, longer = 0;
   for (uint32_t trial = 0; trial < 60; ++trial) {
-    const Draw draw = DrawShapes(cursor);
+    const ExampleShapes draw = DrawShapes(cursor);
     ++(draw.sequences.length < draw.rank ? shorter : longer);
     const double dropout = trial % 2 ? 0.3 : 0;
     pass_.dropout = RandomStream(trial, Purpose::kDropout, 0);
@@ -162,7 +162,7 @@ TEST_F(ExampleGradientsTest, OfLowRankFactorsOverRandomShapes) {
 TEST_F(ExampleGradientsTest, OfWholeMatricesAndBiases) {
   RandomCursor cursor(RandomStream(22, Purpose::kPartition, 0));
   for (uint32_t trial = 0; trial < 20; ++trial) {
-    const Draw draw = DrawShapes(cursor);
+    const ExampleShapes draw = DrawShapes(cursor);
     const ExampleOperation operation = [](const at::Tensor& x,
                                           const std::vector<at::Tensor>& trained, Pass& pass) {
       return TrainedLinear(x, trained[0], trained[1], pass);
