@@ -114,7 +114,8 @@ class Connection {
       sink(Drained{std::chrono::milliseconds(
           std::min<uint64_t>(message.drain().reconnect_after_ms(), 3'600'000))});
     } else if (message.has_masking()) {
-      if (absl::StatusOr<MaskingArrived> masking = MaskingOf(message.masking()); masking.ok()) {
+      if (absl::StatusOr<MaskingArrived> masking = MaskingArrivedOf(message.masking());
+          masking.ok()) {
         sink(*std::move(masking));
       } else {
         spdlog::warn("coordinator: {}; dropped", std::string(masking.status().message()));

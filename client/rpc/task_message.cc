@@ -42,7 +42,7 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   return task;
 }
 
-absl::StatusOr<MaskingArrived> MaskingOf(const v1::Masking& wire) {
+absl::StatusOr<MaskingArrived> MaskingArrivedOf(const v1::Masking& wire) {
   const auto large = [](const std::string& certificate) {
     return certificate.size() > kMaxCertificate;
   };
@@ -53,9 +53,8 @@ absl::StatusOr<MaskingArrived> MaskingOf(const v1::Masking& wire) {
                       std::to_string(wire.certificates_size()) +
                       " certificates, want at most 2 MiB and 256 of at most 4 KiB");
   }
-  return MaskingArrived{KeyOf(wire.key()),
-                        wire.message(),
-                        {wire.certificates().begin(), wire.certificates().end()}};
+  return MaskingArrived{
+      KeyOf(wire.key()), wire.message(), {wire.certificates().begin(), wire.certificates().end()}};
 }
 
 }  // namespace rivulet

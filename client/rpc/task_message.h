@@ -15,6 +15,6 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire);
 
 // A message of secure aggregation as the coordinator sends it. Errors: InvalidArgument beyond the
 // limits of federation.proto.
-absl::StatusOr<MaskingArrived> MaskingOf(const v1::Masking& wire);
+absl::StatusOr<MaskingArrived> MaskingArrivedOf(const v1::Masking& wire);
 
 }  // namespace rivulet

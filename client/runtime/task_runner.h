@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "client/runtime/local_update.h"
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
 #include "peft/data/example.h"
@@ -35,16 +36,6 @@ struct LocalTask {
   std::string client;
   std::string job_document;  // canonical JSON (common/job/job_document.h)
   uint64_t round = 0;
-};
-
-// What goes up after training.
-struct LocalUpdate {
-  std::string file;  // safetensors of the F32 delta, exactly the job's manifest
-  int64_t examples = 0;
-  int64_t tokens = 0;
-  int64_t steps = 0;
-  double loss = 0;
-  double grad_norm = 0;
 };
 
 // One task's local work: the same code in the agent and in the simulation, which is why both reach

@@ -75,15 +75,12 @@ absl::StatusOr<EvaluationReportRecord> EvaluationOf(const std::string& client,
                                                     const v1::Evaluation& evaluation) {
   RV_RETURN_IF_ERROR(CheckJobId(evaluation.key()));
   const v1::TaskKey& key = evaluation.key();
-  return EvaluationReportRecord{key.job(),
-                                key.round(),
-                                client,
-                                evaluation.loss_fixed(),
-                                evaluation.counted(),
-                                evaluation.correct()};
+  return EvaluationReportRecord{
+      key.job(),           key.round(), client, evaluation.loss_fixed(), evaluation.counted(),
+      evaluation.correct()};
 }
 
-absl::StatusOr<MaskingMessage> MaskingOf(const v1::Masking& masking) {
+absl::StatusOr<MaskingMessage> MaskingMessageOf(const v1::Masking& masking) {
   RV_RETURN_IF_ERROR(CheckJobId(masking.key()));
   const size_t bytes = masking.message().size();
   if (bytes == 0 || bytes > kMaxMaskingBytes || masking.certificates_size() > 0) {

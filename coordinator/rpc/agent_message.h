@@ -18,7 +18,7 @@ absl::Status CheckHello(const v1::Hello& hello);
 absl::StatusOr<FailureRecord> FailureOf(const std::string& client, const v1::Failure& failure);
 absl::StatusOr<EvaluationReportRecord> EvaluationOf(const std::string& client,
                                                     const v1::Evaluation& evaluation);
-absl::StatusOr<MaskingMessage> MaskingOf(const v1::Masking& masking);
+absl::StatusOr<MaskingMessage> MaskingMessageOf(const v1::Masking& masking);
 
 // Who connected and what it offers. `leaf`: its verified certificate (PEM), or empty; one without
 // an Ed25519 key counts as none, and its holder takes part in no masked round.

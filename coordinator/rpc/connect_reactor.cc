@@ -149,7 +149,7 @@ class ConnectReactor final
   // A worker verifies and stores it. Only then the next message is read: an agent's messages stay
   // in their order, and one of them at most is in memory.
   absl::Status Mask(const v1::Masking& masking) {
-    RV_ASSIGN_OR_RETURN(MaskingMessage message, MaskingOf(masking));
+    RV_ASSIGN_OR_RETURN(MaskingMessage message, MaskingMessageOf(masking));
     {
       const std::lock_guard lock(mutex_);
       masking_ = 1;
