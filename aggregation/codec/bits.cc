@@ -1,52 +1,90 @@
 #include "aggregation/codec/bits.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 namespace rivulet {
 namespace {
 
-// Eight codes of `bits` bits are `bits` bytes; Word holds them.
-template <typename Word>
-void PackEight(const uint16_t* codes, uint32_t bits, size_t count, uint8_t* packed) {
-  Word word = 0;
-  for (size_t code = 0; code < count; ++code) word |= Word{codes[code]} << (code * bits);
-  std::memcpy(packed, &word, PackedBytes(count, bits));
-}
-
-template <typename Word>
-Word UnpackEight(const uint8_t* packed, uint32_t bits, size_t count, uint16_t* codes) {
-  Word word = 0;
-  std::memcpy(&word, packed, PackedBytes(count, bits));
-  const auto mask = static_cast<uint16_t>((uint32_t{1} << bits) - 1);
-  for (size_t code = 0; code < count; ++code) {
-    codes[code] = static_cast<uint16_t>(word) & mask;
-    word = bits == 8 * sizeof(Word) ? 0 : word >> bits;
-  }
-  return word;  // the filling bits
-}
-
-template <typename Word>
-void PackAll(std::span<const uint16_t> codes, uint32_t bits, uint8_t* packed) {
-  size_t at = 0;
-  for (; at + 8 <= codes.size(); at += 8, packed += bits)
-    PackEight<Word>(&codes[at], bits, 8, packed);
-  if (at < codes.size()) PackEight<Word>(&codes[at], bits, codes.size() - at, packed);
-}
-
-template <typename Word>
-bool UnpackAll(const uint8_t* packed, uint32_t bits, std::span<uint16_t> codes) {
-  size_t at = 0;
-  for (; at + 8 <= codes.size(); at += 8, packed += bits) {
-    UnpackEight<Word>(packed, bits, 8, &codes[at]);
-  }
-  if (at == codes.size()) return true;
-  return UnpackEight<Word>(packed, bits, codes.size() - at, &codes[at]) == 0;
-}
-
 using Word128 = unsigned __int128;
+
+// Eight codes of kBits bits are kBits bytes, which one word holds.
+template <uint32_t kBits>
+using WordFor = std::conditional_t<(kBits <= 8), uint64_t, Word128>;
+
+template <uint32_t kBits>
+WordFor<kBits> Joined(const uint16_t* codes, size_t count) {
+  WordFor<kBits> word = 0;
+  for (size_t code = 0; code < count; ++code) {
+    word |= WordFor<kBits>{codes[code]} << (code * kBits);
+  }
+  return word;
+}
+
+template <uint32_t kBits>
+void Split(WordFor<kBits> word, uint16_t* codes, size_t count) {
+  for (size_t code = 0; code < count; ++code) {
+    codes[code] = static_cast<uint16_t>(word >> (code * kBits)) & ((1u << kBits) - 1);
+  }
+}
+
+template <uint32_t kBits>
+void PackAll(std::span<const uint16_t> codes, uint8_t* packed) {
+  constexpr size_t kWord = sizeof(WordFor<kBits>);
+  const uint8_t* const end = packed + PackedBytes(codes.size(), kBits);
+  size_t at = 0;
+  // A whole word while there is room for it: what is behind the eight codes is written again.
+  for (; at + 8 <= codes.size() && static_cast<size_t>(end - packed) >= kWord; at += 8) {
+    const WordFor<kBits> word = Joined<kBits>(&codes[at], 8);
+    std::memcpy(packed, &word, kWord);
+    packed += kBits;
+  }
+  for (; at < codes.size(); at += 8, packed += kBits) {
+    const size_t count = std::min<size_t>(8, codes.size() - at);
+    const WordFor<kBits> word = Joined<kBits>(&codes[at], count);
+    std::memcpy(packed, &word, PackedBytes(count, kBits));
+  }
+}
+
+template <uint32_t kBits>
+bool UnpackAll(const uint8_t* packed, std::span<uint16_t> codes) {
+  constexpr size_t kWord = sizeof(WordFor<kBits>);
+  const uint8_t* const end = packed + PackedBytes(codes.size(), kBits);
+  size_t at = 0;
+  for (; at + 8 <= codes.size() && static_cast<size_t>(end - packed) >= kWord; at += 8) {
+    WordFor<kBits> word;
+    std::memcpy(&word, packed, kWord);
+    Split<kBits>(word, &codes[at], 8);
+    packed += kBits;
+  }
+  for (; at < codes.size(); at += 8, packed += kBits) {
+    const size_t count = std::min<size_t>(8, codes.size() - at);
+    WordFor<kBits> word = 0;
+    std::memcpy(&word, packed, PackedBytes(count, kBits));
+    Split<kBits>(word, &codes[at], count);
+    if (count < 8 && (word >> (count * kBits)) != 0) return false;
+  }
+  return true;
+}
+
+// One row for each number of bits, 1 .. 16.
+using Packer = void (*)(std::span<const uint16_t>, uint8_t*);
+using Unpacker = bool (*)(const uint8_t*, std::span<uint16_t>);
+template <size_t... kLess>
+constexpr std::array<Packer, 16> PackersOf(std::index_sequence<kLess...>) {
+  return {PackAll<kLess + 1>...};
+}
+template <size_t... kLess>
+constexpr std::array<Unpacker, 16> UnpackersOf(std::index_sequence<kLess...>) {
+  return {UnpackAll<kLess + 1>...};
+}
+constexpr auto kPackers = PackersOf(std::make_index_sequence<16>());
+constexpr auto kUnpackers = UnpackersOf(std::make_index_sequence<16>());
 
 class BitWriter {
  public:
@@ -123,12 +161,11 @@ uint64_t TakeGap(BitReader& reader, uint32_t parameter) {
 }  // namespace
 
 void PackCodes(std::span<const uint16_t> codes, uint32_t bits, uint8_t* packed) {
-  bits <= 8 ? PackAll<uint64_t>(codes, bits, packed) : PackAll<Word128>(codes, bits, packed);
+  kPackers[bits - 1](codes, packed);
 }
 
 bool UnpackCodes(const uint8_t* packed, uint32_t bits, std::span<uint16_t> codes) {
-  return bits <= 8 ? UnpackAll<uint64_t>(packed, bits, codes)
-                   : UnpackAll<Word128>(packed, bits, codes);
+  return kUnpackers[bits - 1](packed, codes);
 }
 
 uint32_t RiceParameter(size_t d, size_t k) {

@@ -123,6 +123,9 @@ class FramedCodec : public Codec {
     std::string_view body = payload.substr(sizeof(CodecHeader));
     std::string decompressed;
     if ((header.flags & kZstd) != 0) {
+      if (body.size() >= header.body_bytes) {  // what does not get smaller travels as it is
+        return BadHeader("body bytes", header.body_bytes, body.size() + 1);
+      }
       RV_ASSIGN_OR_RETURN(decompressed, Decompress(body, header.body_bytes));
       body = decompressed;
     }

@@ -9,7 +9,8 @@
 namespace rivulet {
 namespace {
 
-constexpr int kLevel = 3, kMostWindowLog = 23;
+constexpr int kLevel = 3;  // its window is at most 2^21
+constexpr int kMostWindowLog = 23;
 
 template <auto Free>
 struct FreeZstd {
@@ -43,8 +44,6 @@ std::string Compress(std::string_view bytes) {
   const Compressor context(ZSTD_createCCtx());
   std::string frame(ZSTD_compressBound(bytes.size()), '\0');
   ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, kLevel);
-  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog,
-                         kMostWindowLog < 21 ? kMostWindowLog : 21);
   ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 1);
   const size_t size =
       ZSTD_compress2(context.get(), frame.data(), frame.size(), bytes.data(), bytes.size());

@@ -118,7 +118,7 @@ absl::StatusOr<std::string> MaskedTask::File(const LocalUpdate& update, Paramete
   const MaskedFigures figures{update.examples, update.tokens, update.steps, update.loss};
   RV_ASSIGN_OR_RETURN(EncodedUpdate encoded,
                       EncodeUpdate(form_, maps, params_, delta, form_.WeightOf(update.tokens),
-                                   figures, rounding, residual));
+                                   figures, self_.entropy, rounding, residual));
   if (encoded.norm > form_.range()) {
     spdlog::info("update: L2 norm {:.4g} scaled down to {:.4g}", encoded.norm, form_.range());
   }

@@ -6,6 +6,7 @@
 
 #include "common/job/validate_private.h"
 #include "common/random.h"
+#include "privacy/dp/accountant.h"
 #include "privacy/masking/keystream_words.h"
 #include "privacy/secagg/shared/transcript.h"
 
@@ -25,6 +26,8 @@ int ValueBitsOf(const CompressionSection& compression) {
 }
 
 bool Rotates(const JobSpec& spec, int bits) {
+  // The bound of a noised sum counts on coordinates of even size.
+  if (spec.privacy.mechanism == "distributed") return spec.secure_aggregation.rotation != "off";
   if (spec.compression.codec == "rotate-lattice") return true;
   const std::string& rotation = spec.secure_aggregation.rotation;
   return rotation == "on" || (rotation == "auto" && bits <= 12);
@@ -67,6 +70,41 @@ Bytes32 HexBytes(const std::string& hex) {
   return out;
 }
 
+absl::StatusOr<double> EpsilonOf(const DistributedNoise& noise, int64_t rounds, double delta) {
+  RV_ASSIGN_OR_RETURN(const PrivacyEvent event, noise.Event(rounds));
+  Accountant accountant(PrivacyUnit::kClient);
+  RV_RETURN_IF_ERROR(accountant.Compose(event));
+  RV_ASSIGN_OR_RETURN(const Epsilon epsilon, accountant.EpsilonAt(delta));
+  return epsilon.pld;
+}
+
+// The smallest multiplier, to 1e-3, with which all rounds together keep the target.
+absl::Status Calibrate(DistributedNoise& noise, const PrivacySection& privacy, int64_t rounds) {
+  double low = 0, high = 0.05;
+  while (true) {
+    noise.noise_multiplier = high;
+    const auto epsilon = EpsilonOf(noise, rounds, privacy.target_delta);
+    if (epsilon.ok() && *epsilon <= privacy.target_epsilon) break;
+    low = high;
+    high *= 2;
+    if (high < 2000) continue;
+    return Refuse(
+        absl::StatusCode::kInvalidArgument,
+        "privacy.target-epsilon: got " + FormatEpsilon(privacy.target_epsilon) +
+            ", which no noise of privacy.ring-bits = " + std::to_string(privacy.ring_bits) +
+            " reaches; want more bits, more "
+            "clients or fewer rounds");
+  }
+  while (high - low > 1e-3 * high) {
+    const double middle = (low + high) / 2;
+    noise.noise_multiplier = middle;
+    const auto epsilon = EpsilonOf(noise, rounds, privacy.target_delta);
+    (epsilon.ok() && *epsilon <= privacy.target_epsilon ? high : low) = middle;
+  }
+  noise.noise_multiplier = high;
+  return absl::OkStatus();
+}
+
 uint32_t PartsPerMillion(double share) { return static_cast<uint32_t>(std::llround(share * 1e6)); }
 
 }  // namespace
@@ -78,11 +116,13 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   form.compression_ = spec.compression;
   form.strategy_ = spec.strategy;
   form.masking_ = spec.secure_aggregation;
+  form.privacy_ = spec.privacy;
   form.mechanism_ = spec.privacy.mechanism;
+  form.rounds_ = spec.job.num_rounds;
   form.seed_ = spec.job.seed;
   form.fewest_ = static_cast<uint32_t>(FewestSummed(spec));
   form.numbers_ = FlatNumbers(manifest);
-  form.value_bits_ = ValueBitsOf(spec.compression);
+  form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec.compression);
   form.max_weight_ = spec.strategy.weighting == "capped" ? kCappedWeights : 1;
   const bool clips = spec.privacy.mechanism == "central" || spec.privacy.mechanism == "distributed";
   form.range_ = clips ? spec.privacy.clip_norm : spec.secure_aggregation.range;
@@ -99,7 +139,7 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   if (Rotates(spec, form.value_bits_)) form.rotation_log2_ = BlockLog2Of(form.reduced_);
   RV_ASSIGN_OR_RETURN(const Maps all, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
   form.values_ = all.rotate->OutputSize(form.reduced_);
-  if (!clips) {
+  if (!form.noised()) {
     const int digit = form.value_bits_ - 1;
     form.figure_digits_ = DigitsFor(kExamplesBits, digit) + DigitsFor(kTokensBits, digit) +
                           DigitsFor(kStepsBits, digit) + DigitsFor(kLossBits, digit);
@@ -152,7 +192,9 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
   params.p = static_cast<uint8_t>(value_bits_);
   params.W = max_weight_;
   params.mode = masking_.mode == "malicious" ? secagg::Mode::kMalicious : secagg::Mode::kSemiHonest;
-  params.dp = mechanism_ == "central" ? secagg::Noise::kCentral : secagg::Noise::kNone;
+  if (noised()) {
+    params.dp = privacy_.noise == "skellam" ? secagg::Noise::kSkellam : secagg::Noise::kGaussian;
+  }
   params.gamma_ppm = PartsPerMillion(masking_.corrupt_fraction);
   params.delta_ppm = PartsPerMillion(masking_.dropout_fraction);
   params.n_min = std::max(fewest_, params.roster_min());
@@ -163,6 +205,31 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
                             : secagg::GraphPolicy::kCompleteOnly;
   params.b = static_cast<uint8_t>(secagg::RingBits(params));
   return params;
+}
+
+absl::StatusOr<DistributedNoise> MaskedForm::NoiseOf(const secagg::Params& params) const {
+  DistributedNoise noise;
+  noise.noise = params.dp == secagg::Noise::kSkellam ? DistributedEvent::Noise::kSkellam
+                                                     : DistributedEvent::Noise::kDiscreteGaussian;
+  noise.clip_norm = privacy_.clip_norm;
+  noise.values = static_cast<int64_t>(values_);
+  noise.accumulator_bits = privacy_.ring_bits;
+  noise.session.threat = params.mode == secagg::Mode::kMalicious
+                             ? SessionShape::Threat::kMalicious
+                             : SessionShape::Threat::kSemiHonest;
+  noise.session.least = params.n_min;
+  noise.session.most = params.n_max;
+  RV_ASSIGN_OR_RETURN(
+      const secagg::GraphRule rule,
+      secagg::RuleFor(params.n_min, static_cast<uint8_t>(params.mode), params.gamma_ppm,
+                      params.delta_ppm, secagg::kCompleteGraph, params.complete_max));
+  noise.session.threshold = rule.t;
+  noise.session.corrupt_ppm = params.gamma_ppm;
+  noise.noise_multiplier = privacy_.noise_multiplier;
+  if (noise.noise_multiplier == 0) {
+    RV_RETURN_IF_ERROR(Calibrate(noise, privacy_, rounds_));
+  }
+  return noise;
 }
 
 uint32_t MaskedForm::WeightOf(int64_t tokens) const {

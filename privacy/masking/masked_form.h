@@ -10,6 +10,7 @@
 #include "aggregation/codec/linear.h"
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
+#include "privacy/dp/mechanism.h"
 #include "privacy/secagg/shared/params.h"
 
 namespace rivulet {
@@ -58,6 +59,13 @@ class MaskedForm {
   // The parameters of one attempt; both sides compute them, and a client refuses others.
   secagg::Params ParamsOf(const MaskedAttempt& attempt) const;
 
+  // Every client adds noise to its vector (privacy.mechanism = "distributed").
+  bool noised() const { return mechanism_ == "distributed"; }
+  // That noise in a session of these parameters. The shares counted on are those of the smallest
+  // roster that the session allows. Errors: InvalidArgument when no noise multiplier keeps
+  // privacy.target-epsilon, or the session promises no honest share.
+  absl::StatusOr<DistributedNoise> NoiseOf(const secagg::Params& params) const;
+
   // The integer weight of a client that saw so many tokens: 1, or for "capped" 1..255 in units of
   // weight-cap / 255.
   uint32_t WeightOf(int64_t tokens) const;
@@ -80,7 +88,9 @@ class MaskedForm {
   CompressionSection compression_;
   StrategySection strategy_;
   SecureAggregationSection masking_;
+  PrivacySection privacy_;
   std::string mechanism_;
+  int64_t rounds_ = 1;
   uint64_t seed_ = 0;
   uint32_t fewest_ = 0;  // clients in a sum
   size_t numbers_ = 0;   // of the update

@@ -22,6 +22,31 @@ LatticeParams LatticeOf(const MaskedForm& form) {
   return {form.value_bits(), LatticeBound(form.range(), form.rotated() ? form.values() : 0)};
 }
 
+AesWords SecretWords(Entropy& entropy) {
+  const Secret32 key = entropy.Secret();
+  return AesWords(key.bytes());
+}
+
+// Rounds within the norm that privacy is counted by, and adds this client's share of the noise.
+absl::StatusOr<std::vector<int64_t>> NoisedIntegers(const MaskedForm& form,
+                                                    const secagg::Params& params,
+                                                    std::span<const float> rotated,
+                                                    Entropy& entropy) {
+  RV_ASSIGN_OR_RETURN(const DistributedNoise noise, form.NoiseOf(params));
+  RV_ASSIGN_OR_RETURN(const DistributedPlan plan, noise.Plan());
+  std::vector<int64_t> integers(rotated.size());
+  AesWords words = SecretWords(entropy);
+  RV_RETURN_IF_ERROR(
+      RoundWithinNorm(rotated, plan.scale, plan.norm_bound, words, integers).status());
+  const Secret32 secret = entropy.Secret();
+  const auto bytes = secret.bytes();
+  RV_ASSIGN_OR_RETURN(const NoiseSeed seed,
+                      NoiseSeed::FromStored(std::string_view(
+                          reinterpret_cast<const char*>(bytes.data()), bytes.size())));
+  RV_RETURN_IF_ERROR(AddNoiseShare(seed, noise.noise, plan.local_variance, integers));
+  return integers;
+}
+
 struct Figure {
   int bits;
   int64_t value;
@@ -97,13 +122,22 @@ absl::StatusOr<std::vector<float>> Clipped(const MaskedForm& form, const Paramet
 absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedForm::Maps& maps,
                                            const secagg::Params& params, const ParameterSet& delta,
                                            uint32_t weight, const MaskedFigures& figures,
-                                           RoundingSource& rounding, ParameterSet* residual) {
+                                           Entropy& entropy, RoundingSource& rounding,
+                                           ParameterSet* residual) {
   EncodedUpdate encoded;
   RV_ASSIGN_OR_RETURN(std::vector<float> flat, Clipped(form, delta, residual, &encoded.norm));
   std::vector<float> reduced(maps.reduced);
   maps.reduce->Project(flat, reduced);
   std::vector<float> rotated(form.values());
   maps.rotate->Project(reduced, rotated);
+  if (form.noised()) {
+    RV_ASSIGN_OR_RETURN(const std::vector<int64_t> noised,
+                        NoisedIntegers(form, params, rotated, entropy));
+    encoded.vector = secagg::RingVector(params.b, params.length());
+    for (size_t i = 0; i < noised.size(); ++i) encoded.vector.SetSigned(i, noised[i]);
+    encoded.vector.Set(form.values(), 1);
+    return encoded;
+  }
   std::vector<int32_t> integers(form.values());
   const LatticeParams lattice = LatticeOf(form);
   encoded.clamped = QuantiseToLattice(rotated, lattice, rounding, integers);
@@ -136,9 +170,17 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
   }
   std::vector<int64_t> integers(form.values());
   for (size_t i = 0; i < integers.size(); ++i) integers[i] = sum.SignedAt(i);
+  double scale = LatticeOf(form).scale();
+  int64_t divisor = decoded.weight;
+  if (form.noised()) {  // by those invited, whoever came: their number is no second release
+    RV_ASSIGN_OR_RETURN(const DistributedNoise noise, form.NoiseOf(params));
+    RV_ASSIGN_OR_RETURN(const DistributedPlan plan, noise.Plan());
+    RV_RETURN_IF_ERROR(CheckSumRange(integers, params.b));
+    scale = plan.scale;
+    divisor = params.n_max;
+  }
   std::vector<float> rotated(form.values());
-  DequantiseSum(std::span<const int64_t>(integers), LatticeOf(form).scale(), decoded.weight,
-                rotated);
+  DequantiseSum(std::span<const int64_t>(integers), scale, divisor, rotated);
   std::vector<float> reduced(maps.reduced);
   maps.rotate->Expand(rotated, reduced);
   std::vector<float> flat(form.numbers());

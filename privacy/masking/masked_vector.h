@@ -28,13 +28,15 @@ struct EncodedUpdate {
   double norm = 0;            // L2, before it was scaled down to the range
 };
 
-// One client's vector of one attempt. `residual`: error feedback, of the update's manifest or null:
-// added before the reduction, and holds afterwards what the vector does not carry.
-// Errors: InvalidArgument naming the first value that is NaN or infinite.
+// One client's vector of one attempt. `rounding` rounds where there is no noise, else `entropy`
+// does and draws the client's share of it. `residual`: error feedback, of the update's manifest or
+// null: added before the reduction, and holds afterwards what the vector does not carry. Errors:
+// InvalidArgument naming the first value that is NaN or infinite.
 absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedForm::Maps& maps,
                                            const secagg::Params& params, const ParameterSet& delta,
                                            uint32_t weight, const MaskedFigures& figures,
-                                           RoundingSource& rounding, ParameterSet* residual);
+                                           Entropy& entropy, RoundingSource& rounding,
+                                           ParameterSet* residual);
 
 struct DecodedSum {
   ParameterSet mean;      // weighted by the clients' integer weights

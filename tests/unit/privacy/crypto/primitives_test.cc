@@ -193,18 +193,18 @@ TEST(Aes256Ctr, MatchesTheStandardAndSeeks) {
 int NoBytes(unsigned char*, int) { return 0; }
 int OneStatus() { return 1; }
 
-// A generator that fails ends the process; nothing goes on with what was in memory.
-TEST(SystemEntropy, AFailureEndsTheProcess) {
-  EXPECT_EQ(InChild([] {
-              static const RAND_METHOD kBroken = {nullptr, NoBytes, nullptr,
-                                                  nullptr, NoBytes, OneStatus};
+int SecretOfABrokenGenerator() {
+  static const RAND_METHOD kBroken = {nullptr, NoBytes, nullptr, nullptr, NoBytes, OneStatus};
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // the only way to break it
-              RAND_set_rand_method(&kBroken);
+  RAND_set_rand_method(&kBroken);
 #pragma GCC diagnostic pop
-              return SystemEntropy().Secret() == Secret32() ? 3 : 4;
-            }),
-            128 + SIGABRT);
+  return SystemEntropy().Secret() == Secret32() ? 3 : 4;
+}
+
+// A generator that fails ends the process; nothing goes on with what was in memory.
+TEST(SystemEntropy, AFailureEndsTheProcess) {
+  EXPECT_EQ(InChild(SecretOfABrokenGenerator), 128 + SIGABRT);
 }
 
 TEST(SystemEntropy, DoesNotRepeatItself) {

@@ -1,0 +1,206 @@
+// Encoding and decoding of every codec beside reading the same numbers from memory, in one run, on
+// one thread. Speed is that of the f32 input; the relative squared error stands beside it, so that
+// a fast but worse codec does not win. Prints JSON lines. Not a test.
+//   codec_bench [values=67108864] [repeats=3] [codec]
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aggregation/codec/codec.h"
+#include "aggregation/codec/lattice.h"
+#include "aggregation/codec/linear.h"
+#include "common/random.h"
+
+namespace rivulet {
+namespace {
+
+// Processor time of this thread: on a shared machine, waiting for a turn is not counted.
+double Seconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+template <typename Work>
+double Best(int repeats, Work&& work) {
+  double best = 1e30;
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    const double start = Seconds();
+    work();
+    best = std::min(best, Seconds() - start);
+  }
+  return best;
+}
+
+// AES-256-CTR, as a client would draw its rounding words.
+class AesRounding : public RoundingSource {
+ public:
+  AesRounding() : context_(EVP_CIPHER_CTX_new()) {
+    const unsigned char key[32] = {1}, iv[16] = {2};
+    EVP_EncryptInit_ex(context_.get(), EVP_aes_256_ctr(), nullptr, key, iv);
+  }
+  void Fill(std::span<uint32_t> words) override {
+    zeros_.resize(std::max(zeros_.size(), words.size_bytes()));
+    int written = 0;
+    EVP_EncryptUpdate(context_.get(), reinterpret_cast<unsigned char*>(words.data()), &written,
+                      zeros_.data(), static_cast<int>(words.size_bytes()));
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_CIPHER_CTX, Free> context_;
+  std::vector<unsigned char> zeros_;
+};
+
+uint64_t ReadAll(std::span<const float> values) {
+  uint64_t sums[32] = {};
+  const auto* words = reinterpret_cast<const uint64_t*>(values.data());
+  for (size_t at = 0; at + 32 <= values.size() / 2; at += 32) {
+    for (size_t lane = 0; lane < 32; ++lane) sums[lane] += words[at + lane];
+  }
+  uint64_t sum = 0;
+  for (const uint64_t lane : sums) sum += lane;
+  return sum;
+}
+
+// Normal numbers whose deviation changes from row to row, as that of an adapter does.
+ParameterSet MakeUpdate(int64_t values) {
+  ParameterSet update({{"delta", DType::kF32, {std::max<int64_t>(1, values / 4096), 4096}}});
+  const std::span<float> all = update.floats(0);
+  RandomStream(1, Purpose::kDirection, 0).FillGauss(0, all);
+  for (size_t at = 0; at < all.size(); ++at) {
+    all[at] *= 1e-3f * static_cast<float>(1 + (at / 4096) % 7);
+  }
+  return update;
+}
+
+double Nmse(std::span<const float> x, std::span<const float> y) {
+  double error = 0, norm = 0;
+  for (size_t at = 0; at < x.size(); ++at) {
+    error += (double{x[at]} - double{y[at]}) * (double{x[at]} - double{y[at]});
+    norm += double{x[at]} * double{x[at]};
+  }
+  return error / norm;
+}
+
+void Require(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  std::abort();
+}
+
+void Print(const std::string& what, double bytes, double wire, double encode, double decode,
+           double read, double nmse) {
+  std::printf(
+      "{\"bench\":\"%s\",\"bits_per_number\":%.3f,\"encode_gb_per_s\":%.2f,\"decode_gb_per_s\":%."
+      "2f,"
+      "\"dram_read_gb_per_s\":%.2f,\"encode_ratio\":%.3f,\"decode_ratio\":%.3f,\"nmse\":%.3e}\n",
+      what.c_str(), wire * 32 / bytes, bytes / encode / 1e9, bytes / decode / 1e9,
+      bytes / read / 1e9, read / encode, read / decode, nmse);
+  std::fflush(stdout);
+}
+
+struct Subject {
+  std::string label;
+  CodecSettings settings;
+  bool with_residual = false;
+};
+
+std::vector<Subject> Subjects() {
+  return {{"none", {.name = "none"}},
+          {"bf16", {.name = "bf16"}},
+          {"fp16", {.name = "fp16"}},
+          {"int8", {.name = "int8"}},
+          {"int4", {.name = "int4"}},
+          {"int2", {.name = "int2"}},
+          {"sign", {.name = "sign"}},
+          {"sign, residual", {.name = "sign"}, true},
+          {"top-k 1 %", {.name = "top-k"}},
+          {"top-k 1 %, residual", {.name = "top-k"}, true},
+          {"random-k 1 %", {.name = "random-k"}},
+          {"random-k 1 %, residual", {.name = "random-k"}, true},
+          {"public-top-k 1 %, residual", {.name = "public-top-k"}, true},
+          {"rotate-lattice 8 bits", {.name = "rotate-lattice"}},
+          {"rotate-lattice 4 bits", {.name = "rotate-lattice", .bits = 4}},
+          {"drive", {.name = "drive"}},
+          {"eden 2 bits", {.name = "eden"}},
+          {"low-rank 4", {.name = "low-rank"}},
+          {"count-sketch", {.name = "count-sketch"}},
+          {"fed-obd", {.name = "fed-obd"}},
+          {"int8, zstd", {.name = "int8", .zstd = true}}};
+}
+
+void RunCodec(const Subject& subject, const ParameterSet& update, int repeats) {
+  const auto codec = *MakeCodec(subject.settings);
+  AesRounding rounding;
+  const ParameterSet previous = update;
+  const uint32_t blocks[] = {0};
+  CodecContext context{.root = 1, .previous = &previous, .blocks = blocks, .rounding = &rounding};
+  ParameterSet residual, out(update.manifest());
+  if (subject.with_residual) {
+    residual = ParameterSet(update.manifest());
+    context.residual = &residual;
+  }
+  const double bytes = 4.0 * static_cast<double>(update.floats(0).size());
+  volatile uint64_t sink = 0;
+  double read = 1e30, encode = 1e30, decode = 1e30;
+  std::string payload;
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    read = std::min(read, Best(1, [&] { sink = sink + ReadAll(update.floats(0)); }));
+    encode = std::min(encode, Best(1, [&] {
+                        auto encoded = codec->Encode(update, context);
+                        Require(encoded.status());
+                        payload = *std::move(encoded);
+                      }));
+    decode = std::min(decode, Best(1, [&] { Require(codec->Decode(payload, context, out)); }));
+  }
+  const double nmse = subject.with_residual ? 0 : Nmse(update.floats(0), out.floats(0));
+  Print(subject.label, bytes, static_cast<double>(payload.size()), encode, decode, read, nmse);
+}
+
+// What a client does before masking: rotation of 2^16 and rounding to 8 bits, and back.
+void RunSecure(const ParameterSet& update, int repeats) {
+  const std::span<const float> x = update.floats(0);
+  const auto rotation =
+      *NewRotation(16, std::make_shared<PhiloxWords>(RandomStream(1, Purpose::kRotation, 0)));
+  std::vector<float> rotated(rotation->OutputSize(x.size())), back(x.size());
+  std::vector<int32_t> integers(rotated.size());
+  AesRounding rounding;
+  const LatticeParams params{.p = 8, .v = 0.03};
+  volatile uint64_t sink = 0;
+  const double read = Best(repeats, [&] { sink = sink + ReadAll(x); });
+  const double project = Best(repeats, [&] { rotation->Project(x, rotated); });
+  const double round =
+      Best(repeats, [&] { (void)QuantiseToLattice(rotated, params, rounding, integers); });
+  const double widen = Best(repeats, [&] { DequantiseSum(integers, params.scale(), 1, rotated); });
+  const double expand = Best(repeats, [&] { rotation->Expand(rotated, back); });
+  const double bytes = 4.0 * static_cast<double>(x.size()), nmse = Nmse(x, back);
+  Print("stage: rotation", bytes, bytes, project, expand, read, nmse);
+  Print("stage: lattice 8 bits", bytes, bytes / 4, round, widen, read, nmse);
+}
+
+int64_t Argument(int count, char** arguments, int position, int64_t absent) {
+  return count > position ? std::max(1ll, std::atoll(arguments[position])) : absent;
+}
+
+}  // namespace
+}  // namespace rivulet
+
+int main(int count, char** arguments) {
+  using namespace rivulet;
+  const ParameterSet update = MakeUpdate(Argument(count, arguments, 1, 64 << 20));
+  const int repeats = static_cast<int>(Argument(count, arguments, 2, 3));
+  const std::string only = count > 3 ? arguments[3] : "";
+  for (const Subject& subject : Subjects()) {
+    if (subject.label.find(only) != std::string::npos) RunCodec(subject, update, repeats);
+  }
+  if (std::string("stage").find(only) != std::string::npos) RunSecure(update, repeats);
+}
