@@ -63,20 +63,27 @@ AgentFacts FactsOf(const Policy& policy) {
   return facts;
 }
 
-absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
+absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
+                 const LinkWrapper& wrap) {
   RV_RETURN_IF_ERROR(settings.Validate());
   RV_RETURN_IF_ERROR(StartLog("client", settings.daemon.log_level, settings.daemon.log_format));
   RV_ASSIGN_OR_RETURN(const Identity identity, IdentityFor(settings));
   RV_ASSIGN_OR_RETURN(const Policy policy, LoadPolicy(settings.policy));
   RV_ASSIGN_OR_RETURN(const auto store, AgentStore::Open(settings.daemon.state_dir));
   if (settings.daemon.insecure) WarnInsecure("rivulet-client");
-  const auto link = NewGrpcLink({settings.coordinator, settings.daemon.tls_dir,
-                                 settings.daemon.insecure ? identity.uri() : std::string()});
+  std::unique_ptr<MaskingDesk> desk;  // without certificates there are no signatures
+  if (!settings.daemon.insecure) {
+    RV_ASSIGN_OR_RETURN(
+        desk, MaskingDesk::Open(policy, settings.daemon.tls_dir, settings.daemon.state_dir));
+  }
+  auto link = NewGrpcLink({settings.coordinator, settings.daemon.tls_dir,
+                           settings.daemon.insecure ? identity.uri() : std::string()});
+  if (wrap) link = wrap(std::move(link));
   const auto work = make_work(policy, identity.name, settings.daemon.state_dir);
   SessionConfig config;
   config.drain_limit = std::chrono::seconds(settings.drain_timeout_s);
   SignalWatch signals;
-  Agent agent(FactsOf(policy), config, *store, *link, *work);
+  Agent agent(FactsOf(policy), config, *store, *link, *work, desk.get());
   signals.Start(agent);
   spdlog::info("agent {} of {} serves {}", identity.name, identity.organisation,
                settings.coordinator);
@@ -88,7 +95,7 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work) {
 
 }  // namespace
 
-int AgentMain(int argc, char** argv, const WorkFactory& make_work) {
+int AgentMain(int argc, char** argv, const WorkFactory& make_work, const LinkWrapper& wrap) {
   RequireTls13();
   ClientSettings settings;
   const DaemonProgram program = {
@@ -101,7 +108,8 @@ int AgentMain(int argc, char** argv, const WorkFactory& make_work) {
           "exit codes: 0 stopped, 1 failure, 2 usage, 3 configuration, 4 connection or identity,\n"
           "8 state directory, 9 refused by policy, 10 memory or disk, 130 interrupted;\n"
           "all of them: rivulet help exit-codes"};
-  return RunDaemon(program, settings.Keys(), argc, argv, [&] { return Run(settings, make_work); });
+  return RunDaemon(program, settings.Keys(), argc, argv,
+                   [&] { return Run(settings, make_work, wrap); });
 }
 
 }  // namespace rivulet

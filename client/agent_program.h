@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "client/agent/coordinator_link.h"
 #include "client/agent/local_work.h"
 #include "client/agent/policy.h"
 
@@ -15,7 +16,11 @@ namespace rivulet {
 using WorkFactory = std::function<std::unique_ptr<LocalWork>(
     const Policy& policy, const std::string& name, const std::filesystem::path& state_directory)>;
 
+// A seam: tests lose on the way what a network can lose.
+using LinkWrapper =
+    std::function<std::unique_ptr<CoordinatorLink>(std::unique_ptr<CoordinatorLink> link)>;
+
 // `rivulet-client run ...`: settings, identity, session, until SIGTERM or SIGINT. The exit code.
-int AgentMain(int argc, char** argv, const WorkFactory& make_work);
+int AgentMain(int argc, char** argv, const WorkFactory& make_work, const LinkWrapper& wrap = {});
 
 }  // namespace rivulet

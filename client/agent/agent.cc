@@ -31,6 +31,11 @@ Outcome FailureOf(const TaskKey& key, const absl::Status& status) {
   return outcome;
 }
 
+absl::Status NoMasks() {
+  const std::string text = "masking: this agent has no certificate, and so no masks";
+  return WithReport(Refuse(absl::StatusCode::kFailedPrecondition, text), "failed", text);
+}
+
 // Of a download: it may succeed with the next connection.
 bool FailedOnTheWay(const absl::Status& status) {
   switch (status.code()) {
@@ -81,8 +86,13 @@ void Agent::Lane::Run() {
 }
 
 Agent::Agent(AgentFacts facts, SessionConfig config, AgentStore& store, CoordinatorLink& link,
-             LocalWork& work)
-    : facts_(std::move(facts)), store_(store), link_(link), work_(work), config_(config) {}
+             LocalWork& work, MaskingDesk* desk)
+    : facts_(std::move(facts)),
+      store_(store),
+      link_(link),
+      work_(work),
+      desk_(desk),
+      config_(config) {}
 
 Agent::~Agent() {
   abort_.request_stop();
@@ -94,6 +104,7 @@ absl::Status Agent::Run() {
   session_ = std::make_unique<Session>(config_, std::move(memory), Jitter());
   working_ = std::make_unique<Lane>();
   uploading_ = std::make_unique<Lane>();
+  masking_ = std::make_unique<Lane>();
   Post(Started{});
   absl::Status failure;
   while (!ended_.has_value() && failure.ok()) {
@@ -106,6 +117,7 @@ absl::Status Agent::Run() {
   link_.Close();
   working_.reset();
   uploading_.reset();
+  masking_.reset();
   return failure.ok() ? *ended_ : failure;
 }
 
@@ -137,6 +149,11 @@ SessionEvent Agent::Wait() {
 }
 
 absl::Status Agent::Perform(const OpenStream&) {
+  if (desk_ != nullptr) {
+    if (const absl::Status read = desk_->ReadIdentity(); !read.ok()) {
+      spdlog::debug("masking: {}", std::string(read.message()));  // the link says what is wrong
+    }
+  }
   link_.Open(facts_, [this](SessionEvent event) { Post(std::move(event)); });
   return absl::OkStatus();
 }
@@ -155,7 +172,11 @@ absl::Status Agent::Perform(const Keep& action) { return store_.PutOutcome(actio
 absl::Status Agent::Perform(const Forget& action) { return store_.Forget(action.key); }
 
 absl::Status Agent::Perform(const StartWork& action) {
-  spdlog::info("{}: begun", TextOf(action.task.key));
+  const TaskKey& key = action.task.key;
+  spdlog::info("{}: begun", TextOf(key));
+  if (action.task.kind == Assignment::Kind::kEvaluate && desk_ != nullptr) {
+    masking_->Post([this, key] { desk_->EndRounds(key.job, key.round); });
+  }
   abort_ = std::stop_source();
   working_->Post([this, task = action.task, aborted = abort_.get_token()] {
     Post(WorkEnded{task.key, Work(task, aborted)});
@@ -182,6 +203,40 @@ absl::Status Agent::Perform(const Report& action) {
   return absl::OkStatus();
 }
 
+// What it returns is looked at where the task is worked on.
+absl::Status Agent::Perform(const JoinMasking& action) {
+  if (desk_ == nullptr) return absl::OkStatus();
+  masking_->Post([this, task = action.task] {
+    const absl::StatusOr<std::string> said = desk_->Begin(task);
+    if (said.ok()) link_.SendMasking(task.key, *said);
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const AnswerMasking& action) {
+  if (desk_ == nullptr) return absl::OkStatus();
+  masking_->Post([this, message = action.message] {
+    MaskingDesk::Answer answer = desk_->On(message);
+    if (answer.refused.has_value()) {
+      Post(*std::move(answer.refused));
+    } else if (!answer.bytes.empty()) {
+      link_.SendMasking(message.key, answer.bytes);
+    }
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const SendMasking& action) {
+  link_.SendMasking(action.key, action.bytes);
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Perform(const LeaveMasking& action) {
+  if (desk_ == nullptr) return absl::OkStatus();
+  masking_->Post([this, key = action.key] { desk_->Leave(key); });
+  return absl::OkStatus();
+}
+
 absl::Status Agent::Perform(const Beat& action) {
   link_.Beat(action.activity);
   return absl::OkStatus();
@@ -205,9 +260,33 @@ absl::Status Agent::Perform(const Exit& action) {
 absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(const Assignment& task,
                                                             const std::stop_token& aborted) {
   RV_RETURN_IF_ERROR(work_.Check(task));
+  if (!task.masking.empty()) {
+    if (desk_ == nullptr) return NoMasks();
+    RV_RETURN_IF_ERROR(desk_->Begin(task).status());
+  }
   RV_ASSIGN_OR_RETURN(const std::optional<std::string> state, FetchState(task, aborted));
   if (!state.has_value()) return std::nullopt;
-  return work_.Do(task, *state, [&aborted] { return aborted.stop_requested(); });
+  RV_ASSIGN_OR_RETURN(WorkResult result,
+                      work_.Do(task, *state, [&aborted] { return aborted.stop_requested(); }));
+  if (result.outcome.kind != Outcome::Kind::kTrained) return result;
+  spdlog::info("{}: trained, loss {:.4f}, {} tokens", TextOf(task.key), result.outcome.loss,
+               result.outcome.tokens);
+  if (task.masking.empty()) return result;
+  return Mask(task, std::move(result), aborted);
+}
+
+// The figures are inside the vector: beside it they would say of one client what the mask hides.
+absl::StatusOr<std::optional<WorkResult>> Agent::Mask(const Assignment& task, WorkResult result,
+                                                      const std::stop_token& aborted) {
+  const Outcome& figures = result.outcome;
+  LocalUpdate update{std::move(result.file),  figures.examples, figures.tokens,
+                     figures.steps,           figures.loss,     figures.grad_norm,
+                     std::move(result.masked)};
+  WorkResult masked;
+  masked.outcome.kind = Outcome::Kind::kTrained;
+  RV_ASSIGN_OR_RETURN(masked.file, desk_->File(task.key, update, aborted));
+  if (update.masked.residual) work_.Propose(task.key, *update.masked.residual);
+  return masked;
 }
 
 std::optional<Outcome> Agent::Work(const Assignment& task, const std::stop_token& aborted) {
@@ -223,8 +302,6 @@ std::optional<Outcome> Agent::Work(const Assignment& task, const std::stop_token
     outcome.bytes = result.file.size();
     const absl::Status kept = WriteFileAtomically(store_.UpdatePath(task.key), result.file, 0600);
     if (!kept.ok()) return FailureOf(task.key, OfTheDisk(kept));
-    spdlog::info("{}: trained, loss {:.4f}, {} tokens", TextOf(task.key), outcome.loss,
-                 outcome.tokens);
   }
   return outcome;
 }

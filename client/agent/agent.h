@@ -11,17 +11,19 @@
 #include "client/agent/agent_store.h"
 #include "client/agent/coordinator_link.h"
 #include "client/agent/local_work.h"
+#include "client/agent/masking_desk.h"
 #include "client/agent/timers.h"
 
 namespace rivulet {
 
-// Runs a Session: performs its actions, brings it its events. Three threads: the caller's for the
-// conversation, one that works, one that uploads; so heartbeats never wait for training.
+// Runs a Session: performs its actions, brings it its events. Four threads: the caller's for the
+// conversation, one that works, one that uploads, one that agrees on masks; so neither heartbeats
+// nor the other members of a masked round wait for training.
 class Agent {
  public:
-  // All must outlive it.
+  // All must outlive it. `desk` null: it takes part in no masked round.
   Agent(AgentFacts facts, SessionConfig config, AgentStore& store, CoordinatorLink& link,
-        LocalWork& work);
+        LocalWork& work, MaskingDesk* desk = nullptr);
   ~Agent();
 
   // Until the session ends. OK after Terminate.
@@ -44,6 +46,10 @@ class Agent {
   absl::Status Perform(const Forget& action);
   absl::Status Perform(const Deliver& action);
   absl::Status Perform(const Report& action);
+  absl::Status Perform(const JoinMasking& action);
+  absl::Status Perform(const AnswerMasking& action);
+  absl::Status Perform(const SendMasking& action);
+  absl::Status Perform(const LeaveMasking& action);
   absl::Status Perform(const Beat& action);
   absl::Status Perform(const StartTimer& action);
   absl::Status Perform(const Say& action);
@@ -56,6 +62,8 @@ class Agent {
                                                         const std::stop_token& aborted);
   absl::StatusOr<std::optional<WorkResult>> FetchAndDo(const Assignment& task,
                                                        const std::stop_token& aborted);
+  absl::StatusOr<std::optional<WorkResult>> Mask(const Assignment& task, WorkResult result,
+                                                 const std::stop_token& aborted);
   absl::Status SendUpdate(const Outcome& outcome);
 
   // A thread with a queue of one kind of work.
@@ -78,6 +86,7 @@ class Agent {
   AgentStore& store_;
   CoordinatorLink& link_;
   LocalWork& work_;
+  MaskingDesk* const desk_;
   std::unique_ptr<Session> session_;
   SessionConfig config_;
   Timers timers_;
@@ -90,6 +99,7 @@ class Agent {
 
   std::unique_ptr<Lane> working_;
   std::unique_ptr<Lane> uploading_;
+  std::unique_ptr<Lane> masking_;
 };
 
 }  // namespace rivulet

@@ -26,13 +26,15 @@ class CoordinatorLink {
   using Sink = std::function<void(SessionEvent)>;  // may be called from any thread
 
   virtual ~CoordinatorLink() = default;
-  // Connects and says Hello. Gives Welcomed, Assigned, Cancelled, Drained, Reported as they come
-  // and, exactly once, StreamLost. Closes the connection before it.
+  // Connects and says Hello. Gives Welcomed, Assigned, Cancelled, MaskingArrived, Drained, Reported
+  // as they come and, exactly once, StreamLost. Closes the connection before it.
   virtual void Open(const AgentFacts& facts, Sink sink) = 0;
   // Ends the stream and every transfer. StreamLost has been given when it returns, and the sink is
   // not called afterwards: its owner may die. The sink itself must not call it.
   virtual void Close() = 0;
   virtual void Report(const Outcome& outcome) = 0;
+  // A message of secure aggregation. Lost when there is no connection: the coordinator asks again.
+  virtual void SendMasking(const TaskKey& key, const std::string& bytes) {}
   virtual void Beat(const std::string& activity) = 0;
 
   // Blocking; Cancelled as soon as `stop` is requested or the link closed. Appends to `partial`

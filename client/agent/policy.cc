@@ -4,6 +4,8 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 
 #include "client/agent/failure_report.h"
 #include "common/io/file.h"
@@ -42,30 +44,90 @@ absl::Status CheckKeys(const fs::path& file, const toml::table& table,
   return absl::OkStatus();
 }
 
-absl::Status ReadCount(const fs::path& file, const toml::table& table, std::string_view key,
-                       int& out) {
+template <typename Number>
+absl::Status ReadWhole(const fs::path& file, const toml::table& table, std::string_view key,
+                       int64_t least, int64_t most, Number& out) {
   const toml::node* node = table.get(key);
   if (node == nullptr) return absl::OkStatus();
   const std::optional<int64_t> value = node->value_exact<int64_t>();
-  if (!value.has_value() || *value < 0 || *value > 1'000'000'000) {
-    return Bad(file, std::string(key) + ": want a whole number, 0..1000000000", node->source());
+  if (!value.has_value() || *value < least || *value > most) {
+    return Bad(file,
+               std::string(key) + ": want a whole number, " + std::to_string(least) + ".." +
+                   std::to_string(most),
+               node->source());
   }
-  out = static_cast<int>(*value);
+  out = static_cast<Number>(*value);
+  return absl::OkStatus();
+}
+
+absl::Status ReadCount(const fs::path& file, const toml::table& table, std::string_view key,
+                       int& out) {
+  return ReadWhole(file, table, key, 0, 1'000'000'000, out);
+}
+
+absl::Status ReadNumber(const fs::path& file, const toml::table& table, std::string_view key,
+                        double most, double& out) {
+  const toml::node* node = table.get(key);
+  if (node == nullptr) return absl::OkStatus();
+  const std::optional<double> value = node->is_number() ? node->value<double>() : std::nullopt;
+  if (!value.has_value() || !(*value >= 0) || !(*value <= most)) {
+    char limit[32];
+    std::snprintf(limit, sizeof limit, "%g", most);
+    return Bad(file, std::string(key) + ": want a number, 0.." + limit, node->source());
+  }
+  out = *value;
+  return absl::OkStatus();
+}
+
+absl::Status ReadFlag(const fs::path& file, const toml::table& table, std::string_view key,
+                      bool& out) {
+  const toml::node* node = table.get(key);
+  if (node == nullptr) return absl::OkStatus();
+  const std::optional<bool> value = node->value_exact<bool>();
+  if (!value.has_value()) {
+    return Bad(file, std::string(key) + ": want true or false", node->source());
+  }
+  out = *value;
+  return absl::OkStatus();
+}
+
+// The position of the text among `names`.
+absl::Status ReadChoice(const fs::path& file, const toml::table& table, std::string_view key,
+                        const std::vector<std::string>& names, uint8_t& out) {
+  const toml::node* node = table.get(key);
+  if (node == nullptr) return absl::OkStatus();
+  const auto name = std::find(names.begin(), names.end(), node->value_or(std::string()));
+  if (name == names.end()) {
+    std::string wanted;
+    for (const std::string& each : names) wanted += (wanted.empty() ? "" : ", ") + each;
+    return Bad(file, std::string(key) + ": want one of " + wanted, node->source());
+  }
+  out = static_cast<uint8_t>(name - names.begin());
+  return absl::OkStatus();
+}
+
+absl::Status ReadTexts(const fs::path& file, const toml::table& table, std::string_view key,
+                       std::vector<std::string>& out) {
+  const toml::node* node = table.get(key);
+  if (node == nullptr) return absl::OkStatus();
+  const toml::array* rows = node->as_array();
+  if (rows == nullptr) {
+    return Bad(file, std::string(key) + ": want a list of texts", node->source());
+  }
+  for (const toml::node& row : *rows) {
+    const std::optional<std::string> text = row.value_exact<std::string>();
+    if (!text.has_value() || text->empty()) {
+      return Bad(file, std::string(key) + ": want a text", row.source());
+    }
+    out.push_back(*text);
+  }
   return absl::OkStatus();
 }
 
 absl::Status ReadJobs(const fs::path& file, const toml::table& table, Policy& policy) {
-  const toml::node* node = table.get("jobs");
-  if (node == nullptr) return absl::OkStatus();
-  const toml::array* rows = node->as_array();
-  if (rows == nullptr) return Bad(file, "jobs: want a list of texts", node->source());
+  if (table.get("jobs") == nullptr) return absl::OkStatus();
   policy.jobs.emplace();
-  for (const toml::node& row : *rows) {
-    const std::optional<std::string> glob = row.value_exact<std::string>();
-    if (!glob.has_value() || glob->empty()) return Bad(file, "jobs: want a text", row.source());
-    policy.jobs->push_back(*glob);
-  }
-  return absl::OkStatus();
+  return ReadTexts(file, table, "jobs", *policy.jobs);
 }
 
 absl::StatusOr<std::string> ReadText(const fs::path& file, const toml::table& table,
@@ -118,6 +180,54 @@ absl::Status ReadRows(const fs::path& file, const toml::table& table, std::strin
   return absl::OkStatus();
 }
 
+// [secagg]; limits as the protocol has them.
+absl::Status ReadMasking(const fs::path& file, const toml::table& table, Policy& policy) {
+  RV_RETURN_IF_ERROR(
+      CheckKeys(file, table,
+                {"required", "mode-min", "n-min", "org-min", "orgs", "gamma-min", "ring", "h-min",
+                 "p-max", "b-max", "attempts-max", "dp-min", "denylist-file"}));
+  secagg::ClientPolicy& masking = policy.masking;
+  constexpr int64_t kMost = secagg::kMaxMembers;
+  double gamma = masking.gamma_min_ppm / 1e6;
+  RV_RETURN_IF_ERROR(ReadFlag(file, table, "required", policy.masks_required));
+  RV_RETURN_IF_ERROR(
+      ReadChoice(file, table, "mode-min", {"semi-honest", "malicious"}, masking.mode_min));
+  RV_RETURN_IF_ERROR(ReadWhole(file, table, "n-min", 3, kMost, masking.n_min));
+  RV_RETURN_IF_ERROR(ReadWhole(file, table, "org-min", 1, kMost, masking.org_min));
+  RV_RETURN_IF_ERROR(ReadTexts(file, table, "orgs", masking.orgs));
+  RV_RETURN_IF_ERROR(ReadNumber(file, table, "gamma-min", 0.5, gamma));
+  RV_RETURN_IF_ERROR(ReadFlag(file, table, "ring", masking.ring));
+  RV_RETURN_IF_ERROR(ReadWhole(file, table, "h-min", 1, kMost, masking.h_min));
+  RV_RETURN_IF_ERROR(ReadWhole(file, table, "p-max", 2, secagg::kMaxBits, masking.p_max));
+  RV_RETURN_IF_ERROR(ReadWhole(file, table, "b-max", 8, secagg::kMaxBits, masking.b_max));
+  RV_RETURN_IF_ERROR(
+      ReadWhole(file, table, "attempts-max", 1, secagg::kMaxAttempts, masking.attempts_max));
+  RV_RETURN_IF_ERROR(
+      ReadChoice(file, table, "dp-min", {"none", "central", "distributed"}, masking.dp_min));
+  masking.gamma_min_ppm = static_cast<uint32_t>(std::llround(gamma * 1e6));
+  if (table.get("denylist-file") == nullptr) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(const std::string denylist, ReadText(file, table, "denylist-file"));
+  policy.denylist = file.parent_path() / denylist;
+  return absl::OkStatus();
+}
+
+absl::Status ReadPrivacy(const fs::path& file, const toml::table& table, Policy& policy) {
+  RV_RETURN_IF_ERROR(CheckKeys(file, table, {"noise-multiplier-min", "max-releases"}));
+  RV_RETURN_IF_ERROR(
+      ReadNumber(file, table, "noise-multiplier-min", 1000, policy.noise_multiplier_min));
+  return ReadCount(file, table, "max-releases", policy.max_releases);
+}
+
+absl::Status ReadSection(const fs::path& file, const toml::table& table, std::string_view key,
+                         AddRow read, Policy& policy) {
+  const toml::node* node = table.get(key);
+  if (node == nullptr) return absl::OkStatus();
+  if (!node->is_table()) {
+    return Bad(file, std::string(key) + ": want [" + std::string(key) + "]", node->source());
+  }
+  return read(file, *node->as_table(), policy);
+}
+
 absl::StatusOr<toml::table> ParseToml(std::string_view text, const fs::path& path) {
   try {  // toml++ as Debian builds it throws; caught here and nowhere else
     return toml::parse(text);
@@ -150,13 +260,15 @@ absl::StatusOr<Policy> LoadPolicy(const fs::path& path) {
 absl::StatusOr<Policy> ParsePolicy(std::string_view text, const fs::path& path) {
   RV_ASSIGN_OR_RETURN(const toml::table table, ParseToml(text, path));
   Policy policy;
-  RV_RETURN_IF_ERROR(
-      CheckKeys(path, table,
-                {"jobs", "max-steps", "min-clients", "max-seq-length", "base-model", "dataset"}));
+  RV_RETURN_IF_ERROR(CheckKeys(path, table,
+                               {"jobs", "max-steps", "min-clients", "max-seq-length", "secagg",
+                                "privacy", "base-model", "dataset"}));
   RV_RETURN_IF_ERROR(ReadJobs(path, table, policy));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "max-steps", policy.max_steps));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "min-clients", policy.min_clients));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "max-seq-length", policy.max_seq_length));
+  RV_RETURN_IF_ERROR(ReadSection(path, table, "secagg", ReadMasking, policy));
+  RV_RETURN_IF_ERROR(ReadSection(path, table, "privacy", ReadPrivacy, policy));
   RV_RETURN_IF_ERROR(ReadRows(path, table, "base-model", AddBaseModel, policy));
   RV_RETURN_IF_ERROR(ReadRows(path, table, "dataset", AddDataset, policy));
   return policy;
@@ -197,6 +309,25 @@ absl::Status Policy::Check(const JobDocument& document) const {
   if (max_seq_length > 0 && spec.data.seq_length > max_seq_length) {
     return RefusedTask("data.seq-length: got " + std::to_string(spec.data.seq_length) +
                        ", allowed at most " + std::to_string(max_seq_length));
+  }
+  return CheckPrivacy(spec);
+}
+
+absl::Status Policy::CheckPrivacy(const JobSpec& spec) const {
+  if (masks_required && !spec.secure_aggregation.enabled) {
+    return RefusedTask("secure-aggregation.enabled: got false, allowed true alone");
+  }
+  const PrivacySection& privacy = spec.privacy;
+  const bool noised = privacy.mechanism != "none";
+  if (noise_multiplier_min > 0 && (!noised || privacy.noise_multiplier < noise_multiplier_min)) {
+    char text[96];  // 0: chosen by the coordinator, so nothing that could be held against a floor
+    std::snprintf(text, sizeof text, "privacy.noise-multiplier: got %g%s, allowed at least %g",
+                  privacy.noise_multiplier, noised ? "" : " (no mechanism)", noise_multiplier_min);
+    return RefusedTask(text);
+  }
+  if (max_releases > 0 && spec.job.num_rounds > max_releases) {
+    return RefusedTask("job.num-rounds: got " + std::to_string(spec.job.num_rounds) +
+                       ", allowed at most " + std::to_string(max_releases));
   }
   return absl::OkStatus();
 }

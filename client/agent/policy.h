@@ -10,6 +10,7 @@
 #include "client/agent/base_model.h"
 #include "common/job/job_document.h"
 #include "common/status.h"
+#include "privacy/secagg/client/policy.h"
 
 namespace rivulet {
 
@@ -19,6 +20,23 @@ namespace rivulet {
 //   max-steps = 1000           # optimiser steps a round; 0 = any
 //   min-clients = 2            # a job that would publish fewer clients' sum is refused
 //   max-seq-length = 1024      # 0 = any
+//   [secagg]                   # what a masked round must be like; nothing a job says widens it
+//   required = true            # jobs without masks are refused
+//   mode-min = "malicious"     # semi-honest: a coordinator that only reads will do
+//   n-min = 4                  # fewest clients in a sum
+//   org-min = 1                # of so many organisations,
+//   orgs = ["hospital-a"]      # these alone counted; absent = any
+//   gamma-min = 0.1            # share of the clients that may be in league with the coordinator
+//   ring = false               # whether a ring of neighbours will do instead of all
+//   h-min = 3                  # fewest honest clients in a sum that the coordinator can open
+//   p-max = 32                 # bits of a value,
+//   b-max = 62                 # and of a sum
+//   attempts-max = 8           # of one round
+//   dp-min = "none"            # central: noise by the coordinator; distributed: under the mask
+//   denylist-file = "denied"   # serials of certificates, one a line; read for every attempt
+//   [privacy]
+//   noise-multiplier-min = 0.5 # jobs with less noise, or none, are refused
+//   max-releases = 100         # rounds of a job; 0 = any
 //   [[base-model]]
 //   path = "/models/llama-7m"
 //   hash = "sha256:..."        # optional: computed at start; when given it must be right
@@ -30,6 +48,11 @@ struct Policy {
   int max_steps = 0;
   int min_clients = 1;
   int max_seq_length = 0;
+  bool masks_required = false;
+  secagg::ClientPolicy masking;
+  std::filesystem::path denylist;  // empty: none
+  double noise_multiplier_min = 0;
+  int max_releases = 0;
   std::map<std::string, BaseModelFolder> base_models;     // by "sha256:<hex>"
   std::map<std::string, std::filesystem::path> datasets;  // by logical name
 
@@ -38,6 +61,9 @@ struct Policy {
 
   // OK, or FailedPrecondition (exit 9) naming key, value seen and value allowed.
   absl::Status Check(const JobDocument& document) const;
+
+ private:
+  absl::Status CheckPrivacy(const JobSpec& spec) const;
 };
 
 // Reads the file (at most 1 MiB) and hashes the base models that come without a hash. Relative

@@ -15,11 +15,23 @@ uint64_t LargestFileOf(const Manifest& manifest) {
   return bytes;
 }
 
+// A coordinator that leaves the masks out would be sent what the job hides from it.
+absl::Status CheckMasks(const JobDocument& document, const Assignment& task) {
+  const bool wanted = document.spec.secure_aggregation.enabled;
+  if (task.kind != Assignment::Kind::kTrain || wanted == !task.masking.empty()) {
+    return absl::OkStatus();
+  }
+  const std::string text = wanted ? "task: got no masks, but secure-aggregation.enabled = true"
+                                  : "task: got masks, but secure-aggregation.enabled = false";
+  return WithReport(Refuse(absl::StatusCode::kInvalidArgument, text), "failed", text);
+}
+
 }  // namespace
 
 absl::Status CheckTask(const Policy& policy, const Assignment& task) {
   RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(task.job_document));
   RV_RETURN_IF_ERROR(policy.Check(document));
+  RV_RETURN_IF_ERROR(CheckMasks(document, task));
   RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
   const uint64_t limit = LargestFileOf(model.plan.wire());
   if (task.state_bytes <= limit) return absl::OkStatus();

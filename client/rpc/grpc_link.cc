@@ -1,6 +1,7 @@
 #include "client/rpc/grpc_link.h"
 
 #include <grpcpp/create_channel.h>
+#include <spdlog/spdlog.h>
 
 #include <mutex>
 #include <stop_token>
@@ -112,6 +113,13 @@ class Connection {
     } else if (message.has_drain()) {
       sink(Drained{std::chrono::milliseconds(
           std::min<uint64_t>(message.drain().reconnect_after_ms(), 3'600'000))});
+    } else if (message.has_masking()) {
+      if (absl::StatusOr<MaskingArrived> masking = MaskingArrivedOf(message.masking());
+          masking.ok()) {
+        sink(*std::move(masking));
+      } else {
+        spdlog::warn("coordinator: {}; dropped", std::string(masking.status().message()));
+      }
     } else if (message.has_acknowledgement()) {
       Answered(message.acknowledgement(), sink);
     }
@@ -195,6 +203,15 @@ class GrpcLink final : public CoordinatorLink {
       wire.set_code(outcome.code);
       wire.set_text(outcome.text);
     }
+    connection->Write(message);
+  }
+
+  void SendMasking(const TaskKey& key, const std::string& bytes) override {
+    const auto connection = Current();
+    if (connection == nullptr) return;
+    v1::AgentMessage message;
+    Fill(key, *message.mutable_masking()->mutable_key());
+    message.mutable_masking()->set_message(bytes);
     connection->Write(message);
   }
 

@@ -1,11 +1,17 @@
 #include "client/rpc/task_message.h"
 
+#include <algorithm>
+
 #include "common/rpc/hash_bytes.h"
 
 namespace rivulet {
 namespace {
 
 constexpr uint64_t kMaxDocument = uint64_t{4} << 20;
+constexpr size_t kMaxParameters = 4 << 10;
+constexpr size_t kMaxMasking = 2 << 20;
+constexpr int kMaxCertificates = 256;
+constexpr size_t kMaxCertificate = 4 << 10;
 
 }  // namespace
 
@@ -19,6 +25,11 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   if (wire.state_sha256().size() != 32 || wire.job_document().size() > kMaxDocument) {
     return Refuse(absl::StatusCode::kInvalidArgument, "task: hash or document of a wrong size");
   }
+  if (wire.masking().size() > kMaxParameters) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "task: got " + std::to_string(wire.masking().size()) +
+                      " bytes of masking parameters, want at most 4096");
+  }
   Assignment task;
   task.kind =
       wire.kind() == v1::Task::KIND_TRAIN ? Assignment::Kind::kTrain : Assignment::Kind::kEvaluate;
@@ -27,7 +38,23 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   task.state_sha256 = HexOfBytes(wire.state_sha256());
   task.state_bytes = wire.state_bytes();
   task.epoch = wire.epoch();
+  if (task.kind == Assignment::Kind::kTrain) task.masking = wire.masking();
   return task;
+}
+
+absl::StatusOr<MaskingArrived> MaskingArrivedOf(const v1::Masking& wire) {
+  const auto large = [](const std::string& certificate) {
+    return certificate.size() > kMaxCertificate;
+  };
+  if (wire.message().size() > kMaxMasking || wire.certificates_size() > kMaxCertificates ||
+      std::any_of(wire.certificates().begin(), wire.certificates().end(), large)) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "masking: got " + std::to_string(wire.message().size()) + " bytes and " +
+                      std::to_string(wire.certificates_size()) +
+                      " certificates, want at most 2 MiB and 256 of at most 4 KiB");
+  }
+  return MaskingArrived{
+      KeyOf(wire.key()), wire.message(), {wire.certificates().begin(), wire.certificates().end()}};
 }
 
 }  // namespace rivulet

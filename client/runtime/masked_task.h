@@ -6,7 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "client/runtime/task_runner.h"
+#include "client/runtime/local_update.h"
+#include "common/tensor/parameter_set.h"
 #include "privacy/masking/masked_form.h"
 #include "privacy/masking/masked_vector.h"
 #include "privacy/secagg/client/client_session.h"

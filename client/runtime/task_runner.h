@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "client/runtime/local_update.h"
 #include "client/upload/update_encoder.h"
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
@@ -40,19 +41,6 @@ struct LocalTask {
   uint32_t attempt = 0;
 
   UploadKey upload() const { return {job_id, client, round, attempt}; }
-};
-
-// What goes up after training.
-struct LocalUpdate {
-  // The job's form of the delta: a payload of its codec, or safetensors of F32, exactly its
-  // manifest.
-  std::string file;
-  int64_t examples = 0;
-  int64_t tokens = 0;
-  int64_t steps = 0;
-  double loss = 0;
-  double grad_norm = 0;
-  UpdateEncoder::MaskedExtras masked;  // of a job under masks
 };
 
 // One task's local work: the same code in the agent and in the simulation, which is why both reach

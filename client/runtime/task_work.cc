@@ -119,10 +119,14 @@ class TaskWork final : public LocalWork {
     result.outcome.loss = update.loss;
     result.outcome.grad_norm = update.grad_norm;
     result.file = std::move(update.file);
+    result.masked = std::move(update.masked);
     return result;
   }
 
   void Accepted(const TaskKey& key) override { runner_.Accepted(LocalOf(key, "")); }
+  void Propose(const TaskKey& key, const ParameterSet& rest) override {
+    runner_.Propose(LocalOf(key, ""), rest);
+  }
 
  private:
   LocalTask LocalOf(const TaskKey& key, const std::string& document) const {

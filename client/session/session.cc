@@ -99,26 +99,51 @@ void Session::On(const Assigned& event, Actions& out) {
   if (const auto done = outcomes_.find(task.key); done != outcomes_.end()) {
     return SendOutcome(done->second, out);  // the acknowledgement was lost
   }
-  if (stopping_ || Knows(task.key)) return;
+  const bool known = Knows(task.key);
+  const bool masked = !task.masking.empty();
+  if (known && masked) out.push_back(JoinMasking{task});  // what was said may have been lost
+  if (stopping_ || known) return;
   if (starts_[task.key] >= config_.max_starts) {
     return Settle(
         Failed(task.key, "lost",
                "the agent died " + std::to_string(starts_[task.key]) + " times in this task"),
         out);
   }
+  if (masked) out.push_back(JoinMasking{task});  // at once: the others wait for it
   waiting_.push_back(task);
   StartNext(out);
 }
 
 void Session::On(const Cancelled& event, Actions& out) {
   out.push_back(Say{TextOf(event.key) + ": cancelled: " + event.reason});
-  std::erase_if(waiting_, [&](const Assignment& task) { return task.key == event.key; });
-  if (active_ == event.key && !aborting_) {
-    aborting_ = true;
-    out.push_back(AbortWork{event.key});
-  }
+  Abort(event.key, out);
+  if (event.key.attempt > 0) out.push_back(LeaveMasking{event.key});
   Drop(event.key, out);
   ExitIfDrained(out);
+}
+
+// What comes while the link is down was said on a stream that is gone, and is said again.
+void Session::On(const MaskingArrived& event, Actions& out) {
+  if (link_ == Link::kUp) out.push_back(AnswerMasking{event});
+}
+
+void Session::On(const MaskingRefused& event, Actions& out) {
+  if (Knows(event.key)) {
+    if (aborting_ && active_ == event.key) return;
+    Abort(event.key, out);
+    return Settle(Failed(event.key, event.code, event.text), out);
+  }
+  if (link_ == Link::kUp && !event.abort.empty()) {
+    out.push_back(SendMasking{event.key, event.abort});
+  }
+}
+
+// The task is not worked on, from now on.
+void Session::Abort(const TaskKey& key, Actions& out) {
+  std::erase_if(waiting_, [&](const Assignment& task) { return task.key == key; });
+  if (active_ != key || aborting_) return;
+  aborting_ = true;
+  out.push_back(AbortWork{key});
 }
 
 void Session::On(const Reported& event, Actions& out) {
@@ -168,7 +193,8 @@ void Session::On(const WorkEnded& event, Actions& out) {
   if (active_ != event.key) return;
   active_.reset();
   if (std::exchange(aborting_, false)) {
-    out.push_back(Forget{event.key});  // again: its update may have been written since
+    // Again: its update may have been written since. Not the report that this agent refused it.
+    if (!outcomes_.contains(event.key)) out.push_back(Forget{event.key});
   } else if (event.outcome.has_value()) {
     Settle(*event.outcome, out);
   } else {  // the coordinator sends the task again over the next connection

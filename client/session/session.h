@@ -31,6 +31,7 @@ struct Assignment {
   std::string state_sha256;  // 64 hex digits
   uint64_t state_bytes = 0;
   uint64_t epoch = 0;
+  std::string masking;  // training under masks: the protocol's Parameters
 };
 
 // What came of a task; kept on disk until the coordinator has it.
@@ -72,6 +73,17 @@ struct Cancelled {
   TaskKey key;
   std::string reason;
 };
+struct MaskingArrived {  // a message of secure aggregation
+  TaskKey key;
+  std::string bytes;
+  std::vector<std::string> certificates;  // PEM, of the members it speaks of
+};
+struct MaskingRefused {  // by this agent: it takes no further part in the attempt
+  TaskKey key;
+  std::string code;  // for the report of a task still in hand
+  std::string text;
+  std::string abort;  // for the coordinator when there is nothing to report any more; may be empty
+};
 struct Reported {  // the coordinator's answer to Report or Upload
   TaskKey key;
   absl::Status status;
@@ -91,8 +103,9 @@ struct TimerFired {
   Timer timer = Timer::kReconnect;
 };
 struct TermRequested {};
-using SessionEvent = std::variant<Started, Welcomed, Assigned, Cancelled, Reported, StreamLost,
-                                  Drained, WorkEnded, TimerFired, TermRequested>;
+using SessionEvent =
+    std::variant<Started, Welcomed, Assigned, Cancelled, MaskingArrived, MaskingRefused, Reported,
+                 StreamLost, Drained, WorkEnded, TimerFired, TermRequested>;
 
 // ---- actions, to be done in order ----
 struct OpenStream {};  // and say Hello
@@ -124,6 +137,20 @@ struct Deliver {  // trained
 struct Report {  // evaluated, failed
   Outcome outcome;
 };
+// Masks are agreed beside the work, and outlive it: others' secrets are opened after the uploads.
+struct JoinMasking {  // say the keys, also when they were said before
+  Assignment task;
+};
+struct AnswerMasking {
+  MaskingArrived message;
+};
+struct SendMasking {
+  TaskKey key;
+  std::string bytes;
+};
+struct LeaveMasking {  // the attempt is over: its secrets may go
+  TaskKey key;
+};
 struct Beat {
   std::string activity;
 };
@@ -140,7 +167,8 @@ struct Exit {
 };
 using SessionAction =
     std::variant<OpenStream, CloseStream, RememberEpoch, RememberStart, TakeBackStart, StartWork,
-                 AbortWork, Keep, Forget, Deliver, Report, Beat, StartTimer, Say, Exit>;
+                 AbortWork, Keep, Forget, Deliver, Report, JoinMasking, AnswerMasking, SendMasking,
+                 LeaveMasking, Beat, StartTimer, Say, Exit>;
 
 // What a restarted agent finds on its disk.
 struct SessionMemory {
@@ -165,6 +193,8 @@ class Session {
   void On(const Welcomed& event, Actions& out);
   void On(const Assigned& event, Actions& out);
   void On(const Cancelled& event, Actions& out);
+  void On(const MaskingArrived& event, Actions& out);
+  void On(const MaskingRefused& event, Actions& out);
   void On(const Reported& event, Actions& out);
   void On(const StreamLost& event, Actions& out);
   void On(const Drained& event, Actions& out);
@@ -175,6 +205,7 @@ class Session {
   void Settle(Outcome outcome, Actions& out);  // keep it and send it
   void SendOutcome(const Outcome& outcome, Actions& out);
   void Drop(const TaskKey& key, Actions& out);
+  void Abort(const TaskKey& key, Actions& out);
   void StartNext(Actions& out);
   void ScheduleReconnect(std::chrono::milliseconds at_least, Actions& out);
   void UncountStart(const TaskKey& key, Actions& out);

@@ -142,7 +142,12 @@ void Federation::Impl::LoseLocked(Job& job, const std::string& client, const std
   if (!stored.ok() && stored.code() != absl::StatusCode::kAlreadyExists) return;
   job.failures.push_back(failure);
   EmitLocked(job, "client.dropped", round.round, {{"client", client}, {"reason", why}});
-  TaskOverLocked(client, {round.job, round.round, round.attempt});
+  const TaskKey key{round.job, round.round, round.attempt};
+  const auto known = clients_.find(client);
+  if (known != clients_.end() && known->second.running == key) {
+    gateway_.Cancel(client, key.job, key.round, key.attempt, why);  // or it waits for the others
+  }
+  TaskOverLocked(client, key);
   for (Action& action : job.engine->Step(TaskFailed{client, round.round, round.attempt}, Now())) {
     job.backlog.push_back(std::move(action));
   }

@@ -46,6 +46,9 @@ class Access {
   // The same for a further message of a caller who was let in: revoked or expired since? Cheap.
   absl::Status CheckAgain(const Identity& caller) const;
 
+  // The caller's verified certificate (PEM, the leaf); empty when there is no TLS.
+  std::string LeafOf(const grpc::ServerContextBase& context) const;
+
   // From now on certificates with these serials are refused and no others, on open connections too.
   void SetRevoked(std::set<std::string> serials);
   const std::string& federation() const { return federation_; }

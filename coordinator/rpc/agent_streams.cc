@@ -1,5 +1,7 @@
 #include "coordinator/rpc/agent_streams.h"
 
+#include <algorithm>
+
 #include "common/rpc/hash_bytes.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation.h"
@@ -8,7 +10,8 @@ namespace rivulet {
 
 namespace {
 constexpr size_t kLongestSoftware = 128;
-}
+constexpr size_t kMostCertificates = 256;  // of one message
+}  // namespace
 
 void AgentStreams::Join(const ClientFacts& facts, AgentDetails details, AgentStream& stream) {
   details.software = Tidy(details.software, kLongestSoftware);  // what an agent says of itself
@@ -81,6 +84,22 @@ void AgentStreams::Cancel(const std::string& client, const std::string& job_id, 
   Push(client, std::move(message));
 }
 
+void AgentStreams::Tell(const std::string& client, const MaskingMessage& message) {
+  const std::vector<std::string>& certificates = message.certificates;
+  size_t first = 0;
+  do {
+    v1::CoordinatorMessage part;
+    v1::Masking& wire = *part.mutable_masking();
+    wire.mutable_key()->set_job(message.job_id);
+    wire.mutable_key()->set_round(message.round);
+    wire.mutable_key()->set_attempt(message.attempt);
+    const size_t end = std::min(certificates.size(), first + kMostCertificates);
+    for (; first < end; ++first) wire.add_certificates(certificates[first]);
+    if (first == certificates.size()) wire.set_message(message.bytes);
+    Push(client, std::move(part));
+  } while (first < certificates.size());
+}
+
 void AgentStreams::Push(const std::string& client, v1::CoordinatorMessage message) {
   const std::lock_guard lock(streams_mutex_);
   const auto place = streams_.find(client);
@@ -99,6 +118,7 @@ v1::Task ToWire(const ClientTask& task) {
   wire.set_state_bytes(task.state_bytes);
   wire.set_deadline_ms(static_cast<uint64_t>(task.deadline.count()));
   wire.set_epoch(task.epoch);
+  wire.set_masking(task.masking);
   return wire;
 }
 

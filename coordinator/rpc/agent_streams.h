@@ -49,6 +49,8 @@ class AgentStreams : public ClientGateway {
   void Send(const std::string& client, const ClientTask& task) override;
   void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
               uint32_t attempt, const std::string& reason) override;
+  // Certificates beyond those that one message may have go ahead in messages of their own.
+  void Tell(const std::string& client, const MaskingMessage& message) override;
 
  private:
   void Push(const std::string& client, v1::CoordinatorMessage message);

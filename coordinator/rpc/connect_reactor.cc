@@ -7,66 +7,17 @@
 
 #include "common/rpc/chunk.h"
 #include "common/rpc/status_mapping.h"
-#include "common/utf8.h"
+#include "coordinator/rpc/agent_message.h"
 #include "coordinator/rpc/reactors.h"
 
 namespace rivulet {
 namespace {
 
-constexpr int kMaxNames = 256;
-constexpr size_t kMaxNameBytes = 128;
-constexpr size_t kMaxCodeBytes = 64;
-constexpr size_t kMaxJobIdBytes = 64;
-constexpr size_t kMaxTextBytes = 1024;
 constexpr size_t kMaxQueued = 1024;  // messages; a peer that reads nothing is dropped
 constexpr int kMaxPending = 64;      // reports being made durable; reading waits above
 
 absl::Status Bad(std::string_view what) {
   return Refuse(absl::StatusCode::kInvalidArgument, what, Remedy::kLeaveRun);
-}
-
-template <typename Names>
-absl::Status CheckNames(std::string_view what, const Names& names) {
-  if (names.size() > kMaxNames) {
-    return Bad(std::string(what) + ": got " + std::to_string(names.size()) +
-               " names, want at most 256");
-  }
-  for (const std::string& name : names) {
-    if (name.empty() || name.size() > kMaxNameBytes) {
-      return Bad(std::string(what) + ": got a name of " + std::to_string(name.size()) +
-                 " bytes, want 1..128");
-    }
-  }
-  return absl::OkStatus();
-}
-
-// Job ids come back in answers: none of them may be long.
-absl::Status CheckJobId(const v1::TaskKey& key) {
-  if (key.job().size() <= kMaxJobIdBytes) return absl::OkStatus();
-  return Bad("key.job: got " + std::to_string(key.job().size()) + " bytes, want at most 64");
-}
-
-absl::Status CheckHello(const v1::Hello& hello) {
-  if (hello.protocol_min() > kProtocolMax || hello.protocol_max() < kProtocolMin) {
-    return Refuse(absl::StatusCode::kFailedPrecondition,
-                  "protocol: the agent speaks " + std::to_string(hello.protocol_min()) + ".." +
-                      std::to_string(hello.protocol_max()) + ", the coordinator " +
-                      std::to_string(kProtocolMin) + ".." + std::to_string(kProtocolMax),
-                  Remedy::kLeaveRun);
-  }
-  RV_RETURN_IF_ERROR(CheckNames("datasets", hello.datasets()));
-  return CheckNames("base_models", hello.base_models());
-}
-
-ClientFacts FactsOf(const Identity& caller, const v1::Hello& hello) {
-  ClientFacts facts;
-  facts.name = caller.name;
-  facts.datasets = {hello.datasets().begin(), hello.datasets().end()};
-  facts.base_models = {hello.base_models().begin(), hello.base_models().end()};
-  facts.memory_bytes = hello.memory_bytes();
-  facts.cores = static_cast<int>(std::min<uint32_t>(hello.cores(), 4096));
-  facts.version = Tidy(hello.software(), kMaxNameBytes);
-  return facts;
 }
 
 // Reads in gRPC's order of events, so OnReadDone never runs twice at once; writes come from any
@@ -164,8 +115,10 @@ class ConnectReactor final
       case v1::AgentMessage::kFailure:
       case v1::AgentMessage::kEvaluation:
         return Post(message);
+      case v1::AgentMessage::kMasking:
+        return Mask(message.masking());
       default:
-        return Bad("got a message that is neither heartbeat nor report");
+        return Bad("got a message that is neither heartbeat nor report nor of masks");
     }
   }
 
@@ -174,8 +127,8 @@ class ConnectReactor final
     const bool failure = message.has_failure();
     const uint64_t sequence =
         failure ? message.failure().sequence() : message.evaluation().sequence();
-    RV_ASSIGN_OR_RETURN(ClientReport report, failure ? FailureOf(message.failure())
-                                                     : EvaluationOf(message.evaluation()));
+    RV_ASSIGN_OR_RETURN(ClientReport report, ReportOf(message));
+    if (failure) ++service_.traffic.failures_reported;
     {
       const std::lock_guard lock(mutex_);
       ++pending_;
@@ -183,21 +136,44 @@ class ConnectReactor final
     service_.reports.Post(std::move(report),
                           [self = shared_from_this(), sequence](const absl::Status& status) {
                             self->Acknowledge(sequence, status);
-                            self->Reported();
+                            self->Done(self->pending_);
                           });
     return absl::OkStatus();
   }
 
-  // False when too much waits for the disk: Reported() reads on then.
+  absl::StatusOr<ClientReport> ReportOf(const v1::AgentMessage& message) const {
+    if (message.has_failure()) return FailureOf(caller_.name, message.failure());
+    return EvaluationOf(caller_.name, message.evaluation());
+  }
+
+  // A worker verifies and stores it. Only then the next message is read: an agent's messages stay
+  // in their order, and one of them at most is in memory.
+  absl::Status Mask(const v1::Masking& masking) {
+    RV_ASSIGN_OR_RETURN(MaskingMessage message, MaskingMessageOf(masking));
+    {
+      const std::lock_guard lock(mutex_);
+      masking_ = 1;
+    }
+    service_.workers.Post([self = shared_from_this(), message = std::move(message)] {
+      const std::string& name = self->caller_.name;
+      const absl::Status taken = self->service_.federation.Masking(name, message);
+      if (!taken.ok()) spdlog::debug("masking of {}: {}", name, std::string(taken.message()));
+      self->Done(self->masking_);
+    });
+    return absl::OkStatus();
+  }
+
+  // False when too much waits for the disk, or masks for a worker: Done() reads on then.
   bool MayRead() {
     const std::lock_guard lock(mutex_);
-    paused_ = pending_ >= kMaxPending;
+    paused_ = pending_ >= kMaxPending || masking_ > 0;
     return !paused_;
   }
 
-  void Reported() {
+  void Done(int& under_way) {
     const std::lock_guard lock(mutex_);
-    --pending_;
+    --under_way;
+    if (pending_ >= kMaxPending || masking_ > 0) return;
     // Once the call is over nothing may be started on it.
     if (std::exchange(paused_, false) && !finished_) StartRead(&incoming_);
   }
@@ -219,7 +195,7 @@ class ConnectReactor final
     Push(std::move(answer));  // before Join: it may push tasks
     joined_ = true;
     ++service_.traffic.streams_opened;
-    const ClientFacts facts = FactsOf(caller_, hello);
+    const ClientFacts facts = FactsOf(caller_, hello, service_.access.LeafOf(context_));
     service_.streams.Join(
         facts, {caller_.organisation, facts.version, caller_.not_after_s, caller_.serial}, *this);
     spdlog::debug("agent {} connected", caller_.name);
@@ -242,29 +218,6 @@ class ConnectReactor final
     Push(std::move(answer));
   }
 
-  absl::StatusOr<ClientReport> FailureOf(const v1::Failure& failure) const {
-    if (failure.code().empty() || failure.code().size() > kMaxCodeBytes ||
-        failure.text().size() > kMaxTextBytes) {
-      return Bad("failure: want a code of 1..64 bytes and a text of at most 1024");
-    }
-    RV_RETURN_IF_ERROR(CheckJobId(failure.key()));
-    ++service_.traffic.failures_reported;
-    const v1::TaskKey& key = failure.key();
-    return FailureRecord{key.job(),    key.round(),    key.attempt(),
-                         caller_.name, failure.code(), failure.text()};
-  }
-
-  absl::StatusOr<ClientReport> EvaluationOf(const v1::Evaluation& evaluation) const {
-    RV_RETURN_IF_ERROR(CheckJobId(evaluation.key()));
-    const v1::TaskKey& key = evaluation.key();
-    return EvaluationReportRecord{key.job(),
-                                  key.round(),
-                                  caller_.name,
-                                  evaluation.loss_fixed(),
-                                  evaluation.counted(),
-                                  evaluation.correct()};
-  }
-
   ServiceContext& service_;
   grpc::CallbackServerContext& context_;
   Identity caller_;
@@ -277,7 +230,8 @@ class ConnectReactor final
   bool writing_ = false;
   bool ending_ = false;
   bool finished_ = false;
-  int pending_ = 0;
+  int pending_ = 0;      // reports on their way to the disk
+  int masking_ = 0;      // messages of masks on their way through a worker, 0 or 1
   bool paused_ = false;  // no read is under way
   absl::Status end_;
 };

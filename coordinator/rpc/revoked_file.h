@@ -6,18 +6,13 @@
 #include <filesystem>
 #include <set>
 #include <string>
-#include <string_view>
 #include <tuple>
 
 #include "common/status.h"
 #include "coordinator/rpc/access.h"
+#include "privacy/crypto/serials.h"
 
 namespace rivulet {
-
-// The serials in a text: one a line in hex, in either case and with or without colons, as openssl
-// prints them; '#' begins a comment. They come back as Identity::serial is written. Errors:
-// InvalidArgument naming line, value seen and value wanted.
-absl::StatusOr<std::set<std::string>> ParseSerials(std::string_view text);
 
 // A file of revoked certificates, read again whenever it changes. Used from one thread.
 class RevokedFile {

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "common/io/sha256.h"
+#include "privacy/crypto/ed25519.h"
 
 namespace rivulet {
 namespace {
@@ -167,6 +168,19 @@ std::string FingerprintOf(X509& certificate) {
   unsigned int size = 0;
   X509_digest(&certificate, EVP_sha256(), digest.data(), &size);
   return HexOf(digest);
+}
+
+absl::StatusOr<LeafKey> KeyOfLeaf(std::string_view pem) {
+  RV_ASSIGN_OR_RETURN(const X509Ptr leaf, ReadCertificate(pem));
+  EVP_PKEY* const key = X509_get0_pubkey(leaf.get());
+  if (key == nullptr) {
+    return OpenSslError(absl::StatusCode::kInvalidArgument, "certificate: public key");
+  }
+  LeafKey found;
+  RV_ASSIGN_OR_RETURN(found.public_key, Ed25519RawPublicKey(*key));
+  unsigned int size = 0;
+  X509_digest(leaf.get(), EVP_sha256(), found.fingerprint.data(), &size);
+  return found;
 }
 
 absl::Status VerifyChain(std::string_view chain_pem, std::string_view roots_pem, bool client) {

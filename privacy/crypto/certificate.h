@@ -7,6 +7,7 @@
 
 #include "privacy/crypto/identity.h"
 #include "privacy/crypto/openssl_ptr.h"
+#include "privacy/crypto/secret.h"
 
 namespace rivulet {
 
@@ -35,6 +36,14 @@ std::vector<std::string> UriNamesOf(X509& certificate);
 std::string SerialOf(X509& certificate);       // lower-case hex
 int64_t NotAfterOf(X509& certificate);         // Unix time, seconds
 std::string FingerprintOf(X509& certificate);  // SHA-256 of its DER form, lower-case hex
+
+// What signatures of a certificate's holder are checked by.
+struct LeafKey {
+  Bytes32 fingerprint{};  // SHA-256 of the certificate's DER form
+  Bytes32 public_key{};   // Ed25519, raw
+};
+// Of the first certificate of a PEM text. InvalidArgument: none, or with a key of another kind.
+absl::StatusOr<LeafKey> KeyOfLeaf(std::string_view pem);
 
 // Whether a chain (leaf first) leads to one of `roots_pem` now, for `client` or server use.
 // Unauthenticated with OpenSSL's reason ("certificate has expired") otherwise.

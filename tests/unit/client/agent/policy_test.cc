@@ -83,6 +83,86 @@ TEST_F(PolicyTest, OnlyJobsOfTheNamesThatTheOwnerListsPass) {
   EXPECT_EQ(ExitCodeOf(Load("jobs = [3]\n").status()), ExitCode::kConfig);
 }
 
+TEST_F(PolicyTest, WhatItDemandsOfMaskedRoundsIsReadWithEveryKey) {
+  const auto policy = Load(
+      "[secagg]\nrequired = true\nmode-min = \"semi-honest\"\nn-min = 5\norg-min = 2\n"
+      "orgs = [\"hospital-a\", \"hospital-b\"]\ngamma-min = 0.2\nring = true\nh-min = 4\n"
+      "p-max = 16\nb-max = 24\nattempts-max = 2\ndp-min = \"distributed\"\n"
+      "denylist-file = \"denied\"\n");
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  EXPECT_TRUE(policy->masks_required);
+  const secagg::ClientPolicy& masking = policy->masking;
+  EXPECT_EQ(masking.mode_min, 0);
+  EXPECT_EQ(masking.n_min, 5u);
+  EXPECT_EQ(masking.org_min, 2u);
+  EXPECT_EQ(masking.orgs, (std::vector<std::string>{"hospital-a", "hospital-b"}));
+  EXPECT_EQ(masking.gamma_min_ppm, 200'000u);
+  EXPECT_TRUE(masking.ring);
+  EXPECT_EQ(masking.h_min, 4u);
+  EXPECT_EQ(masking.p_max, 16);
+  EXPECT_EQ(masking.b_max, 24);
+  EXPECT_EQ(masking.attempts_max, 2u);
+  EXPECT_EQ(masking.dp_min, 2);
+  EXPECT_EQ(policy->denylist, file_.parent_path() / "denied");
+}
+
+TEST_F(PolicyTest, WithoutASectionTheProtocolsOwnDefaultsHold) {
+  const auto policy = Load("max-steps = 3\n");
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  EXPECT_FALSE(policy->masks_required);
+  EXPECT_EQ(policy->masking.mode_min, 1);  // against a malicious coordinator
+  EXPECT_EQ(policy->masking.n_min, 4u);
+  EXPECT_EQ(policy->masking.gamma_min_ppm, 100'000u);
+  EXPECT_FALSE(policy->masking.ring);
+  EXPECT_EQ(policy->denylist, "");
+}
+
+TEST_F(PolicyTest, ValuesOfMaskingOutOfRangeAreRefusedNamingTheKey) {
+  for (const char* line :
+       {"required = 1", "mode-min = \"strict\"", "mode-min = 1", "n-min = 2", "n-min = 5001",
+        "org-min = 0", "orgs = \"a\"", "orgs = [\"\"]", "gamma-min = 0.6", "gamma-min = -0.1",
+        "gamma-min = \"0.1\"", "gamma-min = nan", "ring = 0", "h-min = 0", "p-max = 1",
+        "b-max = 63", "attempts-max = 0", "attempts-max = 9", "dp-min = \"some\"",
+        "denylist-file = \"\"", "n-mim = 4"}) {
+    const absl::Status status = Load("[secagg]\n" + std::string(line) + "\n").status();
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig) << line;
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(std::string(line).substr(0, std::string(line).find(' '))));
+  }
+  EXPECT_EQ(ExitCodeOf(Load("secagg = 3\n").status()), ExitCode::kConfig);
+  EXPECT_EQ(ExitCodeOf(Load("[privacy]\nmax-releases = -1\n").status()), ExitCode::kConfig);
+  EXPECT_EQ(ExitCodeOf(Load("[privacy]\nnoise = 1\n").status()), ExitCode::kConfig);
+}
+
+TEST_F(PolicyTest, JobsWithLessPrivacyThanTheOwnerWantsAreRefused) {
+  const auto policy = Load(
+      "[secagg]\nrequired = true\n[privacy]\nnoise-multiplier-min = 0.5\nmax-releases = 20\n"
+      "[[base-model]]\npath = \"" +
+      kModel + "\"\n[[dataset]]\nname = \"notes\"\npath = \"notes.txt\"\n");
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  JobDocument good = DocumentOf(*policy);
+  good.spec.secure_aggregation.enabled = true;
+  good.spec.privacy.mechanism = "central";
+  good.spec.privacy.noise_multiplier = 0.5;
+  good.spec.job.num_rounds = 20;
+  EXPECT_TRUE(policy->Check(good).ok()) << policy->Check(good);
+  const auto refuses = [&](const char* key, auto change) {
+    JobDocument asked = good;
+    change(asked.spec);
+    const absl::Status status = policy->Check(asked);
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kPolicy) << key;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(key));
+  };
+  refuses("secure-aggregation.enabled",
+          [](JobSpec& spec) { spec.secure_aggregation.enabled = false; });
+  refuses("privacy.noise-multiplier: got 0.4",
+          [](JobSpec& spec) { spec.privacy.noise_multiplier = 0.4; });
+  refuses("privacy.noise-multiplier: got 0,",
+          [](JobSpec& spec) { spec.privacy.noise_multiplier = 0; });
+  refuses("no mechanism", [](JobSpec& spec) { spec.privacy.mechanism = "none"; });
+  refuses("job.num-rounds: got 21", [](JobSpec& spec) { spec.job.num_rounds = 21; });
+}
+
 TEST_F(PolicyTest, AChangedBaseModelIsRefusedNamingBothHashes) {
   const auto policy = Load("[[base-model]]\nhash = \"sha256:0123\"\npath = \"" + kModel + "\"\n");
   EXPECT_EQ(ExitCodeOf(policy.status()), ExitCode::kPolicy);

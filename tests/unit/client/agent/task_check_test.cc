@@ -6,6 +6,7 @@
 #include "client/agent/failure_report.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/job/job_model.h"
+#include "tests/unit/client/agent/masked_cohort.h"
 
 namespace rivulet {
 namespace {
@@ -43,6 +44,19 @@ TEST_F(TaskCheckTest, AStateLargerThanTheJobsTensorsIsRefusedWithBothSizes) {
     EXPECT_EQ(report.code, "failed");
     EXPECT_THAT(report.text, HasSubstr("state of " + std::to_string(bytes) + " bytes, want at"));
   }
+}
+
+// Or a coordinator would get in the clear what the job hides from it.
+TEST_F(TaskCheckTest, AMaskedJobIsDoneUnderMasksAlone) {
+  task_.masking = "parameters";
+  EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text,
+              HasSubstr("got masks, but secure-aggregation.enabled = false"));
+  task_.job_document = JobDocumentText(MaskedDocument());
+  EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
+  task_.masking.clear();
+  EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text, HasSubstr("got no masks"));
+  task_.kind = Assignment::Kind::kEvaluate;
+  EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
 }
 
 TEST_F(TaskCheckTest, ThePolicyIsAsked) {

@@ -248,6 +248,86 @@ TEST(Session, ACancelledTaskIsAbortedAndTheNextOneStarts) {
   EXPECT_EQ(All<StartWork>(actions)[0].task.key.round, 2u);
 }
 
+Assignment MaskedTaskOf(uint64_t round) {
+  Assignment task = TaskOf(round);
+  task.masking = "parameters";
+  return task;
+}
+
+TEST(Session, KeysAreSaidAtOnceAndAgainWheneverTheTaskComesAgain) {
+  Session session = NewSession();
+  Connect(session);
+  const Actions first = session.Step(Assigned{MaskedTaskOf(1)});
+  ASSERT_EQ(Count<JoinMasking>(first), 1u);
+  EXPECT_TRUE(std::holds_alternative<JoinMasking>(first[0]));  // before the work starts
+  EXPECT_EQ(Count<StartWork>(first), 1u);
+  const Actions waiting = session.Step(Assigned{MaskedTaskOf(2)});
+  EXPECT_EQ(Count<JoinMasking>(waiting), 1u);  // the others do not wait for task 1
+  EXPECT_EQ(Count<StartWork>(waiting), 0u);
+  session.Step(StreamLost{absl::UnavailableError("reset")});
+  session.Step(TimerFired{Timer::kReconnect});
+  session.Step(Welcomed{1});
+  const Actions again = session.Step(Assigned{MaskedTaskOf(1)});
+  EXPECT_EQ(Count<JoinMasking>(again), 1u);
+  EXPECT_EQ(Count<StartWork>(again), 0u);
+  EXPECT_EQ(Count<JoinMasking>(session.Step(Assigned{TaskOf(3)})), 0u);
+}
+
+TEST(Session, MessagesOfMasksAreAnsweredBesideTheWorkAndAfterIt) {
+  Session session = NewSession();
+  Connect(session);
+  const TaskKey key = TaskOf(1).key;
+  session.Step(Assigned{MaskedTaskOf(1)});
+  const Actions during = session.Step(MaskingArrived{key, "roster", {"certificate"}});
+  ASSERT_EQ(Count<AnswerMasking>(during), 1u);
+  EXPECT_EQ(All<AnswerMasking>(during)[0].message.bytes, "roster");
+  session.Step(WorkEnded{key, TrainedOf(key)});
+  session.Step(Reported{key, absl::OkStatus()});
+  EXPECT_EQ(Count<AnswerMasking>(session.Step(MaskingArrived{key, "survivors", {}})), 1u);
+  session.Step(StreamLost{absl::UnavailableError("reset")});
+  EXPECT_TRUE(session.Step(MaskingArrived{key, "late", {}}).empty());
+}
+
+TEST(Session, ARefusalOfMasksEndsTheWorkAndIsReportedAtOnce) {
+  Session session = NewSession();
+  Connect(session);
+  const TaskKey key = TaskOf(1).key;
+  session.Step(Assigned{MaskedTaskOf(1)});
+  const Actions refused = session.Step(MaskingRefused{key, "refused_policy", "why", "abort"});
+  EXPECT_EQ(Count<AbortWork>(refused), 1u);
+  EXPECT_EQ(Count<Keep>(refused), 1u);
+  ASSERT_EQ(Count<Report>(refused), 1u);
+  EXPECT_EQ(All<Report>(refused)[0].outcome.code, "refused_policy");
+  EXPECT_EQ(All<Report>(refused)[0].outcome.text, "why");
+  EXPECT_EQ(Count<SendMasking>(refused), 0u);
+  const Actions ended = session.Step(WorkEnded{key, std::nullopt});
+  EXPECT_EQ(Count<Forget>(ended), 0u);  // the report is not acknowledged yet
+  EXPECT_EQ(Count<CloseStream>(ended), 0u);
+  EXPECT_EQ(Count<Forget>(session.Step(Reported{key, absl::OkStatus()})), 1u);
+}
+
+TEST(Session, ARefusalAfterTheUpdateWasDeliveredIsSaidInTheProtocolsOwnWords) {
+  Session session = NewSession();
+  Connect(session);
+  const TaskKey key = TaskOf(1).key;
+  session.Step(Assigned{MaskedTaskOf(1)});
+  session.Step(WorkEnded{key, TrainedOf(key)});
+  session.Step(Reported{key, absl::OkStatus()});
+  const Actions refused = session.Step(MaskingRefused{key, "failed", "why", "abort"});
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(All<SendMasking>(refused)[0].bytes, "abort");
+}
+
+TEST(Session, ACancelEndsTheMasksToo) {
+  Session session = NewSession();
+  Connect(session);
+  session.Step(Assigned{MaskedTaskOf(1)});
+  EXPECT_EQ(Count<LeaveMasking>(session.Step(Cancelled{TaskOf(1).key, "round closed"})), 1u);
+  TaskKey evaluation = TaskOf(1).key;
+  evaluation.attempt = 0;
+  EXPECT_EQ(Count<LeaveMasking>(session.Step(Cancelled{evaluation, "over"})), 0u);
+}
+
 TEST(Session, TermLetsTheWorkInHandEndAndTakesNoMore) {
   Session session = NewSession();
   Connect(session);

@@ -1,0 +1,167 @@
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "client/agent/agent.h"
+#include "tests/unit/client/agent/masked_cohort.h"
+
+namespace rivulet {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+// The coordinator of one agent, ada, whose companions are desks that answer at once.
+class MaskingLink final : public CoordinatorLink {
+ public:
+  void Open(const AgentFacts&, Sink sink) override {
+    sink_ = std::move(sink);
+    sink_(Welcomed{1, std::chrono::milliseconds(50)});
+    sink_(Assigned{task});
+    on_open(*this);
+  }
+  void Close() override {
+    if (const Sink sink = sink_) sink(StreamLost{absl::CancelledError("closed")});
+  }
+  void Give(SessionEvent event) { sink_(std::move(event)); }
+  void Report(const Outcome& outcome) override {
+    reported.push_back(outcome);
+    sink_(Reported{outcome.key, absl::OkStatus()});
+    on_done();
+  }
+  void Beat(const std::string&) override {}
+  void SendMasking(const TaskKey&, const std::string& bytes) override {
+    said.push_back(bytes);
+    on_said(bytes);
+  }
+  absl::Status Download(const std::string&, uint64_t, const fs::path& partial,
+                        std::stop_token) override {
+    std::ofstream(partial) << state;
+    return absl::OkStatus();
+  }
+  absl::Status Upload(const Outcome& outcome, std::string_view file) override {
+    uploaded.push_back(outcome);
+    files.emplace_back(file);
+    on_done();
+    return absl::OkStatus();
+  }
+
+  Assignment task;
+  std::string state;
+  std::vector<Outcome> reported, uploaded;
+  std::vector<std::string> said, files;
+  std::function<void()> on_done;
+  std::function<void(MaskingLink&)> on_open = [](MaskingLink&) {};
+  std::function<void(const std::string&)> on_said;
+
+ private:
+  Sink sink_;
+};
+
+class MaskedAgentTest : public MaskedCohort, public LocalWork {
+ protected:
+  absl::Status Check(const Assignment&) override { return absl::OkStatus(); }
+  absl::StatusOr<WorkResult> Do(const Assignment&, std::string_view,
+                                const std::function<bool()>& cancelled) override {
+    ++trained_;
+    while (until_cancelled_ && !cancelled()) std::this_thread::yield();
+    const LocalUpdate update = UpdateOf("ada");
+    WorkResult result;
+    result.outcome.kind = Outcome::Kind::kTrained;
+    result.outcome.examples = update.examples;
+    result.outcome.tokens = update.tokens;
+    result.outcome.loss = update.loss;
+    result.file = update.file;
+    return result;
+  }
+
+  // The others' part of the attempt, once ada has said something.
+  void Answer(const std::string& bytes) {
+    Tell("ada", bytes);
+    if (bytes[0] == static_cast<char>(secagg::MessageKind::kAdvertisement)) {
+      for (const char* name : {"bob", "cid", "dee", "eve"}) Tell(name, *DeskOf(name).Begin(task_));
+    }
+    while (!mail_.empty()) {
+      const MaskedRound::Message message = mail_.front();
+      mail_.erase(mail_.begin());
+      if (message.client == "ada") {
+        link_.Give(Said(message.bytes));
+      } else {
+        const std::string answer = DeskOf(message.client).On(Said(message.bytes)).bytes;
+        if (!answer.empty()) Tell(message.client, answer);
+      }
+    }
+  }
+
+  absl::Status RunUntilDone(bool with_desk = true) {
+    link_.task = task_;
+    link_.task.epoch = 1;
+    link_.state = SafetensorsBytes(ParameterSet(manifest_));
+    if (!link_.on_said) link_.on_said = [this](const std::string& bytes) { Answer(bytes); };
+    const auto store = *AgentStore::Open(folder_ / "ada" / "state");
+    SessionConfig config;
+    config.backoff_base = std::chrono::milliseconds(1);
+    Agent agent({}, config, *store, link_, *this, with_desk ? &Start("ada") : nullptr);
+    link_.on_done = [&agent] { agent.Terminate(); };
+    return agent.Run();
+  }
+
+  MaskingLink link_;
+  bool until_cancelled_ = false;
+  std::atomic<int> trained_{0};
+};
+
+TEST_F(MaskedAgentTest, UploadsTheMaskedVectorAndNoFigures) {
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_THAT(link_.reported, IsEmpty());
+  ASSERT_THAT(link_.uploaded, SizeIs(1));
+  const Outcome& outcome = link_.uploaded[0];
+  EXPECT_EQ(outcome.examples + outcome.tokens + outcome.steps, 0);
+  EXPECT_EQ(outcome.loss, 0);
+  EXPECT_EQ(outcome.grad_norm, 0);
+  EXPECT_EQ(link_.files[0].size(), round_->upload_bytes());
+  EXPECT_TRUE(round_->OnUpload("ada", link_.files[0].substr(round_->params().packed_bytes())).ok());
+}
+
+TEST_F(MaskedAgentTest, ARefusalByPolicyIsReportedBeforeAnythingIsSaid) {
+  policy_.masking.gamma_min_ppm = 200'000;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_THAT(link_.said, IsEmpty());
+  ASSERT_THAT(link_.reported, SizeIs(1));
+  EXPECT_EQ(link_.reported[0].code, "refused_policy");
+  EXPECT_EQ(link_.reported[0].text, "POLICY: gamma_ppm: got 100000, want at least 200000");
+  EXPECT_EQ(trained_, 0);
+}
+
+TEST_F(MaskedAgentTest, ARefusalOnTheWayEndsTheTrainingAndIsReported) {
+  policy_.masking.org_min = 3;
+  until_cancelled_ = true;
+  EXPECT_TRUE(RunUntilDone().ok());
+  ASSERT_THAT(link_.reported, SizeIs(1));
+  EXPECT_EQ(link_.reported[0].code, "failed");
+  EXPECT_THAT(link_.reported[0].text, HasSubstr("organisations: got 1, want at least 3"));
+  EXPECT_THAT(link_.said, SizeIs(1));  // its keys; the report says that it is out
+  EXPECT_THAT(link_.uploaded, IsEmpty());
+}
+
+TEST_F(MaskedAgentTest, KeysAreSaidAgainWhenTheTaskComesAgain) {
+  link_.on_said = [this](const std::string& bytes) {
+    if (link_.said.size() == 1) return link_.Give(Assigned{link_.task});  // the first got lost
+    EXPECT_EQ(bytes[0] == 2 ? bytes : link_.said[0], link_.said[0]);
+    Answer(bytes);
+  };
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(trained_, 1);
+  EXPECT_THAT(link_.uploaded, SizeIs(1));
+}
+
+TEST_F(MaskedAgentTest, WithoutADeskAMaskedTaskIsGivenUp) {
+  EXPECT_TRUE(RunUntilDone(false).ok());
+  ASSERT_THAT(link_.reported, SizeIs(1));
+  EXPECT_EQ(link_.reported[0].code, "failed");
+  EXPECT_THAT(link_.reported[0].text, HasSubstr("no certificate"));
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,251 @@
+#include "client/agent/masking_desk.h"
+
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <thread>
+
+#include "client/agent/failure_report.h"
+#include "privacy/masking/masked_vector.h"
+#include "tests/unit/client/agent/masked_cohort.h"
+
+namespace rivulet {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+using MaskingDeskTest = MaskedCohort;
+
+size_t SessionFiles(const fs::path& state) {
+  size_t count = 0;
+  for (const auto& entry : fs::directory_iterator(state)) {
+    count += entry.path().filename().string().starts_with("masking-");
+  }
+  return count;
+}
+
+secagg::RingVector SumOf(const std::map<std::string, std::string>& files,
+                         const secagg::Params& params) {
+  secagg::RingVector sum(params.b, params.length());
+  for (const auto& [name, file] : files) {
+    EXPECT_TRUE(sum.AddPacked(std::string_view(file).substr(0, params.packed_bytes())).ok());
+  }
+  return sum;
+}
+
+TEST_F(MaskingDeskTest, ARoundGoesThroughAndItsSumIsThatOfTheUpdates) {
+  BeginAll();
+  CarryAll();
+  const std::vector<std::string> up = {"ada", "bob", "cid", "eve"};  // dee is gone
+  UploadAll(up);
+  Post(round_->Freeze(up, now_));
+  CarryAll();
+  ASSERT_TRUE(opened_);
+  const auto sum = round_->Open(SumOf(files_, round_->params()), 1);
+  ASSERT_TRUE(sum.ok()) << sum.status();
+  const MaskedForm form = *MaskedForm::Of(document_.spec, manifest_);
+  const auto& session = round_->session();
+  const auto decoded = DecodeSum(form, *form.MapsOf(1, session.sid0(), session.sid(), {}),
+                                 round_->params(), *sum, 4);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->figures.tokens, 400);
+  EXPECT_EQ(decoded->figures.examples, 16);
+}
+
+TEST_F(MaskingDeskTest, WhatIsAskedAgainIsAnsweredWithTheSameBytesAlsoAfterARestart) {
+  BeginAll();
+  const auto keys = DeskOf("ada").Begin(task_);
+  EXPECT_EQ(*keys, *Start("ada").Begin(task_));
+  const std::vector<MaskedRound::Message> roster = mail_;
+  CarryAll();
+  for (const MaskedRound::Message& message : roster) {
+    const std::string shares = DeskOf(message.client).On(Said(message.bytes)).bytes;
+    EXPECT_FALSE(shares.empty());
+    EXPECT_EQ(shares, Start(message.client).On(Said(message.bytes)).bytes);
+  }
+  UploadAll(names_);
+  for (const std::string& name : names_) {
+    const auto again = Start(name).File(task_.key, UpdateOf("another"), {});
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(*again, files_[name]);
+  }
+  Post(round_->Freeze(names_, now_));
+  const std::string survivors = mail_.front().bytes;
+  CarryAll();
+  ASSERT_TRUE(opened_);
+  const std::string endorsement = DeskOf("ada").On(Said(survivors)).bytes;
+  EXPECT_EQ(endorsement, Start("ada").On(Said(survivors)).bytes);
+}
+
+TEST_F(MaskingDeskTest, TheFileIsWaitedForUntilMasksAreAgreed) {
+  BeginAll();
+  absl::StatusOr<std::string> file;
+  std::thread working([&] { file = DeskOf("ada").File(task_.key, UpdateOf("ada"), {}); });
+  CarryAll();
+  working.join();
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->size(), round_->upload_bytes());
+}
+
+TEST_F(MaskingDeskTest, WhoeverWaitsIsToldToStopOrThatTheAttemptIsOver) {
+  BeginAll();
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(DeskOf("ada").File(task_.key, UpdateOf("ada"), stop.get_token()).status().code(),
+            absl::StatusCode::kCancelled);
+  absl::StatusOr<std::string> file;
+  std::thread working([&] { file = DeskOf("bob").File(task_.key, UpdateOf("bob"), {}); });
+  DeskOf("bob").Leave(task_.key);
+  working.join();
+  EXPECT_EQ(ReportOf(file.status()).code, "failed");
+  EXPECT_EQ(ReportOf(file.status()).text, "masking: the attempt is over");
+}
+
+TEST_F(MaskingDeskTest, SecretsAreForTheirUserAloneAndGoWithTheAttempt) {
+  const fs::path state = folder_ / "ada" / "state";
+  BeginAll();
+  struct stat info {};
+  for (const auto& entry : fs::directory_iterator(state)) {
+    ASSERT_EQ(stat(entry.path().c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0077, 0u) << entry.path();
+  }
+  EXPECT_EQ(SessionFiles(state), 1u);
+  DeskOf("ada").Leave(task_.key);
+  EXPECT_EQ(SessionFiles(state), 0u);
+  Invite(2);
+  ASSERT_TRUE(DeskOf("ada").Begin(task_).ok());
+  EXPECT_EQ(SessionFiles(state), 1u);
+  Invite(3);  // a later attempt takes the place of the one before
+  ASSERT_TRUE(DeskOf("ada").Begin(task_).ok());
+  EXPECT_EQ(SessionFiles(state), 1u);
+  DeskOf("ada").EndRounds("rnd-1", 0);
+  EXPECT_EQ(SessionFiles(state), 1u);
+  DeskOf("ada").EndRounds("rnd-1", 1);
+  EXPECT_EQ(SessionFiles(state), 0u);
+}
+
+TEST_F(MaskingDeskTest, AnAttemptWhoseSecretsAreLostIsNotBegunWithOthers) {
+  BeginAll();
+  DeskOf("ada").Leave(task_.key);
+  const auto again = DeskOf("ada").Begin(task_);
+  EXPECT_THAT(ReportOf(again.status()).text, StartsWith("PARAMS: advertisement"));
+  EXPECT_EQ(DeskOf("ada").Begin(task_).status(), again.status());
+}
+
+TEST_F(MaskingDeskTest, AnEarlierRoundOrAttemptIsNotBegun) {
+  Invite(2, 5);
+  ASSERT_TRUE(DeskOf("ada").Begin(task_).ok());
+  Invite(1, 5);
+  EXPECT_THAT(ReportOf(DeskOf("ada").Begin(task_).status()).text, HasSubstr("later attempt"));
+  DeskOf("ada").Leave({"rnd-1", 5, 2});
+  Invite(1, 4);
+  EXPECT_EQ(DeskOf("ada").Begin(task_).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(MaskingDeskTest, WhatThePolicyDoesNotAllowIsRefusedWithItsReason) {
+  policy_.masking.n_min = 6;
+  const absl::Status few = DeskOf("ada").Begin(task_).status();
+  EXPECT_EQ(ReportOf(few).code, "refused_policy");
+  EXPECT_EQ(ReportOf(few).text, "POLICY: n_min: got 4, want at least 6");
+  EXPECT_EQ(ExitCodeOf(few), ExitCode::kPolicy);
+  policy_.datasets.clear();
+  EXPECT_EQ(ReportOf(DeskOf("bob").Begin(task_).status()).code, "refused_policy");
+}
+
+TEST_F(MaskingDeskTest, ARefusalOnTheWayIsReportedAndTheSecretsGo) {
+  policy_.masking.org_min = 2;
+  BeginAll();
+  const MaskedRound::Message roster = mail_.front();
+  const MaskingDesk::Answer answer = DeskOf(roster.client).On(Said(roster.bytes));
+  EXPECT_TRUE(answer.bytes.empty());
+  ASSERT_TRUE(answer.refused.has_value());
+  EXPECT_EQ(answer.refused->key, task_.key);
+  EXPECT_EQ(answer.refused->code, "failed");
+  EXPECT_EQ(answer.refused->text, "ROSTER_SMALL: organisations: got 1, want at least 2");
+  EXPECT_TRUE(secagg::Decode<secagg::Abort>(answer.refused->abort).ok());
+  EXPECT_EQ(SessionFiles(folder_ / roster.client / "state"), 0u);
+  EXPECT_EQ(ReportOf(DeskOf(roster.client).File(task_.key, UpdateOf("x"), {}).status()).text,
+            answer.refused->text);
+  EXPECT_FALSE(DeskOf(roster.client).On(Said(roster.bytes)).refused.has_value());  // said once
+}
+
+TEST_F(MaskingDeskTest, TheCoordinatorsEndOfAnAttemptIsNoRefusalOfThisSide) {
+  BeginAll();
+  const secagg::Abort abort{.id = secagg::Sid0(round_->params()),
+                            .reason = secagg::Reason::kDeadline};
+  const MaskingDesk::Answer answer = DeskOf("ada").On(Said(secagg::Encode(abort)));
+  EXPECT_TRUE(answer.bytes.empty());
+  EXPECT_FALSE(answer.refused.has_value());
+  EXPECT_THAT(ReportOf(DeskOf("ada").File(task_.key, UpdateOf("ada"), {}).status()).text,
+              HasSubstr("the server ended the attempt"));
+}
+
+TEST_F(MaskingDeskTest, BytesThatAreNoMessageChangeNothing) {
+  BeginAll();
+  const MaskedRound::Message roster = mail_.front();
+  for (const std::string& bytes : {std::string("x"), std::string(), roster.bytes + "x"}) {
+    const MaskingDesk::Answer answer = DeskOf(roster.client).On({task_.key, bytes, {"no PEM"}});
+    EXPECT_TRUE(answer.bytes.empty());
+    EXPECT_FALSE(answer.refused.has_value());
+  }
+  EXPECT_TRUE(DeskOf(roster.client).On({{"other", 1, 1}, roster.bytes, {}}).bytes.empty());
+  EXPECT_FALSE(DeskOf(roster.client).On(Said(roster.bytes)).bytes.empty());
+}
+
+TEST_F(MaskingDeskTest, AMemberOnTheDenylistIsNotTrusted) {
+  std::ofstream(folder_ / "denied") << IdentityOfLeaf(LeafOf("eve"))->serial << "  # lost\n";
+  policy_.denylist = folder_ / "denied";
+  BeginAll();
+  const auto roster = std::find_if(mail_.begin(), mail_.end(),
+                                   [](const auto& message) { return message.client == "ada"; });
+  const MaskingDesk::Answer answer = DeskOf("ada").On(Said(roster->bytes));
+  ASSERT_TRUE(answer.refused.has_value());
+  EXPECT_THAT(answer.refused->text, HasSubstr("ROSTER_SIGNATURE"));
+}
+
+TEST_F(MaskingDeskTest, ADenylistThatCannotBeReadRefusesEverything) {
+  policy_.denylist = folder_ / "nowhere";
+  const absl::Status status = DeskOf("ada").Begin(task_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(ReportOf(status).text, Not(HasSubstr("nowhere")));
+}
+
+TEST_F(MaskingDeskTest, WithoutCredentialsNothingIsBegun) {
+  fs::remove(folder_ / "ada" / "cert.pem");
+  EXPECT_EQ(ReportOf(DeskOf("ada").Begin(task_).status()).text,
+            "masking: this agent has no certificate to sign with");
+}
+
+TEST_F(MaskingDeskTest, ARenewedCertificateServesTheNextAttemptAndNotTheOldOne) {
+  BeginAll();
+  const std::string before = LeafOf("ada");
+  Enrol("ada");
+  ASSERT_NE(LeafOf("ada"), before);
+  ASSERT_TRUE(DeskOf("ada").ReadIdentity().ok());
+  Invite(2);
+  const auto said = DeskOf("ada").Begin(task_);
+  ASSERT_TRUE(said.ok()) << said.status();
+  Tell("ada", *said);  // the coordinator takes it from the new certificate
+}
+
+TEST_F(MaskingDeskTest, AStateFolderFromAnOlderCopyTakesPartInNothing) {
+  const fs::path state = folder_ / "ada" / "state";
+  Start("ada");
+  fs::copy(state / "masking", folder_ / "copy", fs::copy_options::recursive);
+  BeginAll();
+  CarryAll();
+  desks_.erase("ada");
+  fs::remove_all(state / "masking");
+  fs::copy(folder_ / "copy", state / "masking", fs::copy_options::recursive);
+  Invite(2);
+  EXPECT_THAT(std::string(Start("ada").Begin(task_).status().message()), HasSubstr("older copy"));
+  desks_.erase("ada");
+  fs::remove_all(state / "masking");  // as is one that is gone
+  Invite(3);
+  EXPECT_THAT(std::string(Start("ada").Begin(task_).status().message()), HasSubstr("older copy"));
+}
+
+}  // namespace
+}  // namespace rivulet
