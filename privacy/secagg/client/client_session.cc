@@ -224,7 +224,10 @@ absl::StatusOr<std::string> ClientSession::Handle(std::string_view bytes) {
   if (const auto* held = std::get_if<Endorsements>(&message)) return OnEndorsements(*held);
   if (const auto* held = std::get_if<UnmaskRequest>(&message)) return OnUnmaskRequest(*held);
   if (const auto* held = std::get_if<Abort>(&message)) {
-    if (held->id != state_->sid0 && held->id != state_->sid) return OfAnotherSession("Abort");
+    const bool known =
+        state_->phase != Phase::kNew &&
+        (held->id == state_->sid0 || (state_->has_roster() && held->id == state_->sid));
+    if (!known) return OfAnotherSession("Abort");
     state_->refused_by_server = true;
     return Settle(RefuseFor(held->reason, "the server ended the attempt"));
   }

@@ -140,7 +140,7 @@ absl::StatusOr<std::string> ServerSession::CloseAdvertise() {
                                                std::to_string(state.params.roster_min()));
   }
   const auto rule = state.params.RuleOf(n);
-  if (!rule.ok()) return state.End(Reason::kGraph, std::string(rule.status().message()));
+  if (!rule.ok()) return state.End(rule.status());
   std::sort(state.members.begin(), state.members.end(), [](const auto& a, const auto& b) {
     return a.certificate.fingerprint < b.certificate.fingerprint;
   });

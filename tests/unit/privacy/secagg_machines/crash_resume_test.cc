@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "privacy/secagg/shared/bytes.h"
 #include "tests/unit/privacy/secagg_machines/refusal.h"
 
 // Clients and servers that die and go on from what they wrote down. The exhaustive drop tests
@@ -166,6 +167,22 @@ TEST_F(Crash, AServerGoesOnWithTheSameSurvivors) {
   EXPECT_EQ(ValuesOf(run_.server.Finish(run_.sum).value()), cohort_.PlainSum({0, 1, 2}));
   run_.server = ServerSession::Restore(run_.server.Serialise(), cohort_.verifier()).value();
   EXPECT_EQ(run_.server.phase(), ServerSession::Phase::kDone);
+}
+
+TEST_F(Crash, AfterTheSumTheServersStateHoldsNoShares) {
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  run_.MaskAll();
+  run_.SurvivorsAll();
+  run_.UnmaskAll();
+  const std::string answer = client().OnEndorsements(run_.endorsements()).value();
+  const auto share = Decode<Unmask>(answer)->shares[2].value;
+  const std::string needle(ViewOf(share.bytes()));
+  EXPECT_NE(run_.server.Serialise().find(needle), std::string::npos);
+  ASSERT_TRUE(run_.server.Finish(run_.sum).ok());
+  EXPECT_EQ(run_.server.Serialise().find(needle), std::string::npos);
+  EXPECT_TRUE(run_.server.Handle(cohort_.fingerprint(0), answer).ok());  // a late retry
 }
 
 // A ledger whose disk is full.
