@@ -214,5 +214,49 @@ TEST_F(Crash, WhatTheLedgerCannotWriteIsNotSaid) {
   EXPECT_EQ(late.phase(), ClientSession::Phase::kEndorsed);  // may be tried again
 }
 
+// Fails the first write to every table.
+class FlakyLedger : public RoundLedger {
+ public:
+  absl::StatusOr<std::string> PutOnce(LedgerTable table, std::string_view key,
+                                      std::string_view value) override {
+    if (failed_.insert(table).second)
+      return Refuse(absl::StatusCode::kUnavailable, "ledger: not now");
+    return rows_.PutOnce(table, key, value);
+  }
+  absl::StatusOr<std::optional<std::string>> Find(LedgerTable table,
+                                                  std::string_view key) override {
+    return rows_.Find(table, key);
+  }
+
+ private:
+  std::set<LedgerTable> failed_;
+  MemoryLedger rows_;
+};
+
+TEST(FlakyLedgers, EveryStepIsRepeatedAndGoesOn) {
+  Cohort cohort(4, SmallParams());
+  FlakyLedger flaky;
+  cohort.client(0).session = std::make_unique<ClientSession>(cohort.ContextOf(0, flaky));
+  ClientSession& client = cohort.session(0);
+  const auto fails = [](const absl::Status& status) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  };
+  HonestRun run(cohort);
+  fails(client.Advertise(cohort.params(), cohort.LocalOf(cohort.params())).status());
+  run.AdvertiseAll();
+  fails(client.OnRoster(run.roster()).status());  // the roster
+  fails(client.OnRoster(run.roster()).status());  // its shares
+  run.RosterAll();
+  fails(client.OnForward(run.forward(0)));
+  run.ForwardAll();
+  fails(client.Mask(cohort.InputOf(0)).status());
+  run.MaskAll();
+  fails(client.OnSurvivors(run.survivors()).status());
+  run.SurvivorsAll();
+  fails(client.OnEndorsements(run.endorsements()).status());
+  run.UnmaskAll();
+  EXPECT_EQ(ValuesOf(run.server.Finish(run.sum).value()), cohort.PlainSum({0, 1, 2, 3}));
+}
+
 }  // namespace
 }  // namespace rivulet::secagg
