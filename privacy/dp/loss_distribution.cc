@@ -78,20 +78,20 @@ class HockeyStick {
   const GaussianMixture& mixture_;
 };
 
-// ln sum mass e^(lambda loss), in blocks so that no exponential overflows.
+// ln sum mass e^(lambda loss), in blocks so that no exponential overflows. lambda of any sign.
 double LogMoment(const LossDistribution& losses, double lambda) {
   constexpr size_t kBlock = 256;
-  const double fall = std::exp(-lambda * losses.grid);
+  const double ratio = std::exp(-std::abs(lambda) * losses.grid);
   double total = kMinusInfinity;
   for (size_t first = 0; first < losses.mass.size(); first += kBlock) {
     const size_t last = std::min(first + kBlock, losses.mass.size());
     double sum = 0, factor = 1;
-    for (size_t at = last; at-- > first;) {
-      sum += losses.mass[at] * factor;
-      factor *= fall;
+    for (size_t step = 0; step < last - first; ++step) {
+      sum += losses.mass[lambda > 0 ? last - 1 - step : first + step] * factor;
+      factor *= ratio;
     }
-    const double top =
-        lambda * losses.grid * (static_cast<double>(losses.first) + static_cast<double>(last) - 1);
+    const auto largest = static_cast<double>(lambda > 0 ? last - 1 : first);
+    const double top = lambda * losses.grid * (static_cast<double>(losses.first) + largest);
     if (sum > 0) total = LogAdd(total, top + std::log(sum));
   }
   return total;
@@ -110,8 +110,9 @@ void FillMoments(LossDistribution& losses) {
   losses.mean = middle + mean;
   losses.variance = std::max(0.0, square / total - mean * mean);
   for (int power = 0; power < LossDistribution::kPowers; ++power) {
-    losses.log_moments[power] =
-        LogMoment(losses, std::ldexp(1.0, LossDistribution::kLeastPower + power));
+    const double lambda = std::ldexp(1.0, LossDistribution::kLeastPower + power);
+    losses.upper[power] = LogMoment(losses, lambda);
+    losses.lower[power] = LogMoment(losses, -lambda);
   }
 }
 
@@ -172,8 +173,7 @@ double GaussianMixture::LossWidth() const {
   return Loss(static_cast<double>(weights.size()) - 1 + kTail * sigma) - Loss(-kTail * sigma);
 }
 
-double GaussianMixture::LossDeviation() const {
-  // Under N(0, sigma^2), by the rectangle rule.
+double GaussianMixture::LossVariance() const {
   double total = 0, mean = 0, square = 0;
   for (int step = -160; step <= 160; ++step) {
     const double z = step / 20.0;
@@ -183,7 +183,7 @@ double GaussianMixture::LossDeviation() const {
     square += weight * loss * loss;
   }
   mean /= total;
-  return std::sqrt(std::max(0.0, square / total - mean * mean));
+  return std::max(0.0, square / total - mean * mean);
 }
 
 LossPair LossPairOf(const GaussianMixture& mixture, double grid) {

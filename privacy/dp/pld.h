@@ -45,8 +45,6 @@ class ComposedLoss {
   Direction remove_, add_;
 };
 
-// Points that the transform of a composition would need; for choosing a grid before paying for it.
-double TransformPoints(const GaussianMixture& mixture, int64_t times, double grid);
 inline constexpr int kMostTransformBits = 23;
 
 }  // namespace rivulet
