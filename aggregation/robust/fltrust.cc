@@ -48,7 +48,8 @@ class FlTrustRule : public RuleBase {
       weights[update] /= trust_sum;
       result.verdicts[update].weight /= trust_sum;
     }
-    result.mean = batch.Combination(weights);
+    result.mean = batch.Produce(
+        [&](const Piece& piece, double* out) { batch.AddCombination(weights, piece, out); });
     return result;
   }
 
