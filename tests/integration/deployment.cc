@@ -112,7 +112,7 @@ std::vector<std::string> Deployment::AgentCommand(const std::string& name,
                                                   const fs::path& data, const Options& changes) {
   const fs::path home = folder_ / name;
   fs::create_directories(home);
-  WriteText(home / "policy.toml", "[[base-model]]\npath = \"" + base_model_.string() +
+  WriteText(home / "policy.toml", policy_ + "[[base-model]]\npath = \"" + base_model_.string() +
                                       "\"\n[[dataset]]\nname = \"fortunes\"\npath = \"" +
                                       data.string() + "\"\n");
   std::vector<std::string> command = program;

@@ -26,6 +26,8 @@ class Deployment {
   void KillCoordinator();  // -9
   // Of the agents' policies from now on; ToyBaseModel() before.
   void UseBaseModel(std::filesystem::path folder) { base_model_ = std::move(folder); }
+  // Put before the rest of every policy that is written from now on.
+  void UsePolicy(std::string text) { policy_ = std::move(text); }
   // Enrols the agent if it has no certificate yet. `program` the toy or the real one; its data set
   // "fortunes" is `data`.
   void StartAgent(const std::string& name, const std::vector<std::string>& program,
@@ -61,6 +63,7 @@ class Deployment {
  private:
   std::filesystem::path folder_;
   std::filesystem::path base_model_;
+  std::string policy_;
   int runs_ = 0;
   std::string agents_address_ = "127.0.0.1:0";
   std::string operators_ = "127.0.0.1:0";

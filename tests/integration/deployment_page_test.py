@@ -32,9 +32,10 @@ class Page(unittest.TestCase):
         source = (SOURCE / "client/agent/policy.cc").read_text()
         lists = [set(re.findall(r'"([a-z-]+)"', known)) for known in re.findall(r"CheckKeys\([^{};]*\{([^}]*)\}\)", source)]
         top = next(keys for keys in lists if "base-model" in keys)
-        want = top - {"base-model", "dataset"}
-        want |= {f"base-model.{key}" for key in next(keys for keys in lists if "hash" in keys)}
-        want |= {f"dataset.{key}" for key in next(keys for keys in lists if "name" in keys)}
+        sections = {"base-model": "hash", "dataset": "name", "secagg": "orgs", "privacy": "max-releases"}
+        want = top - set(sections)
+        for section, one in sections.items():
+            want |= {f"{section}.{key}" for key in next(keys for keys in lists if one in keys)}
         table = PAGE.split("## `policy.toml`")[1].split("## Running")[0]
         self.assertEqual(set(re.findall(r"^\| `([a-z.-]+)` \|", table, re.M)), want)
 

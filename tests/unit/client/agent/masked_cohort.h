@@ -91,8 +91,8 @@ class MaskedCohort : public testing::Test {
     task_.state_bytes = state.size();
     const auto form = MaskedForm::Of(document_.spec, manifest_);
     ASSERT_TRUE(form.ok()) << form.status();
-    const secagg::Params params = form->ParamsOf(
-        {"rnd-1", round, attempt, task_.state_sha256, task_.job_document, 5});
+    const secagg::Params params =
+        form->ParamsOf({"rnd-1", round, attempt, task_.state_sha256, task_.job_document, 5});
     auto started = MaskedRound::Start(params, names_, {}, now_);
     ASSERT_TRUE(started.ok()) << started.status();
     round_ = *std::move(started);

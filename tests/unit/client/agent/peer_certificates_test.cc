@@ -84,8 +84,7 @@ TEST_F(PeerCertificatesTest, OneOnTheDenylistIsNotFound) {
 
 TEST_F(PeerCertificatesTest, OneThatExpiresAfterItWasOfferedIsRefused) {
   const auto peers = Make();
-  const std::string leaf =
-      LeafOf(FilesOf("demo", {"demo", "lab", "bob"}, std::chrono::seconds(2)));
+  const std::string leaf = LeafOf(FilesOf("demo", {"demo", "lab", "bob"}, std::chrono::seconds(2)));
   ASSERT_TRUE(Asked(*peers, leaf).ok());
   const auto fingerprint = KeyOfLeaf(leaf)->fingerprint;
   absl::Status status;

@@ -118,12 +118,27 @@ TEST_F(PolicyTest, WithoutASectionTheProtocolsOwnDefaultsHold) {
 }
 
 TEST_F(PolicyTest, ValuesOfMaskingOutOfRangeAreRefusedNamingTheKey) {
-  for (const char* line :
-       {"required = 1", "mode-min = \"strict\"", "mode-min = 1", "n-min = 2", "n-min = 5001",
-        "org-min = 0", "orgs = \"a\"", "orgs = [\"\"]", "gamma-min = 0.6", "gamma-min = -0.1",
-        "gamma-min = \"0.1\"", "gamma-min = nan", "ring = 0", "h-min = 0", "p-max = 1",
-        "b-max = 63", "attempts-max = 0", "attempts-max = 9", "dp-min = \"some\"",
-        "denylist-file = \"\"", "n-mim = 4"}) {
+  for (const char* line : {"required = 1",
+                           "mode-min = \"strict\"",
+                           "mode-min = 1",
+                           "n-min = 2",
+                           "n-min = 5001",
+                           "org-min = 0",
+                           "orgs = \"a\"",
+                           "orgs = [\"\"]",
+                           "gamma-min = 0.6",
+                           "gamma-min = -0.1",
+                           "gamma-min = \"0.1\"",
+                           "gamma-min = nan",
+                           "ring = 0",
+                           "h-min = 0",
+                           "p-max = 1",
+                           "b-max = 63",
+                           "attempts-max = 0",
+                           "attempts-max = 9",
+                           "dp-min = \"some\"",
+                           "denylist-file = \"\"",
+                           "n-mim = 4"}) {
     const absl::Status status = Load("[secagg]\n" + std::string(line) + "\n").status();
     EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig) << line;
     EXPECT_THAT(std::string(status.message()),

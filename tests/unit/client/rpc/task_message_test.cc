@@ -1,0 +1,49 @@
+#include "client/rpc/task_message.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace rivulet {
+namespace {
+
+v1::Task WireTask() {
+  v1::Task task;
+  task.set_kind(v1::Task::KIND_TRAIN);
+  task.set_state_sha256(std::string(32, 'h'));
+  return task;
+}
+
+TEST(TaskMessage, ATrainingTaskBringsTheParametersOfItsMasks) {
+  v1::Task wire = WireTask();
+  EXPECT_EQ(AssignmentOf(wire)->masking, "");
+  wire.set_masking(std::string(4096, 'p'));
+  EXPECT_EQ(AssignmentOf(wire)->masking, wire.masking());
+  wire.set_kind(v1::Task::KIND_EVALUATE);
+  EXPECT_EQ(AssignmentOf(wire)->masking, "");
+  wire.mutable_masking()->push_back('p');
+  EXPECT_EQ(AssignmentOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(TaskMessage, MasksAreTakenUpToTheirLimits) {
+  v1::Masking wire;
+  wire.mutable_key()->set_job("job");
+  wire.set_message(std::string(2 << 20, 'm'));
+  for (int member = 0; member < 256; ++member) wire.add_certificates(std::string(4096, 'c'));
+  const auto taken = MaskingArrivedOf(wire);
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  EXPECT_EQ(taken->key.job, "job");
+  EXPECT_EQ(taken->bytes, wire.message());
+  EXPECT_EQ(taken->certificates.size(), 256u);
+  v1::Masking large = wire;
+  large.mutable_message()->push_back('m');
+  EXPECT_EQ(MaskingArrivedOf(large).status().code(), absl::StatusCode::kInvalidArgument);
+  large = wire;
+  large.add_certificates("c");
+  EXPECT_EQ(MaskingArrivedOf(large).status().code(), absl::StatusCode::kInvalidArgument);
+  large = wire;
+  large.mutable_certificates(255)->push_back('c');
+  EXPECT_EQ(MaskingArrivedOf(large).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace rivulet
