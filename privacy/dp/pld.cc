@@ -68,7 +68,7 @@ class LossComposer {
     if (!(points <= std::ldexp(1.0, kMostTransformBits))) {
       return Refuse(
           absl::StatusCode::kResourceExhausted,
-          "loss distribution: got " + std::to_string(points) + " grid points, want at most 2^23");
+          "loss distribution: got " + std::to_string(points) + " grid points, want at most 2^21");
     }
     const FourierTransform transform(std::bit_width(static_cast<uint64_t>(std::ceil(points)) - 1));
     std::vector<ComplexNumber> total = Spectrum(transform, steps_[0]);
@@ -128,7 +128,7 @@ class LossComposer {
 
   // The window of losses outside of which next to nothing lies; what lies above is infinite.
   ComposedLoss::Direction Unwrap(const std::vector<ComplexNumber>& sums, const Outline& outline,
-                                 double ComplexNumber::*part) const {
+                                 long double ComplexNumber::*part) const {
     const auto size = static_cast<int64_t>(sums.size());
     ComposedLoss::Direction direction{.grid = grid_};
     direction.first = static_cast<int64_t>(std::floor(outline.Bottom() / grid_));
@@ -140,7 +140,7 @@ class LossComposer {
       const int64_t offset = direction.first + at - outline.first;
       const int64_t wrapped = ((offset % size) + size) % size;
       direction.mass[static_cast<size_t>(at)] =
-          std::max(0.0, sums[static_cast<size_t>(wrapped)].*part);
+          static_cast<double>(std::max(0.0L, sums[static_cast<size_t>(wrapped)].*part));
     }
     return direction;
   }
