@@ -43,6 +43,7 @@ struct PanelWork {
   const float* factors;  // of padded rows, or nullptr
   size_t first, end;     // ranks that are kept
   double* out;           // kPanelColumns of them
+  size_t steps;          // kSteps where there is a next panel
 
   std::span<const float* const> next_rows;  // empty = there is no next panel
   size_t next_column;
@@ -62,7 +63,7 @@ struct NetworkBody {
     for (size_t row = 0; row < kRows; ++row) rows[row] = work.panel->row(row);
     float sorted[kRows * kLanes];  // indexed by a variable, so not the registers
     Ints8 largest = *work.largest;
-    for (size_t step = 0; step < kSteps; ++step) {
+    for (size_t step = 0; step < work.steps; ++step) {
       Fetch(step, largest);
       for (size_t column = step * kEight; column < (step + 1) * kEight; column += kLanes) {
         Sort(rows, column, sorted);
@@ -170,6 +171,7 @@ class PanelSorter {
       work_.next = &panels_[1 - here];
       work_.next_column = next;
       work_.next_rows = whole_next ? columns_.rows : std::span<const float* const>();
+      work_.steps = StepsOf(first);
       kNetworks[padded_rows_ / kRowStep - 1](work_, widest_);
       if (!whole_next && next < columns_.count) FetchAlone(next, panels_[1 - here]);
       sink(first, std::span(means_).first(std::min(kPanelColumns, columns_.count - first)));
@@ -181,12 +183,16 @@ class PanelSorter {
   }
 
  private:
+  size_t StepsOf(size_t first) const {
+    return (std::min(kPanelColumns, columns_.count - first) + kEight - 1) / kEight;
+  }
+
   void FetchAlone(size_t first, const Panel& panel) {
     const size_t count = std::min(kPanelColumns, columns_.count - first);
     for (size_t row = 0; row < columns_.rows.size(); ++row) {
       const float* const from = columns_.rows[row] + first;
       std::copy_n(from, count, panel.row(row));
-      std::fill_n(panel.row(row) + count, kPanelColumns - count, 0.0f);
+      std::fill_n(panel.row(row) + count, StepsOf(first) * kEight - count, 0.0f);
       int32_t most = 0;
       for (size_t column = 0; column < count; ++column) {
         most = std::max(most, std::bit_cast<int32_t>(from[column]) & 0x7FFFFFFF);
