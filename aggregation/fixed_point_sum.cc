@@ -231,7 +231,11 @@ absl::StatusOr<ParameterSet> FixedPointSum::Mean() const {
     return Refuse(absl::StatusCode::kFailedPrecondition,
                   "mean: got a sum of no updates, want at least one");
   }
-  const double divisor = std::ldexp(static_cast<double>(weight_), kFractionBits);
+  return MeanOver(static_cast<double>(weight_));
+}
+
+ParameterSet FixedPointSum::MeanOver(double count) const {
+  const double divisor = std::ldexp(count, kFractionBits);
   ParameterSet mean(manifest_);
   for (size_t tensor = 0; tensor < mean.size(); ++tensor) {
     const std::span<const int64_t> sums = words(tensor);

@@ -65,10 +65,15 @@ class FixedPointSum {
   // Errors: FailedPrecondition when nothing was added.
   absl::StatusOr<ParameterSet> Mean() const;
 
+  // The same over a divisor that does not depend on who came, > 0, of whatever was added.
+  ParameterSet MeanOver(double divisor) const;
+
   const Manifest& manifest() const { return manifest_; }
   int64_t weight() const { return weight_; }  // sum of all weights
   // The words themselves, in units of 2^-24.
   std::span<const int64_t> words(size_t tensor) const;
+  // All of them, in manifest order, for whoever adds noise before they are divided.
+  std::span<int64_t> words() { return {words_.data(), words_.size()}; }
 
  private:
   explicit FixedPointSum(const Manifest& manifest);

@@ -79,7 +79,7 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
   auto link = NewGrpcLink({settings.coordinator, settings.daemon.tls_dir,
                            settings.daemon.insecure ? identity.uri() : std::string()});
   if (wrap) link = wrap(std::move(link));
-  const auto work = make_work(policy, identity.name);
+  const auto work = make_work(policy, identity.name, settings.daemon.state_dir);
   SessionConfig config;
   config.drain_limit = std::chrono::seconds(settings.drain_timeout_s);
   SignalWatch signals;

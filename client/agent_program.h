@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -10,9 +11,10 @@
 
 namespace rivulet {
 
-// Makes the computing part for an agent of this name; the policy outlives it.
-using WorkFactory =
-    std::function<std::unique_ptr<LocalWork>(const Policy& policy, const std::string& name)>;
+// Makes the computing part for an agent of this name, which may keep files in its state directory;
+// the policy outlives it.
+using WorkFactory = std::function<std::unique_ptr<LocalWork>(
+    const Policy& policy, const std::string& name, const std::filesystem::path& state_directory)>;
 
 // A seam: tests lose on the way what a network can lose.
 using LinkWrapper =

@@ -1,4 +1,10 @@
 #include "client/agent_program.h"
 #include "client/runtime/task_work.h"
 
-int main(int argc, char** argv) { return rivulet::AgentMain(argc, argv, rivulet::NewTaskWork); }
+int main(int argc, char** argv) {
+  using namespace rivulet;
+  return AgentMain(argc, argv,
+                   [](const Policy& policy, const std::string& name, const auto& state_directory) {
+                     return NewTaskWork(policy, name, state_directory);
+                   });
+}

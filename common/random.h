@@ -28,6 +28,7 @@ enum class Purpose : uint32_t {
   kPartition = 14,
   kSampling = 15,  // token sampling in generation
   kDropOut = 16,   // simulated clients that vanish
+  kRounding = 17,  // stochastic rounding of simulated clients; real ones keep theirs secret
 };
 
 // An addressed stream of random words: the value depends on (root, purpose, index, tensor,

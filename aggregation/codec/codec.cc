@@ -108,7 +108,9 @@ class FramedCodec : public Codec {
       RV_RETURN_IF_ERROR(CheckNumbers(*residual, flat.span()));
       flat.ClipTo(context.residual_clip);
     }
-    std::string payload(sizeof(CodecHeader), '\0');
+    std::string payload;
+    payload.reserve(MaxEncodedBytes(delta.manifest()));
+    payload.resize(sizeof(CodecHeader));
     const absl::Status encoded =
         body_->Encode({delta.manifest(), values, flat.span(), previous, context}, payload);
     flat.Close();

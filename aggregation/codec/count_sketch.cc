@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdlib>
 
+#include "aggregation/codec/kernels.h"
 #include "aggregation/codec/linear.h"
 
 namespace rivulet {
@@ -29,11 +30,7 @@ float Signed(float value, uint32_t sign) {
 void MiddleRow(std::span<float[kSketchChunk]> rows, size_t count) {
   for (size_t sorted = 0; sorted <= rows.size() / 2; ++sorted) {
     for (size_t row = rows.size() - 1; row > sorted; --row) {
-      for (size_t at = 0; at < count; ++at) {
-        const float a = rows[row - 1][at], b = rows[row][at];
-        rows[row - 1][at] = std::min(a, b);
-        rows[row][at] = std::max(a, b);
-      }
+      codec_kernels::Order(rows[row - 1], rows[row], count);
     }
   }
 }

@@ -121,13 +121,8 @@ class FedObdBody : public CodecBody {
     std::vector<uint16_t> codes(kObdChunk);
     for (size_t first = 0; first < size; first += kObdChunk) {
       const size_t count = std::min(kObdChunk, size - first);
-      const auto limit = static_cast<float>(grid.limit());
-      for (size_t at = 0; at < count; ++at) {
-        const float exact = grid.scale > 0 ? x[first + at] / grid.scale : 0.0f;
-        const float code = std::clamp(std::nearbyint(exact), -limit, limit);
-        codes[at] = static_cast<uint16_t>(code + limit);
-        if (residual != nullptr) residual[first + at] -= code * grid.scale;
-      }
+      codec_kernels::NearestCodes(x + first, count, grid.scale, grid.limit(), codes.data(),
+                                  residual == nullptr ? nullptr : residual + first);
       PackCodes(std::span(codes).first(count), grid.bits, packed);
       packed += PackedBytes(count, grid.bits);
     }

@@ -4,6 +4,9 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
+
+#include "common/formats/float_cast.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "aggregation/codec/kernels.cc"
@@ -191,21 +194,37 @@ HWY_INLINE void Transpose4(const float* from, size_t from_stride, float* to, siz
 #endif
 }
 
-constexpr size_t kTilePositions = 16;  // a cache line of one block
+// Tiles of 16 x 16 go through a buffer, so that every cache line of the flat vector and of the
+// blocks is touched once: lines a power of two apart would evict each other otherwise.
+constexpr size_t kTile = 16;
+
+// to[c to_stride + r] = from[r from_stride + c] for rows x columns numbers, at most a tile.
+HWY_INLINE void MoveTile(const float* from, size_t from_stride, size_t rows, size_t columns,
+                         float* to, size_t to_stride) {
+  if (rows < kTile || columns < kTile) {
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+    }
+    return;
+  }
+  HWY_ALIGN float tile[kTile * kTile];
+  for (size_t r = 0; r < kTile; r += 4) {
+    for (size_t c = 0; c < kTile; c += 4) {
+      Transpose4(from + r * from_stride + c, from_stride, tile + c * kTile + r, kTile);
+    }
+  }
+  for (size_t c = 0; c < kTile; ++c) {
+    std::memcpy(to + c * to_stride, tile + c * kTile, kTile * sizeof(float));
+  }
+}
 
 void DealAll(const Dealing& dealing, const float* flat, size_t first, size_t count, float* out) {
   const size_t m = dealing.m, r = dealing.block_size;
-  const size_t full = std::min(r, dealing.d / m) / 4 * 4;  // positions that every block has
-  const size_t wide = count / 4 * 4;
-  for (size_t tile = 0; tile < full; tile += kTilePositions) {
-    const size_t end = std::min(full, tile + kTilePositions);
-    for (size_t b = 0; b < wide; b += 4) {
-      for (size_t p = tile; p < end; p += 4) {
-        Transpose4(flat + p * m + first + b, m, out + b * r + p, r);
-      }
-    }
-    for (size_t b = wide; b < count; ++b) {
-      for (size_t p = tile; p < end; ++p) out[b * r + p] = flat[p * m + first + b];
+  const size_t full = std::min(r, dealing.d / m);  // positions that every block has
+  for (size_t p = 0; p < full; p += kTile) {
+    for (size_t b = 0; b < count; b += kTile) {
+      MoveTile(flat + p * m + first + b, m, std::min(kTile, full - p), std::min(kTile, count - b),
+               out + b * r + p, r);
     }
   }
   for (size_t b = 0; b < count; ++b) {
@@ -219,17 +238,11 @@ void DealAll(const Dealing& dealing, const float* flat, size_t first, size_t cou
 void CollectAll(const Dealing& dealing, const float* blocks, size_t first, size_t count,
                 float* flat) {
   const size_t m = dealing.m, r = dealing.block_size;
-  const size_t full = std::min(r, dealing.d / m) / 4 * 4;
-  const size_t wide = count / 4 * 4;
-  for (size_t tile = 0; tile < full; tile += kTilePositions) {
-    const size_t end = std::min(full, tile + kTilePositions);
-    for (size_t p = tile; p < end; p += 4) {
-      for (size_t b = 0; b < wide; b += 4) {
-        Transpose4(blocks + b * r + p, r, flat + p * m + first + b, m);
-      }
-    }
-    for (size_t b = wide; b < count; ++b) {
-      for (size_t p = tile; p < end; ++p) flat[p * m + first + b] = blocks[b * r + p];
+  const size_t full = std::min(r, dealing.d / m);
+  for (size_t p = 0; p < full; p += kTile) {
+    for (size_t b = 0; b < count; b += kTile) {
+      MoveTile(blocks + b * r + p, r, std::min(kTile, count - b), std::min(kTile, full - p),
+               flat + p * m + first + b, m);
     }
   }
   for (size_t b = 0; b < count; ++b) {
@@ -319,16 +332,21 @@ void RoundBlock(const FixedGrid& grid, const float* x, size_t n, const uint16_t*
   }
 }
 
+float RoundOneAll(const RoundingGrid& grid, const float* x, size_t n, float absmax,
+                  const uint16_t* random, int8_t* codes) {
+  const bool flat = absmax < 0x1p-96f;  // its inverse would not be finite
+  const float factor = flat ? 0.0f : grid.top / absmax * grid.gain * 0x1p16f;
+  RoundBlock({factor, grid.offset * 0x1p16f, grid.low * 65536, grid.high * 65536}, x, n, random,
+             codes);
+  return flat ? 0.0f : absmax / grid.top;
+}
+
 void RoundInBlocksAll(const RoundingGrid& grid, const float* x, size_t n, const uint16_t* random,
                       float* scales, int8_t* codes) {
   for (size_t first = 0; first < n; first += grid.block) {
     const size_t size = std::min(grid.block, n - first);
     const float absmax = LargestMagnitudeAll(x + first, size);
-    const bool flat = absmax < 0x1p-96f;  // its inverse would not be finite
-    *scales++ = flat ? 0.0f : absmax / grid.top;
-    const float factor = flat ? 0.0f : grid.top / absmax * grid.gain * 0x1p16f;
-    RoundBlock({factor, grid.offset * 0x1p16f, grid.low * 65536, grid.high * 65536}, x + first,
-               size, random + first, codes + first);
+    *scales++ = RoundOneAll(grid, x + first, size, absmax, random + first, codes + first);
   }
 }
 
@@ -392,21 +410,41 @@ void UnfoldCodesAll(const uint8_t* packed, size_t n, uint32_t bits, int8_t* code
   }
 }
 
-size_t RoundToIntegersAll(const float* __restrict x, size_t n, double scale, double limit,
-                          const uint32_t* __restrict words, int32_t* __restrict out) {
-  int64_t clamped = 0;
-  for (size_t at = 0; at < n; ++at) {
+size_t RoundToIntegersAll(const float* x, size_t n, double scale, double limit,
+                          const uint32_t* words, int32_t* out) {
+  size_t clamped = 0, at = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::CappedTag<double, 4> d;
+  const hn::Rebind<float, decltype(d)> d32;
+  const hn::Rebind<int32_t, decltype(d)> di;
+  const auto step = hn::Set(d, scale), most = hn::Set(d, limit), least = hn::Set(d, -limit);
+  const auto flip = hn::Set(di, std::numeric_limits<int32_t>::min());
+  const auto back = hn::Set(d, 0x1p31 + 1);  // a word with its top bit flipped is word - 2^31
+  const auto units = hn::Set(d, 0x1p32), one = hn::Set(d, 1.0);
+  const size_t lanes = hn::Lanes(d);
+  for (; at + lanes <= n; at += lanes) {
+    const auto t = hn::Mul(hn::PromoteTo(d, hn::LoadU(d32, x + at)), step);
+    const auto below = hn::Floor(t);
+    // r < floor(z) for an integer r is r + 1 <= z.
+    const auto z = hn::Mul(hn::Sub(t, below), units);
+    const auto word = hn::Xor(hn::LoadU(di, reinterpret_cast<const int32_t*>(words + at)), flip);
+    const auto next = hn::Add(hn::PromoteTo(d, word), back);
+    const auto rounded = hn::Add(below, hn::IfThenElseZero(hn::Le(next, z), one));
+    const auto bounded = hn::Min(hn::Max(rounded, least), most);
+    clamped += lanes - hn::CountTrue(d, hn::Eq(rounded, bounded));
+    hn::StoreU(hn::DemoteTo(di, bounded), di, out + at);
+  }
+#endif
+  for (; at < n; ++at) {
     const double t = static_cast<double>(x[at]) * scale;
     const double below = std::floor(t);
-    // r < floor(z) for an integer r is r + 1 <= z.
     const double z = (t - below) * 0x1p32;
-    const double up = static_cast<double>(words[at]) + 1.0 <= z ? 1.0 : 0.0;
-    const double rounded = below + up;
+    const double rounded = below + (static_cast<double>(words[at]) + 1.0 <= z ? 1.0 : 0.0);
     const double bounded = std::min(std::max(rounded, -limit), limit);
     clamped += rounded != bounded ? 1 : 0;
     out[at] = static_cast<int32_t>(bounded);
   }
-  return static_cast<size_t>(clamped);
+  return clamped;
 }
 
 void PackSignsAll(const float* x, size_t n, uint8_t* bits) {
@@ -453,14 +491,20 @@ size_t IndicesAtLeastAll(const float* x, size_t n, uint32_t threshold, uint32_t 
     }
   };
   size_t at = 0;
-  // Thirty-two at a time: most of them hold none.
-  for (; at + 32 <= n; at += 32) {
-    uint32_t largest = 0;
-    for (size_t lane = 0; lane < 32; ++lane) {
-      largest = std::max(largest, std::bit_cast<uint32_t>(x[at + lane]) & 0x7FFFFFFFu);
-    }
-    if (largest >= threshold) take(at, at + 32);
+#if HWY_TARGET != HWY_SCALAR
+  // Four vectors at a time: most of them hold none.
+  const Floats d;
+  const hn::RebindToSigned<Floats> di;
+  const auto least = hn::Set(di, static_cast<int32_t>(threshold));
+  const size_t lanes = hn::Lanes(d);
+  const auto load = [&](size_t from)
+                        HWY_ATTR { return hn::BitCast(di, hn::Abs(hn::LoadU(d, x + from))); };
+  for (; at + 4 * lanes <= n; at += 4 * lanes) {
+    const auto low = hn::Max(load(at), load(at + lanes));
+    const auto high = hn::Max(load(at + 2 * lanes), load(at + 3 * lanes));
+    if (!hn::AllTrue(di, hn::Lt(hn::Max(low, high), least))) take(at, at + 4 * lanes);
   }
+#endif
   take(at, n);
   return found;
 }
@@ -473,16 +517,27 @@ void ToBF16All(const float* x, size_t n, uint16_t* out) {
 }
 
 void ToF16All(const float* x, size_t n, uint16_t* out) {
-  for (size_t at = 0; at < n; ++at) {
-    const uint32_t bits = std::bit_cast<uint32_t>(x[at]);
-    const uint32_t magnitude = bits & 0x7fffffff;
-    const uint32_t normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13;
+  size_t at = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const Floats d;
+  const hn::RebindToSigned<Floats> di;
+  const hn::Rebind<uint16_t, Floats> d16;
+  const auto bias = hn::Set(di, 0xfff - 0x38000000), one = hn::Set(di, 1);
+  const auto half = hn::Set(di, 0x3f000000), normal_from = hn::Set(di, 0x38800000);
+  for (; at + hn::Lanes(d) <= n; at += hn::Lanes(d)) {
+    const auto value = hn::LoadU(d, x + at);
+    const auto magnitude = hn::BitCast(di, hn::Abs(value));
+    const auto odd = hn::And(hn::ShiftRight<13>(magnitude), one);
+    const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, bias), odd));
     // Below 2^-14: adding 1/2 leaves multiples of 2^-24.
-    const uint32_t small =
-        std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000;
-    out[at] =
-        static_cast<uint16_t>(((bits >> 16) & 0x8000) | (magnitude < 0x38800000 ? small : normal));
+    const auto small =
+        hn::Sub(hn::BitCast(di, hn::Add(hn::Abs(value), hn::BitCast(d, half))), half);
+    const auto bits = hn::IfThenElse(hn::Lt(magnitude, normal_from), small, normal);
+    const auto sign = hn::ShiftLeft<15>(hn::And(hn::ShiftRight<31>(hn::BitCast(di, value)), one));
+    hn::StoreU(hn::DemoteTo(d16, hn::Or(bits, sign)), d16, out + at);
   }
+#endif
+  for (; at < n; ++at) out[at] = F16OfFloat(x[at]);
 }
 
 bool FromBF16All(const uint16_t* x, size_t n, float* out) {
@@ -496,16 +551,113 @@ bool FromBF16All(const uint16_t* x, size_t n, float* out) {
 }
 
 bool FromF16All(const uint16_t* x, size_t n, float* out) {
-  uint32_t bad = 0;
-  for (size_t at = 0; at < n; ++at) {
-    const uint32_t half = x[at], magnitude = half & 0x7fff;
-    bad |= magnitude >= 0x7c00 ? 1 : 0;
-    const uint32_t normal = (magnitude << 13) + 0x38000000;
-    const uint32_t small =
-        std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
-    out[at] = std::bit_cast<float>((half & 0x8000) << 16 | (magnitude < 0x400 ? small : normal));
+  size_t at = 0;
+  bool finite = true;
+#if HWY_TARGET != HWY_SCALAR
+  const Floats d;
+  const hn::RebindToSigned<Floats> di;
+  const hn::Rebind<uint16_t, Floats> d16;
+  const auto mask = hn::Set(di, 0x7fff), bias = hn::Set(di, 0x38000000);
+  const auto normal_from = hn::Set(di, 0x400);
+  const auto unit = hn::Set(d, 0x1p-24f);
+  auto largest = hn::Zero(di);
+  for (; at + hn::Lanes(d) <= n; at += hn::Lanes(d)) {
+    const auto half = hn::PromoteTo(di, hn::LoadU(d16, x + at));
+    const auto magnitude = hn::And(half, mask);
+    largest = hn::Max(largest, magnitude);
+    const auto normal = hn::Add(hn::ShiftLeft<13>(magnitude), bias);
+    const auto small = hn::BitCast(di, hn::Mul(hn::ConvertTo(d, magnitude), unit));
+    const auto bits = hn::IfThenElse(hn::Lt(magnitude, normal_from), small, normal);
+    const auto sign = hn::ShiftLeft<16>(hn::AndNot(mask, half));
+    hn::StoreU(hn::BitCast(d, hn::Or(bits, sign)), d, out + at);
   }
-  return bad == 0;
+  finite = hn::AllTrue(di, hn::Lt(largest, hn::Set(di, 0x7c00)));
+#endif
+  for (; at < n; ++at) {
+    finite = finite && (x[at] & 0x7c00) != 0x7c00;
+    out[at] = FloatOfF16(x[at]);
+  }
+  return finite;
+}
+
+// Orders a[i] <= b[i].
+void OrderAll(float* __restrict a, float* __restrict b, size_t n) {
+  for (size_t at = 0; at < n; ++at) {
+    const float low = b[at] < a[at] ? b[at] : a[at];
+    const float high = b[at] < a[at] ? a[at] : b[at];
+    a[at] = low;
+    b[at] = high;
+  }
+}
+
+double NearestCentroidsAll(const CentroidGrid& grid, const float* x, size_t n, uint16_t* codes) {
+  double product = 0;
+  size_t at = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const Floats d;
+  const hn::RebindToSigned<Floats> di;
+  const hn::Rebind<uint16_t, Floats> d16;
+  const auto minus = hn::Set(di, static_cast<int32_t>(grid.levels));
+  const size_t lanes = hn::Lanes(d);
+  for (; at + lanes <= n;) {
+    auto sum = hn::Zero(d);  // of up to 512 products in binary32
+    for (size_t step = 0; step < 64 && at + lanes <= n; ++step, at += lanes) {
+      const auto value = hn::LoadU(d, x + at);
+      const auto magnitude = hn::Abs(value);
+      auto code = hn::Zero(di);
+      auto centroid = hn::Set(d, grid.centroids[0]);
+      for (uint32_t border = 0; border + 1 < grid.levels; ++border) {
+        const auto above = hn::Ge(magnitude, hn::Set(d, grid.borders[border]));
+        code = hn::Sub(code, hn::VecFromMask(di, hn::RebindMask(di, above)));
+        centroid = hn::IfThenElse(above, hn::Set(d, grid.centroids[border + 1]), centroid);
+      }
+      sum = hn::Add(sum, hn::Mul(magnitude, centroid));
+      const auto negative = hn::RebindMask(di, hn::Lt(value, hn::Zero(d)));
+      code = hn::Add(code, hn::IfThenElseZero(negative, minus));
+      hn::StoreU(hn::DemoteTo(d16, code), d16, codes + at);
+    }
+    product += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
+  }
+#endif
+  for (; at < n; ++at) {
+    const float magnitude = std::fabs(x[at]);
+    uint32_t code = 0;
+    for (uint32_t border = 0; border + 1 < grid.levels; ++border) {
+      code += magnitude >= grid.borders[border] ? 1 : 0;
+    }
+    product += static_cast<double>(magnitude * grid.centroids[code]);
+    codes[at] = static_cast<uint16_t>(code + (x[at] < 0 ? grid.levels : 0));
+  }
+  return product;
+}
+
+void NearestCodesAll(const float* x, size_t n, float scale, int32_t limit, uint16_t* codes,
+                     float* residual) {
+  size_t at = 0;
+  if (scale == 0) std::fill_n(codes, n, static_cast<uint16_t>(limit));
+  if (scale == 0) return;
+#if HWY_TARGET != HWY_SCALAR
+  const Floats d;
+  const hn::RebindToSigned<Floats> di;
+  const hn::Rebind<uint16_t, Floats> d16;
+  const auto step = hn::Set(d, scale);
+  const auto most = hn::Set(di, limit), least = hn::Set(di, -limit);
+  for (; at + hn::Lanes(d) <= n; at += hn::Lanes(d)) {
+    const auto value = hn::LoadU(d, x + at);
+    const auto nearest = hn::NearestInt(hn::Div(value, step));
+    const auto code = hn::Min(hn::Max(nearest, least), most);
+    hn::StoreU(hn::DemoteTo(d16, hn::Add(code, most)), d16, codes + at);
+    if (residual == nullptr) continue;
+    hn::StoreU(hn::Sub(value, hn::Mul(hn::ConvertTo(d, code), step)), d, residual + at);
+  }
+#endif
+  for (; at < n; ++at) {
+    const float value = x[at];
+    const float most_code = static_cast<float>(limit);
+    const float code = std::clamp(std::nearbyint(value / scale), -most_code, most_code);
+    codes[at] = static_cast<uint16_t>(static_cast<int32_t>(code) + limit);
+    if (residual != nullptr) residual[at] = value - code * scale;
+  }
 }
 
 }  // namespace rivulet::codec_kernels::HWY_NAMESPACE
@@ -524,6 +676,7 @@ HWY_EXPORT(SumOfMagnitudesAll);
 HWY_EXPORT(SumOfSquaresAll);
 HWY_EXPORT(DotAll);
 HWY_EXPORT(LargestMagnitudeAll);
+HWY_EXPORT(RoundOneAll);
 HWY_EXPORT(RoundInBlocksAll);
 HWY_EXPORT(ScaleInBlocksAll);
 HWY_EXPORT(CodesWithinAll);
@@ -537,6 +690,9 @@ HWY_EXPORT(ToBF16All);
 HWY_EXPORT(ToF16All);
 HWY_EXPORT(FromBF16All);
 HWY_EXPORT(FromF16All);
+HWY_EXPORT(OrderAll);
+HWY_EXPORT(NearestCentroidsAll);
+HWY_EXPORT(NearestCodesAll);
 
 void Hadamard(float* data, size_t n) { HWY_DYNAMIC_DISPATCH(HadamardAll)(data, n); }
 void FlipAndScale(float* x, size_t n, const uint32_t* bits, float factor) {
@@ -566,6 +722,10 @@ float Dot(const float* a, const float* b, size_t n) {
 }
 float LargestMagnitude(const float* x, size_t n) {
   return HWY_DYNAMIC_DISPATCH(LargestMagnitudeAll)(x, n);
+}
+float RoundOne(const RoundingGrid& grid, const float* x, size_t n, float absmax,
+               const uint16_t* random, int8_t* codes) {
+  return HWY_DYNAMIC_DISPATCH(RoundOneAll)(grid, x, n, absmax, random, codes);
 }
 void RoundInBlocks(const RoundingGrid& grid, const float* x, size_t n, const uint16_t* random,
                    float* scales, int8_t* codes) {
@@ -605,6 +765,15 @@ bool FromBF16(const uint16_t* x, size_t n, float* out) {
 }
 bool FromF16(const uint16_t* x, size_t n, float* out) {
   return HWY_DYNAMIC_DISPATCH(FromF16All)(x, n, out);
+}
+
+void Order(float* a, float* b, size_t n) { HWY_DYNAMIC_DISPATCH(OrderAll)(a, b, n); }
+double NearestCentroids(const CentroidGrid& grid, const float* x, size_t n, uint16_t* codes) {
+  return HWY_DYNAMIC_DISPATCH(NearestCentroidsAll)(grid, x, n, codes);
+}
+void NearestCodes(const float* x, size_t n, float scale, int32_t limit, uint16_t* codes,
+                  float* residual) {
+  HWY_DYNAMIC_DISPATCH(NearestCodesAll)(x, n, scale, limit, codes, residual);
 }
 
 }  // namespace rivulet::codec_kernels

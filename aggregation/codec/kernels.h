@@ -46,6 +46,9 @@ struct RoundingGrid {
 };
 void RoundInBlocks(const RoundingGrid& grid, const float* x, size_t n, const uint16_t* random,
                    float* scales, int8_t* codes);
+// A stretch of one block whose absmax is known; returns the scale.
+float RoundOne(const RoundingGrid& grid, const float* x, size_t n, float absmax,
+               const uint16_t* random, int8_t* codes);
 // out = (code - offset) * (s / gain), one multiplication with a factor rounded once.
 void ScaleInBlocks(const RoundingGrid& grid, const int8_t* codes, size_t n, const float* scales,
                    float* out);
@@ -77,5 +80,22 @@ void ToF16(const float* x, size_t n, uint16_t* out);
 // False when one of them is not finite.
 bool FromBF16(const uint16_t* x, size_t n, float* out);
 bool FromF16(const uint16_t* x, size_t n, float* out);
+
+// Orders a[i] <= b[i].
+void Order(float* a, float* b, size_t n);
+
+// codes[i] = number of the centroid nearest to |x[i]|, plus `levels` for x[i] < 0. Returns the sum
+// of |x[i]| times its centroid.
+struct CentroidGrid {
+  uint32_t levels;     // 1 .. 8
+  float centroids[8];  // ascending
+  float borders[8];    // from borders[i] on centroid i + 1 is nearer; in units of x
+};
+double NearestCentroids(const CentroidGrid& grid, const float* x, size_t n, uint16_t* codes);
+
+// codes[i] = clamp(nearest(x[i] / scale), -limit, limit) + limit, all `limit` for scale 0. With a
+// residual (may be x itself) residual[i] = x[i] - decoded.
+void NearestCodes(const float* x, size_t n, float scale, int32_t limit, uint16_t* codes,
+                  float* residual);
 
 }  // namespace rivulet::codec_kernels

@@ -7,6 +7,7 @@
 #include "aggregation/codec/kernels.h"
 #include "aggregation/codec/lattice.h"
 #include "aggregation/codec/rotation.h"
+#include "common/tensor/large_pages.h"
 
 namespace rivulet {
 namespace {
@@ -27,7 +28,8 @@ class RotatedBody : public CodecBody {
     const size_t size = blocks.block_size();
     uint8_t* scales = Extend(body, BytesFor(job.values.size()));
     uint8_t* packed = scales + ScaleBytes(blocks.count());
-    std::vector<float> rotated(std::min(RotatedBlocks::kTogether, blocks.count()) * size);
+    std::vector<float, LargePages<float>> rotated(
+        std::min(RotatedBlocks::kTogether, blocks.count()) * size);
     std::vector<uint16_t> codes(size);
     for (size_t first = 0; first < blocks.count(); first += RotatedBlocks::kTogether) {
       const size_t count = std::min(RotatedBlocks::kTogether, blocks.count() - first);
@@ -54,7 +56,8 @@ class RotatedBody : public CodecBody {
     if (has_scales()) scales = TakeNumbers<float>(body, blocks.count());
     RV_RETURN_IF_ERROR(CheckScales(name(), scales));
     const uint8_t* packed = BytesOf(body);
-    std::vector<float> rotated(std::min(RotatedBlocks::kTogether, blocks.count()) * size);
+    std::vector<float, LargePages<float>> rotated(
+        std::min(RotatedBlocks::kTogether, blocks.count()) * size);
     std::vector<uint16_t> codes(size);
     for (size_t first = 0; first < blocks.count(); first += RotatedBlocks::kTogether) {
       const size_t count = std::min(RotatedBlocks::kTogether, blocks.count() - first);
@@ -126,17 +129,11 @@ class RotateLatticeBody : public RotatedBody {
       std::fill(codes.begin(), codes.end(), static_cast<uint16_t>(limit_));
       return scale;
     }
-    constexpr size_t kPart = 4096;
-    uint32_t words[kPart];
-    int32_t integers[kPart];
     for (size_t first = 0; first < rotated.size(); first += kPart) {
       const size_t count = std::min(kPart, rotated.size() - first);
-      rounding->Fill(std::span(words).first(count));
-      codec_kernels::RoundToIntegers(rotated.data() + first, count,
-                                     1.0 / static_cast<double>(scale), limit_, words, integers);
-      for (size_t at = 0; at < count; ++at) {
-        codes[first + at] = static_cast<uint16_t>(integers[at] + limit_);
-      }
+      limit_ <= kLimitOfBytes
+          ? RoundShort(rotated.subspan(first, count), scale, *rounding, &codes[first])
+          : RoundLong(rotated.subspan(first, count), scale, *rounding, &codes[first]);
     }
     return scale;
   }
@@ -152,6 +149,34 @@ class RotateLatticeBody : public RotatedBody {
   }
 
  private:
+  static constexpr size_t kPart = 4096;
+  static constexpr int32_t kLimitOfBytes = 127;
+
+  // Up to 8 bits: 16 random bits for each number are enough.
+  void RoundShort(std::span<const float> values, float scale, RoundingSource& rounding,
+                  uint16_t* codes) const {
+    uint32_t words[kPart / 2];
+    int8_t integers[kPart];
+    rounding.Fill(std::span(words).first((values.size() + 1) / 2));
+    const auto top = static_cast<float>(limit_);
+    codec_kernels::RoundOne({kPart, top, 1, 0, -limit_, limit_}, values.data(), values.size(),
+                            scale * top, reinterpret_cast<const uint16_t*>(words), integers);
+    for (size_t at = 0; at < values.size(); ++at) {
+      codes[at] = static_cast<uint16_t>(integers[at] + limit_);
+    }
+  }
+  void RoundLong(std::span<const float> values, float scale, RoundingSource& rounding,
+                 uint16_t* codes) const {
+    uint32_t words[kPart];
+    int32_t integers[kPart];
+    rounding.Fill(std::span(words).first(values.size()));
+    codec_kernels::RoundToIntegers(values.data(), values.size(), 1.0 / static_cast<double>(scale),
+                                   limit_, words, integers);
+    for (size_t at = 0; at < values.size(); ++at) {
+      codes[at] = static_cast<uint16_t>(integers[at] + limit_);
+    }
+  }
+
   int32_t limit_;
   float scale_;  // of the public bound; 0: each block has its own
 };
@@ -218,20 +243,13 @@ class EdenBody : public RotatedBody {
     const double squares = codec_kernels::SumOfSquares(rotated.data(), rotated.size());
     const auto deviation =
         static_cast<float>(std::sqrt(squares / static_cast<double>(rotated.size())));
-    std::array<float, 8> borders{};  // magnitudes from which on the next centroid is nearer
+    codec_kernels::CentroidGrid grid{levels_, {}, {}};
+    std::copy_n(centroids_.begin(), levels_, grid.centroids);
     for (uint32_t code = 0; code + 1 < levels_; ++code) {
-      borders[code] = (centroids_[code] + centroids_[code + 1]) / 2 * deviation;
+      grid.borders[code] = (centroids_[code] + centroids_[code + 1]) / 2 * deviation;
     }
-    double product = 0;
-    for (size_t at = 0; at < rotated.size(); ++at) {
-      const float magnitude = std::fabs(rotated[at]);
-      uint32_t code = 0;
-      for (uint32_t border = 0; border + 1 < levels_; ++border) {
-        code += magnitude >= borders[border] ? 1 : 0;
-      }
-      product += static_cast<double>(magnitude * centroids_[code]);
-      codes[at] = static_cast<uint16_t>(code + (rotated[at] < 0 ? levels_ : 0));
-    }
+    const double product =
+        codec_kernels::NearestCentroids(grid, rotated.data(), rotated.size(), codes.data());
     return UnbiasedScale(squares, product);
   }
 

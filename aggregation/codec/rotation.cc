@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "aggregation/codec/kernels.h"
+#include "common/tensor/large_pages.h"
 
 namespace rivulet {
 namespace {
@@ -38,7 +39,7 @@ class Rotation : public LinearStage {
   void Expand(std::span<const float> mean, std::span<float> flat) const override {
     if (mean.size() != OutputSize(flat.size())) std::abort();
     const RotatedBlocks blocks(flat.size(), block_size_, *signs_);
-    std::vector<float> work(RotatedBlocks::kTogether * block_size_);
+    std::vector<float, LargePages<float>> work(RotatedBlocks::kTogether * block_size_);
     for (size_t first = 0; first < blocks.count(); first += RotatedBlocks::kTogether) {
       const size_t count = std::min(RotatedBlocks::kTogether, blocks.count() - first);
       const std::span<const float> part = mean.subspan(first * block_size_, count * block_size_);

@@ -191,7 +191,9 @@ absl::Status Agent::Perform(const AbortWork&) {
 
 absl::Status Agent::Perform(const Deliver& action) {
   uploading_->Post([this, outcome = action.outcome] {
-    Post(Reported{outcome.key, SendUpdate(outcome)});
+    const absl::Status sent = SendUpdate(outcome);
+    if (sent.ok()) work_.Accepted(outcome.key);
+    Post(Reported{outcome.key, sent});
   });
   return absl::OkStatus();
 }
@@ -277,11 +279,13 @@ absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(const Assignment& ta
 absl::StatusOr<std::optional<WorkResult>> Agent::Mask(const Assignment& task, WorkResult result,
                                                       const std::stop_token& aborted) {
   const Outcome& figures = result.outcome;
-  const LocalUpdate update{std::move(result.file), figures.examples, figures.tokens,
-                           figures.steps,          figures.loss,     figures.grad_norm};
+  LocalUpdate update{std::move(result.file),  figures.examples, figures.tokens,
+                     figures.steps,           figures.loss,     figures.grad_norm,
+                     std::move(result.masked)};
   WorkResult masked;
   masked.outcome.kind = Outcome::Kind::kTrained;
   RV_ASSIGN_OR_RETURN(masked.file, desk_->File(task.key, update, aborted));
+  if (update.masked.residual) work_.Propose(task.key, *update.masked.residual);
   return masked;
 }
 

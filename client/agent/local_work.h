@@ -5,12 +5,14 @@
 #include <string_view>
 
 #include "client/session/session.h"
+#include "client/upload/update_encoder.h"
 
 namespace rivulet {
 
 struct WorkResult {
-  Outcome outcome;   // kTrained without hash and size, or kEvaluated
-  std::string file;  // trained: the update
+  Outcome outcome;                     // kTrained without hash and size, or kEvaluated
+  std::string file;                    // trained: the update
+  UpdateEncoder::MaskedExtras masked;  // trained, of a job under masks
 };
 
 // The computing part of a task, behind which libtorch lies. Called from one thread at a time.
@@ -23,6 +25,10 @@ class LocalWork {
   // ResourceExhausted (memory); any other is a failed task.
   virtual absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
                                         const std::function<bool()>& cancelled) = 0;
+  // The coordinator has the update of this task; perhaps said again. From another thread than Do.
+  virtual void Accepted(const TaskKey&) {}
+  // What its masked vector could not carry, for the next one.
+  virtual void Propose(const TaskKey&, const ParameterSet&) {}
 };
 
 }  // namespace rivulet

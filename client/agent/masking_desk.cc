@@ -215,7 +215,7 @@ MaskingDesk::Answer MaskingDesk::On(const MaskingArrived& message) {
                              std::move(abort)}};
 }
 
-absl::StatusOr<std::string> MaskingDesk::File(const TaskKey& key, const LocalUpdate& update,
+absl::StatusOr<std::string> MaskingDesk::File(const TaskKey& key, LocalUpdate& update,
                                               const std::stop_token& stop) {
   const AttemptPtr attempt = Find(key);
   if (attempt == nullptr) {
@@ -237,7 +237,7 @@ absl::StatusOr<std::string> MaskingDesk::File(const TaskKey& key, const LocalUpd
     return SaidOpenly(absl::StatusCode::kFailedPrecondition, "masking: the attempt is over");
   }
   RV_RETURN_IF_ERROR(attempt->refusal);
-  absl::StatusOr<std::string> file = attempt->task->File(update, nullptr);
+  absl::StatusOr<std::string> file = attempt->task->File(update);
   if (!file.ok()) return ForTheReport(file.status());
   RV_RETURN_IF_ERROR(OfTheDisk(Save(*attempt)));
   return file;

@@ -51,7 +51,7 @@ class MaskingDesk {
   // The file to upload instead of the update, once masks are agreed: blocks until then. A second
   // call gives the same bytes. Errors: Cancelled by `stop`; with a report: what ended the attempt,
   // DeadlineExceeded when the others do not come to an end either.
-  absl::StatusOr<std::string> File(const TaskKey& key, const LocalUpdate& update,
+  absl::StatusOr<std::string> File(const TaskKey& key, LocalUpdate& update,
                                    const std::stop_token& stop);
 
   // The attempt is over; its secrets go.

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "client/upload/update_encoder.h"
+
 namespace rivulet {
 
 // What goes up after training.
@@ -13,6 +15,7 @@ struct LocalUpdate {
   int64_t steps = 0;
   double loss = 0;
   double grad_norm = 0;
+  UpdateEncoder::MaskedExtras masked;  // of a job under masks
 };
 
 }  // namespace rivulet

@@ -48,6 +48,12 @@ absl::Status MaskedTask::CheckParameters(const MaskedTaskFacts& facts) {
 absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf& self,
                                                               const MaskedTaskFacts& facts) {
   RV_ASSIGN_OR_RETURN(MaskedForm form, FormOf(facts.document));
+  return Begin(self, facts, std::move(form));
+}
+
+absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf& self,
+                                                              const MaskedTaskFacts& facts,
+                                                              MaskedForm form) {
   std::unique_ptr<MaskedTask> task(new MaskedTask(self, std::move(form)));
   RV_RETURN_IF_ERROR(task->CheckParameters(facts));
   secagg::LocalRound local;
@@ -103,7 +109,7 @@ std::string MaskedTask::abort_message() const {
   return session_.AbortMessage();
 }
 
-absl::StatusOr<std::string> MaskedTask::File(const LocalUpdate& update, ParameterSet* residual) {
+absl::StatusOr<std::string> MaskedTask::File(LocalUpdate& update) {
   const std::lock_guard lock(mutex_);
   if (!file_.empty()) return file_;
   if (session_.phase() != secagg::ClientSession::Phase::kForwarded) {
@@ -111,8 +117,12 @@ absl::StatusOr<std::string> MaskedTask::File(const LocalUpdate& update, Paramete
   }
   const Manifest& manifest = form_.manifest();
   RV_ASSIGN_OR_RETURN(const ParameterSet delta, ReadParameterSet(update.file, &manifest));
+  std::vector<float> storage;
+  const std::span<const float> previous =
+      update.masked.movement ? Flatten(*update.masked.movement, storage) : std::span<const float>();
   RV_ASSIGN_OR_RETURN(const MaskedForm::Maps maps,
-                      form_.MapsOf(params_.round, session_.sid0(), session_.sid(), {}));
+                      form_.MapsOf(params_.round, session_.sid0(), session_.sid(), previous));
+  ParameterSet* const residual = update.masked.residual ? &*update.masked.residual : nullptr;
   EntropyRounding own(self_.entropy);
   RoundingSource& rounding = self_.rounding != nullptr ? *self_.rounding : own;
   const MaskedFigures figures{update.examples, update.tokens, update.steps, update.loss};

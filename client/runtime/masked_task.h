@@ -43,6 +43,10 @@ class MaskedTask {
   // protocol's Reason; InvalidArgument for a job that cannot be masked.
   static absl::StatusOr<std::unique_ptr<MaskedTask>> Begin(const MaskingSelf& self,
                                                            const MaskedTaskFacts& facts);
+  // The same for a form that is known already; facts.document is only hashed.
+  static absl::StatusOr<std::unique_ptr<MaskedTask>> Begin(const MaskingSelf& self,
+                                                           const MaskedTaskFacts& facts,
+                                                           MaskedForm form);
   // Goes on from Serialise(). Errors: InvalidArgument for other bytes.
   static absl::StatusOr<std::unique_ptr<MaskedTask>> Restore(const MaskingSelf& self,
                                                              const MaskedTaskFacts& facts,
@@ -56,9 +60,9 @@ class MaskedTask {
 
   bool agreed() const;  // masks are agreed: File() may be called
   // The update's file: the masked vector and its trailer. A second call with another update gives
-  // the first one's. `residual`: see EncodeUpdate. Errors: those of EncodeUpdate;
-  // FailedPrecondition before agreed().
-  absl::StatusOr<std::string> File(const LocalUpdate& update, ParameterSet* residual);
+  // the first one's. update.masked.residual holds afterwards what the vector does not carry.
+  // Errors: those of EncodeUpdate; FailedPrecondition before agreed().
+  absl::StatusOr<std::string> File(LocalUpdate& update);
   // To tell the coordinator why this side refused; empty when it did not.
   std::string abort_message() const;
 

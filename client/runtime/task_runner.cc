@@ -7,9 +7,10 @@
 #include "client/runtime/job_tuner.h"
 #include "common/formats/model_config.h"
 #include "common/formats/safetensors.h"
-#include "common/formats/safetensors_writer.h"
 #include "common/job/job_document.h"
+#include "common/job/job_model.h"
 #include "peft/tokenizer/tokenizer.h"
+#include "privacy/masking/masked_form.h"
 
 namespace rivulet {
 
@@ -21,12 +22,13 @@ struct TaskRunner::Job {
   std::unique_ptr<const Tokenizer> tokenizer;
   int max_positions = 0;
 
-  std::mutex mutex;                                               // of data
+  std::mutex mutex;                                               // of what follows
   std::map<std::string, std::shared_ptr<const ClientData>> data;  // by client
+  std::shared_ptr<const ParameterSet> initial;                    // once it was asked for
 };
 
-TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory)
-    : resources_(resources), factory_(std::move(factory)) {
+TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory, UpdateEncoder encoder)
+    : resources_(resources), factory_(std::move(factory)), encoder_(std::move(encoder)) {
   if (!factory_) factory_ = MakeJobTuner;
 }
 
@@ -65,6 +67,23 @@ absl::StatusOr<std::shared_ptr<const ClientData>> TaskRunner::DataOf(Job& job,
       .first->second;
 }
 
+// Round 0, as the coordinator computed it.
+absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::InitialOf(Job& job) {
+  const std::lock_guard lock(job.mutex);
+  if (job.initial != nullptr) return job.initial;
+  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(job.document));
+  const Manifest& from_base = model.plan.from_base();
+  RV_ASSIGN_OR_RETURN(const std::string file, BaseTensorsFile(job.base_model, job.document));
+  ParameterSet values(from_base);
+  if (!from_base.empty()) {
+    RV_ASSIGN_OR_RETURN(values, ReadParameterSet(file, &from_base));
+  }
+  RV_ASSIGN_OR_RETURN(ParameterSet initial,
+                      InitialState(model.plan, job.document.spec.job.seed, values));
+  job.initial = std::make_shared<const ParameterSet>(std::move(initial));
+  return job.initial;
+}
+
 absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string_view state_file,
                                               const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
@@ -79,7 +98,16 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   request.cancelled = cancelled;
   RV_ASSIGN_OR_RETURN(const TuneResult result, job->tuner->Tune(request));
   LocalUpdate update;
-  update.file = SafetensorsBytes(result.delta);
+  RV_ASSIGN_OR_RETURN(update.file,
+                      encoder_.Encode(job->document.spec, task.upload(), global, result.delta,
+                                      [&job] { return InitialOf(*job); }));
+  const JobSpec& spec = job->document.spec;
+  if (spec.secure_aggregation.enabled) {
+    RV_ASSIGN_OR_RETURN(const MaskedForm form, MaskedForm::Of(spec, result.delta.manifest()));
+    RV_ASSIGN_OR_RETURN(update.masked, encoder_.ForMasking(task.upload(), global, form.feedback(),
+                                                           form.chooses_by_movement(),
+                                                           [&job] { return InitialOf(*job); }));
+  }
   update.examples = result.examples;
   update.tokens = result.tokens;
   update.steps = result.steps;

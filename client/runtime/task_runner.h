@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "client/runtime/local_update.h"
+#include "client/upload/update_encoder.h"
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
 #include "peft/data/example.h"
@@ -36,6 +37,10 @@ struct LocalTask {
   std::string client;
   std::string job_document;  // canonical JSON (common/job/job_document.h)
   uint64_t round = 0;
+  std::string job_id;
+  uint32_t attempt = 0;
+
+  UploadKey upload() const { return {job_id, client, round, attempt}; }
 };
 
 // One task's local work: the same code in the agent and in the simulation, which is why both reach
@@ -48,7 +53,8 @@ class TaskRunner {
       const std::filesystem::path& base_model, const JobSpec& spec)>;
 
   // `factory` empty: MakeJobTuner. `resources` must outlive the runner.
-  explicit TaskRunner(LocalResources& resources, TunerFactory factory = {});
+  explicit TaskRunner(LocalResources& resources, TunerFactory factory = {},
+                      UpdateEncoder encoder = UpdateEncoder());
   ~TaskRunner();
 
   // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
@@ -56,6 +62,12 @@ class TaskRunner {
   // manifest.
   absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
                                     const std::function<bool()>& cancelled);
+  // What Train made of this task is with the coordinator.
+  // What a masked vector could not carry.
+  void Propose(const LocalTask& task, const ParameterSet& rest) {
+    encoder_.Propose(task.upload(), rest);
+  }
+  void Accepted(const LocalTask& task) { encoder_.Accepted(task.upload()); }
   // Held-out sums of the global state on this client's data; zeros when it holds nothing back.
   // Errors: as Train; Aborted when `cancelled`, which is polled between batches and may be empty.
   // A batch is never cut: its sums would have other bits. It takes less than a step of training,
@@ -67,9 +79,11 @@ class TaskRunner {
   struct Job;
   absl::StatusOr<std::shared_ptr<Job>> JobOf(const std::string& document);
   absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
+  static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
 
   LocalResources& resources_;
   TunerFactory factory_;
+  const UpdateEncoder encoder_;
   std::mutex mutex_;  // of what follows; a Job has its own for its data
   std::string document_;
   std::shared_ptr<Job> job_;  // of document_

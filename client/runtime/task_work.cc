@@ -97,15 +97,18 @@ constexpr double kLossUnit = 1048576;  // 2^20: sums of many agents are exact
 
 class TaskWork final : public LocalWork {
  public:
-  TaskWork(const Policy& policy, std::string name)
-      : policy_(policy), name_(std::move(name)), resources_(policy), runner_(resources_) {}
+  TaskWork(const Policy& policy, std::string name, UpdateEncoder encoder)
+      : policy_(policy),
+        name_(std::move(name)),
+        resources_(policy),
+        runner_(resources_, {}, std::move(encoder)) {}
 
   absl::Status Check(const Assignment& task) override { return CheckTask(policy_, task); }
 
   absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
                                 const std::function<bool()>& cancelled) override {
     RV_RETURN_IF_ERROR(Check(task));
-    const LocalTask local{name_, task.job_document, task.key.round};
+    const LocalTask local = LocalOf(task.key, task.job_document);
     if (task.kind == Assignment::Kind::kEvaluate) return Evaluate(local, state, cancelled);
     RV_ASSIGN_OR_RETURN(LocalUpdate update, runner_.Train(local, state, cancelled));
     WorkResult result;
@@ -116,10 +119,20 @@ class TaskWork final : public LocalWork {
     result.outcome.loss = update.loss;
     result.outcome.grad_norm = update.grad_norm;
     result.file = std::move(update.file);
+    result.masked = std::move(update.masked);
     return result;
   }
 
+  void Accepted(const TaskKey& key) override { runner_.Accepted(LocalOf(key, "")); }
+  void Propose(const TaskKey& key, const ParameterSet& rest) override {
+    runner_.Propose(LocalOf(key, ""), rest);
+  }
+
  private:
+  LocalTask LocalOf(const TaskKey& key, const std::string& document) const {
+    return {name_, document, key.round, key.job, key.attempt};
+  }
+
   absl::StatusOr<WorkResult> Evaluate(const LocalTask& task, std::string_view state,
                                       const std::function<bool()>& cancelled) {
     RV_ASSIGN_OR_RETURN(const EvaluationSums sums, runner_.Evaluate(task, state, cancelled));
@@ -139,8 +152,11 @@ class TaskWork final : public LocalWork {
 
 }  // namespace
 
-std::unique_ptr<LocalWork> NewTaskWork(const Policy& policy, const std::string& name) {
-  return std::make_unique<TaskWork>(policy, name);
+std::unique_ptr<LocalWork> NewTaskWork(const Policy& policy, const std::string& name,
+                                       const std::filesystem::path& state_directory,
+                                       RoundingMaker rounding) {
+  return std::make_unique<TaskWork>(
+      policy, name, UpdateEncoder(OpenResidualDirectory(state_directory), std::move(rounding)));
 }
 
 }  // namespace rivulet

@@ -225,7 +225,7 @@ constexpr JobKey kKeys[] = {
      "int4 4, int2 2, others 8, none 16).",
      RV_KEY(compression.bits), 0, 24},
     {"compression.fraction",
-     "Share of the values that top-k, random-k, public-top-k and count-sketch send.",
+     "Share of the values that top-k, random-k, public-top-k, count-sketch and fed-obd send.",
      RV_KEY(compression.fraction), 1e-6, 1},
     {"compression.rank", "Of low-rank.", RV_KEY(compression.rank), 1, 256},
     {"compression.error-feedback",
@@ -297,8 +297,10 @@ constexpr JobKey kKeys[] = {
      "none|norm-bound|median|trimmed-mean|krum|multi-krum|bulyan|geometric-median|centred-"
      "clipping"},
     {"robust.faulty", "Clients, or groups, that may lie.", RV_KEY(robust.faulty), 0, 1e6},
-    {"robust.norm-bound", "L2 norm of norm-bound and centred-clipping.", RV_KEY(robust.norm_bound),
-     0, 1e6},
+    {"robust.norm-bound",
+     "L2 norm that every update is scaled down to before the rule, 0 = none; of centred-clipping "
+     "the radius, 0 = the median distance.",
+     RV_KEY(robust.norm_bound), 0, 1e6},
     {"robust.groups", "Masked: so many sums, the rule over their means; 0 = one sum.",
      RV_KEY(robust.groups), 0, 5000},
 

@@ -113,8 +113,9 @@ struct CompressionSection {
   // rotate-lattice | low-rank | count-sketch | fed-obd
   std::string codec = "none";
   int bits = 0;  // of one value of rotate-lattice and of masked values; 0 = the codec's own
-  double fraction = 0.05;  // of the values that top-k, random-k, public-top-k and count-sketch send
-  int rank = 4;            // low-rank
+  double fraction = 0.05;      // of the values that top-k, random-k, public-top-k, count-sketch and
+                               // fed-obd send
+  int rank = 4;                // low-rank
   bool error_feedback = true;  // carry what a round did not send into the next; biased codecs only
   bool zstd = false;           // last step of plain uploads
 };
@@ -154,7 +155,7 @@ struct RobustSection {
   // centred-clipping
   std::string rule = "none";
   int faulty = 0;         // clients, or groups, that may lie
-  double norm_bound = 0;  // norm-bound, centred-clipping: L2 norm; 0 = norm-bound needs it
+  double norm_bound = 0;  // L2 norm that updates are scaled down to; centred-clipping: radius
   int groups = 0;         // masked: so many sums, the rule over their means
 };
 

@@ -196,6 +196,11 @@ std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec) {
   warn(spec.secure_aggregation.enabled && spec.data.held_out_fraction > 0,
        "secure-aggregation hides updates; held-out sums of each client are still sent in the "
        "clear: data.held-out-fraction = 0.0 sends none");
+  warn(
+      spec.robust.rule == "norm-bound" && !spec.secure_aggregation.enabled &&
+          !IsAmong(spec.strategy.weighting, {"uniform", "capped"}),
+      "robust.rule = \"norm-bound\" bounds updates but not the weight that a client claims for its "
+      "own; strategy.weighting = \"uniform\" or \"capped\" does");
   warn(spec.privacy.mechanism != "none" && spec.privacy.target_epsilon > 10,
        "privacy.target-epsilon = " + NumberText(spec.privacy.target_epsilon) +
            " promises next to nothing");
@@ -208,9 +213,12 @@ std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec) {
 }
 
 int FewestSummed(const JobSpec& spec) {
-  return spec.secure_aggregation.enabled
-             ? std::max(spec.job.min_clients, spec.secure_aggregation.min_survivors)
-             : spec.job.min_clients;
+  int fewest = spec.job.min_clients;
+  if (spec.secure_aggregation.enabled) {
+    return std::max(fewest, spec.secure_aggregation.min_survivors);
+  }
+  const bool mean = IsAmong(spec.robust.rule, {"none", "norm-bound"});
+  return mean ? fewest : std::max(fewest, NeededBy(spec.robust.rule, spec.robust.faulty));
 }
 
 }  // namespace rivulet

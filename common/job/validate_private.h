@@ -14,7 +14,8 @@ absl::Status CheckPrivateUpload(const JobSpec& spec);
 // What is legal there but should be known, one sentence each.
 std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec);
 
-// Clients in a sum, at least: job.min-clients, and with masking secure-aggregation.min-survivors.
+// Clients in a round's result, at least: job.min-clients; with masking also
+// secure-aggregation.min-survivors; without it also what robust.rule needs for robust.faulty liars.
 int FewestSummed(const JobSpec& spec);
 
 }  // namespace rivulet

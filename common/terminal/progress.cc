@@ -43,6 +43,12 @@ std::string HumanBytes(uint64_t bytes) {
   return Format("%.1f %s", value, kUnits[unit]);
 }
 
+std::string HumanUplink(int64_t bytes, int64_t raw_bytes) {
+  const std::string up = HumanBytes(static_cast<uint64_t>(bytes)) + " up";
+  if (bytes == raw_bytes || raw_bytes == 0) return up;
+  return up + " of " + HumanBytes(static_cast<uint64_t>(raw_bytes)) + " raw";
+}
+
 std::string HumanDuration(std::chrono::nanoseconds duration) {
   const int64_t seconds =
       std::max<int64_t>(0, std::chrono::duration_cast<std::chrono::seconds>(duration).count());

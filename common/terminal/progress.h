@@ -39,6 +39,8 @@ class ProgressBar {
 
 // "1.3 MiB", "512 B". IEC units, one decimal.
 std::string HumanBytes(uint64_t bytes);
+// "1.2 MiB up", and where updates were coded "1.2 MiB up of 9.2 MiB raw".
+std::string HumanUplink(int64_t bytes, int64_t raw_bytes);
 // "03:21" or "1:03:21".
 std::string HumanDuration(std::chrono::nanoseconds duration);
 // The bar and its figures without colour or cursor movement; `width` columns of bar. For tests and

@@ -17,6 +17,7 @@ absl::Status WordsAsUsage(const absl::Status& status);
 // and is read when the command runs.
 void AddJobCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
 void AddNodeCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
+void AddLedgerCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
 void AddPkiCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
 
 }  // namespace rivulet

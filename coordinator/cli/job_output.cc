@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/terminal/progress.h"
+#include "privacy/dp/accountant.h"
 
 namespace rivulet {
 namespace {
@@ -47,11 +48,13 @@ json RoundOf(const v1::Round& round) {
           {"examples", round.examples()},
           {"tokens", round.tokens()},
           {"bytes_up", round.bytes_up()},
+          {"raw_bytes_up", round.raw_bytes_up()},
           {"bytes_down", round.bytes_down()},
           {"bias", round.has_bias() ? Figure(round.bias()) : json(nullptr)},
           {"milliseconds", round.milliseconds()},
           {"state_hash", round.state_hash()},
-          {"reason", round.reason()}};
+          {"reason", round.reason()},
+          {"left_out", List(round.left_out())}};
 }
 
 json EvaluationOf(const v1::EvaluationResult& result) {
@@ -87,7 +90,10 @@ json SummaryOf(const v1::Job& job) {
           {"ended", When(job.ended_ms())},
           {"elapsed_seconds", static_cast<double>(job.elapsed_ms()) / 1000},
           {"bytes_up", job.bytes_up()},
+          {"raw_bytes_up", job.raw_bytes_up()},
           {"bytes_down", job.bytes_down()},
+          {"epsilon", Figure(job.epsilon())},
+          {"delta", job.delta()},
           {"state_hash", job.state_hash()}};
 }
 
@@ -110,6 +116,13 @@ std::string LeftOut(uint64_t count, const char* what) {
 
 std::string Elapsed(const v1::Job& job) {
   return HumanDuration(std::chrono::milliseconds(job.elapsed_ms()));
+}
+
+// Whose updates a robust rule gave no part in the round.
+std::string LeftOutNames(const v1::Round& round) {
+  std::string names;
+  for (const std::string& name : round.left_out()) names += (names.empty() ? "" : ", ") + name;
+  return names.empty() ? "" : "  left out: " + names;
 }
 
 }  // namespace
@@ -140,17 +153,22 @@ std::string JobText(const v1::Job& job) {
                                  job.id(), job.name(), job.state(), job.round(), job.num_rounds());
   if (!job.waiting().empty()) text += fmt::format("            {}\n", job.waiting());
   if (!job.reason().empty()) text += fmt::format("reason      {}\n", job.reason());
-  text += fmt::format("elapsed     {}\nbytes       {} up, {} down\nstate hash  {}\n", Elapsed(job),
-                      HumanBytes(static_cast<uint64_t>(job.bytes_up())),
+  text += fmt::format("elapsed     {}\nbytes       {}, {} down\nstate hash  {}\n", Elapsed(job),
+                      HumanUplink(job.bytes_up(), job.raw_bytes_up()),
                       HumanBytes(static_cast<uint64_t>(job.bytes_down())), job.state_hash());
+  if (job.epsilon() > 0) {
+    text += fmt::format(
+        "privacy     epsilon {} at delta {:.3g}{}\n", FormatEpsilon(job.epsilon()), job.delta(),
+        job.target_epsilon() > 0 ? fmt::format(" of {:.3g}", job.target_epsilon()) : std::string());
+  }
   text += LeftOut(job.rounds_left_out(), "rounds");
   for (const v1::Round& round : job.rounds()) {
-    text += fmt::format("  round {:>4}.{} {:<9} {}/{} reported  loss {:.4f}{}  {} tokens  {} s{}\n",
-                        round.round(), round.attempt(), round.state(), round.reported_size(),
-                        round.cohort_size(), round.loss(),
-                        round.has_bias() ? fmt::format("  bias {:.4f}", round.bias()) : "",
-                        round.tokens(), static_cast<double>(round.milliseconds()) / 1000,
-                        round.reason().empty() ? "" : "  " + round.reason());
+    text += fmt::format(
+        "  round {:>4}.{} {:<9} {}/{} reported  loss {:.4f}{}  {} tokens  {} s{}{}\n",
+        round.round(), round.attempt(), round.state(), round.reported_size(), round.cohort_size(),
+        round.loss(), round.has_bias() ? fmt::format("  bias {:.4f}", round.bias()) : "",
+        round.tokens(), static_cast<double>(round.milliseconds()) / 1000, LeftOutNames(round),
+        round.reason().empty() ? "" : "  " + round.reason());
   }
   text += LeftOut(job.evaluations_left_out(), "evaluations");
   for (const v1::EvaluationResult& result : job.evaluations()) {

@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   MakeSizeLimitAnError();
   ErrorFormat errors = ErrorFormatIn(argc, argv, "");
   const absl::Status ours = Dispatch(argc, argv,
-                                     {{"job", "node", "pki", "enroll", "help", "version"},
+                                     {{"job", "node", "ledger", "pki", "enroll", "help", "version"},
                                       {"--config", "--coordinator", "--tls-dir", "--format"}});
   if (!ours.ok()) return ExitWith("rivulet", ours, errors);
   RequireTls13();
@@ -80,6 +80,7 @@ int main(int argc, char** argv) {
   Command chosen;
   AddJobCommands(app, settings, chosen);
   AddNodeCommands(app, settings, chosen);
+  AddLedgerCommands(app, settings, chosen);
   AddPkiCommands(app, settings, chosen);
   std::vector<std::string> topic;
   CLI::App* help = app.add_subcommand("help", "help on exit-codes or a command");

@@ -108,6 +108,12 @@ absl::StatusOr<v1::NodesReply> OperatorClient::Nodes() {
   return Call(&Stub::Nodes, v1::NodesRequest());
 }
 
+absl::StatusOr<v1::LedgerReply> OperatorClient::Ledger(const std::string& job) {
+  v1::LedgerRequest request;
+  request.set_job(job);
+  return Call(&Stub::Ledger, request);
+}
+
 absl::Status OperatorClient::FetchOnce(const v1::FetchRequest& request, uint64_t limit,
                                        std::string& bytes) {
   grpc::ClientContext context;

@@ -27,6 +27,7 @@ class OperatorClient {
   // Verified against the artifact's hash and size; a broken connection is resumed.
   absl::StatusOr<std::string> Fetch(const std::string& job, const v1::Artifact& artifact);
   absl::StatusOr<v1::NodesReply> Nodes();
+  absl::StatusOr<v1::LedgerReply> Ledger(const std::string& job);
   // Until the job has ended (OK), the stream breaks or `stop` is requested (Cancelled).
   absl::Status Watch(const std::string& job, std::stop_token stop,
                      const std::function<void(const v1::JobEvent&)>& seen);

@@ -13,9 +13,15 @@
 #include "aggregation/fixed_point_sum.h"
 #include "aggregation/lora_rules.h"
 #include "aggregation/server_optimizer.h"
+#include "aggregation/upload/plain_upload.h"
 #include "common/formats/safetensors_writer.h"
+#include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/masked_upload.h"
+#include "coordinator/rounds/round_privacy.h"
 #include "coordinator/rounds/update_file.h"
+#include "privacy/dp/clip.h"
+#include "privacy/dp/mechanism.h"
+#include "privacy/dp/noise_seed.h"
 #include "privacy/masking/masked_vector.h"
 
 namespace rivulet {
@@ -118,9 +124,11 @@ absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& mani
   return sum.Mean();
 }
 
-// Empty where nobody knows: too many updates to look at together, or no LoRA factors.
-std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan,
+// Empty where nobody knows: too many updates to look at together, no LoRA factors, or a rule that
+// is not the mean.
+std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan, const CodedRound* coded,
                              const ParameterSet& global, const std::vector<UpdateRecord>& updates) {
+  if (plan.spec.robust.rule != "none") return std::nullopt;
   if (plan.spec.strategy.aggregation == "freeze-a") return 0;  // exact
   const bool small =
       updates.size() <= kBiasUpdates && updates.size() * SizeBytesOf(plan.manifest) <= kBiasBytes;
@@ -129,9 +137,8 @@ std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan,
   std::vector<WeightedUpdate> weighted;
   sets.reserve(updates.size());
   for (const UpdateRecord& update : updates) {
-    absl::StatusOr<ParameterSet> set = ReadOwnState(blobs, update.sha256, plan.manifest);
-    if (!set.ok()) return std::nullopt;
-    sets.push_back(*std::move(set));
+    sets.emplace_back(plan.manifest);
+    if (!ReadUpdate(blobs, plan, coded, update, sets.back()).ok()) return std::nullopt;
     weighted.push_back({ViewOf(sets.back()), update.weight});
   }
   const auto report = FactorBias(global, weighted);
@@ -231,18 +238,27 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
                                                const ModelRecord& parent,
                                                const std::vector<UpdateRecord>& updates,
                                                std::span<const ReceivedUpdate> received,
-                                               RunningRound& running) {
-  RV_ASSIGN_OR_RETURN(const ParameterSet mean,
-                      MeanOf(blobs, plan.manifest, updates, received, running));
+                                               RunningRound& running, const CodedRound* coded) {
+  RoundMean mean;
+  if (NeedsDecodedMean(plan.spec)) {
+    RV_ASSIGN_OR_RETURN(mean, DecodedMean(blobs, plan, coded, updates));
+  } else {
+    RV_ASSIGN_OR_RETURN(mean.mean, MeanOf(blobs, plan.manifest, updates, received, running));
+  }
   RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   RoundFigures figures = FiguresOf(updates);
-  figures.bias = BiasOf(blobs, plan, state, updates);
-  return NextState(blobs, plan, parent, mean, std::move(state), std::move(figures));
+  figures.bias = BiasOf(blobs, plan, coded, state, updates);
+  figures.left_out = std::move(mean.left_out);
+  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, mean.mean,
+                                                        std::move(state), std::move(figures)));
+  result.scaled = mean.scaled;
+  return result;
 }
 
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
                                                 const std::vector<UpdateRecord>& updates,
+                                                const std::string& initial_sha256,
                                                 MaskedRound& round, RunningRound& running) {
   const secagg::Params& params = round.params();
   secagg::RingVector sum(params.b, params.length());
@@ -252,13 +268,22 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
   }
   RV_ASSIGN_OR_RETURN(const secagg::RingVector opened,
                       round.Open(std::move(sum), std::thread::hardware_concurrency()));
+  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
+  std::vector<float> movement;
+  if (plan.masked->chooses_by_movement() && params.round > 1) {
+    RV_ASSIGN_OR_RETURN(const ParameterSet initial,
+                        ReadOwnState(blobs, initial_sha256, plan.manifest));
+    const ParameterSet moved = MovementOf(state, initial);
+    std::vector<float> storage;
+    const std::span<const float> flat = Flatten(moved, storage);
+    movement.assign(flat.begin(), flat.end());
+  }
   RV_ASSIGN_OR_RETURN(
       const MaskedForm::Maps maps,
-      plan.masked->MapsOf(params.round, round.session().sid0(), round.session().sid(), {}));
+      plan.masked->MapsOf(params.round, round.session().sid0(), round.session().sid(), movement));
   const auto clients = static_cast<uint32_t>(updates.size());
   RV_ASSIGN_OR_RETURN(const DecodedSum decoded,
                       DecodeSum(*plan.masked, maps, params, opened, clients));
-  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   RoundFigures figures;
   figures.loss = decoded.figures.loss / clients;
   figures.examples = decoded.figures.examples;
@@ -268,6 +293,40 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
   }
   if (plan.spec.strategy.aggregation == "freeze-a") figures.bias = 0;
   return NextState(blobs, plan, parent, decoded.mean, std::move(state), std::move(figures));
+}
+
+absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
+                                                 const ModelRecord& parent,
+                                                 const std::vector<UpdateRecord>& updates,
+                                                 std::string_view noise_seed, int64_t invited,
+                                                 RunningRound& running, const CodedRound* coded) {
+  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.manifest));
+  const double clip = plan.spec.privacy.clip_norm;
+  for (const UpdateRecord& update : updates) {
+    ParameterSet delta(plan.manifest);
+    RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, update, delta));
+    const UpdateView view = ViewOf(delta);
+    absl::StatusOr<Clipped> clipped = ClipOf(view, clip);
+    if (!clipped.ok()) return Annotate(clipped.status(), "update of " + update.client);
+    for (size_t row = 0; row < delta.size() && clipped->factor < 1; ++row) {
+      for (float& value : delta.floats(row)) {
+        value = static_cast<float>(value * clipped->factor);
+      }
+    }
+    RV_RETURN_IF_ERROR(sum.Add(delta, 1));
+  }
+  const CentralNoise noise{plan.noise_multiplier, clip, static_cast<int64_t>(sum.words().size())};
+  RV_ASSIGN_OR_RETURN(const uint64_t variance, noise.Variance());
+  RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(noise_seed));
+  RV_RETURN_IF_ERROR(AddCentralNoise(seed, variance, 0, sum.words()));
+  RV_ASSIGN_OR_RETURN(const double denominator, DenominatorOf(plan.spec, invited));
+  const ParameterSet mean = sum.MeanOver(denominator);
+  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
+  RoundFigures figures;  // losses and counts of clients would be releases without noise
+  for (const UpdateRecord& update : updates) {
+    figures.bytes_up += static_cast<int64_t>(update.bytes);
+  }
+  return NextState(blobs, plan, parent, mean, std::move(state), std::move(figures));
 }
 
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,

@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "coordinator/rounds/coded_round.h"
 #include "coordinator/rounds/job_plan.h"
 #include "coordinator/rounds/masked_round.h"
 #include "coordinator/rounds/running_round.h"
@@ -14,26 +15,40 @@ namespace rivulet {
 struct AggregatedRound {
   ModelRecord model;  // its blobs are durable; its row is not written yet
   RoundFigures figures;
+  int64_t scaled = 0;  // updates that a robust rule scaled down
 };
 
 // The next global state: a pure function of the parent and the frozen set `updates`, sorted by
-// client. Memory is that of the model whatever their number. `running` may have a part of the sum
-// already; those of `received` that are missing in it are added by their digests. Where that does
-// not cover the whole set, or something in it does not fit, the files are all read again and judged
-// by their SHA-256. Errors: DataLoss (exit 8) when a stored blob is not what was acknowledged;
-// ResourceExhausted (kRetryLater).
+// client. Memory is that of the model whatever their number, but for robust rules (DecodedMean).
+// `running` may have a part of the sum already; those of `received` that are missing in it are
+// added by their digests. Where that does not cover the whole set, or something in it does not fit,
+// the files are all read again and judged by their SHA-256. `coded`: of this round where the job's
+// updates are coded, else null. Errors: those of DecodedMean; DataLoss (exit 8) when a stored blob
+// is not what was acknowledged; ResourceExhausted (kRetryLater).
 absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
                                                const ModelRecord& parent,
                                                const std::vector<UpdateRecord>& updates,
                                                std::span<const ReceivedUpdate> received,
-                                               RunningRound& running);
+                                               RunningRound& running,
+                                               const CodedRound* coded = nullptr);
 
 // The same under masks: the sum of the packed vectors, opened by `round`, whose every figure is in
-// it. Errors also: those of MaskedRound::Open.
+// it. `initial_sha256`: blob of the state of round 0. Errors also: those of MaskedRound::Open.
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
                                                 const std::vector<UpdateRecord>& updates,
+                                                const std::string& initial_sha256,
                                                 MaskedRound& round, RunningRound& running);
+
+// The same with noise of the coordinator (privacy.mechanism = "central"): every update is clipped
+// to privacy.clip-norm, the sum gets noise from `noise_seed` (32 bytes), and is divided by what was
+// expected of `invited` clients. The same seed gives the same bytes. Errors also: OutOfRange for
+// more noise than the grid holds.
+absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
+                                                 const ModelRecord& parent,
+                                                 const std::vector<UpdateRecord>& updates,
+                                                 std::string_view noise_seed, int64_t invited,
+                                                 RunningRound& running, const CodedRound* coded);
 
 // Round 0. `base_tensors` is the file that plan.base_tensors names; null when there is none. It is
 // not kept: round 0 holds its values. Errors: InvalidArgument (exit 3) for a file that is missing,

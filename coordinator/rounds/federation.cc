@@ -57,6 +57,9 @@ std::vector<absl::Status> Federation::Report(const std::vector<ClientReport>& re
 absl::Status Federation::Masking(const std::string& client, const MaskingMessage& message) {
   return impl_->Masking(client, message);
 }
+absl::StatusOr<std::vector<ReleaseView>> Federation::Ledger(const std::string& job) const {
+  return impl_->Ledger(job);
+}
 void Federation::Tick() { impl_->Tick(); }
 std::optional<std::chrono::milliseconds> Federation::NextDeadline() const {
   return impl_->NextDeadline();

@@ -166,6 +166,10 @@ class Federation {
   // slow disk can acknowledge.
   std::vector<absl::Status> Report(const std::vector<ClientReport>& reports);
 
+  // What was released, oldest first: of one job, or with an empty name of all. Errors: those of
+  // Resolve.
+  absl::StatusOr<std::vector<ReleaseView>> Ledger(const std::string& job) const;
+
   // ---- driver ----
   // Fires deadlines by the clock; with `background` false also does pending work. At least every
   // 250 ms in the daemon, whenever idle in the simulation.

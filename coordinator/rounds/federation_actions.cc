@@ -32,12 +32,16 @@ void Federation::Impl::DrainLocked(Job& job) {
     const Action action = job.backlog.front();
     const absl::Status done =
         std::visit([&](const auto& one) { return PerformLocked(job, one); }, action);
-    if (done.code() == absl::StatusCode::kResourceExhausted) return;
+    const bool full = done.code() == absl::StatusCode::kResourceExhausted &&
+                      ExitCodeOf(done) != ExitCode::kBudget;
+    if (full) return;
     if (job.engine == nullptr) return;
     job.backlog.pop_front();
     if (done.ok()) continue;
     job.backlog.clear();
-    for (Action& next : job.engine->Step(WorkFailed{std::string(done.message())}, Now())) {
+    const ExitCode exit =
+        ExitCodeOf(done) == ExitCode::kBudget ? ExitCode::kBudget : ExitCode::kJobFailed;
+    for (Action& next : job.engine->Step(WorkFailed{std::string(done.message()), exit}, Now())) {
       job.backlog.push_back(std::move(next));
     }
   }
@@ -53,13 +57,14 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const OpenRound& action) 
   round.needed = action.needed;
   round.remaining_ms = action.deadline.count();
   round.opened_ms = clock_.UnixMillis();
+  if (job.plan->masked) RV_RETURN_IF_ERROR(StartMaskingLocked(job, action));
+  RV_RETURN_IF_ERROR(PlanReleaseLocked(job, action));
   RV_RETURN_IF_ERROR(states_.Commit({PutRound{round}, SetWaiting{job.record.id}}));
   if (action.round == 1 && action.attempt == 1) EmitLocked(job, "job.started", 0);
   job.rounds.push_back(std::move(round));
   job.updates.clear();
   DropSumLocked(job);
   job.freezing = false;
-  if (job.plan->masked) RV_RETURN_IF_ERROR(StartMaskingLocked(job, action));
   job.saved_remaining = Now();
   EmitLocked(job, "round.started", action.round,
              {{"attempt", int64_t{action.attempt}},
@@ -104,7 +109,10 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const CloseRound& action)
   close.to = RoundState::kClosed;
   close.counted = action.counted;
   if (job.masked != nullptr) return CloseMaskedLocked(job, close);
-  RV_RETURN_IF_ERROR(states_.Commit({close}));
+  std::vector<Write> writes = {close};
+  RV_RETURN_IF_ERROR(ChargeLocked(job, close, writes));
+  RV_RETURN_IF_ERROR(states_.Commit(writes));
+  ChargedLocked(job);
   job.rounds.back().state = RoundState::kClosed;
   job.rounds.back().counted = action.counted;
   EndUploadsLocked(job);
@@ -174,7 +182,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   end.to = action.how == EndJob::How::kFinished  ? JobState::kFinished
            : action.how == EndJob::How::kStopped ? JobState::kStopped
                                                  : JobState::kFailed;
-  end.exit_code = end.to == JobState::kFailed ? static_cast<int>(ExitCode::kJobFailed) : 0;
+  end.exit_code = end.to == JobState::kFailed ? static_cast<int>(action.exit) : 0;
   end.reason = action.reason;
   end.ended_ms = clock_.UnixMillis();
   RV_RETURN_IF_ERROR(states_.Commit({end}));
@@ -195,6 +203,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.backlog.clear();
   EndMaskingLocked(job);
   job.engine.reset();
+  dropped_.push_back(std::exchange(job.coded, nullptr));
   job.plan.reset();
   EndUploadsLocked(job);
   const char* type = end.to == JobState::kFinished  ? "job.completed"

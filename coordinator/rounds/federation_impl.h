@@ -9,9 +9,11 @@
 #include <set>
 #include <thread>
 
+#include "coordinator/rounds/coded_round.h"
 #include "coordinator/rounds/federation.h"
 #include "coordinator/rounds/masked_round.h"
 #include "coordinator/rounds/round_engine.h"
+#include "coordinator/rounds/round_privacy.h"
 #include "coordinator/rounds/running_round.h"
 #include "coordinator/rounds/upload_check.h"
 
@@ -22,6 +24,11 @@ struct AggregatedRound;
 
 // A peer's numbers stay small enough that the sums over any cohort are finite and fit 64 bits.
 inline constexpr int64_t kMostCounted = int64_t{1} << 40;
+
+// Names of a round's or job's secrets in the store (state_store.h).
+inline constexpr char kMaskingSecret[] = "masking";
+inline constexpr char kNoiseSecret[] = "noise";
+inline constexpr char kCohortSecret[] = "cohort";
 
 // Half uploads of one attempt are kept under keys that begin with this.
 std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
@@ -64,16 +71,21 @@ class Federation::Impl {
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;
     std::vector<FailureRecord> failures;
-    std::vector<UpdateRecord> updates;      // acknowledged, of the last attempt
-    std::vector<ReceivedUpdate> received;   // those of them that this process received
-    size_t summed = 0;                      // the first so many of them are in `running`
-    std::shared_ptr<RunningRound> running;  // used by whoever holds `working_`
-    std::vector<UpdateRecord> previous;     // counted in the last published round
+    std::vector<UpdateRecord> updates;        // acknowledged, of the last attempt
+    std::vector<ReceivedUpdate> received;     // those of them that this process received
+    size_t summed = 0;                        // the first so many of them are in `running`
+    std::shared_ptr<RunningRound> running;    // used by whoever holds `working_`
+    std::shared_ptr<const CodedRound> coded;  // of the last round that was asked for
+    std::vector<UpdateRecord> previous;       // counted in the last published round
     std::map<std::string, std::shared_ptr<IncomingUpdate>> uploads;  // under way, by client
     int committing = 0;  // updates between check and row
     bool freezing = false;
     std::shared_ptr<MaskedRound> masked;      // of the open or closed attempt, under masks
     std::deque<MaskedRound::Output> masking;  // what it asked for, still to be done
+    std::vector<LedgerRow> releases;          // under differential privacy, oldest first
+    std::optional<LedgerRow> planned;         // of the open attempt
+    std::string noise_seed;                   // of the closed round; 32 bytes
+    std::string cohort_seed;                  // of secret draws; 32 bytes
     bool opening = false;                     // the sum can be opened; `masked` is the worker's
     int64_t bytes_down = 0;                   // since the last published round
     int64_t all_bytes_up = 0;                 // of published rounds
@@ -98,6 +110,7 @@ class Federation::Impl {
   absl::StatusOr<std::shared_ptr<UploadSession>> BeginUpload(const std::string& client,
                                                              const UpdateHeader& header);
   std::vector<absl::Status> Report(const std::vector<ClientReport>& reports);
+  absl::StatusOr<std::vector<ReleaseView>> Ledger(const std::string& job) const;
   absl::Status Masking(const std::string& client, const MaskingMessage& message);
   void Tick();
   std::optional<std::chrono::milliseconds> NextDeadline() const;
@@ -129,12 +142,12 @@ class Federation::Impl {
   // ---- recovery ----
   absl::Status AdoptStoredLocked(const StoredState& stored);
   absl::Status ResumeLocked(Job& job);
-  std::unique_ptr<RoundEngine> MakeEngine(const JobPlan& plan, EngineState state) const;
+  std::unique_ptr<RoundEngine> MakeEngine(const Job& job, EngineState state) const;
   EngineState RebuildLocked(const Job& job) const;
   void RebuildRound(const Job& job, const RoundRecord& round, EngineState& state) const;
   void RebuildEvaluation(const Job& job, const EvaluationRecord& evaluation,
                          EngineState& state) const;
-  absl::Status CheckBlobs(const Job& job) const;
+  absl::Status CheckBlobs(const Job& job, const JobPlan& plan) const;
   absl::Status CollectGarbageLocked();
 
   // ---- actions ----
@@ -172,10 +185,19 @@ class Federation::Impl {
   MaskedRound::Limits MaskingLimits(const Job& job) const;
   SecretRecord MaskingSecret(const Job& job) const;
 
+  // ---- privacy ----
+  absl::Status PlanReleaseLocked(Job& job, const OpenRound& action);
+  absl::Status ChargeLocked(Job& job, const MoveRound& close, std::vector<Write>& writes);
+  void ChargedLocked(Job& job);
+  absl::Status ResumePlanLocked(Job& job);
+  absl::Status AdoptPrivacyLocked(const StoredState& stored);
+
   // ---- work ----
   void WorkLoop();
   bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
   static std::shared_ptr<RunningRound> RunningOf(Job& job);
+  // What reads the uploads of the round in progress; null where they are not coded.
+  std::shared_ptr<const CodedRound> CodedOfLocked(Job& job);
   std::deque<Work>::iterator DueLocked();
   void SumArrived(Job& job, std::unique_lock<std::mutex>& lock);
   void DropSumLocked(Job& job);
@@ -223,7 +245,7 @@ class Federation::Impl {
   int putting_ = 0;  // blobs being made whose names are not known yet
   std::deque<Work> work_;
   bool working_ = false;
-  std::vector<std::shared_ptr<RunningRound>> dropped_;  // to be freed without the lock
+  std::vector<std::shared_ptr<const void>> dropped_;  // to be freed without the lock
   bool ending_ = false;
   std::map<uint64_t, std::pair<std::string, Watcher>> watchers_;
   uint64_t next_watcher_ = 1;
@@ -234,8 +256,8 @@ class Federation::Impl {
 class IncomingUpdate : public UploadSession {
  public:
   IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header, int64_t weight,
-                 std::shared_ptr<const JobPlan> plan, std::optional<secagg::Params> masked,
-                 BlobStore& blobs);
+                 std::shared_ptr<const JobPlan> plan, std::shared_ptr<const CodedRound> coded,
+                 std::optional<secagg::Params> masked, BlobStore& blobs);
   // One that was accepted before.
   explicit IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted, BlobStore& blobs);
   ~IncomingUpdate()
@@ -264,6 +286,7 @@ class IncomingUpdate : public UploadSession {
   const int64_t weight_;
   const std::shared_ptr<const JobPlan> plan_;
   const std::optional<secagg::Params> masked_;
+  const std::shared_ptr<const CodedRound> coded_;  // null where the job's uploads are not
   std::atomic<bool> over_{false};
   mutable std::mutex mutex_;
   std::unique_ptr<BlobWriter> writer_;    // null before the first byte and after Finish

@@ -6,6 +6,8 @@
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/update_layout.h"
+#include "privacy/crypto/random_bytes.h"
+#include "privacy/dp/noise_seed.h"
 
 namespace rivulet {
 
@@ -84,10 +86,16 @@ absl::StatusOr<std::string> Federation::Impl::RepeatedSubmitLocked(
   return std::string();
 }
 
-std::unique_ptr<RoundEngine> Federation::Impl::MakeEngine(const JobPlan& plan,
-                                                          EngineState state) const {
-  return std::make_unique<RoundEngine>(EngineConfigOf(plan.spec, config_.return_grace),
-                                       std::move(state), Now());
+std::unique_ptr<RoundEngine> Federation::Impl::MakeEngine(const Job& job, EngineState state) const {
+  EngineConfig config = EngineConfigOf(job.plan->spec, config_.return_grace);
+  if (!job.cohort_seed.empty()) {
+    config.draw = [plan = job.plan, seed = job.cohort_seed](const std::vector<std::string>& names,
+                                                            uint64_t round, uint32_t attempt) {
+      auto drawn = SecretCohort(plan->spec, seed, round, attempt, names);
+      return drawn.ok() ? *std::move(drawn) : names;  // q and seed are checked: cannot fail
+    };
+  }
+  return std::make_unique<RoundEngine>(std::move(config), std::move(state), Now());
 }
 
 absl::StatusOr<SubmitNeeds> Federation::Impl::NeedsOf(const JobSubmission& submission) const {
@@ -131,13 +139,20 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   record.document = submission.document;
   record.submitted_ms = clock_.UnixMillis();
   model->job = record.id;
-  RV_RETURN_IF_ERROR(states_.Commit({PutJob{record}, PutModel{*model}}));
+  std::vector<Write> writes = {PutJob{record}, PutModel{*model}};
+  std::string cohort_seed;
+  if (plan->spec.privacy.sampling == "poisson") {
+    cohort_seed = SecretBytes(NoiseSeed::kBytes);
+    writes.push_back(SetSecret{{record.id, 0, 0, kCohortSecret, cohort_seed}});
+  }
+  RV_RETURN_IF_ERROR(states_.Commit(writes));
   PinLocked(model->sha256);
   jobs_.push_back(std::make_unique<Job>());
   Job& job = *jobs_.back();
   job.record = std::move(record);
   job.plan = plan;
-  job.engine = MakeEngine(*plan, EngineState{});
+  job.cohort_seed = std::move(cohort_seed);
+  job.engine = MakeEngine(job, EngineState{});
   job.num_rounds = job.engine->config().rounds;
   job.models[0] = *std::move(model);
   EmitLocked(job, "job.submitted", 0, {{"name", job.record.name}});

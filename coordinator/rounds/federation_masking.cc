@@ -8,9 +8,6 @@ namespace rivulet {
 
 namespace {
 
-// A vector is public: it is masked, and gone when the round is over. Not so its clients' shares.
-constexpr char kMaskingSecret[] = "masking";
-
 secagg::MemberCertificate MemberOf(const ClientFacts& facts) {
   secagg::MemberCertificate member;
   member.client_id = facts.name;
@@ -184,7 +181,10 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
 absl::Status Federation::Impl::CloseMaskedLocked(Job& job, const MoveRound& close) {
   MaskedRound::Output output = job.masked->Freeze(close.counted, Now());
   if (output.failed.ok()) {
-    RV_RETURN_IF_ERROR(states_.Commit({close, SetSecret{MaskingSecret(job)}}));
+    std::vector<Write> writes = {close, SetSecret{MaskingSecret(job)}};
+    RV_RETURN_IF_ERROR(ChargeLocked(job, close, writes));
+    RV_RETURN_IF_ERROR(states_.Commit(writes));
+    ChargedLocked(job);
     output.save = false;
     job.rounds.back().state = RoundState::kClosed;
     job.rounds.back().counted = close.counted;

@@ -16,6 +16,7 @@ absl::Status Federation::Impl::Recover() {
   for (const auto& job : jobs_) {
     RV_RETURN_IF_ERROR(ResumeLocked(*job));
     RV_RETURN_IF_ERROR(ResumeMaskingLocked(*job, stored.secrets));
+    RV_RETURN_IF_ERROR(ResumePlanLocked(*job));
   }
   RV_RETURN_IF_ERROR(CollectGarbageLocked());
   SweepPartialsLocked();
@@ -54,6 +55,7 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
        [](Job& job, const EvaluationRecord& row) { job.evaluations.push_back(row); });
   deal(stored.reports,
        [](Job& job, const EvaluationReportRecord& row) { job.reports.push_back(row); });
+  RV_RETURN_IF_ERROR(AdoptPrivacyLocked(stored));
   deal(stored.failures, [](Job& job, const FailureRecord& row) { job.failures.push_back(row); });
   return absl::OkStatus();
 }
@@ -68,10 +70,10 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
     job.updates.clear();
     return absl::OkStatus();
   }
-  const absl::Status usable = plan.ok() ? CheckBlobs(job) : plan.status();
+  const absl::Status usable = plan.ok() ? CheckBlobs(job, *plan) : plan.status();
   if (usable.ok()) {
     job.plan = std::make_shared<const JobPlan>(*std::move(plan));
-    job.engine = MakeEngine(*job.plan, RebuildLocked(job));
+    job.engine = MakeEngine(job, RebuildLocked(job));
     return absl::OkStatus();
   }
   const bool lost = plan.ok() && (usable.code() == absl::StatusCode::kNotFound ||
@@ -92,7 +94,7 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
 }
 
 // Every blob that a row promises is there in its full size. Hashes are checked when it is read.
-absl::Status Federation::Impl::CheckBlobs(const Job& job) const {
+absl::Status Federation::Impl::CheckBlobs(const Job& job, const JobPlan& plan) const {
   const auto check = [this](const std::string& what, const std::string& sha256, uint64_t bytes) {
     const auto blob = blobs_.Open(sha256);
     if (!blob.ok()) return Annotate(blob.status(), what);
@@ -103,6 +105,10 @@ absl::Status Federation::Impl::CheckBlobs(const Job& job) const {
   if (job.models.empty()) return Refuse(absl::StatusCode::kDataLoss, "no global state is stored");
   const ModelRecord& model = job.models.rbegin()->second;
   RV_RETURN_IF_ERROR(check("global state", model.sha256, model.bytes));
+  if (ChoosesByMovement(plan.spec)) {
+    const ModelRecord& first = job.models.begin()->second;
+    RV_RETURN_IF_ERROR(check("initial state", first.sha256, first.bytes));
+  }
   for (const UpdateRecord& update : job.updates) {
     RV_RETURN_IF_ERROR(check("update of " + update.client, update.sha256, update.bytes));
   }

@@ -109,7 +109,7 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
   std::optional<secagg::Params> masked;
   if (job->masked != nullptr) masked = job->masked->params();
   upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan,
-                                            std::move(masked), blobs_);
+                                            CodedOfLocked(*job), std::move(masked), blobs_);
   return upload;
 }
 

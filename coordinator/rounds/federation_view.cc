@@ -85,6 +85,13 @@ std::vector<FailureCount> Commonest(const std::vector<FailureRecord>& failures) 
   return all;
 }
 
+// An update as a file of F32 is as large as the state it moves: it has the same tensors.
+int64_t RawBytesUp(const RoundRecord& round, const std::map<uint64_t, ModelRecord>& models) {
+  const auto model = models.find(round.round);
+  if (round.state != RoundState::kDone || model == models.end()) return 0;
+  return static_cast<int64_t>(round.counted.size() * model->second.bytes);
+}
+
 }  // namespace
 
 JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
@@ -109,10 +116,19 @@ JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
   }
   if (job.engine != nullptr) {
     view.waiting = job.engine->Waiting(Now());
+    if (job.masked != nullptr && !job.opening) {
+      if (std::string masks = job.masked->Waiting(); !masks.empty()) view.waiting = masks;
+    }
+    if (IsPrivate(job.plan->spec)) view.target_epsilon = job.plan->spec.privacy.target_epsilon;
     view.attempt = job.engine->state().attempt;
     view.eligible_connected = static_cast<int>(job.engine->connected());
   }
+  for (const RoundRecord& round : job.rounds) view.raw_bytes_up += RawBytesUp(round, job.models);
   view.failures = Commonest(job.failures);
+  if (!job.releases.empty()) {
+    view.epsilon = job.releases.back().eps_pld;
+    view.delta = job.releases.back().delta;
+  }
   if (!whole) return view;
   view.document = job.record.document;
   std::map<Attempt, Names> failed = FailedByAttempt(job.failures);
@@ -150,6 +166,7 @@ RoundView Federation::Impl::RoundViewLocked(const Job& job, const RoundRecord& r
   if (round.state == RoundState::kDone && model != job.models.end()) {
     view.state_hash = model->second.state_hash;
   }
+  view.raw_bytes_up = RawBytesUp(round, job.models);
   return view;
 }
 

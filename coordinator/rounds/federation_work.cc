@@ -4,12 +4,19 @@
 #include <utility>
 
 #include "coordinator/rounds/aggregate.h"
+#include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/federation_impl.h"
 
 namespace rivulet {
 
 namespace {
 constexpr std::chrono::milliseconds kTryAgainAfter{1000};
+
+std::string NameList(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
 
 // The updates that a closed round counts, sorted by client. Errors: DataLoss when they are not
 // exactly one of each.
@@ -68,6 +75,8 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   Job* const job = FindLocked(due->job);
   work_.erase(due);
   if (job == nullptr || job->engine == nullptr) return true;
+  const bool alone = job->plan->spec.privacy.mechanism == "central";  // each is clipped
+  if (alone && job->engine->state().phase == Phase::kOpen) return true;
   if (job->plan->masked && !job->opening) return true;  // until its sum can be opened
   if (job->engine->state().phase == Phase::kOpen) SumArrived(*job, lock);
   if (job->engine == nullptr || job->engine->state().phase != Phase::kClosed) return true;
@@ -83,12 +92,18 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   std::shared_ptr<RunningRound> running = RunningOf(*job);
   const std::vector<ReceivedUpdate> received = job->received;
   const std::shared_ptr<MaskedRound> masked = job->masked;
+  const std::string noise_seed = job->noise_seed, initial = job->models.begin()->second.sha256;
+  const auto invited = static_cast<int64_t>(job->rounds.back().cohort.size());
+  const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
   working_ = true;
   ++putting_;
   lock.unlock();
   absl::StatusOr<AggregatedRound> result =
-      masked != nullptr ? AggregateMasked(blobs_, *plan, parent, *set, *masked, *running)
-                        : AggregateRound(blobs_, *plan, parent, *set, received, *running);
+      masked != nullptr ? AggregateMasked(blobs_, *plan, parent, *set, initial, *masked, *running)
+      : plan->spec.privacy.mechanism == "central"
+          ? AggregateCentral(blobs_, *plan, parent, *set, noise_seed, invited, *running,
+                             coded.get())
+          : AggregateRound(blobs_, *plan, parent, *set, received, *running, coded.get());
   lock.lock();
   PublishLocked(*job, std::move(result));
   working_ = false;
@@ -104,10 +119,22 @@ std::shared_ptr<RunningRound> Federation::Impl::RunningOf(Job& job) {
   return job.running;
 }
 
+std::shared_ptr<const CodedRound> Federation::Impl::CodedOfLocked(Job& job) {
+  if (!IsCoded(job.plan->spec)) return nullptr;
+  const ModelRecord &first = job.models.begin()->second, &parent = job.models.rbegin()->second;
+  if (job.coded == nullptr || job.coded->round() != parent.round + 1) {
+    dropped_.push_back(std::move(job.coded));
+    job.coded = std::make_shared<const CodedRound>(job.plan, blobs_, parent.round + 1, first.sha256,
+                                                   parent.sha256);
+  }
+  return job.coded;
+}
+
 // Adds up what has arrived, a few updates in one pass over the sum, while others still arrive. For
 // one job at a time: a sum takes twice the memory of the model. The others' begin when their rounds
 // have closed.
 void Federation::Impl::SumArrived(Job& job, std::unique_lock<std::mutex>& lock) {
+  if (NeedsDecodedMean(job.plan->spec)) return;
   if (job.received.size() - job.summed < FixedPointSum::kTogether) return;
   const bool other = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& one) {
     return one.get() != &job && one->running != nullptr;
@@ -140,7 +167,7 @@ void Federation::Impl::DropSumLocked(Job& job) {
 // To give gigabytes back takes a while.
 void Federation::Impl::FreeDropped(std::unique_lock<std::mutex>& lock) {
   while (!dropped_.empty()) {
-    std::vector<std::shared_ptr<RunningRound>> dropped = std::exchange(dropped_, {});
+    std::vector<std::shared_ptr<const void>> dropped = std::exchange(dropped_, {});
     lock.unlock();
     dropped.clear();
     lock.lock();
@@ -195,12 +222,19 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
       {"bytes_down", round.figures.bytes_down},
       {"milliseconds", round.figures.milliseconds},
       {"state_hash", result->model.state_hash}};
+  data.emplace_back("raw_bytes_up",
+                    static_cast<int64_t>(round.counted.size() * result->model.bytes));
   if (round.figures.bias) data.emplace_back("bias", *round.figures.bias);
+  if (job.plan->spec.robust.rule != "none") {
+    data.emplace_back("left_out", NameList(round.figures.left_out));
+    data.emplace_back("scaled", result->scaled);
+  }
   EmitLocked(job, "round.completed", round.round, std::move(data));
   FeedLocked(job, Published{});
 }
 
 bool IsKept(const JobPlan& plan, uint64_t round) {
+  if (round == 0 && ChoosesByMovement(plan.spec)) return true;  // uploads are read by it
   const int every = plan.spec.export_.save_every_round;
   return every > 0 && round % static_cast<uint64_t>(every) == 0;
 }

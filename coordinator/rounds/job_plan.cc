@@ -3,7 +3,10 @@
 #include <memory>
 #include <utility>
 
+#include "aggregation/upload/plain_upload.h"
 #include "common/job/job_model.h"
+#include "coordinator/rounds/decoded_mean.h"
+#include "coordinator/rounds/round_privacy.h"
 
 namespace rivulet {
 
@@ -37,6 +40,11 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
     if (!form.ok()) return WithExit(form.status(), ExitCode::kConfig);
     plan.masked = *std::move(form);
   }
+  if (plan.spec.privacy.mechanism == "central") {
+    RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(plan.spec));
+  }
+  if (IsCoded(plan.spec)) RV_RETURN_IF_ERROR(JobCodec(plan.spec, plan.manifest).status());
+  if (!plan.spec.secure_aggregation.enabled) RV_RETURN_IF_ERROR(CheckRobustRule(plan.spec));
   const auto adapter = std::make_shared<const AdapterPlan>(std::move(model.plan));
   plan.initial = [adapter, seed = plan.spec.job.seed](const ParameterSet& from_base) {
     return InitialState(*adapter, seed, from_base);

@@ -14,10 +14,11 @@ namespace rivulet {
 // What the coordinator needs to know of a job to run it: no model is ever built here.
 struct JobPlan {
   JobSpec spec;
-  std::string base_hash;     // "sha256:<hex>" that a client must have
-  Manifest manifest;         // of the global state and of every update
-  Manifest from_base;        // the part of it that starts from the base model's values
-  std::string base_tensors;  // SHA-256 of the file of those values; empty when there are none
+  std::string base_hash;        // "sha256:<hex>" that a client must have
+  Manifest manifest;            // of the global state and of every update
+  Manifest from_base;           // the part of it that starts from the base model's values
+  std::string base_tensors;     // SHA-256 of the file of those values; empty when there are none
+  double noise_multiplier = 0;  // z of privacy.mechanism = "central"
   std::optional<MaskedForm> masked;  // with secure-aggregation.enabled
   // Round 0, of a set of manifest `from_base`; computed when asked.
   std::function<absl::StatusOr<ParameterSet>(const ParameterSet& from_base)> initial;

@@ -22,9 +22,10 @@ struct RoundView {
   std::vector<std::string> failed;
   std::vector<std::string> missing;  // once closed: neither reported nor failed
   int needed = 0;
-  RoundFigures figures;    // once done
-  std::string state_hash;  // once done: of the published state
-  std::string reason;      // once abandoned
+  RoundFigures figures;      // once done
+  int64_t raw_bytes_up = 0;  // once done: what figures.bytes_up would be as files of F32
+  std::string state_hash;    // once done: of the published state
+  std::string reason;        // once abandoned
 };
 
 struct ClientEvaluation {
@@ -67,9 +68,13 @@ struct JobView {
   int64_t ended_ms = 0;        // 0 while it runs
   int64_t elapsed_ms = 0;
   int64_t bytes_up = 0;
+  int64_t raw_bytes_up = 0;  // the same updates as files of F32
   int64_t bytes_down = 0;
-  std::string state_hash;    // ParameterSet::HashHex() of the current global state
-  std::string state_sha256;  // its blob
+  double epsilon = 0;  // spent so far on the job's data set, by all jobs; 0: nothing was released
+  double delta = 0;
+  double target_epsilon = 0;  // of the job; 0 once it has ended
+  std::string state_hash;     // ParameterSet::HashHex() of the current global state
+  std::string state_sha256;   // its blob
   uint64_t state_bytes = 0;
   std::vector<RoundView> rounds;  // every attempt, in order
   std::vector<EvaluationView> evaluations;
@@ -114,6 +119,15 @@ struct JobEvent {
     }
     return absent;
   }
+};
+
+// One release under differential privacy.
+struct ReleaseView {
+  std::string job;
+  uint64_t round = 0;
+  std::string row;            // canonical JSON (privacy/dp/ledger.h)
+  double target_epsilon = 0;  // of the job's budget; 0 once it has ended
+  double target_delta = 0;
 };
 
 }  // namespace rivulet

@@ -103,7 +103,7 @@ class MaskedRound {
   std::map<std::string, Bytes32> fingerprints_;
   std::vector<std::string> said_;  // to all, for those who come back
   secagg::RingVector opened_;
-  bool unmasking_ = false;         // shares may have been given away
+  bool unmasking_ = false;  // shares may have been given away
   milliseconds deadline_{0};
 };
 

@@ -157,6 +157,7 @@ void RoundEngine::Open(Actions& out) {
   for (const std::string& client : cohort.invited) {
     out.push_back(AssignTraining{client, round, state_.attempt});
   }
+  if (cohort.invited.empty()) StartFreezing(out);  // the draw was nobody: a round all the same
 }
 
 void RoundEngine::On(const UpdateStored& event, Actions& out) {
@@ -180,7 +181,7 @@ void RoundEngine::On(const TaskFailed& event, Actions& out) {
 void RoundEngine::CheckOpen(Actions& out) {
   const size_t invited = state_.cohort.size();
   const size_t failed = state_.failed.size();
-  const size_t minimum = static_cast<size_t>(std::max(config_.min_clients, 1));
+  const size_t minimum = Fewest();
   if (state_.reported.size() >= static_cast<size_t>(state_.needed)) return StartFreezing(out);
   if (static_cast<double>(failed) > config_.max_failures * static_cast<double>(invited) ||
       invited - failed < minimum) {
@@ -191,7 +192,7 @@ void RoundEngine::CheckOpen(Actions& out) {
 }
 
 void RoundEngine::OpenIsOver(Actions& out) {
-  const size_t minimum = static_cast<size_t>(std::max(config_.min_clients, 1));
+  const size_t minimum = Fewest();
   if (state_.reported.size() >= minimum) return StartFreezing(out);
   Abandon("the deadline passed with " + std::to_string(state_.reported.size()) + " of " +
               std::to_string(minimum) + " updates; missing: " + ListText(Outstanding()),
@@ -241,7 +242,7 @@ void RoundEngine::On(const Published& event, Actions& out) {
 }
 
 void RoundEngine::On(const WorkFailed& event, Actions& out) {
-  End(EndJob::How::kFailed, event.reason, out);
+  End(EndJob::How::kFailed, event.reason, out, event.exit);
 }
 
 void RoundEngine::On(const MaskingFailed& event, Actions& out) {
@@ -339,9 +340,13 @@ void RoundEngine::On(const StopRequested& event, Actions& out) {
   End(EndJob::How::kStopped, reason, out);
 }
 
-void RoundEngine::End(EndJob::How how, const std::string& reason, Actions& out) {
+size_t RoundEngine::Fewest() const {
+  return config_.draw ? 0 : static_cast<size_t>(std::max(config_.min_clients, 1));
+}
+
+void RoundEngine::End(EndJob::How how, const std::string& reason, Actions& out, ExitCode exit) {
   state_.phase = Phase::kEnded;
-  out.push_back(EndJob{how, reason});
+  out.push_back(EndJob{how, reason, exit});
 }
 
 std::string RoundEngine::Waiting(milliseconds now) const {

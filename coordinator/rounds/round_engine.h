@@ -2,12 +2,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <variant>
 #include <vector>
+
+#include "common/status.h"
 
 namespace rivulet {
 
@@ -27,6 +30,9 @@ struct EngineConfig {
   int max_abandoned = 3;                      // abandoned attempts in a row that fail the job
   uint64_t seed = 0;
   uint64_t evaluate_every = 0;
+  // Poisson sampling: who of the eligible (sorted) works on an attempt. A pure function that the
+  // driver gives, of a secret it keeps. Nobody may be drawn, and such a round counts.
+  std::function<std::vector<std::string>(std::vector<std::string>, uint64_t, uint32_t)> draw;
 };
 
 enum class Phase {
@@ -84,6 +90,7 @@ struct Frozen {};     // no update of this attempt is being committed any more
 struct Published {};  // the next model is durable
 struct WorkFailed {   // aggregating or publishing is impossible
   std::string reason;
+  ExitCode exit = ExitCode::kJobFailed;
 };
 struct MaskingFailed {  // the clients' keys and shares do not open a sum
   std::string reason;
@@ -144,7 +151,8 @@ struct EndEvaluation {
 struct EndJob {
   enum class How { kFinished, kFailed, kStopped };
   How how = How::kFinished;
-  std::string reason;  // a sentence; empty when finished
+  std::string reason;                    // a sentence; empty when finished
+  ExitCode exit = ExitCode::kJobFailed;  // of a failed one
 };
 using Action = std::variant<OpenRound, AssignTraining, AssignEvaluation, Revoke, Freeze, CloseRound,
                             AbandonRound, OpenEvaluation, EndEvaluation, EndJob>;
@@ -205,7 +213,9 @@ class RoundEngine {
   void StartEvaluation(Actions& out);
   void CheckEvaluation(Actions& out);
   void FinishEvaluation(Actions& out);
-  void End(EndJob::How how, const std::string& reason, Actions& out);
+  void End(EndJob::How how, const std::string& reason, Actions& out,
+           ExitCode exit = ExitCode::kJobFailed);
+  size_t Fewest() const;  // updates that a round needs
   bool EvaluationDue() const;
   bool ExpectedAreBack() const;
   size_t Required() const;  // eligible clients that a job's first start waits for

@@ -42,6 +42,13 @@ std::vector<std::string> ByChance(const EngineConfig& config,
 Cohort SelectCohort(const EngineConfig& config, const std::map<std::string, uint64_t>& eligible,
                     uint64_t round, uint32_t attempt) {
   Cohort cohort;
+  if (config.draw) {
+    std::vector<std::string> names;
+    for (const auto& [name, capability] : eligible) names.push_back(name);
+    cohort.invited = config.draw(std::move(names), round, attempt);
+    cohort.needed = static_cast<int>(cohort.invited.size());
+    return cohort;
+  }
   cohort.needed = NeededOf(config, static_cast<int>(eligible.size()));
   cohort.invited = config.selection == "capability" ? ByCapability(eligible)
                                                     : ByChance(config, eligible, round, attempt);

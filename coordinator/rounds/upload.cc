@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/masked_upload.h"
 
 namespace rivulet {
 
@@ -25,6 +26,7 @@ std::string PartialKey(const UpdateHeader& header, const std::string& client) {
 
 IncomingUpdate::IncomingUpdate(Federation::Impl& owner, std::string client, UpdateHeader header,
                                int64_t weight, std::shared_ptr<const JobPlan> plan,
+                               std::shared_ptr<const CodedRound> coded,
                                std::optional<secagg::Params> masked, BlobStore& blobs)
     : owner_(owner),
       blobs_(blobs),
@@ -32,6 +34,7 @@ IncomingUpdate::IncomingUpdate(Federation::Impl& owner, std::string client, Upda
       header_(std::move(header)),
       weight_(weight),
       plan_(std::move(plan)),
+      coded_(std::move(coded)),
       masked_(std::move(masked)) {}
 
 IncomingUpdate::IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted,
@@ -62,7 +65,9 @@ uint64_t IncomingUpdate::committed() {
 absl::Status IncomingUpdate::OpenWriter() {
   if (writer_ != nullptr) return absl::OkStatus();
   RV_ASSIGN_OR_RETURN(writer_, blobs_.Resume(PartialKey(header_, client_), header_.bytes));
-  checker_ = MakeUploadCheck(*plan_, header_.bytes, masked_ ? &*masked_ : nullptr);
+  checker_ = masked_             ? NewMaskedUploadCheck(*masked_, header_.bytes)
+             : coded_ != nullptr ? CheckOfPayload(*coded_, *writer_, header_.bytes)
+                                 : MakeUploadCheck(*plan_, header_.bytes);
   absl::Status adopted = CheckAdopted();
   if (!adopted.ok()) StartOver();
   return adopted;
@@ -84,8 +89,8 @@ absl::Status IncomingUpdate::CheckAdopted() {
 }
 
 void IncomingUpdate::StartOver() {
+  checker_.reset();  // which may refer to the writer
   writer_.reset();
-  checker_.reset();
 }
 
 absl::Status IncomingUpdate::CheckOver() const {

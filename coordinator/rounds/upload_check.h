@@ -26,9 +26,9 @@ class UploadCheck {
   virtual std::string_view trailer() const { return {}; }
 };
 
-// For uploads of this job; `masked`: of the attempt, null without masks. Both must outlive it.
-std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes,
-                                             const secagg::Params* masked);
+// For uploads of this job whose values lie in the file as they are (else: coded_round.h,
+// masked_upload.h). `plan` must outlive it.
+std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes);
 
 // No upload of this job without masks is larger.
 uint64_t LargestUploadBytes(const JobPlan& plan);

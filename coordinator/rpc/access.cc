@@ -34,6 +34,7 @@ constexpr auto kTable = std::to_array<Row>({
     {Rpc::kArtifacts, "Operations.Artifacts", kOperators},
     {Rpc::kFetch, "Operations.Fetch", kOperators, true},
     {Rpc::kNodes, "Operations.Nodes", kOperators},
+    {Rpc::kLedger, "Operations.Ledger", kOperators},
 });
 static_assert(kTable.size() == static_cast<size_t>(Rpc::kCount));
 constexpr bool InOrder() {

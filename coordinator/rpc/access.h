@@ -24,6 +24,7 @@ enum class Rpc {
   kArtifacts,
   kFetch,
   kNodes,
+  kLedger,
   kCount
 };
 

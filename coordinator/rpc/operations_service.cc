@@ -285,4 +285,29 @@ grpc::Status OperationsService::Nodes(grpc::ServerContext* context, const v1::No
   return grpc::Status::OK;
 }
 
+grpc::Status OperationsService::Ledger(grpc::ServerContext* context,
+                                       const v1::LedgerRequest* request, v1::LedgerReply* reply) {
+  constexpr size_t kMostBytes = size_t{3} << 20;
+  if (auto caller = service_.Caller(*context, Rpc::kLedger); !caller.ok()) {
+    return ToGrpc(caller.status(), *context);
+  }
+  const auto releases = service_.federation.Ledger(request->job());
+  if (!releases.ok()) return ToGrpc(releases.status(), *context);
+  size_t first = releases->size();
+  for (size_t bytes = 0; first > 0 && bytes < kMostBytes; --first) {
+    bytes += (*releases)[first - 1].row.size() + 128;
+  }
+  reply->set_left_out(first);
+  for (; first < releases->size(); ++first) {
+    const ReleaseView& release = (*releases)[first];
+    v1::LedgerReply::Row& row = *reply->add_rows();
+    row.set_job(release.job);
+    row.set_round(release.round);
+    row.set_row(release.row);
+    row.set_target_epsilon(release.target_epsilon);
+    row.set_target_delta(release.target_delta);
+  }
+  return grpc::Status::OK;
+}
+
 }  // namespace rivulet

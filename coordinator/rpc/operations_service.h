@@ -30,6 +30,8 @@ class OperationsService final : public v1::Operations::Service {
                      grpc::ServerWriter<v1::FetchChunk>* chunks) override;
   grpc::Status Nodes(grpc::ServerContext* context, const v1::NodesRequest* request,
                      v1::NodesReply* reply) override;
+  grpc::Status Ledger(grpc::ServerContext* context, const v1::LedgerRequest* request,
+                      v1::LedgerReply* reply) override;
 
  private:
   ServiceContext& service_;

@@ -29,6 +29,8 @@ void Fill(const RoundView& view, v1::Round& wire) {
   wire.set_milliseconds(view.figures.milliseconds);
   wire.set_state_hash(view.state_hash);
   wire.set_reason(view.reason);
+  wire.set_raw_bytes_up(view.raw_bytes_up);
+  CopyNames(view.figures.left_out, *wire.mutable_left_out());
 }
 
 void Fill(const EvaluationView& view, v1::EvaluationResult& wire) {
@@ -67,6 +69,10 @@ void FillSummary(const JobView& view, v1::Job& wire) {
   wire.set_state_bytes(view.state_bytes);
   wire.set_document(view.document);
   wire.set_ended(view.ended());
+  wire.set_raw_bytes_up(view.raw_bytes_up);
+  wire.set_epsilon(view.epsilon);
+  wire.set_delta(view.delta);
+  wire.set_target_epsilon(view.target_epsilon);
 }
 
 void Fill(const JobEvent::Value& value, v1::JobEvent::Value& wire) {

@@ -51,6 +51,7 @@ RoundRecord ReadRound(Statement& row) {
   round.figures.bytes_down = row.Int();
   if (const double bias = row.Real(); bias >= 0) round.figures.bias = bias;
   round.figures.milliseconds = row.Int();
+  round.figures.left_out = row.Names();
   return round;
 }
 
@@ -143,12 +144,13 @@ absl::StatusOr<StoredState> LoadRows(Database& db) {
               "SELECT id, name, submit_token, document, state, exit_code, reason, submitted_ms, "
               "ended_ms, stop_now, waiting_ms FROM job ORDER BY position",
               ReadJob, all.jobs));
-  RV_RETURN_IF_ERROR(
-      ReadAll(db,
-              "SELECT job, round, attempt, state, eligible, cohort, needed, counted, remaining_ms, "
-              "opened_ms, reason, loss, examples, tokens, bytes_up, bytes_down, bias, milliseconds "
-              "FROM round ORDER BY job, round, attempt",
-              ReadRound, all.rounds));
+  RV_RETURN_IF_ERROR(ReadAll(
+      db,
+      "SELECT job, round, attempt, state, eligible, cohort, needed, counted, remaining_ms, "
+      "opened_ms, reason, loss, examples, tokens, bytes_up, bytes_down, bias, milliseconds, "
+      "left_out "
+      "FROM round ORDER BY job, round, attempt",
+      ReadRound, all.rounds));
   RV_RETURN_IF_ERROR(ReadAll(
       db,
       "WITH last AS (SELECT job, max(round) AS round FROM round WHERE state = 3 GROUP BY job) "

@@ -51,7 +51,8 @@ absl::Status Apply(Database& db, const PutRound& write) {
   Statement& insert = db.Prepared(
       "INSERT INTO round(job, round, attempt, state, eligible, cohort, needed, counted, "
       "remaining_ms, opened_ms, reason, loss, examples, tokens, bytes_up, bytes_down, bias, "
-      "milliseconds) VALUES(?, ?, ?, ?, ?, ?, ?, '', ?, ?, '', 0, 0, 0, 0, 0, -1, 0)");
+      "milliseconds, left_out) VALUES(?, ?, ?, ?, ?, ?, ?, '', ?, ?, '', 0, 0, 0, 0, 0, -1, 0, "
+      "'')");
   insert.Bind(round.job).Bind(Int(round.round)).Bind(int64_t{round.attempt});
   insert.Bind(Int(round.state)).BindNames(round.eligible).BindNames(round.cohort);
   insert.Bind(int64_t{round.needed}).Bind(round.remaining_ms).Bind(round.opened_ms);
@@ -76,9 +77,10 @@ absl::Status WriteFigures(Database& db, const MoveRound& write) {
   const RoundFigures& figures = write.figures;
   Statement& update = db.Prepared(
       "UPDATE round SET loss = ?, examples = ?, tokens = ?, bytes_up = ?, bytes_down = ?, "
-      "bias = ?, milliseconds = ? WHERE job = ? AND round = ? AND attempt = ?");
+      "bias = ?, milliseconds = ?, left_out = ? WHERE job = ? AND round = ? AND attempt = ?");
   update.Bind(figures.loss).Bind(figures.examples).Bind(figures.tokens).Bind(figures.bytes_up);
   update.Bind(figures.bytes_down).Bind(figures.bias.value_or(-1)).Bind(figures.milliseconds);
+  update.BindNames(figures.left_out);
   return update.Bind(write.job).Bind(Int(write.round)).Bind(int64_t{write.attempt}).Run();
 }
 

@@ -252,7 +252,7 @@ GemmCall RowsOf(const GemmCall& call, int64_t first, int64_t last, std::vector<P
 }  // namespace
 
 void Gemm(const GemmCall& call, Workspace& workspace) {
-  const bool dots = IsDots(call);
+  const bool dots = !workspace.steady && IsDots(call);
   const auto compute = [dots](const GemmCall& part, Workspace& own) {
     if (dots) return HWY_DYNAMIC_DISPATCH(DotProducts)(part);
     HWY_DYNAMIC_DISPATCH(GemmBlocks)(part, own);

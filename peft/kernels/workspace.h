@@ -36,12 +36,15 @@ class Scratch {
 // What the kernels of one client's step need beside their operands: memory, and the threads among
 // which they divide their work. Not thread safe: one per step that runs.
 struct Workspace {
-  Scratch packed;              // right-hand panels of a product
-  Scratch rows;                // left-hand rows of a product, when they are repacked
-  Scratch scores;              // attention: probabilities of a block of queries
-  Scratch gradients;           // attention: their gradients
-  Scratch turned;              // attention: transposed keys and values
-  std::unique_ptr<Team> team;  // null: the calling thread alone
+  Scratch packed;     // right-hand panels of a product
+  Scratch rows;       // left-hand rows of a product, when they are repacked
+  Scratch scores;     // attention: probabilities of a block of queries
+  Scratch gradients;  // attention: their gradients
+  Scratch turned;     // attention: transposed keys and values
+  // A row of a product never depends on how many rows the call has: short ones are not computed as
+  // dot products, whose sums have another order.
+  bool steady = false;
+  std::unique_ptr<Team> team;                        // null: the calling thread alone
   std::vector<std::unique_ptr<Workspace>> of_parts;  // one for each further part of the team
 
   Workspace() = default;

@@ -40,9 +40,9 @@ class Bert : public Network {
     const Linear pooler[] = {LinearOf("bert.pooler.dense", adaptation)};
     const at::Tensor pooled = at::tanh(Project(hidden.index_select(0, first), pooler, pass));
     const double rate = config.classifier_dropout.value_or(config.hidden_dropout);
-    return at::linear(Drop(pooled, DropoutSite(DropoutPlace::kClassifier), rate, pass),
-                      Weight("classifier.weight", adaptation),
-                      Weight("classifier.bias", adaptation));
+    return TrainedLinear(Drop(pooled, DropoutSite(DropoutPlace::kClassifier), rate, pass),
+                         Weight("classifier.weight", adaptation),
+                         Weight("classifier.bias", adaptation), pass);
   }
 
  private:
@@ -98,7 +98,7 @@ class Bert : public Network {
     const auto adapter = adaptation.after_feed_forward.find(layer);
     if (adapter != adaptation.after_feed_forward.end()) {
       const at::Tensor normed = Norm(at + "output.LayerNorm", sum, adaptation);
-      sum = sum + BottleneckOutput(adapter->second, normed);
+      sum = sum + BottleneckOutput(adapter->second, normed, pass);
     }
     return Norm(at + "output.LayerNorm", sum, adaptation);
   }

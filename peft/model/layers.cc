@@ -42,9 +42,10 @@ struct CheckpointNode : torch::autograd::Node {
 
 }  // namespace
 
-at::Tensor BottleneckOutput(const Bottleneck& adapter, const at::Tensor& x) {
-  const at::Tensor inner = at::linear(x, adapter.down_weight, adapter.down_bias);
-  return at::linear(Activate(adapter.activation, inner), adapter.up_weight, adapter.up_bias);
+at::Tensor BottleneckOutput(const Bottleneck& adapter, const at::Tensor& x, Pass& pass) {
+  const at::Tensor inner = TrainedLinear(x, adapter.down_weight, adapter.down_bias, pass);
+  return TrainedLinear(Activate(adapter.activation, inner), adapter.up_weight, adapter.up_bias,
+                       pass);
 }
 
 at::Tensor Checkpointed(const at::Tensor& x, const Pass& pass,

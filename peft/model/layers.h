@@ -12,7 +12,7 @@
 namespace rivulet {
 
 // U act(D x + d) + u of a bottleneck adapter; x [rows, hidden].
-at::Tensor BottleneckOutput(const Bottleneck& adapter, const at::Tensor& x);
+at::Tensor BottleneckOutput(const Bottleneck& adapter, const at::Tensor& x, Pass& pass);
 
 // body(x), but with `pass.checkpointing` only x is kept: the backward pass computes body again.
 // Trained tensors that body reads get their gradients directly. body must give equal results when

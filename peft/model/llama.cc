@@ -60,8 +60,8 @@ class Llama : public Network {
                       Pass& pass) const override {
     const at::Tensor last =
         batch.counts.to(at::kLong) - 1 + at::arange(batch.size, at::kLong) * batch.length;
-    return at::linear(hidden.index_select(0, last.to(hidden.device())),
-                      Weight("score.weight", adaptation));
+    return TrainedLinear(hidden.index_select(0, last.to(hidden.device())),
+                         Weight("score.weight", adaptation), {}, pass);
   }
 
  private:
@@ -115,7 +115,7 @@ class Llama : public Network {
     const at::Tensor h = Project(SwiGlu(Project(n, gate_up, pass)), down, pass);
     const auto adapter = adaptation.after_feed_forward.find(layer);
     if (adapter == adaptation.after_feed_forward.end()) return h;
-    return h + BottleneckOutput(adapter->second, h + x);
+    return h + BottleneckOutput(adapter->second, h + x, pass);
   }
 };
 

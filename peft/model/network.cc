@@ -118,18 +118,23 @@ std::unique_ptr<Network> MakeNetwork(std::shared_ptr<const BaseModel> base) {
 }
 
 LossSums BatchLoss(const Network& network, const Batch& batch, Task task,
-                   const Adaptation& adaptation, Pass& pass) {
+                   const Adaptation& adaptation, Pass& pass, double divisor) {
   const at::Tensor hidden = network.Hidden(batch, adaptation, pass);
   if (task == Task::kCausalLm) {
     const bool all = batch.rows.size(0) == hidden.size(0);
     return TokenLoss(all ? hidden : hidden.index_select(0, batch.rows),
-                     network.OutputMatrix(adaptation), batch.targets, pass);
+                     network.OutputMatrix(adaptation), batch.targets, pass, divisor);
   }
   const at::Tensor logits = network.Classify(hidden, batch, adaptation, pass);
   const at::Tensor classes = batch.targets.to(at::kLong);
   LossSums sums;
-  sums.mean = at::cross_entropy_loss(logits, classes);
-  sums.loss = sums.mean.item<double>() * static_cast<double>(batch.size);
+  if (divisor > 0) {
+    sums.mean = at::cross_entropy_loss(logits, classes, {}, at::Reduction::Sum) / divisor;
+    sums.loss = sums.mean.item<double>() * divisor;
+  } else {
+    sums.mean = at::cross_entropy_loss(logits, classes);
+    sums.loss = sums.mean.item<double>() * static_cast<double>(batch.size);
+  }
   sums.correct = (logits.argmax(1) == classes).sum().item<int64_t>();
   return sums;
 }

@@ -76,8 +76,9 @@ class Network {
 
 std::unique_ptr<Network> MakeNetwork(std::shared_ptr<const BaseModel> base);
 
-// Mean loss of the batch (differentiable), with sums for the report. Throws libtorch's exceptions.
+// Mean loss of the batch (differentiable), with sums for the report; with a divisor, the sum over
+// that. Throws libtorch's exceptions.
 LossSums BatchLoss(const Network& network, const Batch& batch, Task task,
-                   const Adaptation& adaptation, Pass& pass);
+                   const Adaptation& adaptation, Pass& pass, double divisor = 0);
 
 }  // namespace rivulet

@@ -180,12 +180,13 @@ struct TokenLossNode : torch::autograd::Node {
 };
 
 LossSums TokenLossComposed(const at::Tensor& hidden, const at::Tensor& weight,
-                           const at::Tensor& targets) {
+                           const at::Tensor& targets, double divisor) {
   const at::Tensor logits = at::linear(hidden, weight.to(hidden.scalar_type()));
   const at::Tensor classes = targets.to(at::kLong).to(hidden.device());
   LossSums sums;
   sums.mean = at::cross_entropy_loss(logits.to(AtLeastFloat(logits)), classes);
   sums.loss = sums.mean.item<double>() * static_cast<double>(targets.size(0));
+  if (divisor > 0) sums.mean = sums.mean * (static_cast<double>(targets.size(0)) / divisor);
   sums.correct = (logits.argmax(1) == classes).sum().item<int64_t>();
   return sums;
 }
@@ -266,26 +267,26 @@ at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape&
 }
 
 LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
-                   Pass& pass) {
+                   Pass& pass, double divisor) {
   const bool narrow = IsNarrow(weight) && !weight.requires_grad() && weight.is_contiguous();
   if (!OnFastPath(hidden, narrow ? at::Tensor() : weight.detach())) {
-    return TokenLossComposed(hidden, weight, targets);
+    return TokenLossComposed(hidden, weight, targets, divisor);
   }
   const bool graph = NeedsGraph({hidden, weight});
   at::Tensor d_hidden, d_weight;
   if (graph && hidden.requires_grad()) d_hidden = at::empty_like(hidden);
   if (graph && weight.requires_grad()) d_weight = at::zeros_like(weight);
   const int64_t rows = hidden.size(0);
+  if (divisor <= 0) divisor = static_cast<double>(std::max<int64_t>(rows, 1));
   const kernels::ClassMatrix matrix = {
       narrow ? nullptr : weight.data_ptr<float>(),
       narrow ? static_cast<const uint16_t*>(weight.data_ptr()) : nullptr};
   const kernels::CrossEntropySums sums = kernels::CrossEntropy(
       hidden.data_ptr<float>(), matrix, targets.data_ptr<int32_t>(), rows, hidden.size(1),
-      weight.size(0), 1.0f / static_cast<float>(std::max<int64_t>(rows, 1)),
+      weight.size(0), 1.0f / static_cast<float>(divisor),
       d_hidden.defined() ? d_hidden.data_ptr<float>() : nullptr,
       d_weight.defined() ? d_weight.data_ptr<float>() : nullptr, *pass.workspace);
-  LossSums result = {at::scalar_tensor(sums.loss / std::max<double>(rows, 1), at::kFloat),
-                     sums.loss, sums.correct};
+  LossSums result = {at::scalar_tensor(sums.loss / divisor, at::kFloat), sums.loss, sums.correct};
   if (graph) {
     auto node = MakeNode<TokenLossNode>();
     node->d_hidden = d_hidden;

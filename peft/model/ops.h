@@ -17,11 +17,16 @@
 
 namespace rivulet {
 
+class ExampleGradients;
+
 // What one pass over one batch needs beside tensors. Not thread safe; one per thread.
 struct Pass {
   kernels::Workspace* workspace = nullptr;
   std::optional<RandomStream> dropout;  // empty: no dropout (evaluation)
   bool checkpointing = false;           // keep layer inputs only and compute layers twice
+  // Where gradients of trained tensors go, each example's by itself, in place of the leaves of
+  // autograd; null: to the leaves. Fused forms only.
+  ExampleGradients* examples = nullptr;
 };
 
 // x [rows, width] -> x * rsqrt(mean(x^2) + eps) * weight.
@@ -35,6 +40,11 @@ struct Linear {
 };
 // x [rows, in] -> [rows, sum of out], the members' outputs side by side.
 at::Tensor Project(const at::Tensor& x, std::span<const Linear> members, Pass& pass);
+
+// x [rows, in] -> [rows, out] through a matrix that is trained itself, as those of heads and
+// bottlenecks are; `bias` may be undefined.
+at::Tensor TrainedLinear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                         Pass& pass);
 
 // gate_up [rows, 2 w] -> silu(gate) * up [rows, w].
 at::Tensor SwiGlu(const at::Tensor& gate_up);
@@ -56,14 +66,15 @@ at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape&
                            const RotaryTable& rotary, int64_t past, at::Tensor& rows);
 
 struct LossSums {
-  at::Tensor mean;  // scalar, differentiable; the sum of losses over the number of targets
+  at::Tensor mean;  // scalar, differentiable; the sum of losses over a divisor
   double loss = 0;  // nats, summed
   int64_t correct = 0;
 };
 // Cross-entropy of hidden [rows, width] through weight [classes, width], computed in chunks of
 // rows.
 //   targets [rows] int32 on the CPU, each a class (rows without a target are left out before)
+//   divisor of the sum in LossSums::mean; 0 = the number of rows
 LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
-                   Pass& pass);
+                   Pass& pass, double divisor = 0);
 
 }  // namespace rivulet

@@ -5,6 +5,7 @@
 #include "peft/kernels/gemm.h"
 #include "peft/kernels/softmax.h"
 #include "peft/model/dropout.h"
+#include "peft/model/example_gradients.h"
 #include "peft/model/node.h"
 #include "peft/model/ops.h"
 
@@ -126,11 +127,22 @@ struct ProjectNode : torch::autograd::Node {
   Group group;
   at::Tensor x, hidden;
   kernels::Workspace* workspace = nullptr;
+  ExampleGradients* examples = nullptr;
 
   variable_list apply(variable_list&& gradients) override {
     const at::Tensor dy = gradients[0].contiguous();
     variable_list result(1 + 2 * group.members.size());
     const at::Tensor d_hidden = HiddenGradient(dy);
+    if (examples) {
+      GiveToExamples(dy, d_hidden);
+    } else {
+      FactorGradients(dy, d_hidden, result);
+    }
+    if (task_should_compute_output(0)) result[0] = InputGradient(dy, d_hidden);
+    return result;
+  }
+
+  void FactorGradients(const at::Tensor& dy, const at::Tensor& d_hidden, variable_list& result) {
     for (size_t i = 0; i < group.members.size(); ++i) {
       const Member& member = group.members[i];
       if (member.rank() == 0) continue;
@@ -146,8 +158,18 @@ struct ProjectNode : torch::autograd::Node {
                                 .contiguous();
       }
     }
-    if (task_should_compute_output(0)) result[0] = InputGradient(dy, d_hidden);
-    return result;
+  }
+
+  void GiveToExamples(const at::Tensor& dy, const at::Tensor& d_hidden) {
+    for (const Member& member : group.members) {
+      if (member.rank() == 0) continue;
+      if (examples->Trains(member.a)) {
+        examples->Add(member.a, {d_hidden, member.rank_column, member.rank()},
+                      {member.mask ? Masked(*member.mask, x, *workspace) : x, 0, group.inputs});
+      }
+      examples->Add(member.b, {hidden, member.rank_column, member.rank()},
+                    {dy, member.column, member.outputs()}, true);
+    }
   }
 
   // scale * dy B, the members side by side.
@@ -216,6 +238,7 @@ at::Tensor ProjectFused(const at::Tensor& x, std::span<const Linear> linears, Pa
     node->x = x.detach();
     node->hidden = hidden;
     node->workspace = pass.workspace;
+    node->examples = pass.examples;
     Attach(y, node, inputs);
   }
   return y;
@@ -254,7 +277,11 @@ bool Fusable(const at::Tensor& x, std::span<const Linear> linears) {
 }  // namespace
 
 at::Tensor Project(const at::Tensor& x, std::span<const Linear> members, Pass& pass) {
-  return Fusable(x, members) ? ProjectFused(x, members, pass) : ProjectComposed(x, members, pass);
+  if (Fusable(x, members)) return ProjectFused(x, members, pass);
+  if (!pass.examples) return ProjectComposed(x, members, pass);
+  TORCH_CHECK(members.size() == 1 && !members[0].low_rank,
+              "gradients of single examples: got low-rank factors beside a trained matrix");
+  return TrainedLinear(x, members[0].weight, members[0].bias, pass);
 }
 
 }  // namespace rivulet

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <mutex>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "peft/model/base_model.h"
 #include "peft/model/network.h"
 #include "peft/trainer/guarded.h"
+#include "peft/trainer/private_run.h"
 #include "peft/trainer/process.h"
 #include "peft/trainer/schedule.h"
 #include "peft/trainer/training_run.h"
@@ -58,6 +60,8 @@ class FirstOrderTuner : public Tuner {
         seed_(job.job.seed),
         checkpointing_(job.model.gradient_checkpointing),
         task_(job.data.task == "classification" ? Task::kClassification : Task::kCausalLm),
+        packing_(job.data.packing && task_ == Task::kCausalLm),
+        seq_length_(job.data.seq_length),
         workspaces_(job.train.threads) {}
 
   const Manifest& manifest() const override { return method_->manifest(); }
@@ -68,7 +72,9 @@ class FirstOrderTuner : public Tuner {
       return Refuse(absl::StatusCode::kInvalidArgument, "examples: got none, want at least 1");
     }
     std::unique_ptr<kernels::Workspace> workspace = workspaces_.Take();
-    auto result = Guarded([&] { return TuneWith(request, *workspace); });
+    auto result = Guarded([&] {
+      return request.privacy ? TunePrivately(request, *workspace) : TuneWith(request, *workspace);
+    });
     workspaces_.Return(std::move(workspace));
     return result;
   }
@@ -92,10 +98,7 @@ class FirstOrderTuner : public Tuner {
     const int64_t total = order.total();
     TuneResult result;
     while (result.steps < total) {
-      if (request.cancelled && request.cancelled()) {
-        return Refuse(absl::StatusCode::kAborted,
-                      "tuning: cancelled after " + std::to_string(result.steps) + " steps");
-      }
+      RV_RETURN_IF_ERROR(CheckCancelled(request, result.steps));
       RV_ASSIGN_OR_RETURN(const std::vector<Batch> batches,
                           Collate(request.examples, order.Next()));
       const double rate =
@@ -111,6 +114,80 @@ class FirstOrderTuner : public Tuner {
     }
     result.delta = run.state().DeltaFrom(*request.global);
     return result;
+  }
+
+  absl::StatusOr<TuneResult> TunePrivately(const TuneRequest& request,
+                                           kernels::Workspace& workspace) {
+    SetComputeThreads(1);  // the workspace divides the work
+    RV_RETURN_IF_ERROR(CheckPrivacy(request));
+    const ExamplePrivacy& privacy = *request.privacy;
+    const uint32_t count = static_cast<uint32_t>(request.examples.size());
+    const double batch_size =
+        privacy.batch_size > 0 ? privacy.batch_size : privacy.sample_rate * count;
+    const double length = task_ == Task::kClassification ? 1 : seq_length_;
+    uint64_t root;
+    RV_RETURN_IF_ERROR(request.noise->Draw({&root, 1}));
+    RV_ASSIGN_OR_RETURN(
+        const std::unique_ptr<PrivateRun> run,
+        PrivateRun::Make({network_.get(), method_.get(), task_, &train_, checkpointing_, root},
+                         privacy, length, *request.global, workspace));
+    const int64_t total = static_cast<int64_t>(privacy.steps);
+    TuneResult result;
+    for (; result.steps < total; ++result.steps) {
+      RV_ASSIGN_OR_RETURN(const std::vector<uint32_t> sample,
+                          PoissonSample(privacy.sample_rate, count, *request.noise));
+      for (const std::vector<uint32_t>& positions : MicroBatches(request.examples, sample)) {
+        RV_RETURN_IF_ERROR(CheckCancelled(request, result.steps));
+        RV_ASSIGN_OR_RETURN(const std::vector<Batch> batch, Collate(request.examples, {positions}));
+        RV_RETURN_IF_ERROR(run->Accumulate(batch[0]));
+      }
+      RV_RETURN_IF_ERROR(CheckCancelled(request, result.steps));
+      const double rate =
+          train_.learning_rate * LearningRateFactor(train_, result.steps + 1, total);
+      RV_ASSIGN_OR_RETURN(result.grad_norm, run->Finish(*request.noise, batch_size, rate));
+    }
+    const double expected = batch_size * static_cast<double>(total);
+    result.examples = CountOf(expected);
+    result.tokens = CountOf(expected * length);
+    result.delta = run->state().DeltaFrom(*request.global);
+    return result;
+  }
+
+  // At least one: a client that takes part has a weight.
+  static int64_t CountOf(double expected) {
+    return std::llround(std::clamp(expected, 1.0, 0x1p53));
+  }
+
+  absl::Status CheckPrivacy(const TuneRequest& request) const {
+    if (!request.noise) {
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    "example privacy: got no source of noise, want one");
+    }
+    if (!packing_) return absl::OkStatus();
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "data.packing: got true with example privacy, where blocks of several records "
+                  "would each be protected as one; want packing = false");
+  }
+
+  static absl::Status CheckCancelled(const TuneRequest& request, int64_t steps) {
+    if (!request.cancelled || !request.cancelled()) return absl::OkStatus();
+    return Refuse(absl::StatusCode::kAborted,
+                  "tuning: cancelled after " + std::to_string(steps) + " steps");
+  }
+
+  // A step's examples by length, so that little of a micro-batch is padding.
+  StepPlan MicroBatches(std::span<const Example> examples, std::vector<uint32_t> sample) const {
+    std::stable_sort(sample.begin(), sample.end(), [&](uint32_t left, uint32_t right) {
+      return examples[left].ids.size() < examples[right].ids.size();
+    });
+    StepPlan batches;
+    const size_t size = static_cast<size_t>(train_.per_device_train_batch_size);
+    for (size_t first = 0; first < sample.size(); first += size) {
+      const auto begin = sample.begin() + static_cast<std::ptrdiff_t>(first);
+      batches.emplace_back(
+          begin, begin + static_cast<std::ptrdiff_t>(std::min(size, sample.size() - first)));
+    }
+    return batches;
   }
 
   absl::StatusOr<std::vector<Batch>> Collate(std::span<const Example> examples,
@@ -157,6 +234,8 @@ class FirstOrderTuner : public Tuner {
   uint64_t seed_;
   bool checkpointing_;
   Task task_;
+  bool packing_;
+  int seq_length_;
   WorkspacePool workspaces_;
 };
 

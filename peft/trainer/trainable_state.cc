@@ -26,6 +26,15 @@ TrainableState::TrainableState(const ParameterSet& global) {
 
 void TrainableState::ClearGradient() { std::fill_n(gradient(), size(), 0.0f); }
 
+void TrainableState::AddProximal(const ParameterSet& global, double mu) {
+  const float factor = static_cast<float>(mu);
+  float* gradient = this->gradient();
+  const float* value = values();
+  for (size_t i = 0; i < global.size(); ++i) {
+    for (float received : global.floats(i)) *gradient++ += factor * (*value++ - received);
+  }
+}
+
 ParameterSet TrainableState::DeltaFrom(const ParameterSet& global) const {
   ParameterSet delta(global.manifest());
   const float* value = values_.data_ptr<float>();

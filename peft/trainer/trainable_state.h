@@ -23,6 +23,8 @@ class TrainableState {
   float* values() { return values_.data_ptr<float>(); }
   float* gradient() { return gradient_.data_ptr<float>(); }
   void ClearGradient();
+  // FedProx (Li et al. 2020): mu (w - w_t) joins the gradient, w_t being `global`.
+  void AddProximal(const ParameterSet& global, double mu);
 
   // values minus `global`, same manifest.
   ParameterSet DeltaFrom(const ParameterSet& global) const;

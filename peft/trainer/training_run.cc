@@ -10,13 +10,6 @@
 namespace rivulet {
 namespace {
 
-absl::Status CheckFinite(std::string_view what, double value, int64_t step) {
-  if (std::isfinite(value)) return absl::OkStatus();
-  return Refuse(absl::StatusCode::kInternal, std::string(what) + ": got " + std::to_string(value) +
-                                                 " in step " + std::to_string(step) +
-                                                 ", want a finite number");
-}
-
 int64_t TargetsOf(std::span<const Batch> batches) {
   int64_t total = 0;
   for (const Batch& batch : batches) total += batch.targets.size(0);
@@ -24,6 +17,13 @@ int64_t TargetsOf(std::span<const Batch> batches) {
 }
 
 }  // namespace
+
+absl::Status CheckFinite(std::string_view what, double value, int64_t step) {
+  if (std::isfinite(value)) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInternal, std::string(what) + ": got " + std::to_string(value) +
+                                                 " in step " + std::to_string(step) +
+                                                 ", want a finite number");
+}
 
 TrainingRun::TrainingRun(const Setting& setting, const ParameterSet& global,
                          kernels::Workspace& workspace)
@@ -53,22 +53,12 @@ absl::StatusOr<StepReport> TrainingRun::Step(std::span<const Batch> batches, dou
     torch::autograd::backward({sums.mean}, {at::scalar_tensor(share, at::kFloat)});
     report.loss += sums.loss / static_cast<double>(targets);
   }
-  if (setting_.train->proximal_mu > 0) AddProximal();
+  if (setting_.train->proximal_mu > 0) state_.AddProximal(global_, setting_.train->proximal_mu);
   report.grad_norm = std::sqrt(kernels::SumOfSquares(state_.gradient(), state_.size()));
   RV_RETURN_IF_ERROR(CheckFinite("gradient norm", report.grad_norm, step_));
   optimizer_.Step(learning_rate, ClipFactor(report.grad_norm, setting_.train->max_grad_norm),
                   state_.gradient(), state_.values());
   return report;
-}
-
-// FedProx (Li et al. 2020): mu (w - w_t) joins the gradient.
-void TrainingRun::AddProximal() {
-  const float mu = static_cast<float>(setting_.train->proximal_mu);
-  float* gradient = state_.gradient();
-  const float* value = state_.values();
-  for (size_t i = 0; i < global_.size(); ++i) {
-    for (float received : global_.floats(i)) *gradient++ += mu * (*value++ - received);
-  }
 }
 
 }  // namespace rivulet

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "common/random.h"
 #include "peft/method/method.h"
@@ -15,6 +16,9 @@ struct StepReport {
   double loss = 0;       // mean over the targets of the step, nats
   double grad_norm = 0;  // before clipping
 };
+
+// Internal when `value` is not finite, naming it and the step.
+absl::Status CheckFinite(std::string_view what, double value, int64_t step);
 
 // One client's round, step by step: state, optimiser, dropout. Everything it reads beside that is
 // frozen and shared. Not thread safe. Must not outlive its arguments.
@@ -38,8 +42,6 @@ class TrainingRun {
   TrainableState& state() { return state_; }
 
  private:
-  void AddProximal();
-
   Setting setting_;
   const ParameterSet& global_;
   kernels::Workspace& workspace_;

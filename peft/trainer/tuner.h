@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
 #include "peft/data/example.h"
+#include "peft/trainer/example_privacy.h"
 
 namespace rivulet {
 
@@ -18,8 +20,17 @@ struct TuneRequest {
   uint64_t round = 0;
   std::string client;               // with job.seed and round the root of every random choice
   std::function<bool()> cancelled;  // polled between steps; may be empty
+  // Protects each example of `examples` with DP-SGD; off by default. Then it says how many steps
+  // there are and what each one takes; of the job's train section learning rate and its schedule,
+  // optimiser, proximal term, threads and the size of a micro-batch remain. Every example must be a
+  // record of its own, so data.packing is refused. The caller accounts for the steps beforehand.
+  std::optional<ExamplePrivacy> privacy;
+  GradientNoise* noise = nullptr;  // with `privacy`; must outlive the call
 };
 
+// Under example privacy nothing here tells more than the noised gradients do: the counts are those
+// expected (batch size times steps, and data.seq-length tokens for each example of causal-lm), the
+// loss is 0, and grad_norm that of the noised average.
 struct TuneResult {
   ParameterSet delta;  // trained minus received, F32, same manifest as the global state
   int64_t examples = 0;
@@ -41,8 +52,9 @@ struct EvaluationSums {
 class Tuner {
  public:
   virtual ~Tuner() = default;
-  // Errors: InvalidArgument (state does not fit the manifest, no examples), Aborted (cancelled),
-  // Internal for a loss or gradient that is not finite, naming step and value.
+  // Errors: InvalidArgument (state does not fit the manifest, no examples, a setting that example
+  // privacy does not go with), Aborted (cancelled), Internal for a loss or gradient that is not
+  // finite, naming step and value.
   virtual absl::StatusOr<TuneResult> Tune(const TuneRequest& request) = 0;
   virtual absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet& global,
                                                   std::span<const Example> examples) = 0;

@@ -64,7 +64,7 @@ absl::StatusOr<double> NormOf(std::span<const std::span<const double>> tensors) 
   return NormOfAll(tensors);
 }
 
-absl::StatusOr<double> ClipFactor(double norm, double clip_norm) {
+absl::StatusOr<double> ClipFactorOf(double norm, double clip_norm) {
   if (!(clip_norm > 0) || !std::isfinite(clip_norm)) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "clip norm: got " + std::to_string(clip_norm) + ", want a finite number above 0");
@@ -78,7 +78,7 @@ absl::StatusOr<double> ClipFactor(double norm, double clip_norm) {
 
 absl::StatusOr<Clipped> ClipOf(ClipView tensors, double clip_norm) {
   RV_ASSIGN_OR_RETURN(const double norm, NormOf(tensors));
-  RV_ASSIGN_OR_RETURN(const double factor, ClipFactor(norm, clip_norm));
+  RV_ASSIGN_OR_RETURN(const double factor, ClipFactorOf(norm, clip_norm));
   return Clipped{.norm = norm, .factor = factor, .within = norm <= clip_norm};
 }
 

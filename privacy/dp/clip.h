@@ -21,7 +21,7 @@ absl::StatusOr<double> NormOf(std::span<const std::span<const double>> tensors);
 // 1 when norm <= clip_norm, else clip_norm (1 - 1e-6) / norm: the margin covers the rounding of
 // fp32 products. Errors: InvalidArgument for a norm or clip_norm that is not finite or clip_norm
 // <= 0.
-absl::StatusOr<double> ClipFactor(double norm, double clip_norm);
+absl::StatusOr<double> ClipFactorOf(double norm, double clip_norm);
 
 struct Clipped {
   double norm = 0;     // before

@@ -111,9 +111,8 @@ absl::StatusOr<DiscreteGaussian> DiscreteGaussian::Make(uint64_t p, uint64_t q) 
                       std::to_string(q) + ", want both above 0");
   }
   const uint64_t t = FloorRoot(p / q) + 1;
-  // log2 of 2 P Q t^2, roughly; exact enough to keep the product itself within 128 bits.
-  const long double size = 2.0L * p * q * t * t;
-  if (p > kMostVariance || !(size < 0x1p117L)) {
+  // Proposals reach |y| t Q < 2^63, so at least 63 t: they go beyond with probability 1e-27.
+  if (p > kMostVariance || static_cast<long double>(t) * t * q > 0x1.01p57L) {
     return Refuse(absl::StatusCode::kOutOfRange, "discrete Gaussian: variance: got " +
                                                      std::to_string(p) + "/" + std::to_string(q) +
                                                      ", want at most 2^57 and few digits");

@@ -19,8 +19,8 @@ using Unsigned128 = unsigned __int128;
 Unsigned128 UniformBelow(WordSource& words, Unsigned128 m);
 // True with probability a/b, 0 <= a <= b, b >= 1.
 bool Bernoulli(WordSource& words, Unsigned128 a, Unsigned128 b);
-// True with probability exp(-a/b), b >= 1; b times the number of draws must stay below 2^127, else
-// the process ends (for b < 2^117: a chance below 2^-8000).
+// True with probability exp(-a/b), b >= 1. The k-th draw needs b k < 2^127, else the process ends:
+// for b < 2^117 a chance below 1/1024!.
 bool BernoulliExp(WordSource& words, Unsigned128 a, Unsigned128 b);
 // P(x) proportional to exp(-|x|/t), t >= 1.
 int64_t DiscreteLaplace(WordSource& words, uint64_t t);
@@ -29,8 +29,8 @@ int64_t DiscreteLaplace(WordSource& words, uint64_t t);
 inline constexpr uint64_t kMostVariance = uint64_t{1} << 57;
 class DiscreteGaussian {
  public:
-  // Errors: InvalidArgument when P or Q is 0; OutOfRange when P > 2^57 or 2 P Q t^2 >= 2^117 with t
-  // = floor(sqrt(floor(P/Q))) + 1.
+  // Errors: InvalidArgument when P or Q is 0; OutOfRange when P > 2^57 or Q t^2 > 2^57, where t =
+  // floor(sqrt(floor(P/Q))) + 1.
   static absl::StatusOr<DiscreteGaussian> Make(uint64_t p, uint64_t q = 1);
 
   int64_t Draw(WordSource& words) const;

@@ -148,6 +148,13 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   return form;
 }
 
+bool MaskedForm::feedback() const {
+  const std::string& codec = compression_.codec;
+  const bool partial = codec == "random-k" || codec == "public-top-k" || codec == "low-rank" ||
+                       codec == "count-sketch";
+  return compression_.error_feedback && partial && mechanism_ == "none";
+}
+
 absl::StatusOr<MaskedForm::Maps> MaskedForm::MapsOf(uint64_t round, const Bytes32& sid0,
                                                     const Bytes32& sid,
                                                     std::span<const float> previous) const {
@@ -157,7 +164,7 @@ absl::StatusOr<MaskedForm::Maps> MaskedForm::MapsOf(uint64_t round, const Bytes3
   Maps maps;
   if (codec == "random-k") {
     maps.reduce = NewRandomK(numbers_, SubsetSize(numbers_, compression_.fraction), words,
-                             /*scaled=*/!compression_.error_feedback);
+                             /*scaled=*/!feedback());
   } else if (codec == "public-top-k") {
     maps.reduce =
         NewPublicTopK(numbers_, SubsetSize(numbers_, compression_.fraction), previous, words);

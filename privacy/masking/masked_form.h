@@ -59,6 +59,10 @@ class MaskedForm {
   // The parameters of one attempt; both sides compute them, and a client refuses others.
   secagg::Params ParamsOf(const MaskedAttempt& attempt) const;
 
+  // A client carries what its vector could not hold into its next one. Never under noise: what is
+  // carried is outside the clip.
+  bool feedback() const;
+  bool chooses_by_movement() const { return compression_.codec == "public-top-k"; }
   // Every client adds noise to its vector (privacy.mechanism = "distributed").
   bool noised() const { return mechanism_ == "distributed"; }
   // That noise in a session of these parameters. The shares counted on are those of the smallest

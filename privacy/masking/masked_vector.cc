@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "aggregation/codec/lattice.h"
+#include "privacy/dp/rounding.h"
 
 namespace rivulet {
 namespace {

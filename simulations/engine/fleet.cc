@@ -66,7 +66,7 @@ void Fleet::Post(std::shared_ptr<Order> order) {
 
 void Fleet::Mask(std::vector<std::string> clients) {
   masked_ = std::make_unique<MaskedClients>(
-      std::move(clients),
+      std::move(clients), runner_,
       [this](const std::string& client, const ClientTask& task, const LocalUpdate& update) {
         return Upload(client, task, update);
       });
@@ -137,12 +137,14 @@ absl::Status Fleet::Do(Order& order) {
 
 absl::Status Fleet::Train(Order& order, std::string_view state) {
   const ClientTask& task = order.task;
+  const LocalTask local{order.client, task.job_document, task.round, task.job_id, task.attempt};
   RV_ASSIGN_OR_RETURN(LocalUpdate update,
-                      runner_.Train({order.client, task.job_document, task.round}, state,
-                                    [&order] { return order.cancelled.load(); }));
+                      runner_.Train(local, state, [&order] { return order.cancelled.load(); }));
   trained_tokens_ += static_cast<uint64_t>(update.tokens);
   if (!task.masking.empty()) return masked_->Trained(order.client, task, std::move(update));
-  return Upload(order.client, task, update);
+  RV_RETURN_IF_ERROR(Upload(order.client, task, update));
+  runner_.Accepted(local);
+  return absl::OkStatus();
 }
 
 absl::Status Fleet::Upload(const std::string& client, const ClientTask& task,

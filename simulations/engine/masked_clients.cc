@@ -72,8 +72,8 @@ struct MaskedClients::Task {
   bool delivered = false;
 };
 
-MaskedClients::MaskedClients(std::vector<std::string> clients, Upload upload)
-    : upload_(std::move(upload)) {
+MaskedClients::MaskedClients(std::vector<std::string> clients, TaskRunner& runner, Upload upload)
+    : runner_(runner), upload_(std::move(upload)) {
   for (const std::string& name : clients) {
     auto client = std::make_unique<Client>(name, static_cast<secagg::CertificateDirectory&>(*this));
     by_fingerprint_[client->self.certificate.fingerprint] = client.get();
@@ -152,15 +152,20 @@ absl::Status MaskedClients::Trained(const std::string& client, const ClientTask&
 }
 
 absl::Status MaskedClients::DeliverWhenReady(const std::string& client, Task& task) {
+  const ClientTask& order = task.order;
+  const LocalTask local{client, order.job_document, order.round, order.job_id, order.attempt};
   LocalUpdate masked;
   {
     const std::lock_guard lock(task.mutex);
     if (!task.trained || task.delivered || !task.masked->agreed()) return absl::OkStatus();
-    RV_ASSIGN_OR_RETURN(masked.file, task.masked->File(*task.trained, nullptr));
+    RV_ASSIGN_OR_RETURN(masked.file, task.masked->File(*task.trained));
+    if (task.trained->masked.residual) runner_.Propose(local, *task.trained->masked.residual);
     task.trained.reset();
     task.delivered = true;
   }
-  return upload_(client, task.order, masked);
+  RV_RETURN_IF_ERROR(upload_(client, order, masked));
+  runner_.Accepted(local);
+  return absl::OkStatus();
 }
 
 void MaskedClients::Forget(const std::string& client, const std::string& job, uint64_t round,

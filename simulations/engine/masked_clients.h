@@ -24,7 +24,8 @@ class MaskedClients : private secagg::CertificateDirectory {
   using Upload = std::function<absl::Status(const std::string& client, const ClientTask& task,
                                             const LocalUpdate& update)>;
 
-  MaskedClients(std::vector<std::string> clients, Upload upload);
+  // `runner` keeps what the clients' vectors could not carry; it must outlive this.
+  MaskedClients(std::vector<std::string> clients, TaskRunner& runner, Upload upload);
   ~MaskedClients() override;
 
   // Fills in who the client is.
@@ -44,6 +45,7 @@ class MaskedClients : private secagg::CertificateDirectory {
                                uint32_t attempt) const;
   absl::Status DeliverWhenReady(const std::string& client, Task& task);
 
+  TaskRunner& runner_;
   const Upload upload_;
   std::map<std::string, std::unique_ptr<Client>> clients_;
   std::map<Bytes32, const Client*> by_fingerprint_;

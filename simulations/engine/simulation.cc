@@ -4,6 +4,8 @@
 
 #include <memory>
 
+#include "client/upload/seeded_rounding.h"
+#include "common/job/validate_private.h"
 #include "simulations/engine/fleet.h"
 
 namespace rivulet {
@@ -74,8 +76,10 @@ absl::StatusOr<Cohort> FirstCohort(const JobSpec& spec, const std::vector<std::s
   if (job.min_clients > count) return TooFew("job.min-clients", job.min_clients, clients.size());
   if (job.min_available_clients > count)
     return TooFew("job.min-available-clients", job.min_available_clients, clients.size());
+  const int fewest = FewestSummed(spec);
+  if (fewest > count) return TooFew("updates of a round", fewest, clients.size());
   EngineConfig config;
-  config.min_clients = job.min_clients;
+  config.min_clients = FewestSummed(spec);
   config.clients_per_round = job.clients_per_round;
   config.fraction = job.fraction_train;
   config.over_selection = job.over_selection;
@@ -94,7 +98,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
   const SystemClock clock;
   const std::unique_ptr<StateStore> states = MakeMemoryStateStore();
   const std::unique_ptr<BlobStore> blobs = MakeMemoryBlobStore();
-  TaskRunner runner(resources, config.tuners);
+  TaskRunner runner(resources, config.tuners, UpdateEncoder(nullptr, SeededRounding()));
   Fleet fleet({WorkersOf(config.workers, config.spec.train.threads), config.spec.simulate.drop_rate,
                config.spec.job.seed},
               runner);

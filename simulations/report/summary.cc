@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "common/terminal/progress.h"
+#include "privacy/dp/accountant.h"
 #include "simulations/report/run_directory.h"
 
 namespace rivulet {
@@ -158,7 +159,10 @@ std::string SummaryJson(const JobView& view) {
                {"rounds", view.round},
                {"state_hash", view.state_hash},
                {"bytes_up", view.bytes_up},
+               {"raw_bytes_up", view.raw_bytes_up},
                {"bytes_down", view.bytes_down},
+               {"epsilon", view.epsilon},
+               {"delta", view.delta},
                {"elapsed_ms", view.elapsed_ms},
                {"failures", Json::array()},
                {"evaluations", Json::array()},
@@ -180,6 +184,9 @@ std::string SummaryJson(const JobView& view) {
          {"loss", round.figures.loss},
          {"tokens", round.figures.tokens},
          {"examples", round.figures.examples},
+         {"bytes_up", round.figures.bytes_up},
+         {"raw_bytes_up", round.raw_bytes_up},
+         {"left_out", round.figures.left_out},
          {"bias", round.figures.bias ? Json(*round.figures.bias) : Json(nullptr)},
          {"milliseconds", round.figures.milliseconds}});
   }
@@ -209,8 +216,13 @@ std::string SummaryTable(const JobView& view, bool per_client) {
                 view.elapsed_ms / 1e3, static_cast<long long>(tokens), milliseconds / 1e3,
                 milliseconds > 0 ? tokens * 1e3 / static_cast<double>(milliseconds) : 0.0);
   table += DroppedRow(view) + FailureRows(view) + BiasRow(view);
-  table +=
-      Row("bytes", HumanBytes(view.bytes_up) + " up, " + HumanBytes(view.bytes_down) + " down");
+  table += Row("bytes", HumanUplink(view.bytes_up, view.raw_bytes_up) + ", " +
+                            HumanBytes(view.bytes_down) + " down");
+  if (view.epsilon > 0) {
+    char delta[40];
+    std::snprintf(delta, sizeof delta, "%.3g", view.delta);
+    table += Row("privacy", "epsilon " + FormatEpsilon(view.epsilon) + " at delta " + delta);
+  }
   table += Row("time", speed);
   return table + Row("state", view.state_hash);
 }

@@ -152,21 +152,21 @@ void ExpectEqualFigures(const json& daemon, const json& simulation) {
     EXPECT_GT(evaluation["loss"], 0);
   }
   EXPECT_EQ(Figures(daemon["evaluations"], held_out), Figures(simulation["evaluations"], held_out));
-  const auto trained = {"round", "attempt", "state",    "cohort", "failed",
-                        "loss",  "tokens",  "examples", "bias"};
+  const auto trained = {"round",  "attempt",  "state", "cohort",   "failed",       "loss",
+                        "tokens", "examples", "bias",  "bytes_up", "raw_bytes_up", "left_out"};
   EXPECT_EQ(daemon["rounds"].size(), 2u);
   EXPECT_EQ(Figures(daemon["rounds"], trained), Figures(simulation["rounds_detail"], trained));
 }
 
+const std::string kAgent = std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-client";
+
 // Agents over their own files, then the simulation over all of them: one hash, the same figures.
 void ExpectEqual(Deployment& deployment, const std::string& job_text,
-                 const std::map<std::string, fs::path>& files) {
+                 const std::map<std::string, fs::path>& files, const std::string& agent = kAgent) {
   const fs::path job = deployment.folder() / "job.toml";
   std::ofstream(job) << job_text;
   deployment.StartCoordinator();
-  for (const auto& [name, file] : files) {
-    deployment.StartAgent(name, {std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-client"}, file);
-  }
+  for (const auto& [name, file] : files) deployment.StartAgent(name, {agent}, file);
   const json daemon = json::parse(deployment.SubmitAndWatch(job));
   const json simulation = Summary(Simulate(deployment, job, files.begin()->second.parent_path()));
   EXPECT_EQ(daemon["state_hash"].get<std::string>().size(), 64u);
@@ -208,6 +208,32 @@ INSTANTIATE_TEST_SUITE_P(
                     Kind{"saved_module", kSavedModule},
                     Kind{"bfloat16", kPlain, "dtype = \"bfloat16\"\n"},  // the quickstart's
                     Kind{"two_threads", kPlain, "", "threads = 2\n"}),
+    [](const auto& info) { return info.param.name; });
+
+// ---- coded updates and robust rules
+
+std::string Coded(const std::string& codec, const std::string& keys = "") {
+  return "[compression]\ncodec = \"" + codec + "\"\n" + keys;
+}
+
+class EveryUpload : public testing::TestWithParam<Kind> {};
+
+TEST_P(EveryUpload, ReachesTheSameHashAndBytesInTheSimulationAndInTheDaemon) {
+  Deployment deployment;
+  fs::create_directories(deployment.folder() / "data");
+  const auto files = WriteData(deployment.folder() / "data");
+  // Where a codec rounds at random the agents must be told how.
+  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam()), files, SEEDED_AGENT);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Jobs, EveryUpload,
+    testing::Values(Kind{"bf16", kPlain + Coded("bf16", "zstd = true\n")},
+                    Kind{"int8", kPlain + Coded("int8")},
+                    Kind{"top_k", kPlain + Coded("top-k", "fraction = 0.1\n")},
+                    // Round 0 has values of the base model: both ends compute it.
+                    Kind{"public_top_k", kSavedModule + Coded("public-top-k", "fraction = 0.1\n")},
+                    Kind{"median", kPlain + "[robust]\nrule = \"median\"\n"}),
     [](const auto& info) { return info.param.name; });
 
 // ---- classification on a fine-tuned bert: its classifier and pooler go on from where they are

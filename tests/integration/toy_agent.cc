@@ -123,7 +123,7 @@ class FrailLink final : public CoordinatorLink {
 int main(int argc, char** argv) {
   return rivulet::AgentMain(
       argc, argv,
-      [](const rivulet::Policy& policy, const std::string& name) {
+      [](const rivulet::Policy& policy, const std::string& name, const auto&) {
         return std::make_unique<rivulet::ToyWork>(policy, name);
       },
       [](std::unique_ptr<rivulet::CoordinatorLink> link) {

@@ -67,6 +67,21 @@ void TakeSession(ByteReader& in, ClientState& state, const Bytes32& fingerprint)
   state.shares = in.Lp();
 }
 
+void PutSecrets(ByteWriter& out, const std::map<uint32_t, Secret32>& secrets) {
+  out.U32(static_cast<uint32_t>(secrets.size()));
+  for (const auto& [peer, secret] : secrets) out.U32(peer).Raw(secret.bytes());
+}
+
+std::map<uint32_t, Secret32> TakeSecrets(ByteReader& in) {
+  std::map<uint32_t, Secret32> out;
+  const uint32_t count = in.U32();
+  for (uint32_t index = 0; index < count && !in.failed(); ++index) {
+    const uint32_t peer = in.U32();
+    out[peer] = Secret32(in.Array<32>());
+  }
+  return out;
+}
+
 void TakeHeld(ByteReader& in, ClientState& state) {
   const uint32_t count = in.U32();
   for (uint32_t index = 0; index < count && !in.failed(); ++index) {
@@ -118,7 +133,7 @@ std::string SerialiseState(const ClientState& state) {
   const size_t n = state.roster.entries.size();
   // Reserved at once: a text that grows leaves copies of secrets behind.
   ByteWriter out(4096 + n * 512 + state.shares.size() + state.unmask.size() +
-                 state.held.size() * 68);
+                 (state.held.size() + state.incoming_keys.size() + state.pair_seeds.size()) * 68);
   out.U8(kStateVersion).U8(static_cast<uint8_t>(state.phase));
   PutRefusal(out, state);
   out.Raw(CanonicalBytes(state.params));
@@ -131,6 +146,8 @@ std::string SerialiseState(const ClientState& state) {
   out.U32(static_cast<uint32_t>(state.held.size()));
   for (const auto& [owner, shares] : state.held)
     out.U32(owner).Raw(shares.mask_secret.bytes()).Raw(shares.self_seed.bytes());
+  PutSecrets(out, state.incoming_keys);
+  PutSecrets(out, state.pair_seeds);
   out.Raw(state.forward_hash);
   PutBits(out, state.u2);
   PutBits(out, state.failed);
@@ -154,6 +171,8 @@ absl::StatusOr<ClientState> ParseState(std::string_view bytes, const Bytes32& fi
   TakeKeys(in, state);
   TakeSession(in, state, fingerprint);
   TakeHeld(in, state);
+  state.incoming_keys = TakeSecrets(in);
+  state.pair_seeds = TakeSecrets(in);
   state.forward_hash = in.Array<32>();
   state.u2 = TakeBits<U2Set>(in);
   state.failed = TakeBits<FailedSet>(in);

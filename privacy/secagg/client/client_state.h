@@ -49,7 +49,7 @@ struct ClientState {
   std::string endorsement;
   std::string unmask;
 
-  // Derived again when missing, not on disk: two key agreements a neighbour.
+  // By neighbour. Derived again when missing: two key agreements each.
   std::map<uint32_t, Secret32> incoming_keys;
   std::map<uint32_t, Secret32> pair_seeds;
 

@@ -22,9 +22,9 @@ absl::Status CheckMasked(const Params& params, std::string_view packed,
 
 struct ServerState;
 
-// Whose fault a failed reconstruction was, by roster index. A holder gave a wrong share of somebody
-// else's secret; a dealer's shares lie on no polynomial, or give a secret that it did not commit
-// to.
+// Who may be at fault for shares that do not fit, by roster index; no proof. A holder's share of
+// somebody's secret was wrong: it lied, or was dealt a wrong one. A dealer's shares give no secret
+// that it committed to.
 struct Blame {
   std::vector<uint32_t> holders;
   std::vector<uint32_t> dealers;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <thread>
 
 #include "privacy/crypto/x25519.h"
@@ -42,6 +43,28 @@ class FastCombiner {
   size_t threshold_;
   std::optional<Reconstructor> known_;
 };
+
+// A secret and whose shares of it were wrong.
+struct Rebuilt {
+  Secret32 secret;
+  std::vector<uint16_t> faulty_x;
+};
+
+// The secret in spite of wrong shares. Error correction finds floor((m - t) / 2) of them; what the
+// owner committed to finds one as soon as there is a share too many, by leaving each out in turn.
+std::optional<Rebuilt> Correct(std::span<const Share> shares, size_t t,
+                               const std::function<bool(const Secret32&)>& matches) {
+  auto corrected = CombineWithErrors(shares, t);
+  if (corrected.ok() && matches(corrected->secret))
+    return Rebuilt{std::move(corrected->secret), corrected->faulty_x};
+  for (size_t left_out = 0; left_out < shares.size() && shares.size() > t; ++left_out) {
+    std::vector<Share> others(shares.begin(), shares.end());
+    others.erase(others.begin() + left_out);
+    auto secret = Combine(others, t);
+    if (secret.ok() && matches(*secret)) return Rebuilt{*std::move(secret), {shares[left_out].x}};
+  }
+  return std::nullopt;
+}
 
 void Note(std::vector<uint32_t>& indices, uint32_t index) {
   const auto at = std::lower_bound(indices.begin(), indices.end(), index);
@@ -168,11 +191,13 @@ absl::Status ServerSession::Reconstruct() {
       state.secrets[owner] = *std::move(secret);
       continue;
     }
-    auto corrected = CombineWithErrors(shares[owner], t);
-    if (corrected.ok() && state.Matches(owner, corrected->secret)) {
+    auto rebuilt = Correct(shares[owner], t, [&](const Secret32& candidate) {
+      return state.Matches(owner, candidate);
+    });
+    if (rebuilt.has_value()) {
       const auto holders = state.topology.SharingSetOf(owner);
-      for (const uint16_t x : corrected->faulty_x) Note(state.blame.holders, holders[x - 1]);
-      state.secrets[owner] = std::move(corrected->secret);
+      for (const uint16_t x : rebuilt->faulty_x) Note(state.blame.holders, holders[x - 1]);
+      state.secrets[owner] = std::move(rebuilt->secret);
       continue;
     }
     const bool complete = state.arrived[owner] == state.HoldersLeft(owner);

@@ -41,7 +41,7 @@ class TaskWorkTest : public testing::Test {
     const auto policy = LoadPolicy(folder_ / "policy.toml");
     ASSERT_TRUE(policy.ok()) << policy.status();
     policy_ = *policy;
-    work_ = NewTaskWork(policy_, "ann");
+    work_ = NewTaskWork(policy_, "ann", folder_);
   }
 
   absl::StatusOr<WorkResult> Train() {

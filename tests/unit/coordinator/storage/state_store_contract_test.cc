@@ -30,7 +30,8 @@ auto FieldsOf(const JobRecord& r) {
                     r.exit_code, r.reason, r.submitted_ms, r.ended_ms, r.stop_now, r.waiting_ms);
 }
 auto FieldsOf(const RoundFigures& f) {
-  return std::tuple(f.loss, f.examples, f.tokens, f.bytes_up, f.bytes_down, f.bias, f.milliseconds);
+  return std::tuple(f.loss, f.examples, f.tokens, f.bytes_up, f.bytes_down, f.bias, f.milliseconds,
+                    TextOf(f.left_out));
 }
 auto FieldsOf(const RoundRecord& r) {
   return std::tuple(r.job, r.round, r.attempt, static_cast<int>(r.state), TextOf(r.eligible),
@@ -258,7 +259,7 @@ TEST_P(StateStoreContract, ARoundKeepsItsSetItsFiguresAndItsReason) {
   MoveRound close = Move(1, 2, RoundState::kOpen, RoundState::kClosed);
   close.counted = {"a"};
   MoveRound done = Move(1, 2, RoundState::kClosed, RoundState::kDone);
-  done.figures = {2.5, 1, 2, 3, 4, 0.5, 6};
+  done.figures = {2.5, 1, 2, 3, 4, 0.5, 6, {"a", "d"}};
   ASSERT_EQ(Commit({abandon, close}), kOk);
   ASSERT_EQ(Commit({done}), kOk);
   const StoredState all = *store_->Load();

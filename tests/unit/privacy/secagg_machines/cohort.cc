@@ -73,6 +73,7 @@ Cohort::Cohort(uint32_t n, Params params, bool real_signatures) : params_(params
       certificate.public_key = seed;
       client->signer = std::make_unique<StubSigner>(seed);
     }
+    by_fingerprint_[certificate.fingerprint] = u;
     clients_.push_back(std::move(client));
   }
   if (real_signatures) {
@@ -84,10 +85,9 @@ Cohort::Cohort(uint32_t n, Params params, bool real_signatures) : params_(params
 }
 
 absl::StatusOr<MemberCertificate> Cohort::Find(const Bytes32& fingerprint) {
-  for (const auto& client : clients_) {
-    if (client->certificate.fingerprint == fingerprint && !distrusted.contains(fingerprint))
-      return client->certificate;
-  }
+  const auto found = by_fingerprint_.find(fingerprint);
+  if (found != by_fingerprint_.end() && !distrusted.contains(fingerprint))
+    return certificate(found->second);
   return Refuse(absl::StatusCode::kUnauthenticated, "certificate: not to be trusted");
 }
 
@@ -247,6 +247,112 @@ absl::StatusOr<RingVector> HonestRun::Finish() {
   SurvivorsAll();
   UnmaskAll();
   return server.Finish(sum);
+}
+
+TolerantRun::TolerantRun(Cohort& cohort, Wire wire)
+    : drop_at(cohort.n(), kStays),
+      server(cohort.NewServer()),
+      sum(cohort.params().b, cohort.params().length()),
+      cohort_(cohort),
+      wire_(std::move(wire)) {}
+
+std::string TolerantRun::Send(Leg leg, uint32_t u, std::string bytes) const {
+  return wire_ ? wire_(leg, u, std::move(bytes)) : bytes;
+}
+
+void TolerantRun::Exchange(Leg out, Leg back, int point,
+                           const std::function<std::string(uint32_t)>& message) {
+  for (uint32_t u = 0; u < cohort_.n(); ++u) {
+    if (!Here(u, point) || !server.IndexOf(cohort_.fingerprint(u)).has_value()) continue;
+    const std::string bytes = message(u);
+    if (bytes.empty()) continue;
+    const auto answer = cohort_.session(u).Handle(Send(out, u, bytes));
+    if (!answer.ok()) refused_.insert(u);
+    if (!answer.ok() || answer->empty()) continue;
+    (void)server.Handle(cohort_.fingerprint(u), Send(back, u, *answer));
+  }
+}
+
+absl::Status TolerantRun::Begin() {
+  for (uint32_t u = 0; u < cohort_.n(); ++u) {
+    if (!Here(u, 0)) continue;
+    const auto bytes =
+        cohort_.session(u).Advertise(cohort_.params(), cohort_.LocalOf(cohort_.params()));
+    RV_RETURN_IF_ERROR(bytes.status());
+    const auto message = Decode<Advertisement>(Send(Leg::kAdvertisement, u, *bytes));
+    if (message.ok()) (void)server.OnAdvertisement(cohort_.certificate(u), *message);
+  }
+  RV_ASSIGN_OR_RETURN(const std::string roster, server.CloseAdvertise());
+  const bool ring = server.rule().kind == kRingGraph;
+  Exchange(Leg::kRoster, ring ? Leg::kReveal : Leg::kShares, ring ? 0 : 1,
+           [&](uint32_t) { return roster; });
+  if (!ring) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(const std::string nonces, server.CloseReveal());
+  Exchange(Leg::kNonces, Leg::kShares, 1, [&](uint32_t) { return nonces; });
+  return absl::OkStatus();
+}
+
+absl::Status TolerantRun::Upload() {
+  Exchange(Leg::kForward, Leg::kForward, 2,
+           [&](uint32_t u) { return server.ForwardFor(cohort_.fingerprint(u)).value_or(""); });
+  for (uint32_t u = 0; u < cohort_.n(); ++u) {
+    if (!Here(u, 2) || cohort_.session(u).phase() != ClientSession::Phase::kForwarded) continue;
+    RV_ASSIGN_OR_RETURN(const MaskedUpload upload, cohort_.session(u).Mask(cohort_.InputOf(u)));
+    const std::string packed = Send(Leg::kPacked, u, upload.packed);
+    const auto trailer = Decode<MaskedTrailer>(Send(Leg::kTrailer, u, upload.trailer));
+    if (!trailer.ok() || !CheckMasked(cohort_.params(), packed, *trailer).ok()) continue;
+    if (!server.OnMasked(cohort_.fingerprint(u), *trailer).ok()) continue;
+    RV_RETURN_IF_ERROR(sum.AddPacked(packed));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RingVector> TolerantRun::Continue() {
+  RV_RETURN_IF_ERROR(server.CloseShares());
+  RV_RETURN_IF_ERROR(Upload());
+  RV_ASSIGN_OR_RETURN(const std::string survivors, server.FreezeSurvivors());
+  const auto to_survivors = [&](const std::string& message) {
+    return [&](uint32_t u) {
+      const bool counts = server.u3().Contains(*server.IndexOf(cohort_.fingerprint(u)));
+      return counts ? message : std::string();
+    };
+  };
+  std::string request = survivors;
+  if (cohort_.params().mode == Mode::kMalicious) {
+    Exchange(Leg::kSurvivors, Leg::kEndorsement, 3, to_survivors(survivors));
+    RV_ASSIGN_OR_RETURN(request, server.CloseEndorsements());
+  }
+  Exchange(Leg::kRequest, Leg::kUnmask, 4, to_survivors(request));
+  return server.Finish(sum);
+}
+
+absl::StatusOr<RingVector> TolerantRun::Run() {
+  RV_RETURN_IF_ERROR(Begin());
+  return Continue();
+}
+
+std::vector<uint32_t> TolerantRun::Survivors() const {
+  std::vector<uint32_t> out;
+  for (uint32_t u = 0; u < cohort_.n(); ++u) {
+    const auto index = server.IndexOf(cohort_.fingerprint(u));
+    if (index.has_value() && server.u3().Contains(*index)) out.push_back(u);
+  }
+  return out;
+}
+
+Snapshot::Snapshot(Cohort& cohort) : cohort_(cohort) {
+  for (uint32_t u = 0; u < cohort.n(); ++u) {
+    states_.push_back(cohort.session(u).Serialise());
+    ledgers_.push_back(cohort.client(u).ledger);
+  }
+}
+
+void Snapshot::Restore() const {
+  for (uint32_t u = 0; u < cohort_.n(); ++u) {
+    cohort_.client(u).ledger = ledgers_[u];
+    cohort_.Renew(u);
+    ASSERT_TRUE(cohort_.session(u).Restore(states_[u]).ok());
+  }
 }
 
 }  // namespace rivulet::secagg

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,7 +57,7 @@ class Cohort : public CertificateDirectory {
   uint32_t n() const { return static_cast<uint32_t>(clients_.size()); }
   TestClient& client(uint32_t u) { return *clients_[u]; }
   ClientSession& session(uint32_t u) { return *client(u).session; }
-  const MemberCertificate& certificate(uint32_t u) { return client(u).certificate; }
+  MemberCertificate& certificate(uint32_t u) { return client(u).certificate; }
   const Bytes32& fingerprint(uint32_t u) { return certificate(u).fingerprint; }
   const Verifier& verifier() const { return *verifier_; }
   const Params& params() const { return params_; }
@@ -77,6 +80,7 @@ class Cohort : public CertificateDirectory {
  private:
   Params params_;
   std::vector<std::unique_ptr<TestClient>> clients_;
+  std::map<Bytes32, uint32_t> by_fingerprint_;
   std::unique_ptr<Verifier> verifier_;
 };
 
@@ -114,6 +118,67 @@ class HonestRun {
 
   Cohort& cohort_;
   std::string roster_, nonces_, survivors_, endorsements_;
+};
+
+// Points of an attempt at which a client can vanish, and the messages between.
+enum class Leg {
+  kAdvertisement,
+  kRoster,
+  kReveal,
+  kNonces,
+  kShares,
+  kForward,
+  kPacked,
+  kTrailer,
+  kSurvivors,
+  kEndorsement,
+  kRequest,
+  kUnmask
+};
+inline constexpr int kStays = 5;
+
+// A run in which clients vanish and messages change on their way. A client that refuses is gone; a
+// message that the server refuses was never sent.
+class TolerantRun {
+ public:
+  using Wire = std::function<std::string(Leg, uint32_t client, std::string bytes)>;
+  explicit TolerantRun(Cohort& cohort, Wire wire = {});
+
+  // Until advertising, sharing, uploading, endorsing, unmasking: 0..4, or kStays.
+  std::vector<int> drop_at;
+  // From the advertisements to the sum.
+  absl::StatusOr<RingVector> Run();
+  // Up to the shares, and on from there.
+  absl::Status Begin();
+  absl::StatusOr<RingVector> Continue();
+  // The clients that count, by number.
+  std::vector<uint32_t> Survivors() const;
+
+  ServerSession server;
+  RingVector sum;
+
+ private:
+  bool Here(uint32_t u, int point) const { return drop_at[u] > point && !refused_.contains(u); }
+  std::string Send(Leg leg, uint32_t u, std::string bytes) const;
+  // A message to all who are here at `point`; the answers go to the server.
+  void Exchange(Leg out, Leg back, int point, const std::function<std::string(uint32_t)>& message);
+  absl::Status Upload();
+
+  Cohort& cohort_;
+  Wire wire_;
+  std::set<uint32_t> refused_;
+};
+
+// Every client of the cohort as it stands, to go on from more than once.
+class Snapshot {
+ public:
+  explicit Snapshot(Cohort& cohort);
+  void Restore() const;
+
+ private:
+  Cohort& cohort_;
+  std::vector<std::string> states_;
+  std::vector<MemoryLedger> ledgers_;
 };
 
 }  // namespace rivulet::secagg

@@ -271,5 +271,27 @@ TEST_F(KnownTranscript, DerivedSeedsAreTheKnownOnes) {
   }
 }
 
+// The keys of RFC 7748, section 6.1, as channel and mask keys: 0 has Alice's, 1 has Bob's.
+TEST(KnownKeySchedule, GivesTheKnownKeysAndSeeds) {
+  const auto text = ReadJson(RIVULET_SOURCE_DIR "/tests/golden/vectors/secagg_kat.json");
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto& known = (*text)["key_schedule"];
+  std::vector<RosterEntry> entries(2);
+  std::vector<Secret32> secrets;
+  for (uint32_t u = 0; u < 2; ++u) {
+    const std::string number = std::to_string(u);
+    entries[u].channel_key = entries[u].mask_key = ArrayOf(known["pk_" + number]);
+    secrets.emplace_back(ArrayOf(known["sk_" + number]));
+  }
+  const SessionView view{.sid0 = {}, .sid = ArrayOf(known["sid"]), .entries = entries};
+  EXPECT_EQ(HexOf(PairSeed(view, secrets[0], 0, 1)->bytes()), known["pair_seed_01"]);
+  EXPECT_EQ(HexOf(PairSeed(view, secrets[1], 1, 0)->bytes()), known["pair_seed_01"]);
+  const auto of_alice = ChannelKeysOf(view, secrets[0], 0, 1);
+  EXPECT_EQ(HexOf(of_alice->outgoing.bytes()), known["channel_0_to_1"]);
+  EXPECT_EQ(HexOf(of_alice->incoming.bytes()), known["channel_1_to_0"]);
+  const Secret32 b(ArrayOf(known["b_0"]));
+  EXPECT_EQ(HexOf(SelfMaskSeed(view.sid, b, 0).bytes()), known["self_seed_0"]);
+}
+
 }  // namespace
 }  // namespace rivulet::secagg

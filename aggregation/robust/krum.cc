@@ -1,0 +1,22 @@
+#include "aggregation/robust/krum_scores.h"
+
+namespace rivulet {
+namespace {
+
+class KrumRule : public RuleBase {
+ public:
+  using RuleBase::RuleBase;
+
+ private:
+  absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
+    return MeanOfBest(settings(), batch, 1);
+  }
+};
+
+}  // namespace
+
+RulePointer NewKrum(const RobustSettings& settings, UpdatesNeeded needed) {
+  return std::make_unique<KrumRule>("krum", needed, settings);
+}
+
+}  // namespace rivulet

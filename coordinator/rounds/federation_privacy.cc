@@ -1,0 +1,123 @@
+// Federation: what rounds release under differential privacy. No row in the ledger, no round.
+#include <utility>
+
+#include "coordinator/rounds/federation_impl.h"
+#include "privacy/dp/noise_seed.h"
+
+namespace rivulet {
+
+// Before a round opens: may it be closed one day?
+absl::Status Federation::Impl::PlanReleaseLocked(Job& job, const OpenRound& action) {
+  job.planned.reset();
+  if (!IsPrivate(job.plan->spec)) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(LedgerRow planned,
+                      PlannedRelease(*job.plan, job.record.id, action.round,
+                                     job.masked != nullptr ? &job.masked->params() : nullptr));
+  std::vector<LedgerRow> rows;  // of the data set, whichever job released them
+  int64_t closed = 0;
+  for (const auto& other : jobs_) {
+    for (const LedgerRow& row : other->releases) {
+      if (row.data_set == planned.data_set) rows.push_back(row);
+    }
+    const bool same =
+        !other->releases.empty() && other->releases.front().data_set == planned.data_set;
+    for (const RoundRecord& round : other->rounds) {
+      if (same && !round.counted.empty()) ++closed;
+    }
+  }
+  RV_ASSIGN_OR_RETURN(
+      const BudgetAnswer answer,
+      CheckBudget(*job.plan, rows, closed, static_cast<int64_t>(action.eligible.size()), planned));
+  planned.eps_pld = answer.after.pld;
+  planned.eps_rdp = answer.after.rdp;
+  job.planned = std::move(planned);
+  return absl::OkStatus();
+}
+
+// Adds to the commit that closes a round: its row, and the seed of its noise.
+absl::Status Federation::Impl::ChargeLocked(Job& job, const MoveRound& close,
+                                            std::vector<Write>& writes) {
+  if (!IsPrivate(job.plan->spec)) return absl::OkStatus();
+  if (!job.planned) {
+    return Refuse(absl::StatusCode::kDataLoss, "ledger: this round has no planned release");
+  }
+  job.planned->survivors = static_cast<int64_t>(close.counted.size());
+  if (job.masked != nullptr) {
+    job.planned->seed_commitment = HexOf(job.masked->session().sid());
+  } else {
+    const NoiseSeed seed = NoiseSeed::Fresh();
+    job.noise_seed = seed.SecretForStorage();
+    job.planned->seed_commitment = seed.Commitment();
+    writes.push_back(
+        SetSecret{{close.job, close.round, close.attempt, kNoiseSecret, job.noise_seed}});
+  }
+  RV_RETURN_IF_ERROR(job.planned->Validate());
+  writes.push_back(PutLedger{{close.job, close.round, close.attempt, ToJson(*job.planned)}});
+  return absl::OkStatus();
+}
+
+// The commit is durable.
+void Federation::Impl::ChargedLocked(Job& job) {
+  if (!job.planned) return;
+  EmitLocked(job, "ledger.charged", static_cast<uint64_t>(job.planned->round),
+             {{"epsilon", job.planned->eps_pld},
+              {"epsilon_rdp", job.planned->eps_rdp},
+              {"delta", job.planned->delta},
+              {"survivors", job.planned->survivors}});
+  job.releases.push_back(*std::exchange(job.planned, std::nullopt));
+}
+
+// After a restart: an open round will be closed, and charged then.
+absl::Status Federation::Impl::ResumePlanLocked(Job& job) {
+  if (job.engine == nullptr || job.engine->state().phase != Phase::kOpen) return absl::OkStatus();
+  const RoundRecord& round = job.rounds.back();
+  if (job.plan->masked && job.masked == nullptr) return absl::OkStatus();  // it begins anew
+  OpenRound open;
+  open.round = round.round;
+  open.attempt = round.attempt;
+  open.eligible = round.eligible;
+  open.cohort = round.cohort;
+  return PlanReleaseLocked(job, open);
+}
+
+absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {
+  for (const LedgerRecord& record : stored.ledger) {
+    Job* const job = FindLocked(record.job);
+    if (job == nullptr) continue;
+    const absl::StatusOr<LedgerRow> row = LedgerRowFrom(record.row);
+    if (!row.ok()) {
+      return WithExit(Annotate(row.status(), "ledger of job " + record.job), ExitCode::kState);
+    }
+    job->releases.push_back(*row);
+  }
+  for (const SecretRecord& secret : stored.secrets) {
+    Job* const job = FindLocked(secret.job);
+    if (job == nullptr) continue;
+    if (secret.name == kCohortSecret) job->cohort_seed = secret.bytes;
+    if (secret.name == kNoiseSecret) job->noise_seed = secret.bytes;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ReleaseView>> Federation::Impl::Ledger(const std::string& job) const {
+  std::string only;
+  if (!job.empty()) {
+    RV_ASSIGN_OR_RETURN(only, Resolve(job));
+  }
+  std::vector<ReleaseView> releases;
+  const std::lock_guard lock(mutex_);
+  for (const auto& each : jobs_) {
+    if (!only.empty() && each->record.id != only) continue;
+    for (const LedgerRow& row : each->releases) {
+      ReleaseView view{each->record.id, static_cast<uint64_t>(row.round), ToJson(row), 0, 0};
+      if (each->plan != nullptr) {
+        view.target_epsilon = each->plan->spec.privacy.target_epsilon;
+        view.target_delta = each->plan->spec.privacy.target_delta;
+      }
+      releases.push_back(std::move(view));
+    }
+  }
+  return releases;
+}
+
+}  // namespace rivulet

@@ -1,0 +1,116 @@
+#include "coordinator/rounds/round_privacy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "privacy/dp/calibration.h"
+#include "privacy/dp/cohort.h"
+#include "privacy/dp/known_answers.h"
+#include "privacy/dp/mechanism.h"
+#include "privacy/dp/noise_seed.h"
+
+namespace rivulet {
+namespace {
+
+constexpr double kGridSteps = 16777216;  // of FixedPointSum, for one unit
+
+int64_t ValuesOf(const Manifest& manifest) {
+  int64_t values = 0;
+  for (const TensorSpec& spec : manifest) values += spec.elements();
+  return values;
+}
+
+double SamplingOf(const JobSpec& spec) {
+  return spec.privacy.sampling == "poisson" ? spec.job.fraction_train : 1.0;
+}
+
+std::string DataSetOf(const JobSpec& spec) {
+  return spec.data.dataset.empty() ? spec.job.name : spec.data.dataset;
+}
+
+absl::Status FillDistributed(const MaskedForm& form, const secagg::Params& params, LedgerRow& row) {
+  RV_ASSIGN_OR_RETURN(const DistributedNoise noise, form.NoiseOf(params));
+  RV_ASSIGN_OR_RETURN(const DistributedPlan plan, noise.Plan());
+  RV_ASSIGN_OR_RETURN(const NoiseShares shares, noise.session.Shares());
+  row.mechanism = noise.noise == DistributedEvent::Noise::kSkellam
+                      ? DpMechanism::kDistributedSkellam
+                      : DpMechanism::kDistributedGaussian;
+  row.z = row.z_delta = noise.noise_multiplier;
+  row.n_eff = shares.effective();
+  row.n_max = shares.most();
+  row.values = noise.values;
+  row.sigma_int = std::sqrt(static_cast<double>(plan.local_variance));
+  row.scale = plan.scale;
+  row.norm_bound = plan.norm_bound;
+  row.accumulator_bits = noise.accumulator_bits;
+  return absl::OkStatus();
+}
+
+absl::Status FillCentral(const JobPlan& plan, LedgerRow& row) {
+  const CentralNoise noise{plan.noise_multiplier, plan.spec.privacy.clip_norm,
+                           ValuesOf(plan.manifest)};
+  RV_ASSIGN_OR_RETURN(const uint64_t variance, noise.Variance());
+  row.mechanism = DpMechanism::kCentralGaussian;
+  row.q = SamplingOf(plan.spec);
+  row.z = row.z_delta = plan.noise_multiplier;
+  row.values = noise.values;
+  row.sigma_int = std::sqrt(static_cast<double>(variance));
+  row.scale = kGridSteps;
+  row.norm_bound = noise.Sensitivity();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool IsPrivate(const JobSpec& spec) {
+  return spec.privacy.mechanism == "central" || spec.privacy.mechanism == "distributed";
+}
+
+absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec) {
+  if (spec.privacy.noise_multiplier > 0) return spec.privacy.noise_multiplier;
+  const NoiseTarget target{spec.privacy.target_epsilon, spec.privacy.target_delta, SamplingOf(spec),
+                           spec.job.num_rounds};
+  const absl::StatusOr<CalibratedNoise> noise = CalibrateNoise(target);
+  if (noise.ok()) return noise->sigma;
+  return WithExit(Annotate(noise.status(), "privacy.target-epsilon"), ExitCode::kConfig);
+}
+
+absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string& job,
+                                         uint64_t round, const secagg::Params* masked) {
+  LedgerRow row;
+  row.job = job;
+  row.data_set = DataSetOf(plan.spec);
+  row.round = static_cast<int64_t>(round);
+  row.clip_norm = plan.spec.privacy.clip_norm;
+  row.delta = plan.spec.privacy.target_delta;
+  row.code_version = RIVULET_VERSION;
+  row.vectors_sha256 = kKnownAnswersSha256;
+  row.seed_commitment = std::string(64, '0');
+  RV_RETURN_IF_ERROR(masked != nullptr ? FillDistributed(*plan.masked, *masked, row)
+                                       : FillCentral(plan, row));
+  return row;
+}
+
+absl::StatusOr<double> DenominatorOf(const JobSpec& spec, int64_t invited) {
+  if (spec.privacy.sampling != "poisson") return static_cast<double>(invited);
+  return FixedDenominator(SamplingOf(spec), spec.privacy.population);
+}
+
+absl::StatusOr<std::vector<std::string>> SecretCohort(const JobSpec& spec, std::string_view seed,
+                                                      uint64_t round, uint32_t attempt,
+                                                      std::span<const std::string> names) {
+  RV_ASSIGN_OR_RETURN(const NoiseSeed secret, NoiseSeed::FromStored(seed));
+  AesWords words = secret.Words("cohort/" + std::to_string(round) + "/" + std::to_string(attempt));
+  return DrawPoissonCohort(SamplingOf(spec), names, words);
+}
+
+absl::StatusOr<BudgetAnswer> CheckBudget(const JobPlan& plan, std::span<const LedgerRow> rows,
+                                         int64_t closed, int64_t population,
+                                         const LedgerRow& planned) {
+  const PrivacySection& privacy = plan.spec.privacy;
+  const BudgetLimit limit{privacy.target_epsilon, privacy.target_delta,
+                          std::max<int64_t>(privacy.population, population)};
+  return PlanRound(limit, rows, closed, planned);
+}
+
+}  // namespace rivulet

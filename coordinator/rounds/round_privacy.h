@@ -1,0 +1,45 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/status.h"
+#include "coordinator/rounds/job_plan.h"
+#include "privacy/dp/budget.h"
+#include "privacy/dp/ledger.h"
+#include "privacy/secagg/shared/params.h"
+
+namespace rivulet {
+
+// Whether a round of this job is a release that its clients' privacy is counted for here. (With
+// privacy.mechanism = "example" each client counts its own.)
+bool IsPrivate(const JobSpec& spec);
+
+// z of central noise: the job's own, or the smallest with which all its rounds together keep the
+// target. Takes seconds for a sampled cohort: once a job. Errors: InvalidArgument (exit 3).
+absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec);
+
+// What one round is going to release. `masked`: of its attempt, null without masks. `population`:
+// clients that a Poisson sample is drawn from, or that are invited. The outcome (survivors,
+// epsilon, commitment) is not filled in. Errors: InvalidArgument.
+absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string& job,
+                                         uint64_t round, const secagg::Params* masked);
+
+// May it run? `rows`: of all releases of the job's data set, oldest first; `closed`: rounds closed
+// there. Errors: those of PlanRound; ResourceExhausted with exit 6 when the budget would be passed.
+absl::StatusOr<BudgetAnswer> CheckBudget(const JobPlan& plan, std::span<const LedgerRow> rows,
+                                         int64_t closed, int64_t population,
+                                         const LedgerRow& planned);
+
+// What the sum of a private round is divided by, whoever came: q N of a Poisson sample, or the
+// clients invited.
+absl::StatusOr<double> DenominatorOf(const JobSpec& spec, int64_t invited);
+
+// Poisson cohorts: each name by itself with probability job.fraction-train, from the job's secret
+// seed of 32 bytes: the same after a restart, and nobody else's to know. Sorted.
+absl::StatusOr<std::vector<std::string>> SecretCohort(const JobSpec& spec, std::string_view seed,
+                                                      uint64_t round, uint32_t attempt,
+                                                      std::span<const std::string> names);
+
+}  // namespace rivulet

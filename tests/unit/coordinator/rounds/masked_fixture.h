@@ -1,0 +1,231 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "client/runtime/masked_task.h"
+#include "coordinator/rounds/round_privacy.h"
+#include "federation_fixture.h"
+#include "privacy/crypto/ed25519.h"
+
+namespace rivulet {
+
+inline JobSpec MaskedToySpec() {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 2;
+  spec.job.min_clients = 4;
+  spec.job.min_available_clients = 6;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.secure_aggregation.rotation = "off";
+  spec.secure_aggregation.phase_deadline = std::chrono::seconds(10);
+  return spec;
+}
+
+// The toy job with its masks and the noise of its mechanism.
+inline JobPlanner PrivateToyPlanner(JobSpec spec) {
+  return [spec](std::string_view document) -> absl::StatusOr<JobPlan> {
+    RV_ASSIGN_OR_RETURN(JobPlan plan, ToyPlanner(spec)(document));
+    if (spec.secure_aggregation.enabled) {
+      RV_ASSIGN_OR_RETURN(plan.masked, MaskedForm::Of(spec, plan.manifest));
+    }
+    if (spec.privacy.mechanism == "central") {
+      RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(spec));
+    }
+    return plan;
+  };
+}
+
+// Clients that know each other's keys.
+class ToyMembers : public secagg::CertificateDirectory {
+ public:
+  struct Member {
+    Member(const std::string& name, secagg::CertificateDirectory& directory)
+        : key(Ed25519PrivateKey(SystemEntropy().Secret())),
+          signer(*key),
+          self{{name, "toys", {}, Ed25519RawPublicKey(*key).value()},
+               signer,
+               directory,
+               ledger,
+               {}} {
+      self.certificate.fingerprint = Sha256Of(name);
+      self.policy.h_min = 1;
+    }
+    KeyPtr key;
+    secagg::KeySigner signer;
+    secagg::MemoryLedger ledger;
+    MaskingSelf self;
+    std::unique_ptr<MaskedTask> task;
+    std::optional<ClientTask> order;
+    std::string sent;  // the update's file, once it was uploaded
+  };
+
+  Member& Of(const std::string& name) {
+    std::unique_ptr<Member>& member = members_[name];
+    if (member == nullptr) {
+      member = std::make_unique<Member>(name, static_cast<secagg::CertificateDirectory&>(*this));
+    }
+    return *member;
+  }
+  absl::StatusOr<secagg::MemberCertificate> Find(const Bytes32& fingerprint) override {
+    for (const auto& [name, member] : members_) {
+      if (member->self.certificate.fingerprint == fingerprint) return member->self.certificate;
+    }
+    return Refuse(absl::StatusCode::kNotFound, "no such toy");
+  }
+
+ private:
+  std::map<std::string, std::unique_ptr<Member>> members_;
+};
+
+// Where a client stops answering.
+enum class Vanishes { kBeforeKeys, kAfterKeys, kAfterShares, kAfterUpload, kAfterEndorsing };
+
+// A masked job whose clients the test plays: honest ones, or such that vanish.
+class MaskedFederationTest : public FederationTest {
+ protected:
+  class Gateway : public ToyGateway {
+   public:
+    void Tell(const std::string& client, const MaskingMessage& message) override {
+      messages.push_back({client, message});
+    }
+    std::deque<std::pair<std::string, MaskingMessage>> messages;
+  };
+
+  void StartPrivate(const JobSpec& spec) {
+    spec_ = spec;
+    FederationConfig config;
+    config.planner = PrivateToyPlanner(spec);
+    config.background = false;
+    federation_ = std::make_unique<Federation>(config, *states_, *blobs_, masked_, clock_);
+    const absl::Status recovered = federation_->Recover();
+    ASSERT_TRUE(recovered.ok()) << recovered;
+  }
+  void RestartPrivate() {
+    federation_.reset();
+    masked_.orders.clear();
+    masked_.messages.clear();
+    StartPrivate(spec_);
+  }
+  void ConnectMembers(const std::vector<std::string>& names) {
+    for (const std::string& name : names) {
+      ClientFacts facts = ToyClient(name);
+      const secagg::MemberCertificate& certificate = members_.Of(name).self.certificate;
+      facts.fingerprint.assign(certificate.fingerprint.begin(), certificate.fingerprint.end());
+      facts.signing_key.assign(certificate.public_key.begin(), certificate.public_key.end());
+      federation_->Connected(facts);
+    }
+  }
+
+  bool Gone(const std::string& client, Vanishes at) const {
+    const auto found = vanish_.find(client);
+    return found != vanish_.end() && found->second <= at;
+  }
+
+  void Say(const std::string& client, const MaskingMessage& about, const std::string& bytes) {
+    if (bytes.empty()) return;
+    const absl::Status said =
+        federation_->Masking(client, {about.job_id, about.round, about.attempt, bytes, {}});
+    if (!said.ok()) refused_.push_back(client + ": " + std::string(said.message()));
+  }
+
+  void Begin(const std::string& client, const ClientTask& order) {
+    if (Gone(client, Vanishes::kBeforeKeys)) return;
+    ToyMembers::Member& member = members_.Of(client);
+    const MaskedTaskFacts facts{order.job_id,       order.round,        order.attempt,
+                                order.state_sha256, order.job_document, order.masking};
+    if (member.task != nullptr && member.order->round == order.round &&
+        member.order->attempt == order.attempt) {
+      return Say(client, {order.job_id, order.round, order.attempt, "", {}},
+                 member.task->advertisement());  // assigned again after a restart
+    }
+    auto task = MaskedTask::Begin(member.self, facts, *MaskedForm::Of(spec_, ToyManifest()));
+    if (!task.ok()) {
+      (void)federation_->ReportFailure(client, order.job_id, order.round, order.attempt,
+                                       "refused_policy", std::string(task.status().message()));
+      return;
+    }
+    member.task = *std::move(task);
+    member.order = order;
+    Say(client, {order.job_id, order.round, order.attempt, "", {}}, member.task->advertisement());
+  }
+
+  void Answer(const std::string& client, const MaskingMessage& message) {
+    ToyMembers::Member& member = members_.Of(client);
+    const auto kind = static_cast<secagg::MessageKind>(message.bytes[0]);
+    const bool silent =
+        (kind == secagg::MessageKind::kRoster && Gone(client, Vanishes::kAfterKeys)) ||
+        (kind == secagg::MessageKind::kForward && Gone(client, Vanishes::kAfterShares)) ||
+        (kind == secagg::MessageKind::kSurvivorSet && Gone(client, Vanishes::kAfterUpload)) ||
+        (kind == secagg::MessageKind::kEndorsements && Gone(client, Vanishes::kAfterEndorsing));
+    if (silent || member.task == nullptr) return;
+    const auto answer = member.task->On(message.bytes);
+    if (!answer.ok()) {
+      refused_.push_back(client + ": " + std::string(answer.status().message()));
+      return Say(client, message, member.task->abort_message());
+    }
+    Say(client, message, *answer);
+    if (kind == secagg::MessageKind::kForward) Deliver(client);
+  }
+
+  void Deliver(const std::string& client) {
+    ToyMembers::Member& member = members_.Of(client);
+    const ToyUpdate trained = ToyTrain(client, member.order->round, member.order->state_sha256);
+    LocalUpdate update;
+    update.file = trained.file;
+    update.tokens = trained.tokens;
+    update.examples = 1;
+    update.steps = 1;
+    update.loss = 2;
+    const auto file = member.task->File(update);
+    ASSERT_TRUE(file.ok()) << file.status();
+    const ToyUpdate masked{*file, 0, ParameterSet()};
+    const auto receipt = ToyUpload(*federation_, client, *member.order, masked);
+    if (!receipt.ok()) refused_.push_back(client + ": " + std::string(receipt.status().message()));
+    member.sent = *file;
+  }
+
+  // One order or message; false when there is none.
+  bool Once() {
+    federation_->Tick();
+    if (!masked_.messages.empty()) {
+      const auto [client, message] = masked_.messages.front();
+      masked_.messages.pop_front();
+      Answer(client, message);
+      return true;
+    }
+    if (masked_.orders.empty()) return false;
+    const ToyGateway::Order order = masked_.orders.front();
+    masked_.orders.pop_front();
+    if (order.task.kind == ClientTask::Kind::kEvaluate) {
+      EXPECT_TRUE(ToyWork(*federation_, order).ok());
+    } else if (!order.task.masking.empty()) {
+      Begin(order.client, order.task);
+    } else {
+      EXPECT_TRUE(ToyWork(*federation_, order).ok());
+    }
+    return true;
+  }
+
+  // Until the job has ended. When nobody speaks, time passes.
+  JobView Run(const std::string& job) {
+    for (int step = 0; step < 5000; ++step) {
+      if (Once()) continue;
+      if (Show(job).ended()) break;
+      clock_.Advance(seconds(5));
+    }
+    return Show(job);
+  }
+
+  Gateway masked_;
+  ToyMembers members_;
+  JobSpec spec_;
+  std::map<std::string, Vanishes> vanish_;
+  std::vector<std::string> refused_;
+};
+
+}  // namespace rivulet

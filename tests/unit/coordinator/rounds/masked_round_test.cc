@@ -1,0 +1,186 @@
+// Rounds under masks in the federation: what is summed, who may vanish when, and restarts.
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "masked_fixture.h"
+
+namespace rivulet {
+namespace {
+
+using testing::ElementsAre;
+
+const std::vector<std::string> kSix = {"a", "b", "c", "d", "e", "f"};
+
+ParameterSet StateOf(Federation& federation, BlobStore& blobs, const std::string& job) {
+  for (const NamedBlob& blob : *federation.Downloads(job)) {
+    if (blob.name == "state") {
+      const std::string file = *blobs.Get(blob.sha256, blob.bytes);
+      const Manifest manifest = ToyManifest();
+      return *ReadParameterSet(file, &manifest);
+    }
+  }
+  return {};
+}
+
+// The plain mean of a round's updates by these clients.
+ParameterSet PlainMean(const std::vector<std::string>& clients, uint64_t round,
+                       const std::string& state_sha256) {
+  FixedPointSum sum = *FixedPointSum::Make(ToyManifest());
+  for (const std::string& client : clients) {
+    EXPECT_TRUE(sum.Add(ToyTrain(client, round, state_sha256).delta, 1).ok());
+  }
+  return *sum.Mean();
+}
+
+double LargestDifference(const ParameterSet& a, const ParameterSet& b) {
+  double most = 0;
+  for (size_t row = 0; row < a.size(); ++row) {
+    for (size_t at = 0; at < a.floats(row).size(); ++at) {
+      most = std::max(most, std::abs(double{a.floats(row)[at]} - b.floats(row)[at]));
+    }
+  }
+  return most;
+}
+
+// A step of the 16-bit lattice whose bound is the range.
+double StepOf(const JobSpec& spec) { return spec.secure_aggregation.range / 32767; }
+
+class MaskedRounds : public MaskedFederationTest {
+ protected:
+  void RunOneRound(const std::vector<std::string>& survivors) {
+    JobSpec spec = MaskedToySpec();
+    spec.job.num_rounds = 1;
+    spec.job.min_available_clients = 6;
+    StartPrivate(spec);
+    ConnectMembers(kSix);
+    job_ = Submit();
+    const JobView view = Run(job_);
+    ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
+    EXPECT_EQ(view.rounds.back().reported, survivors);
+    ExpectMeanOf(survivors);
+  }
+  void ExpectMeanOf(const std::vector<std::string>& survivors) {
+    const ParameterSet first = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
+    const std::string state = Sha256Hex(SafetensorsBytes(first));
+    ParameterSet want = PlainMean(survivors, 1, state);
+    for (size_t row = 0; row < want.size(); ++row) {
+      for (size_t at = 0; at < want.floats(row).size(); ++at) {
+        want.floats(row)[at] += first.floats(row)[at];
+      }
+    }
+    EXPECT_LT(LargestDifference(StateOf(*federation_, *blobs_, job_), want), StepOf(spec_));
+  }
+  std::string job_;
+};
+
+TEST_F(MaskedRounds, TheSumIsThatOfAllWhenNobodyVanishes) { RunOneRound(kSix); }
+
+TEST_F(MaskedRounds, FiguresAreSumsFromInsideTheMask) {
+  RunOneRound(kSix);
+  const RoundView round = Show(job_).rounds.back();
+  int64_t tokens = 0;
+  const ParameterSet first = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
+  for (const std::string& client : kSix) {
+    tokens += ToyTrain(client, 1, Sha256Hex(SafetensorsBytes(first))).tokens;
+  }
+  EXPECT_EQ(round.figures.tokens, tokens);
+  EXPECT_EQ(round.figures.examples, 6);
+  EXPECT_NEAR(round.figures.loss, 2, 1e-4);
+}
+
+TEST_F(MaskedRounds, AClientThatSendsNoKeysIsLeftOut) {
+  vanish_["c"] = Vanishes::kBeforeKeys;
+  RunOneRound({"a", "b", "d", "e", "f"});
+}
+
+TEST_F(MaskedRounds, AClientThatSharesNothingIsLeftOut) {
+  vanish_["c"] = Vanishes::kAfterKeys;
+  RunOneRound({"a", "b", "d", "e", "f"});
+}
+
+TEST_F(MaskedRounds, OneThatVanishesAfterItsUploadStillCounts) {
+  vanish_["c"] = Vanishes::kAfterUpload;
+  RunOneRound(kSix);
+}
+
+TEST_F(MaskedRounds, OneThatVanishesBeforeUnmaskingStillCounts) {
+  vanish_["c"] = Vanishes::kAfterEndorsing;
+  RunOneRound(kSix);
+}
+
+// Its masks are taken out of the sum by the shares that the others hold.
+TEST_F(MaskedRounds, OneThatVanishesBeforeItsUploadIsTakenOutOfTheSum) {
+  vanish_["c"] = Vanishes::kAfterShares;
+  RunOneRound({"a", "b", "d", "e", "f"});
+}
+
+TEST_F(MaskedRounds, TwoOfSixMayVanish) {
+  vanish_["b"] = Vanishes::kAfterShares;
+  vanish_["e"] = Vanishes::kAfterEndorsing;
+  RunOneRound({"a", "c", "d", "e", "f"});
+}
+
+TEST_F(MaskedRounds, BelowTheThresholdNothingIsOpenedAndTheJobSaysWhy) {
+  for (const char* client : {"b", "c", "d"}) vanish_[client] = Vanishes::kAfterKeys;
+  StartPrivate(MaskedToySpec());
+  ConnectMembers(kSix);
+  const JobView view = Run(Submit());
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_EQ(view.round, 0u);
+  EXPECT_EQ(view.exit_code, static_cast<int>(ExitCode::kJobFailed));
+  EXPECT_THAT(view.rounds.back().reason, testing::HasSubstr("clients failed"));
+}
+
+// Shares were given; without the rest the round can neither be opened nor repeated.
+TEST_F(MaskedRounds, ARoundWhoseSharesWereGivenIsNotRepeated) {
+  for (const char* client : {"a", "b", "c", "d"}) vanish_[client] = Vanishes::kAfterEndorsing;
+  StartPrivate(MaskedToySpec());
+  ConnectMembers(kSix);
+  const JobView view = Run(Submit());
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_THAT(view.reason, testing::HasSubstr("cannot be repeated"));
+  EXPECT_EQ(view.rounds.size(), 1u);
+}
+
+TEST_F(MaskedRounds, AClientWithoutCertificateIsNotEligible) {
+  StartPrivate(MaskedToySpec());
+  ConnectMembers({"a", "b", "c", "d", "e"});
+  federation_->Connected(ToyClient("f"));
+  const std::string job = Submit();
+  while (Once()) {
+  }
+  EXPECT_EQ(Show(job).eligible_connected, 5);
+}
+
+TEST_F(MaskedRounds, TwoRoundsHaveKeysOfTheirOwn) {
+  StartPrivate(MaskedToySpec());
+  ConnectMembers(kSix);
+  const JobView view = Run(Submit());
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
+  EXPECT_EQ(view.round, 2u);
+  EXPECT_THAT(refused_, ElementsAre());
+}
+
+// A coordinator killed after any number of steps goes on to the same clients' sum.
+class MaskedRestart : public MaskedRounds, public testing::WithParamInterface<int> {};
+
+TEST_P(MaskedRestart, GoesOnToTheEnd) {
+  JobSpec spec = MaskedToySpec();
+  spec.job.num_rounds = 1;
+  StartPrivate(spec);
+  ConnectMembers(kSix);
+  job_ = Submit();
+  for (int step = 0; step < GetParam(); ++step) (void)Once();
+  RestartPrivate();
+  ConnectMembers(kSix);
+  const JobView view = Run(job_);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
+  EXPECT_EQ(view.rounds.back().reported, kSix);
+  ExpectMeanOf(kSix);
+}
+
+INSTANTIATE_TEST_SUITE_P(AfterSteps, MaskedRestart, testing::Range(6, 44, 1));
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,183 @@
+// Rounds under differential privacy: noise, ledger, budget, secret cohorts.
+#include <gmock/gmock.h>
+
+#include "masked_fixture.h"
+
+namespace rivulet {
+namespace {
+
+using testing::HasSubstr;
+
+const std::vector<std::string> kAll = {"a", "b", "c", "d", "e", "f"};
+
+JobSpec CentralSpec() {
+  JobSpec spec = ToySpec();
+  spec.job.min_available_clients = 6;
+  spec.strategy.weighting = "uniform";
+  spec.privacy.mechanism = "central";
+  spec.privacy.noise_multiplier = 1;
+  spec.privacy.target_epsilon = 20;
+  spec.data.dataset = "";
+  return spec;
+}
+
+class PrivateRounds : public MaskedFederationTest {
+ protected:
+  std::vector<LedgerRow> Ledger() {
+    std::vector<LedgerRow> rows;
+    for (const LedgerRecord& record : states_->Load()->ledger) {
+      rows.push_back(*LedgerRowFrom(record.row));
+    }
+    return rows;
+  }
+  std::string Finish(const JobSpec& spec) {
+    StartPrivate(spec);
+    ConnectMembers(kAll);
+    return Submit();
+  }
+};
+
+TEST_F(PrivateRounds, EveryClosedRoundHasOneRowAndEpsilonGrows) {
+  const JobView view = Run(Finish(CentralSpec()));
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
+  const std::vector<LedgerRow> rows = Ledger();
+  ASSERT_EQ(rows.size(), 3u);
+  for (size_t row = 0; row < rows.size(); ++row) {
+    EXPECT_EQ(rows[row].round, static_cast<int64_t>(row + 1));
+    EXPECT_EQ(rows[row].survivors, 6);
+    EXPECT_EQ(rows[row].z, 1);
+    if (row > 0) EXPECT_GT(rows[row].eps_pld, rows[row - 1].eps_pld);
+    EXPECT_LE(rows[row].eps_pld, rows[row].eps_rdp * (1 + 1e-6));
+  }
+  // Three Gaussian releases with z = 1 at delta 1e-5: exact value of the accountant's own vectors.
+  EXPECT_NEAR(rows[2].eps_pld, 9.16, 0.5);
+}
+
+TEST_F(PrivateRounds, TheBudgetStopsTheJobBeforeItIsPassed) {
+  JobSpec spec = CentralSpec();
+  spec.job.num_rounds = 50;
+  const JobView view = Run(Finish(spec));
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_EQ(view.exit_code, static_cast<int>(ExitCode::kBudget));
+  EXPECT_THAT(view.reason, HasSubstr("epsilon"));
+  ASSERT_FALSE(Ledger().empty());
+  EXPECT_LE(Ledger().back().eps_pld, 20);
+  EXPECT_EQ(view.round, Ledger().size());
+}
+
+// The noise of a closed round is stored with it: whoever recomputes it publishes the same model.
+TEST_F(PrivateRounds, ARecomputedRoundHasTheSameNoiseAndIsChargedOnce) {
+  const std::string job = Finish(CentralSpec());
+  while (Show(job).round == 0) ASSERT_TRUE(Once());
+  const std::string once = Show(job).state_hash;
+  const uint64_t round = Show(job).round;
+  // The same frozen set and seed again, from the rows as they were before publication.
+  const StoredState stored = *states_->Load();
+  ASSERT_EQ(stored.ledger.size(), round);
+  ASSERT_EQ(stored.secrets.size(), 0u) << "the seed is erased once it has served";
+  EXPECT_FALSE(once.empty());
+  RestartPrivate();
+  EXPECT_EQ(Show(job).state_hash, once);
+}
+
+TEST_F(PrivateRounds, WithoutItsRowNoFurtherRoundOpens) {
+  const std::string job = Finish(CentralSpec());
+  while (Show(job).round == 0) ASSERT_TRUE(Once());
+  // A store that has lost its ledger, everything else as it was.
+  StoredState stored = *states_->Load();
+  states_ = MakeMemoryStateStore();
+  ASSERT_TRUE(states_->Commit({PutJob{stored.jobs[0]}}).ok());
+  for (const ModelRecord& model : stored.models) {
+    ASSERT_TRUE(states_->Commit({PutModel{model}}).ok());
+  }
+  for (const EvaluationRecord& evaluation : stored.evaluations) {
+    ASSERT_TRUE(states_->Commit({PutEvaluation{evaluation}}).ok());
+  }
+  for (RoundRecord round : stored.rounds) {
+    ASSERT_TRUE(states_->Commit({PutRound{round}}).ok());
+  }
+  RestartPrivate();
+  ConnectMembers(kAll);
+  const JobView view = Run(job);
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_THAT(view.reason, HasSubstr("row"));
+}
+
+TEST_F(PrivateRounds, UpdatesAreClippedByTheCoordinatorItself) {
+  JobSpec spec = CentralSpec();
+  spec.job.num_rounds = 1;
+  spec.privacy.clip_norm = 1e-3;  // the toys' updates are far larger
+  spec.privacy.noise_multiplier = 1e-3;
+  spec.privacy.target_epsilon = 1e6;
+  StartPrivate(spec);
+  ConnectMembers(kAll);
+  const std::string job = Submit();
+  const JobView view = Run(job);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
+  const ParameterSet first = *ToyPlanner(spec)("toy")->initial(ParameterSet());
+  std::string file;
+  for (const NamedBlob& blob : *federation_->Downloads(job)) {
+    if (blob.name == "state") file = *blobs_->Get(blob.sha256, blob.bytes);
+  }
+  const Manifest manifest = ToyManifest();
+  const ParameterSet last = *ReadParameterSet(file, &manifest);
+  double moved = 0;
+  for (size_t row = 0; row < first.size(); ++row) {
+    for (size_t at = 0; at < first.floats(row).size(); ++at) {
+      const double step = double{last.floats(row)[at]} - first.floats(row)[at];
+      moved += step * step;
+    }
+  }
+  EXPECT_LE(std::sqrt(moved), 1.1e-3);
+  EXPECT_GT(moved, 0);
+}
+
+TEST_F(PrivateRounds, SecretCohortsAreDrawnAndAnEmptyOneCounts) {
+  JobSpec spec = CentralSpec();
+  spec.job.num_rounds = 12;
+  spec.job.fraction_train = 0.2;
+  spec.privacy.sampling = "poisson";
+  spec.privacy.population = 6;
+  spec.privacy.noise_multiplier = 2;
+  spec.privacy.target_delta = 1e-3;
+  const JobView view = Run(Finish(spec));
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
+  std::set<size_t> sizes;
+  for (const RoundView& round : view.rounds) sizes.insert(round.cohort.size());
+  EXPECT_GT(sizes.size(), 1u);  // 12 draws of 6 with q = 0.2: equal sizes by chance 1 in 2,000
+  const std::vector<LedgerRow> rows = Ledger();
+  EXPECT_EQ(rows.size(), 12u);  // empty ones too
+  EXPECT_EQ(rows[0].q, 0.2);
+}
+
+TEST_F(PrivateRounds, DistributedNoiseIsInTheMaskedSumAndCharged) {
+  JobSpec spec = MaskedToySpec();
+  spec.job.min_clients = 6;
+  spec.privacy.mechanism = "distributed";
+  spec.privacy.noise_multiplier = 0.5;
+  spec.privacy.target_epsilon = 100;
+  spec.privacy.clip_norm = 4;
+  const JobView view = Run(Finish(spec));
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
+  const std::vector<LedgerRow> rows = Ledger();
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].mechanism, DpMechanism::kDistributedGaussian);
+  EXPECT_EQ(rows[0].n_eff, 6);  // six at least, none of six corrupt at a tenth
+  EXPECT_EQ(rows[0].n_max, 6);
+  EXPECT_EQ(view.rounds.back().figures.tokens, 0) << "no figure leaves without noise";
+}
+
+TEST_F(PrivateRounds, AbandonedAfterTheSetWasFrozenStaysCharged) {
+  JobSpec spec = MaskedToySpec();
+  spec.job.min_clients = 6;
+  spec.privacy.mechanism = "distributed";
+  spec.privacy.noise_multiplier = 0.5;
+  spec.privacy.target_epsilon = 100;
+  for (const char* client : {"a", "b", "c", "d"}) vanish_[client] = Vanishes::kAfterEndorsing;
+  const JobView view = Run(Finish(spec));
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_EQ(Ledger().size(), 1u);
+}
+
+}  // namespace
+}  // namespace rivulet

@@ -1,0 +1,201 @@
+#include <gtest/gtest.h>
+
+#include "tests/unit/privacy/secagg_machines/refusal.h"
+
+// Clients and servers that die and go on from what they wrote down. The exhaustive drop tests
+// restore every session at every step; here: what a restored one says again, and what it must not.
+namespace rivulet::secagg {
+namespace {
+
+class Crash : public testing::Test {
+ protected:
+  Crash() : cohort_(4, SmallParams()), run_(cohort_) {}
+  ClientSession& client() { return cohort_.session(0); }
+  // The process of client 0 dies; it goes on from `state`.
+  void Resume(const std::string& state) {
+    cohort_.Renew(0);
+    ASSERT_TRUE(client().Restore(state).ok());
+  }
+  void Resume() { Resume(client().Serialise()); }
+
+  Cohort cohort_;
+  HonestRun run_;
+};
+
+TEST_F(Crash, AClientSaysTheSameBytesAgain) {
+  const Params& params = cohort_.params();
+  const auto advertised = client().Advertise(params, cohort_.LocalOf(params));
+  run_.AdvertiseAll();
+  Resume();
+  EXPECT_EQ(client().Advertise(params, cohort_.LocalOf(params)).value(), *advertised);
+
+  const auto shares = client().OnRoster(run_.roster());
+  ASSERT_TRUE(shares.ok());
+  Resume();
+  EXPECT_EQ(client().OnRoster(run_.roster()).value(), *shares);
+  run_.RosterAll();
+
+  ASSERT_TRUE(client().OnForward(run_.forward(0)).ok());
+  Resume();
+  const auto upload = client().Mask(cohort_.InputOf(0));
+  ASSERT_TRUE(upload.ok());
+  Resume();
+  const auto again = client().Mask(cohort_.InputOf(0));
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->packed, upload->packed);
+  EXPECT_EQ(again->header, upload->header);
+  EXPECT_EQ(again->trailer, upload->trailer);
+  run_.ForwardAll();
+  run_.MaskAll();
+
+  const auto endorsed = client().OnSurvivors(run_.survivors());
+  Resume();
+  EXPECT_EQ(client().OnSurvivors(run_.survivors()).value(), *endorsed);
+  EXPECT_EQ(client().Mask(cohort_.InputOf(0))->packed, upload->packed);  // a slow resend
+  run_.SurvivorsAll();
+  const auto unmask = client().OnEndorsements(run_.endorsements());
+  Resume();
+  EXPECT_EQ(client().OnEndorsements(run_.endorsements()).value(), *unmask);
+  run_.UnmaskAll();
+  EXPECT_EQ(ValuesOf(run_.server.Finish(run_.sum).value()), cohort_.PlainSum({0, 1, 2, 3}));
+}
+
+TEST_F(Crash, AnotherVectorIsNeverMasked) {
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  const std::string before = client().Serialise();
+  ASSERT_TRUE(client().Mask(cohort_.InputOf(0)).ok());
+  RingVector other = cohort_.InputOf(0);
+  other.Set(0, other.At(0) + 1);  // rounded differently
+  EXPECT_EQ(client().Mask(other).status().code(), absl::StatusCode::kAlreadyExists);
+  Resume(before);
+  EXPECT_EQ(client().Mask(other).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_TRUE(client().Mask(cohort_.InputOf(0)).ok());
+}
+
+TEST_F(Crash, AnOldStateDealsNoSecondShares) {
+  run_.AdvertiseAll();
+  const std::string before = client().Serialise();
+  ASSERT_TRUE(client().OnRoster(run_.roster()).ok());
+  Resume(before);
+  ExpectRefusal(client(), client().OnRoster(run_.roster()), Reason::kShareOpen);
+}
+
+TEST_F(Crash, AnOldStateGivesTheSameSharesOfTheRoundOrNone) {
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  run_.MaskAll();
+  run_.SurvivorsAll();
+  const std::string before = client().Serialise();
+  const auto unmask = client().OnEndorsements(run_.endorsements());
+  ASSERT_TRUE(unmask.ok());
+  Resume(before);
+  EXPECT_EQ(client().OnEndorsements(run_.endorsements()).value(), *unmask);
+}
+
+TEST_F(Crash, ARefusalOutlivesTheProcess) {
+  run_.AdvertiseAll();
+  Roster roster = run_.roster();
+  roster.rule.t = 2;
+  ASSERT_FALSE(client().OnRoster(roster).ok());
+  Resume();
+  ExpectRefusal(client(), client().OnRoster(run_.roster()), Reason::kGraph);
+}
+
+TEST_F(Crash, AfterTheSharesTheStateHoldsNoSecrets) {
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  const std::string with = client().Serialise();
+  run_.MaskAll();
+  run_.SurvivorsAll();
+  run_.UnmaskAll();
+  const std::string without = client().Serialise();
+  // Layout: version, phase, refusal (2), parameters (150), then the channel and mask secrets, the
+  // self seed and the nonce.
+  EXPECT_NE(with.substr(154, 128), std::string(128, '\0'));
+  EXPECT_EQ(without.substr(154, 128), std::string(128, '\0'));
+  EXPECT_EQ(without.find(with.substr(154, 32)), std::string::npos);
+}
+
+TEST_F(Crash, AStateThatIsCutOrLongerIsNone) {
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  const std::string state = client().Serialise();
+  for (size_t length = 0; length < state.size(); ++length) {
+    ClientSession session(cohort_.ContextOf(0, cohort_.client(0).ledger));
+    EXPECT_FALSE(session.Restore(state.substr(0, length)).ok()) << length;
+  }
+  ClientSession session(cohort_.ContextOf(0, cohort_.client(0).ledger));
+  EXPECT_FALSE(session.Restore(state + "x").ok());
+  EXPECT_FALSE(client().Restore(state).ok());  // not a new session
+}
+
+TEST_F(Crash, AServersStateThatIsCutOrLongerIsNone) {
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  run_.MaskAll();
+  const std::string state = run_.server.Serialise();
+  for (size_t length = 0; length < state.size(); ++length)
+    EXPECT_FALSE(ServerSession::Restore(state.substr(0, length), cohort_.verifier()).ok())
+        << length;
+  EXPECT_FALSE(ServerSession::Restore(state + "x", cohort_.verifier()).ok());
+  EXPECT_EQ(ServerSession::Restore(state, cohort_.verifier())->Serialise(), state);
+}
+
+TEST_F(Crash, AServerGoesOnWithTheSameSurvivors) {
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  run_.gone = {3};
+  run_.MaskAll();
+  const std::string frozen = run_.server.Serialise();
+  run_.server = ServerSession::Restore(frozen, cohort_.verifier()).value();
+  EXPECT_EQ(Decode<SurvivorSet>(run_.server.FreezeSurvivors().value())->u3, run_.survivors().u3);
+  // The fourth upload comes at last: too late.
+  ASSERT_TRUE(cohort_.session(3).Mask(cohort_.InputOf(3)).ok());
+  const auto late = cohort_.session(3).Mask(cohort_.InputOf(3));
+  EXPECT_EQ(ReasonOf(run_.server.Handle(cohort_.fingerprint(3), late->trailer)), Reason::kDeadline);
+  run_.SurvivorsAll();
+  run_.UnmaskAll();
+  run_.server = ServerSession::Restore(run_.server.Serialise(), cohort_.verifier()).value();
+  EXPECT_EQ(ValuesOf(run_.server.Finish(run_.sum).value()), cohort_.PlainSum({0, 1, 2}));
+  run_.server = ServerSession::Restore(run_.server.Serialise(), cohort_.verifier()).value();
+  EXPECT_EQ(run_.server.phase(), ServerSession::Phase::kDone);
+}
+
+// A ledger whose disk is full.
+class FullLedger : public RoundLedger {
+ public:
+  absl::StatusOr<std::string> PutOnce(LedgerTable, std::string_view, std::string_view) override {
+    return Refuse(absl::StatusCode::kResourceExhausted, "ledger: the disk is full");
+  }
+  absl::StatusOr<std::optional<std::string>> Find(LedgerTable, std::string_view) override {
+    return std::optional<std::string>();
+  }
+};
+
+TEST_F(Crash, WhatTheLedgerCannotWriteIsNotSaid) {
+  FullLedger full;
+  ClientSession session(cohort_.ContextOf(0, full));
+  EXPECT_EQ(session.Advertise(cohort_.params(), cohort_.LocalOf(cohort_.params())).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(session.phase(), ClientSession::Phase::kNew);
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  run_.MaskAll();
+  run_.SurvivorsAll();
+  ClientSession late(cohort_.ContextOf(0, full));
+  ASSERT_TRUE(late.Restore(client().Serialise()).ok());
+  EXPECT_EQ(late.OnEndorsements(run_.endorsements()).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(late.phase(), ClientSession::Phase::kEndorsed);  // may be tried again
+}
+
+}  // namespace
+}  // namespace rivulet::secagg

@@ -1,0 +1,60 @@
+#include <gtest/gtest.h>
+
+#include "common/random.h"
+#include "tests/unit/privacy/secagg_machines/cohort.h"
+
+// Random patterns of clients that vanish, in cohorts too large to try them all.
+namespace rivulet::secagg {
+namespace {
+
+// Every client goes with chance `percent` at a point of `first`..4.
+void DropRandomly(RandomCursor& cursor, uint32_t percent, int first, TolerantRun& run) {
+  for (int& point : run.drop_at) {
+    if (cursor.Bounded(100) < percent) point = first + static_cast<int>(cursor.Bounded(5 - first));
+  }
+}
+
+void ExpectSumOrReason(Cohort& cohort, const TolerantRun& run,
+                       const absl::StatusOr<RingVector>& sum, int& sums) {
+  if (!sum.ok()) {
+    EXPECT_TRUE(ReasonOf(sum.status()).has_value()) << sum.status();
+    EXPECT_FALSE(run.server.phase() == ServerSession::Phase::kDone);
+    return;
+  }
+  ASSERT_EQ(ValuesOf(*sum), cohort.PlainSum(run.Survivors()));
+  ++sums;
+}
+
+// n = 100 complete, t = 56: with about 30 % gone most runs end well, with 45 % most do not.
+class RandomDrops : public testing::TestWithParam<Mode> {};
+
+TEST_P(RandomDrops, OfAHundredGiveTheSumOfTheSurvivorsOrAReason) {
+  Params params = SmallParams(GetParam());
+  params.n_max = 100;
+  params.b = 25;
+  Cohort cohort(100, params, false);
+  TolerantRun begin(cohort);
+  ASSERT_TRUE(begin.Begin().ok());
+  const Snapshot shared(cohort);
+  const std::string server = begin.server.Serialise();
+  RandomCursor cursor(RandomStream(7, Purpose::kDropOut, static_cast<uint64_t>(GetParam())));
+  int sums = 0;
+  constexpr int kPatterns = 100;  // of either mode
+  for (int pattern = 0; pattern < kPatterns; ++pattern) {
+    shared.Restore();
+    TolerantRun run(cohort);
+    run.server = ServerSession::Restore(server, cohort.verifier()).value();
+    DropRandomly(cursor, pattern % 2 == 0 ? 30 : 45, 2, run);
+    ExpectSumOrReason(cohort, run, run.Continue(), sums);
+  }
+  EXPECT_GT(sums, kPatterns / 4);
+  EXPECT_LT(sums, kPatterns);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, RandomDrops, testing::Values(Mode::kSemiHonest, Mode::kMalicious),
+                         [](const auto& p) {
+                           return p.param == Mode::kMalicious ? "Mode1" : "Mode0";
+                         });
+
+}  // namespace
+}  // namespace rivulet::secagg
