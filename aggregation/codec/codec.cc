@@ -95,6 +95,13 @@ class FramedCodec : public Codec {
 
   absl::StatusOr<std::string> Encode(const ParameterSet& delta,
                                      const CodecContext& context) const override {
+    std::string payload;
+    RV_RETURN_IF_ERROR(EncodeTo(delta, context, payload));
+    return payload;
+  }
+
+  absl::Status EncodeTo(const ParameterSet& delta, const CodecContext& context,
+                        std::string& payload) const override {
     RV_RETURN_IF_ERROR(CheckCodecManifest(delta.manifest()));
     std::vector<float> storage, previous_storage;
     const std::span<const float> values = Flatten(delta, storage);
@@ -108,14 +115,15 @@ class FramedCodec : public Codec {
       RV_RETURN_IF_ERROR(CheckNumbers(*residual, flat.span()));
       flat.ClipTo(context.residual_clip);
     }
-    std::string payload;
+    payload.clear();
     payload.reserve(MaxEncodedBytes(delta.manifest()));
     payload.resize(sizeof(CodecHeader));
     const absl::Status encoded =
         body_->Encode({delta.manifest(), values, flat.span(), previous, context}, payload);
     flat.Close();
     RV_RETURN_IF_ERROR(encoded);
-    return Finish(std::move(payload), delta.manifest(), values.size(), residual != nullptr);
+    Finish(delta.manifest(), values.size(), residual != nullptr, payload);
+    return absl::OkStatus();
   }
 
   absl::Status Decode(std::string_view payload, const CodecContext& context,
@@ -167,8 +175,7 @@ class FramedCodec : public Codec {
   }
 
   // Fills the header in and compresses when that makes it smaller.
-  std::string Finish(std::string payload, const Manifest& manifest, size_t numbers,
-                     bool feedback) const {
+  void Finish(const Manifest& manifest, size_t numbers, bool feedback, std::string& payload) const {
     CodecHeader header{};
     std::memcpy(header.magic, kCodecMagic.data(), kCodecMagic.size());
     header.version = kCodecVersion;
@@ -185,7 +192,6 @@ class FramedCodec : public Codec {
       }
     }
     std::memcpy(payload.data(), &header, sizeof(header));
-    return payload;
   }
 
   absl::StatusOr<CodecHeader> HeaderOf(std::string_view payload, const Manifest& manifest) const {
@@ -245,6 +251,12 @@ constexpr CodecEntry kCodecs[] = {
 
 }  // namespace
 
+absl::Status Codec::EncodeTo(const ParameterSet& delta, const CodecContext& context,
+                             std::string& payload) const {
+  RV_ASSIGN_OR_RETURN(payload, Encode(delta, context));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Codec>> MakeCodec(const CodecSettings& settings) {
   if (!(settings.fraction > 0 && settings.fraction <= 1)) {
     return Refuse(absl::StatusCode::kInvalidArgument, "compression.fraction: got " +
@@ -256,10 +268,9 @@ absl::StatusOr<std::unique_ptr<Codec>> MakeCodec(const CodecSettings& settings) 
     RV_ASSIGN_OR_RETURN(std::unique_ptr<CodecBody> body, entry.make(settings));
     return std::make_unique<FramedCodec>(std::move(body), settings.zstd);
   }
-  std::string names;
-  for (std::string_view name : CodecNames()) names += " " + std::string(name);
-  return Refuse(absl::StatusCode::kNotFound,
-                "compression.codec: got '" + settings.name + "', want one of:" + names);
+  std::string message = "compression.codec: got '" + settings.name + "', want one of:";
+  for (std::string_view name : CodecNames()) message.append(" ").append(name);
+  return Refuse(absl::StatusCode::kNotFound, message);
 }
 
 std::vector<std::string_view> CodecNames() {

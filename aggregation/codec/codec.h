@@ -83,6 +83,11 @@ class Codec {
   virtual absl::StatusOr<std::string> Encode(const ParameterSet& delta,
                                              const CodecContext& context) const = 0;
 
+  // The same into a string whose memory is used again: a large payload in fresh memory costs as
+  // much for its pages as for its numbers. After an error `payload` is unspecified.
+  virtual absl::Status EncodeTo(const ParameterSet& delta, const CodecContext& context,
+                                std::string& payload) const;
+
   // `out` has the job's manifest and is overwritten; after an error its values are unspecified.
   // Takes bytes from strangers: whatever is not the work of Encode with the same settings, manifest
   // and public context is refused, or decodes to finite numbers.

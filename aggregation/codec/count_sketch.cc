@@ -11,7 +11,8 @@ namespace rivulet {
 namespace {
 
 constexpr size_t kMostRows = 15;
-constexpr size_t kSketchChunk = 1024;
+// Numbers that are looked up in one row before the next: its pages stay known.
+constexpr size_t kSketchChunk = 16384;
 
 struct Place {
   uint32_t column;
@@ -26,13 +27,15 @@ float Signed(float value, uint32_t sign) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(value) ^ sign);
 }
 
-// Sorts column by column until the middle row holds the median of each.
-void MiddleRow(std::span<float[kSketchChunk]> rows, size_t count) {
-  for (size_t sorted = 0; sorted <= rows.size() / 2; ++sorted) {
-    for (size_t row = rows.size() - 1; row > sorted; --row) {
-      codec_kernels::Order(rows[row - 1], rows[row], count);
+// Sorts column by column, as far as the median of each needs it; returns the row that holds it.
+const float* MiddleRow(float* rows, size_t count_of_rows, size_t count) {
+  for (size_t sorted = 0; sorted <= count_of_rows / 2; ++sorted) {
+    for (size_t row = count_of_rows - 1; row > sorted; --row) {
+      float* const upper = rows + row * kSketchChunk;
+      codec_kernels::Order(upper - kSketchChunk, upper, count);
     }
   }
+  return rows + count_of_rows / 2 * kSketchChunk;
 }
 
 class CountSketch : public LinearStage {
@@ -61,20 +64,20 @@ class CountSketch : public LinearStage {
 
   void Expand(std::span<const float> mean, std::span<float> flat) const override {
     if (mean.size() != OutputSize(0)) std::abort();
-    float estimates[kMostRows][kSketchChunk];
+    std::vector<float> estimates(hashes_.size() * kSketchChunk);
     for (size_t first = 0; first < flat.size(); first += kSketchChunk) {
       const size_t count = std::min(kSketchChunk, flat.size() - first);
       for (size_t row = 0; row < hashes_.size(); ++row) {
         const float* const table = mean.data() + row * columns_;
+        float* const to = estimates.data() + row * kSketchChunk;
         uint64_t hash = hashes_[row].multiplier * first + hashes_[row].offset;
         for (size_t at = 0; at < count; ++at) {
           const Place place = PlaceOf(hash, columns_);
-          estimates[row][at] = Signed(table[place.column], place.sign);
+          to[at] = Signed(table[place.column], place.sign);
           hash += hashes_[row].multiplier;
         }
       }
-      MiddleRow(std::span(estimates, hashes_.size()), count);
-      std::copy_n(estimates[hashes_.size() / 2], count, flat.begin() + first);
+      std::copy_n(MiddleRow(estimates.data(), hashes_.size(), count), count, flat.begin() + first);
     }
   }
 

@@ -29,16 +29,6 @@ absl::Status CheckManifest(const RobustContext& context) {
   return absl::OkStatus();
 }
 
-void WriteRow(ParameterSet& set, const Piece& piece, const double* values) {
-  std::byte* const bytes = set.bytes(piece.tensor).data();
-  if (set.manifest()[piece.tensor].dtype == DType::kF64) {
-    std::memcpy(bytes + piece.begin * sizeof(double), values, piece.count() * sizeof(double));
-    return;
-  }
-  float* const to = reinterpret_cast<float*>(bytes) + piece.begin;
-  for (size_t at = 0; at < piece.count(); ++at) to[at] = static_cast<float>(values[at]);
-}
-
 }  // namespace
 
 Batch::Batch(const std::vector<UpdateView>& updates, const RobustContext& context)
@@ -112,7 +102,8 @@ absl::Status Batch::SetFactors(const RobustSettings& settings) {
   return absl::OkStatus();
 }
 
-void Batch::Walk(size_t begin, size_t end, const std::function<void(const Piece&)>& visit) const {
+void Batch::Walk(size_t begin, size_t end, size_t most,
+                 const std::function<void(const Piece&)>& visit) const {
   size_t tensor = static_cast<size_t>(std::upper_bound(offsets_.begin(), offsets_.end(), begin) -
                                       offsets_.begin()) -
                   1;
@@ -121,7 +112,7 @@ void Batch::Walk(size_t begin, size_t end, const std::function<void(const Piece&
       ++tensor;
       continue;
     }
-    const size_t stop = std::min({end, offsets_[tensor + 1], begin + kPiece});
+    const size_t stop = std::min({end, offsets_[tensor + 1], begin + std::min(most, end - begin)});
     visit({tensor, begin - offsets_[tensor], stop - offsets_[tensor], begin});
     begin = stop;
   }
@@ -136,7 +127,12 @@ size_t Batch::Grain(size_t items) const {
 
 void Batch::ForEachPiece(const std::function<void(const Piece&)>& work) const {
   ParallelRanges(dimension(), std::max(Grain(dimension()), kLeastParallel),
-                 [&](size_t begin, size_t end) { Walk(begin, end, work); });
+                 [&](size_t begin, size_t end) { Walk(begin, end, kPiece, work); });
+}
+
+void Batch::ForEachStretch(const std::function<void(const Piece&)>& work) const {
+  ParallelRanges(dimension(), std::max(Grain(dimension()), kLeastParallel),
+                 [&](size_t begin, size_t end) { Walk(begin, end, end - begin, work); });
 }
 
 void Batch::ForEachPair(const std::function<void(size_t, size_t)>& work) const {
@@ -155,7 +151,7 @@ std::vector<double> Batch::Sums(size_t width,
   ParallelRanges(kStripes, std::max(Grain(kStripes), least), [&](size_t begin, size_t end) {
     for (size_t stripe = begin; stripe < end; ++stripe) {
       Walk(std::min(stripe * length, dimension()), std::min((stripe + 1) * length, dimension()),
-           [&](const Piece& piece) { work(piece, sums.data() + stripe * width); });
+           kPiece, [&](const Piece& piece) { work(piece, sums.data() + stripe * width); });
     }
   });
   for (size_t stripe = 1; stripe < kStripes; ++stripe) {
@@ -170,9 +166,19 @@ ParameterSet Batch::Produce(const std::function<void(const Piece&, double*)>& fi
   ForEachPiece([&](const Piece& piece) {
     std::array<double, kPiece> values{};
     fill(piece, values.data());
-    WriteRow(result, piece, values.data());
+    Write(result, piece, values.data());
   });
   return result;
+}
+
+void Batch::Write(ParameterSet& set, const Piece& piece, const double* values) {
+  std::byte* const bytes = set.bytes(piece.tensor).data();
+  if (set.manifest()[piece.tensor].dtype == DType::kF64) {
+    std::memcpy(bytes + piece.begin * sizeof(double), values, piece.count() * sizeof(double));
+    return;
+  }
+  float* const to = reinterpret_cast<float*>(bytes) + piece.begin;
+  for (size_t at = 0; at < piece.count(); ++at) to[at] = static_cast<float>(values[at]);
 }
 
 void Batch::AddCombination(std::span<const double> weights, const Piece& piece, double* out) const {
@@ -185,8 +191,12 @@ void Batch::AddCombination(std::span<const double> weights, const Piece& piece, 
   AddWeightedRows(rows, scales, piece.count(), out);
 }
 
-ParameterSet Batch::Combination(std::span<const double> weights) const {
-  return Produce([&](const Piece& piece, double* out) { AddCombination(weights, piece, out); });
+void Batch::AddCentre(const Centre& centre, const Piece& piece, double* out) const {
+  if (centre.start != nullptr && centre.start_share != 0) {
+    const float* const start = centre.start->floats(piece.tensor).data() + piece.begin;
+    for (size_t at = 0; at < piece.count(); ++at) out[at] += centre.start_share * start[at];
+  }
+  if (!centre.shares.empty()) AddCombination(centre.shares, piece, out);
 }
 
 std::vector<double> Batch::SquaredNorms() const {
@@ -198,12 +208,14 @@ std::vector<double> Batch::SquaredNorms() const {
   });
 }
 
-std::vector<double> Batch::SquaredDistancesTo(std::span<const double> centre) const {
+std::vector<double> Batch::SquaredDistancesTo(const Centre& centre) const {
   return Sums(n(), [&](const Piece& piece, double* sums) {
+    std::array<double, kPiece> middle{};
+    AddCentre(centre, piece, middle.data());
     const double square = metric(piece.tensor) * metric(piece.tensor);
     for (size_t update = 0; update < n(); ++update) {
       sums[update] += square * SquaredDistance(values(update, piece), factor(update, piece.tensor),
-                                               centre.data() + piece.offset);
+                                               middle.data());
     }
   });
 }

@@ -20,6 +20,13 @@ struct Piece {
   size_t count() const { return end - begin; }
 };
 
+// A point among the updates: start_share * start + sum_i shares[i] factor(i, t) x_i.
+struct Centre {
+  const ParameterSet* start = nullptr;  // F32, of the shapes of the manifest; nullptr = zero
+  double start_share = 0;
+  std::vector<double> shares;  // one for each update; empty = none
+};
+
 // The updates of one call, their shapes checked, and what the settings make of them: x_i is stood
 // for by factor(i, t) times its values, and norms are taken after every tensor was multiplied by
 // metric(t). Borrows the updates and the context.
@@ -47,8 +54,10 @@ class Batch {
   bool clipped() const { return !factors_.empty(); }
   double metric(size_t tensor) const { return metric_.empty() ? 1.0 : metric_[tensor]; }
 
-  // Calls work(piece) for pieces that cover everything, side by side.
+  // Calls work(piece) for pieces that cover everything, side by side; of a stretch there is as much
+  // of one tensor as a thread has to do of it.
   void ForEachPiece(const std::function<void(const Piece&)>& work) const;
+  void ForEachStretch(const std::function<void(const Piece&)>& work) const;
 
   // Calls work(i, j) for all i < j < n, side by side.
   void ForEachPair(const std::function<void(size_t, size_t)>& work) const;
@@ -60,17 +69,19 @@ class Batch {
   std::vector<double> Sums(size_t width,
                            const std::function<void(const Piece&, double*)>& work) const;
 
-  // A parameter set of the context's manifest; fill(piece, out) writes piece.count() numbers.
+  // A parameter set of the context's manifest; fill(piece, out) adds to piece.count() zeros.
   ParameterSet Produce(const std::function<void(const Piece&, double*)>& fill) const;
+  // piece.count() numbers as the values of `set`, which has the context's manifest.
+  static void Write(ParameterSet& set, const Piece& piece, const double* values);
 
   // sum_i weights[i] factor(i, t) x_i of a piece, added to out in the order of the updates.
   void AddCombination(std::span<const double> weights, const Piece& piece, double* out) const;
-  ParameterSet Combination(std::span<const double> weights) const;
+  void AddCentre(const Centre& centre, const Piece& piece, double* out) const;
 
   // |x_i|^2 in the metric, for every update; not finite exactly when a value is not.
   std::vector<double> SquaredNorms() const;
-  // |x_i - centre|^2 in the metric; `centre` [dimension].
-  std::vector<double> SquaredDistancesTo(std::span<const double> centre) const;
+  // |x_i - centre|^2 in the metric. One pass over the updates: no centre is kept.
+  std::vector<double> SquaredDistancesTo(const Centre& centre) const;
 
   // The error that names the first value which is NaN or infinite; Internal when there is none.
   absl::Status NotFinite() const;
@@ -84,7 +95,9 @@ class Batch {
   Batch(const std::vector<UpdateView>& updates, const RobustContext& context);
   absl::Status SetMetric();
   absl::Status SetFactors(const RobustSettings& settings);
-  void Walk(size_t begin, size_t end, const std::function<void(const Piece&)>& visit) const;
+  // The pieces of [begin, end) of the flat vector, of at most `most` coordinates.
+  void Walk(size_t begin, size_t end, size_t most,
+            const std::function<void(const Piece&)>& visit) const;
   size_t Grain(size_t items) const;
 
   const std::vector<UpdateView>* updates_;

@@ -13,49 +13,49 @@ class CentredClippingRule : public RuleBase {
 
  private:
   absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
-    RV_ASSIGN_OR_RETURN(std::vector<double> centre, StartOf(batch));
+    RV_RETURN_IF_ERROR(CheckPrevious(batch.context()));
     RobustResult result;
     result.verdicts = batch.EqualVerdicts();
-    std::vector<double> shares(batch.n());
+    Centre centre{batch.context().previous, 1.0, std::vector<double>(batch.n())};
     for (int iteration = 0; iteration < settings().iterations; ++iteration) {
       const std::vector<double> squares = batch.SquaredDistancesTo(centre);
       RV_RETURN_IF_ERROR(batch.CheckNumbers(squares));
-      double sum = 0;
+      Step(squares, centre);
       for (size_t update = 0; update < batch.n(); ++update) {
-        const double distance = std::sqrt(squares[update]);
-        const double clip = distance > settings().tau ? settings().tau / distance : 1.0;
-        result.verdicts[update].score = distance;
-        shares[update] = clip / static_cast<double>(batch.n());
-        sum += shares[update];
+        result.verdicts[update].score = std::sqrt(squares[update]);
       }
-      batch.ForEachPiece([&](const Piece& piece) {
-        double* const to = centre.data() + piece.offset;
-        for (size_t at = 0; at < piece.count(); ++at) to[at] *= 1 - sum;
-        batch.AddCombination(shares, piece, to);
-      });
     }
     for (size_t update = 0; update < batch.n(); ++update) {
-      result.verdicts[update].weight = shares[update];
+      result.verdicts[update].weight = centre.shares[update];
     }
-    result.mean = batch.Produce([&](const Piece& piece, double* out) {
-      std::copy_n(centre.data() + piece.offset, piece.count(), out);
-    });
+    result.mean = batch.Produce(
+        [&](const Piece& piece, double* out) { batch.AddCentre(centre, piece, out); });
     return result;
   }
 
-  static absl::StatusOr<std::vector<double>> StartOf(const Batch& batch) {
-    std::vector<double> centre(batch.dimension());
-    const ParameterSet* const previous = batch.context().previous;
-    if (previous == nullptr) return centre;
-    Manifest want = *batch.context().manifest;
+  // With c_i = min(1, tau / distance_i) / n: z (1 - sum c) + sum c x.
+  void Step(std::span<const double> squares, Centre& centre) const {
+    std::vector<double> clips;
+    double sum = 0;
+    for (const double square : squares) {
+      const double distance = std::sqrt(square);
+      const double clip = distance > settings().tau ? settings().tau / distance : 1.0;
+      clips.push_back(clip / static_cast<double>(squares.size()));
+      sum += clips.back();
+    }
+    const double kept = std::max(1 - sum, 0.0);
+    centre.start_share *= kept;
+    for (size_t update = 0; update < clips.size(); ++update) {
+      centre.shares[update] = centre.shares[update] * kept + clips[update];
+    }
+  }
+
+  static absl::Status CheckPrevious(const RobustContext& context) {
+    if (context.previous == nullptr) return absl::OkStatus();
+    Manifest want = *context.manifest;
     for (TensorSpec& spec : want) spec.dtype = DType::kF32;
-    RV_RETURN_IF_ERROR(SameManifest(previous->manifest(), want));
-    RV_RETURN_IF_ERROR(CheckFinite(*previous));
-    batch.ForEachPiece([&](const Piece& piece) {
-      const std::span<const float> from = previous->floats(piece.tensor);
-      std::copy_n(from.data() + piece.begin, piece.count(), centre.data() + piece.offset);
-    });
-    return centre;
+    RV_RETURN_IF_ERROR(SameManifest(context.previous->manifest(), want));
+    return CheckFinite(*context.previous);
   }
 };
 

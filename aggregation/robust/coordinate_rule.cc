@@ -6,20 +6,25 @@
 
 namespace rivulet {
 
-static_assert(Batch::kPiece <= kMostColumns);
-
 absl::StatusOr<RobustResult> MeanOfMiddleValues(const Batch& batch, size_t drop) {
   std::atomic<bool> finite = true;
   RobustResult result;
-  result.mean = batch.Produce([&](const Piece& piece, double* out) {
+  result.mean = ParameterSet(*batch.context().manifest);
+  batch.ForEachStretch([&](const Piece& stretch) {
     std::vector<const float*> rows(batch.n());
     std::vector<float> factors;
     for (size_t update = 0; update < batch.n(); ++update) {
-      rows[update] = batch.values(update, piece).data();
+      rows[update] = batch.values(update, stretch).data();
       if (!batch.clipped()) continue;
-      factors.push_back(static_cast<float>(batch.factor(update, piece.tensor)));
+      factors.push_back(static_cast<float>(batch.factor(update, stretch.tensor)));
     }
-    if (!TrimmedMeans({rows, factors, piece.count()}, drop, out)) finite = false;
+    const auto write = [&](size_t first, std::span<const double> means) {
+      const size_t begin = stretch.begin + first;
+      Batch::Write(result.mean,
+                   {stretch.tensor, begin, begin + means.size(), stretch.offset + first},
+                   means.data());
+    };
+    if (!TrimmedMeans({rows, factors, stretch.count()}, drop, write)) finite = false;
   });
   if (!finite) return batch.NotFinite();
   result.verdicts = batch.EqualVerdicts();

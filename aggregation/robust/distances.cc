@@ -16,7 +16,7 @@ using IndexPair = std::pair<size_t, size_t>;
 std::vector<double> ScaledGram(const Batch& batch) {
   const size_t n = batch.n();
   return batch.Sums(n * n, [&](const Piece& piece, double* sums) {
-    std::vector<double> scratch(n * kGramColumns);
+    std::vector<double> scratch(n * kGramStride);
     std::vector<double> gram(n * n);
     std::vector<const float*> rows(n);
     for (size_t done = 0; done < piece.count(); done += kGramColumns) {

@@ -18,38 +18,46 @@ class FlTrustRule : public RuleBase {
     RV_RETURN_IF_ERROR(CheckRoot(batch));
     const std::vector<double> squares = batch.SquaredNorms();
     RV_RETURN_IF_ERROR(batch.CheckNumbers(squares));
-    const std::vector<double> dots = DotsWithRoot(batch);  // and the square of the root's norm
+    const std::vector<double> dots = DotsWithRoot(batch);
+    RobustResult result;
+    RV_ASSIGN_OR_RETURN(result.verdicts, Trust(batch, squares, dots));
+    std::vector<double> weights(batch.n());
+    for (size_t update = 0; update < batch.n(); ++update) {
+      const double share = result.verdicts[update].weight;
+      if (share > 0) weights[update] = share * std::sqrt(dots[batch.n()] / squares[update]);
+    }
+    result.mean = batch.Produce(
+        [&](const Piece& piece, double* out) { batch.AddCombination(weights, piece, out); });
+    return result;
+  }
+
+  // `dots` with the root, and its own square at the end.
+  static absl::StatusOr<std::vector<UpdateVerdict>> Trust(const Batch& batch,
+                                                          std::span<const double> squares,
+                                                          std::span<const double> dots) {
     const double root_norm = std::sqrt(dots[batch.n()]);
     if (!(root_norm > 0) || !std::isfinite(root_norm)) {
       return Refuse(absl::StatusCode::kInvalidArgument, "fltrust: got a root update of norm " +
                                                             std::to_string(root_norm) +
                                                             ", want a finite one above 0");
     }
-    RobustResult result;
-    result.verdicts = batch.EqualVerdicts();
-    std::vector<double> weights(batch.n());
+    std::vector<UpdateVerdict> verdicts = batch.EqualVerdicts();
     double trust_sum = 0;
     for (size_t update = 0; update < batch.n(); ++update) {
+      UpdateVerdict& verdict = verdicts[update];
       const double norm = std::sqrt(squares[update]);
-      const double cosine = norm > 0 ? dots[update] / (norm * root_norm) : 0.0;
-      const double trust = std::max(cosine, 0.0);
-      result.verdicts[update].score = cosine;
-      result.verdicts[update].kept = trust > 0;
-      result.verdicts[update].weight = trust;
-      weights[update] = trust > 0 ? trust * root_norm / norm : 0.0;
-      trust_sum += trust;
+      verdict.score = norm > 0 ? dots[update] / (norm * root_norm) : 0.0;
+      verdict.kept = verdict.score > 0;
+      verdict.weight = std::max(verdict.score, 0.0);
+      trust_sum += verdict.weight;
     }
     if (!(trust_sum > 0)) {
       return Refuse(absl::StatusCode::kAborted,
                     "fltrust: got trust 0 for all " + std::to_string(batch.n()) +
                         " updates, want one above 0: the round is to be skipped");
     }
-    for (size_t update = 0; update < batch.n(); ++update) {
-      weights[update] /= trust_sum;
-      result.verdicts[update].weight /= trust_sum;
-    }
-    result.mean = batch.Combination(weights);
-    return result;
+    for (UpdateVerdict& verdict : verdicts) verdict.weight /= trust_sum;
+    return verdicts;
   }
 
   static absl::Status CheckRoot(const Batch& batch) {

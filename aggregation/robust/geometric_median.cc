@@ -17,14 +17,8 @@ class GeometricMedianRule : public RuleBase {
     RV_RETURN_IF_ERROR(batch.CheckNumbers(batch.SquaredNorms()));
     RobustResult result;
     result.verdicts = batch.EqualVerdicts();
-    std::vector<double> shares = Shares(given);
-    std::vector<double> centre(batch.dimension());
+    Centre centre{.shares = Shares(given)};
     for (int iteration = 0; iteration < settings().iterations; ++iteration) {
-      batch.ForEachPiece([&](const Piece& piece) {
-        double* const to = centre.data() + piece.offset;
-        std::fill(to, to + piece.count(), 0.0);
-        batch.AddCombination(shares, piece, to);
-      });
       const std::vector<double> squares = batch.SquaredDistancesTo(centre);
       std::vector<double> weights(batch.n());
       for (size_t update = 0; update < batch.n(); ++update) {
@@ -32,12 +26,13 @@ class GeometricMedianRule : public RuleBase {
         result.verdicts[update].score = distance;
         weights[update] = given[update] / std::max(settings().nu, distance);
       }
-      shares = Shares(weights);
+      centre.shares = Shares(weights);
     }
     for (size_t update = 0; update < batch.n(); ++update) {
-      result.verdicts[update].weight = shares[update];
+      result.verdicts[update].weight = centre.shares[update];
     }
-    result.mean = batch.Combination(shares);
+    result.mean = batch.Produce(
+        [&](const Piece& piece, double* out) { batch.AddCentre(centre, piece, out); });
     return result;
   }
 

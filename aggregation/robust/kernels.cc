@@ -162,40 +162,47 @@ struct GramBody {
   RV_INLINE void operator()() const {
     const size_t padded = (count + 3) / 4 * 4;
     for (size_t row = 0; row < rows.size(); ++row) {
-      double* const to = scratch + row * kGramColumns;
+      double* const to = scratch + row * kGramStride;
       for (size_t column = 0; column < count; ++column) to[column] = rows[row][column];
       for (size_t column = count; column < padded; ++column) to[column] = 0;
     }
+    for (size_t begin = 0; begin < padded; begin += kBlock) {
+      AddBlock(begin, std::min(begin + kBlock, padded));
+    }
+  }
+
+ private:
+  static constexpr size_t kBlock = 128;  // columns: a tile of them stays in the first cache
+
+  RV_INLINE void AddBlock(size_t begin, size_t end) const {
     const size_t n = rows.size();
     for (size_t high = 0; high < n; high += kHigh) {
-      size_t wide = high / kWide * kWide;
-      for (; wide < n; wide += kWide) {
+      for (size_t wide = high / kWide * kWide; wide < n; wide += kWide) {
         if (high + kHigh <= n && wide + kWide <= n) {
-          Tile<kHigh, kWide>(high, wide, padded);
+          Tile<kHigh, kWide>(high, wide, begin, end);
         } else {
-          Edge(high, wide, padded);
+          Edge(high, wide, begin, end);
         }
       }
     }
   }
 
- private:
   static constexpr size_t kHigh = 2;
   static constexpr size_t kWide = 4;
 
   template <size_t kRows, size_t kOthers>
-  RV_INLINE void Tile(size_t first, size_t second, size_t padded) const {
-    const double* const left = scratch + first * kGramColumns;
-    const double* const right = scratch + second * kGramColumns;
+  RV_INLINE void Tile(size_t first, size_t second, size_t begin, size_t end) const {
+    const double* const left = scratch + first * kGramStride;
+    const double* const right = scratch + second * kGramStride;
     Doubles4 sums[kRows][kOthers] = {};
-    for (size_t column = 0; column < padded; column += 4) {
+    for (size_t column = begin; column < end; column += 4) {
       Doubles4 others[kOthers];
 #pragma GCC unroll 4
-      for (size_t j = 0; j < kOthers; ++j) Load(others[j], right + j * kGramColumns + column);
+      for (size_t j = 0; j < kOthers; ++j) Load(others[j], right + j * kGramStride + column);
 #pragma GCC unroll 4
       for (size_t i = 0; i < kRows; ++i) {
         Doubles4 own;
-        Load(own, left + i * kGramColumns + column);
+        Load(own, left + i * kGramStride + column);
 #pragma GCC unroll 4
         for (size_t j = 0; j < kOthers; ++j) sums[i][j] += own * others[j];
       }
@@ -213,11 +220,11 @@ struct GramBody {
     }
   }
 
-  RV_INLINE void Edge(size_t high, size_t wide, size_t padded) const {
+  RV_INLINE void Edge(size_t high, size_t wide, size_t begin, size_t end) const {
     const size_t n = rows.size();
     for (size_t first = high; first < std::min(high + kHigh, n); ++first) {
       for (size_t second = wide; second < std::min(wide + kWide, n); ++second) {
-        Tile<1, 1>(first, second, padded);
+        Tile<1, 1>(first, second, begin, end);
       }
     }
   }

@@ -21,9 +21,10 @@ double SquaredDifference(std::span<const float> x, double fx, const float* y, do
 void AddWeightedRows(std::span<const float* const> rows, std::span<const double> weights,
                      size_t count, double* out, bool widest = true);
 
-// gram[i * n + j] += sum x_i[c] x_j[c] for i <= j, n = rows.size(). `scratch` holds n * count
-// doubles rounded up to kGramColumns columns; count <= kGramColumns.
-inline constexpr size_t kGramColumns = 256;
+// gram[i * n + j] += sum x_i[c] x_j[c] for i <= j, n = rows.size(); `scratch` holds n * kGramStride
+// doubles, count <= kGramColumns.
+inline constexpr size_t kGramColumns = 512;
+inline constexpr size_t kGramStride = kGramColumns + 8;  // rows apart from each other in the cache
 void AddGram(std::span<const float* const> rows, size_t count, double* scratch, double* gram,
              bool widest = true);
 

@@ -22,7 +22,7 @@ struct FactorRows {
 
 std::vector<double> GramOf(FactorRows& rows) {
   std::vector<double> gram(rows.count * rows.count);
-  std::vector<double> scratch(rows.count * kGramColumns);
+  std::vector<double> scratch(rows.count * kGramStride);
   std::vector<const float*> at(rows.count);
   for (size_t done = 0; done < rows.length; done += kGramColumns) {
     for (size_t row = 0; row < rows.count; ++row) at[row] = rows.row(row) + done;

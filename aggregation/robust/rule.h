@@ -14,8 +14,8 @@
 
 namespace rivulet {
 
-// How a round's updates become one when some of them may be lies (docs/robustness.md). The rules
-// see single updates, or the means of groups when the uploads are masked.
+// How a round's updates become one when some of them may be lies. The rules see single updates, or
+// the means of groups when the uploads are masked.
 //
 // Norms and distances are those of the flat vector of all tensors; every tensor of it can be
 // divided by its running RMS first (`normalise`), because the factors A and B of LoRA have
@@ -55,7 +55,8 @@ struct RobustContext {
 // What became of one update.
 struct UpdateVerdict {
   bool kept = true;   // false: it has no part in the result
-  double weight = 0;  // its share of the result; 1/n for rules that decide by coordinate
+  double weight = 0;  // its share of the result; 1/n for median and trimmed-mean, 1/theta
+                      // for bulyan, which decide by coordinate
   // By rule, in the metric of the settings. krum, multi-krum, bulyan: sum of squared distances to
   // its neighbours (bulyan: when it was selected, or in the last step); geometric-median,
   // centred-clipping: distance to the last centre; fltrust: cosine to the root update; else 0.

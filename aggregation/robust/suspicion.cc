@@ -55,12 +55,7 @@ absl::StatusOr<std::vector<double>> DistancesTo(const ParameterSet& centre,
     if (spec.dtype != DType::kF32) return BadSuspicion("got " + Describe(spec) + ", want F32");
   }
   RV_ASSIGN_OR_RETURN(const Batch batch, Batch::Make({}, updates, context));
-  std::vector<double> flat(batch.dimension());
-  batch.ForEachPiece([&](const Piece& piece) {
-    std::copy_n(centre.floats(piece.tensor).data() + piece.begin, piece.count(),
-                flat.data() + piece.offset);
-  });
-  std::vector<double> distances = batch.SquaredDistancesTo(flat);
+  std::vector<double> distances = batch.SquaredDistancesTo({&centre, 1.0, {}});
   RV_RETURN_IF_ERROR(batch.CheckNumbers(distances));
   for (double& distance : distances) distance = std::sqrt(distance);
   return distances;

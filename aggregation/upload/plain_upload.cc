@@ -81,6 +81,7 @@ absl::StatusOr<std::unique_ptr<Codec>> JobCodec(const JobSpec& spec, const Manif
 }
 
 bool ChoosesByMovement(const JobSpec& spec) {
+  if (spec.secure_aggregation.enabled) return spec.compression.codec == "public-top-k";
   return IsCoded(spec) &&
          (spec.compression.codec == "public-top-k" || spec.compression.codec == kFedObd);
 }

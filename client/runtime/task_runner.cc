@@ -1,9 +1,12 @@
 #include "client/runtime/task_runner.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <map>
 #include <utility>
 
+#include "client/runtime/example_guard.h"
 #include "client/runtime/job_tuner.h"
 #include "common/formats/model_config.h"
 #include "common/formats/safetensors.h"
@@ -96,6 +99,16 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   request.round = task.round;
   request.client = task.client;
   request.cancelled = cancelled;
+  std::unique_ptr<GradientNoise> noise;
+  if (job->document.spec.privacy.mechanism == "example") {
+    RV_ASSIGN_OR_RETURN(const ExampleGuard guard,
+                        GuardExamples(job->document.spec, data->train.size(), task.round));
+    noise = NewSecretGradientNoise();
+    request.privacy = guard.privacy;
+    request.noise = noise.get();
+    spdlog::debug("{}: epsilon {} for each example after round {}", task.client,
+                  FormatEpsilon(guard.spent.pld), task.round);
+  }
   RV_ASSIGN_OR_RETURN(const TuneResult result, job->tuner->Tune(request));
   LocalUpdate update;
   RV_ASSIGN_OR_RETURN(update.file,

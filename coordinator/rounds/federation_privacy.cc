@@ -22,7 +22,10 @@ absl::Status Federation::Impl::PlanReleaseLocked(Job& job, const OpenRound& acti
     const bool same =
         !other->releases.empty() && other->releases.front().data_set == planned.data_set;
     for (const RoundRecord& round : other->rounds) {
-      if (same && !round.counted.empty()) ++closed;
+      // An abandoned one that had been closed counts: its set was frozen.
+      const bool released = round.state == RoundState::kClosed ||
+                            round.state == RoundState::kDone || !round.counted.empty();
+      if (same && released) ++closed;
     }
   }
   RV_ASSIGN_OR_RETURN(

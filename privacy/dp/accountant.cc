@@ -19,7 +19,7 @@ namespace {
 constexpr double kLeastDelta = 1e-11;  // below it the transform's rounding is all one would see
 constexpr double kSlack = 1e-6;        // of pld above rdp
 constexpr double kCoarsestGrid = 0.05;
-constexpr double kFinestGrid = 1e-6;
+constexpr double kMostPoints = 1 << 20;
 
 std::string Shown(double value) {
   char text[40];
@@ -69,28 +69,22 @@ struct Part {
 };
 
 // Fine enough to resolve one release (coarser, and its variance is overstated), coarse enough for
-// the transform.
-double GridFor(const std::vector<Part>& parts) {
-  double deviation = kPlusInfinity;
-  for (const Part& part : parts) deviation = std::min(deviation, part.Mixture().LossDeviation());
+// its losses to be computed in a second.
+double GridFor(const std::vector<Part>& parts, double refine) {
+  double variance = 0, times = 0, width = 0;
+  for (const Part& part : parts) {
+    variance += static_cast<double>(part.times) * part.Mixture().LossVariance();
+    times += static_cast<double>(part.times);
+    width = std::max(width, part.Mixture().LossWidth());
+  }
+  const double wanted = std::min(kDefaultGrid, std::sqrt(variance / times) / 8) / refine;
   double grid = kDefaultGrid;
-  while (grid > kFinestGrid && grid > deviation / 8) grid /= 2;
+  while (grid > wanted && width / grid < kMostPoints / 2) grid /= 2;
+  while (width / grid > kMostPoints && grid < kCoarsestGrid) grid *= 2;
   return grid;
 }
 
-double PointsFor(const std::vector<Part>& parts, double grid) {
-  double variance = 0, width = 0;
-  for (const Part& part : parts) {
-    const double deviation = part.Mixture().LossDeviation();
-    variance += static_cast<double>(part.times) * deviation * deviation;
-    width = std::max(width, part.Mixture().LossWidth());
-  }
-  return std::max(40 * std::sqrt(variance), 2 * width + 10) / grid;
-}
-
 absl::StatusOr<ComposedLoss> Composed(const std::vector<Part>& parts, double grid) {
-  const double most = std::ldexp(1.0, kMostTransformBits);
-  while (PointsFor(parts, grid) > most && grid < kCoarsestGrid) grid *= 2;
   while (true) {
     std::vector<RepeatedLoss> steps;
     for (const Part& part : parts) {
@@ -210,7 +204,7 @@ absl::StatusOr<ComposedLoss> Accountant::Losses(double refine) const {
     parts.push_back({parameters.first, parameters.second, steps});
   }
   if (gaussian_mu2_ > 0) parts.push_back({1, 1 / std::sqrt(gaussian_mu2_), 1});
-  return Composed(parts, GridFor(parts) / refine);
+  return Composed(parts, GridFor(parts, refine));
 }
 
 absl::StatusOr<Epsilon> Accountant::EpsilonAt(double delta) const {

@@ -84,6 +84,11 @@ absl::StatusOr<NoiseShares> SessionShape::Shares() const {
   return NoiseShares(effective, most);
 }
 
+double NormBoundWithBit(double norm_bound, double noise_variance, double z, double z_delta) {
+  const double bit = std::max(0.0, 1 / (z * z) - 1 / (z_delta * z_delta));
+  return std::sqrt(norm_bound * norm_bound + noise_variance * bit);
+}
+
 double DistributedRdp(const DistributedEvent& event, double alpha) {
   return RdpWithTau(event, TauOf(event), alpha);
 }

@@ -26,6 +26,12 @@ struct SessionShape {
   absl::StatusOr<NoiseShares> Shares() const;
 };
 
+// Norm bound of the data together with an adaptive-clipping bit in the same sum: the bit, whose
+// noise is (z^-2 - z_delta^-2)^(-1/2) times its sensitivity, counts as one more coordinate under
+// the data's noise. norm_bound: of the data, grid steps; noise_variance: of all the noise counted
+// in one coordinate, grid steps^2; 0 < z <= z_delta. z = z_delta: no bit, norm_bound itself.
+double NormBoundWithBit(double norm_bound, double noise_variance, double z, double z_delta);
+
 // RDP of one round with distributed noise at order alpha, in nats. For the discrete Gaussian
 //   tau = 10 sum_{i=1}^{n_max-1} exp(-2 pi^2 V i/(i+1)),
 //   min( a D2^2/2 + tau d, a/2 (D2^2 + 2 D1 tau + tau^2 d), a/2 (D2 + sqrt(d) tau)^2 )

@@ -13,8 +13,9 @@ FourierTransform::FourierTransform(int bits) : size_(size_t{1} << bits), roots_(
         roots_[half + k] = roots_[half * 2 + k * 2];
         continue;
       }
-      const double angle = -M_PI * static_cast<double>(k) / static_cast<double>(half);
-      roots_[half + k] = {std::cos(angle), std::sin(angle)};
+      const long double angle =
+          -M_PIl * static_cast<long double>(k) / static_cast<long double>(half);
+      roots_[half + k] = {cosl(angle), sinl(angle)};
     }
   }
 }
@@ -55,7 +56,7 @@ void FourierTransform::Forward(std::span<ComplexNumber> values) const {
 void FourierTransform::Inverse(std::span<ComplexNumber> values) const {
   if (values.size() != size_) std::abort();
   InversePart(values.data(), size_);
-  const double scale = 1 / static_cast<double>(size_);
+  const long double scale = 1 / static_cast<long double>(size_);
   for (ComplexNumber& value : values) value = {value.re * scale, value.im * scale};
 }
 

@@ -93,10 +93,15 @@ absl::StatusOr<PrivacyEvent> DistributedOf(const LedgerRow& row) {
                          ? DistributedEvent::Noise::kSkellam
                          : DistributedEvent::Noise::kDiscreteGaussian;
   const double variance = row.sigma_int * row.sigma_int;
-  if (row.relation == RelationName::kZeroOut) {
-    return DistributedEvent(ZeroOut{}, noise, row.norm_bound, variance, row.values, shares, 1);
+  if (!(row.z > 0 && row.z <= row.z_delta)) {
+    return BadRow("z", std::to_string(row.z), "above 0 and at most z_delta");
   }
-  return DistributedEvent(AddRemoveOne{}, noise, row.norm_bound, variance, row.values, shares, 1);
+  const double bound = NormBoundWithBit(row.norm_bound, static_cast<double>(row.n_eff) * variance,
+                                        row.z, row.z_delta);
+  if (row.relation == RelationName::kZeroOut) {
+    return DistributedEvent(ZeroOut{}, noise, bound, variance, row.values, shares, 1);
+  }
+  return DistributedEvent(AddRemoveOne{}, noise, bound, variance, row.values, shares, 1);
 }
 
 absl::StatusOr<PrivacyEvent> CentralOf(const LedgerRow& row) {

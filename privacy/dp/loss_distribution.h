@@ -17,11 +17,12 @@ struct LossDistribution {
   double mean = 0;      // of the finite part, nats
   double variance = 0;
 
-  // ln E[exp(lambda loss)] over the finite part for lambda = 2^k, k from kLeastPower: Chernoff
+  // ln E[exp(+-lambda loss)] over the finite part for lambda = 2^k, k from kLeastPower: Chernoff
   // bounds of compositions.
   static constexpr int kLeastPower = -5;
   static constexpr int kPowers = 20;
-  std::array<double, kPowers> log_moments = {};
+  using Moments = std::array<double, kPowers>;
+  Moments upper = {}, lower = {};
 };
 
 // A unit takes part in both directions of AddRemoveOne.
@@ -41,9 +42,8 @@ struct GaussianMixture {
   static GaussianMixture Group(int64_t members, double q, double sigma);
 
   double Loss(double x) const;  // ln of the density ratio at x, increasing
-  // Standard deviations of the loss, roughly: what a grid should resolve.
-  double LossDeviation() const;
-  double LossWidth() const;  // of the range that is put on the grid, nats
+  double LossVariance() const;  // under N(0, sigma^2), roughly: what a grid should resolve
+  double LossWidth() const;     // of the range that is put on the grid, nats
 };
 
 inline constexpr double kDefaultGrid = 1e-4;

@@ -116,8 +116,17 @@ absl::StatusOr<DistributedPlan> DistributedNoise::Plan() const {
 absl::StatusOr<PrivacyEvent> DistributedNoise::Event(int64_t steps) const {
   RV_ASSIGN_OR_RETURN(const DistributedPlan plan, Plan());
   RV_ASSIGN_OR_RETURN(const NoiseShares shares, session.Shares());
-  return DistributedEvent(AddRemoveOne{}, noise, plan.norm_bound,
-                          static_cast<double>(plan.local_variance), values, shares, steps);
+  const auto variance = static_cast<double>(plan.local_variance);
+  double bound = plan.norm_bound;
+  if (total_multiplier > 0) {
+    if (total_multiplier > noise_multiplier) {
+      return BadNoise("total multiplier", std::to_string(total_multiplier),
+                      "at most that of the data");
+    }
+    bound = NormBoundWithBit(bound, static_cast<double>(shares.effective()) * variance,
+                             total_multiplier, noise_multiplier);
+  }
+  return DistributedEvent(AddRemoveOne{}, noise, bound, variance, values, shares, steps);
 }
 
 absl::Status AddNoiseShare(const NoiseSeed& seed, DistributedEvent::Noise noise, uint64_t variance,

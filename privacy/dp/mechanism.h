@@ -69,7 +69,8 @@ struct DistributedPlan {
 };
 struct DistributedNoise {
   DistributedEvent::Noise noise = DistributedEvent::Noise::kDiscreteGaussian;
-  double noise_multiplier = 0;
+  double noise_multiplier = 0;  // of the data: z, or z_delta with an adaptive-clipping bit
+  double total_multiplier = 0;  // z when such a bit is in the sum too, 0 without
   double clip_norm = 0;
   int64_t values = 0;  // padded length of the data part
   int accumulator_bits = 20;

@@ -23,40 +23,30 @@ ComplexNumber Power(ComplexNumber base, int64_t exponent) {
 
 // What is known of the sum of the losses in one direction without a convolution.
 struct Outline {
-  int64_t first = 0;  // the least possible loss, grid points
-  double mean = 0, variance = 0, widest = 0;
+  int64_t first = 0;      // the least possible loss, grid points
   double log_finite = 0;  // ln P[no step is infinite]
-  std::array<double, LossDistribution::kPowers> log_moments = {};
+  LossDistribution::Moments upper = {}, lower = {};
 
   void Add(const LossDistribution& step, int64_t count) {
     const auto times = static_cast<double>(count);
     first += step.first * count;
-    mean += times * step.mean;
-    variance += times * step.variance;
-    widest = std::max(widest, step.grid * static_cast<double>(step.mass.size()));
     log_finite += times * std::log1p(-step.infinite);
     for (int power = 0; power < LossDistribution::kPowers; ++power) {
-      log_moments[power] += times * step.log_moments[power];
+      upper[power] += times * step.upper[power];
+      lower[power] += times * step.lower[power];
     }
   }
-  static double Lambda(int power) { return std::ldexp(1.0, LossDistribution::kLeastPower + power); }
-  // Chernoff: ln P[sum >= loss] is at most this.
-  double LogTail(double loss) const {
-    double least = 0;
-    for (int power = 0; power < LossDistribution::kPowers; ++power) {
-      least = std::min(least, log_moments[power] - Lambda(power) * loss);
-    }
-    return least;
-  }
-  // A loss that is exceeded with at most e^kLogNegligible.
-  double NegligibleFrom() const {
+  // Chernoff: a distance d from zero at which moments leave at most e^kLogNegligible.
+  static double NegligibleFrom(const LossDistribution::Moments& moments) {
     double least = kPlusInfinity;
     for (int power = 0; power < LossDistribution::kPowers; ++power) {
-      least = std::min(least, (log_moments[power] - kLogNegligible) / Lambda(power));
+      const double lambda = std::ldexp(1.0, LossDistribution::kLeastPower + power);
+      least = std::min(least, (moments[power] - kLogNegligible) / lambda);
     }
     return least;
   }
-  double Window() const { return std::max(40 * std::sqrt(variance), 2 * widest + 10); }
+  double Top() const { return NegligibleFrom(upper); }
+  double Bottom() const { return -NegligibleFrom(lower); }
 };
 
 }  // namespace
@@ -73,14 +63,14 @@ class LossComposer {
   }
 
   absl::StatusOr<ComposedLoss> Compose() const {
-    const double points = std::max(remove_.Window(), add_.Window()) / grid_;
+    const double points =
+        std::max(remove_.Top() - remove_.Bottom(), add_.Top() - add_.Bottom()) / grid_ + 3;
     if (!(points <= std::ldexp(1.0, kMostTransformBits))) {
       return Refuse(
           absl::StatusCode::kResourceExhausted,
-          "loss distribution: got " + std::to_string(points) + " grid points, want at most 2^23");
+          "loss distribution: got " + std::to_string(points) + " grid points, want at most 2^21");
     }
-    const FourierTransform transform(
-        std::bit_width(static_cast<uint64_t>(std::ceil(std::max(points, 2.0))) - 1));
+    const FourierTransform transform(std::bit_width(static_cast<uint64_t>(std::ceil(points)) - 1));
     std::vector<ComplexNumber> total = Spectrum(transform, steps_[0]);
     for (const RepeatedLoss& part : steps_.subspan(1)) {
       const std::vector<ComplexNumber> spectrum = Spectrum(transform, part);
@@ -97,8 +87,9 @@ class LossComposer {
                                              const RepeatedLoss& part) {
     std::vector<ComplexNumber> values(transform.size());
     const std::vector<double>&remove = part.step->remove.mass, &add = part.step->add.mass;
-    for (size_t at = 0; at < remove.size(); ++at) values[at].re = remove[at];
-    for (size_t at = 0; at < add.size(); ++at) values[at].im = add[at];
+    const size_t wrap = values.size() - 1;
+    for (size_t at = 0; at < remove.size(); ++at) values[at & wrap].re += remove[at];
+    for (size_t at = 0; at < add.size(); ++at) values[at & wrap].im += add[at];
     transform.Forward(values);
     ForBoth(values, [&](ComplexNumber& first, ComplexNumber& second, size_t, size_t) {
       first = Power(first, part.times);
@@ -135,23 +126,21 @@ class LossComposer {
     });
   }
 
-  // The window of losses around the mean; everything above it is bounded and counted as infinite.
+  // The window of losses outside of which next to nothing lies; what lies above is infinite.
   ComposedLoss::Direction Unwrap(const std::vector<ComplexNumber>& sums, const Outline& outline,
-                                 double ComplexNumber::*part) const {
+                                 long double ComplexNumber::*part) const {
     const auto size = static_cast<int64_t>(sums.size());
     ComposedLoss::Direction direction{.grid = grid_};
-    direction.first = static_cast<int64_t>(std::floor(outline.mean / grid_)) - size / 2;
-    const double top = grid_ * static_cast<double>(direction.first + size);
-    const double cut = std::min(outline.NegligibleFrom(), top);
-    const auto kept = std::clamp<int64_t>(
-        static_cast<int64_t>(std::ceil(cut / grid_)) - direction.first, 0, size);
-    direction.infinite = -std::expm1(outline.log_finite) + std::exp(outline.LogTail(cut));
+    direction.first = static_cast<int64_t>(std::floor(outline.Bottom() / grid_));
+    const auto kept = std::min(
+        size, static_cast<int64_t>(std::ceil(outline.Top() / grid_)) - direction.first + 1);
+    direction.infinite = -std::expm1(outline.log_finite) + std::exp(kLogNegligible);
     direction.mass.resize(static_cast<size_t>(kept));
     for (int64_t at = 0; at < kept; ++at) {
       const int64_t offset = direction.first + at - outline.first;
       const int64_t wrapped = ((offset % size) + size) % size;
       direction.mass[static_cast<size_t>(at)] =
-          std::max(0.0, sums[static_cast<size_t>(wrapped)].*part);
+          static_cast<double>(std::max(0.0L, sums[static_cast<size_t>(wrapped)].*part));
     }
     return direction;
   }
@@ -211,11 +200,6 @@ double ComposedLoss::Epsilon(double delta) const {
 
 double ComposedLoss::Delta(double epsilon) const {
   return std::max(DeltaOfDirection(remove_, epsilon), DeltaOfDirection(add_, epsilon));
-}
-
-double TransformPoints(const GaussianMixture& mixture, int64_t times, double grid) {
-  const double deviation = mixture.LossDeviation() * std::sqrt(static_cast<double>(times));
-  return std::max(40 * deviation, 2 * mixture.LossWidth() + 10) / grid;
 }
 
 }  // namespace rivulet

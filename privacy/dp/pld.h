@@ -18,13 +18,12 @@ struct RepeatedLoss {
 // The privacy loss of a composition, both directions. All steps are on one grid.
 class ComposedLoss {
  public:
-  // Errors: ResourceExhausted when the losses spread over more than 2^23 grid points (take a
+  // Errors: ResourceExhausted when the losses spread over more than 2^21 grid points (take a
   // coarser grid); InvalidArgument for no steps or different grids.
   static absl::StatusOr<ComposedLoss> Make(std::span<const RepeatedLoss> steps);
 
   // The smallest epsilon >= 0 whose delta is at most `delta` in both directions; infinity when no
-  // finite one is known. Good to 7 digits for delta >= 1e-8; below, rounding of the transform makes
-  // it larger than needed.
+  // finite one is known. The transform's rounding is below 1e-14 in delta.
   double Epsilon(double delta) const;
   double Delta(double epsilon) const;  // epsilon >= 0
 
@@ -45,8 +44,6 @@ class ComposedLoss {
   Direction remove_, add_;
 };
 
-// Points that the transform of a composition would need; for choosing a grid before paying for it.
-double TransformPoints(const GaussianMixture& mixture, int64_t times, double grid);
-inline constexpr int kMostTransformBits = 23;
+inline constexpr int kMostTransformBits = 21;
 
 }  // namespace rivulet

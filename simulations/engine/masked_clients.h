@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "client/runtime/masked_task.h"
+#include "client/runtime/task_runner.h"
 #include "coordinator/rounds/client_gateway.h"
 
 namespace rivulet {

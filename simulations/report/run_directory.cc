@@ -87,6 +87,8 @@ absl::Status RunDirectory::AddToTensorBoard(const JobEvent& event) {
     const double bias = event.Number("bias", NAN);
     if (!std::isnan(bias)) add(*train_, "round/factor_bias", bias);
     add(*train_, "comm/uplink_bytes", event.Number("bytes_up"));
+    const double raw = event.Number("raw_bytes_up", NAN);
+    if (!std::isnan(raw)) add(*train_, "comm/uplink_raw_bytes", raw);
     add(*train_, "comm/downlink_bytes", event.Number("bytes_down"));
     return train_->Flush();
   }

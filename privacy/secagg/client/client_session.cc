@@ -13,6 +13,40 @@ std::string AttemptKey(const Params& params) {
   return ByteWriter().Raw(params.job_id).U64(params.round).U32(params.attempt).Take();
 }
 
+Advertisement SignedAdvertisement(const ClientContext& context, const ClientState& state) {
+  Advertisement message{.sid0 = state.sid0};
+  RosterEntry& entry = message.entry;
+  entry.fingerprint = context.self.fingerprint;
+  entry.channel_key = state.channel.public_key;
+  entry.mask_key = state.mask.public_key;
+  entry.nonce_commitment = NonceCommitment(state.sid0, entry.fingerprint, state.nonce);
+  entry.seed_commitment = SeedCommitment(state.sid0, entry.fingerprint, state.self_seed);
+  entry.signature = context.signer.Sign(AdvertisementMessage(state.sid0, entry));
+  return message;
+}
+
+absl::Status CheckNonces(const ClientState& state, const Nonces& nonces) {
+  const auto& entries = state.roster.entries;
+  if (nonces.nonces.size() != entries.size())
+    return RefuseFor(Reason::kNonce, "nonces: not one place for every member");
+  if (nonces.nonces[state.self] != state.nonce)
+    return RefuseFor(Reason::kNonce, "own nonce is missing");
+  uint32_t missing = 0;
+  for (size_t index = 0; index < entries.size(); ++index) {
+    const auto& nonce = nonces.nonces[index];
+    if (!nonce.has_value()) {
+      ++missing;
+    } else if (NonceCommitment(state.sid0, entries[index].fingerprint, *nonce) !=
+               entries[index].nonce_commitment) {
+      return RefuseFor(Reason::kNonce, "nonce of member " + std::to_string(index) +
+                                           " is not the one it committed to");
+    }
+  }
+  if (missing > MaxMissingNonces(entries.size()))
+    return RefuseFor(Reason::kNonce, std::to_string(missing) + " nonces are missing");
+  return absl::OkStatus();
+}
+
 absl::Status Differs(std::string_view name) {
   return RefuseFor(Reason::kParams, std::string(name) + ": not that of this client's own view");
 }
@@ -119,33 +153,21 @@ absl::StatusOr<std::string> ClientSession::StartAttempt(const Params& params,
   RV_RETURN_IF_ERROR(CheckLocal(params, local));
   RV_RETURN_IF_ERROR(NotAnswered(params));
 
-  const Bytes32 sid0 = Sid0(params);
-  X25519Pair channel = X25519PairOf(context_.entropy.Secret());
-  X25519Pair mask = X25519PairOf(context_.entropy.Secret());
-  Secret32 self_seed = context_.entropy.Secret();
-  Bytes32 nonce{};
-  context_.entropy.Fill(nonce);
-  Advertisement message{.sid0 = sid0};
-  RosterEntry& entry = message.entry;
-  entry.fingerprint = context_.self.fingerprint;
-  entry.channel_key = channel.public_key;
-  entry.mask_key = mask.public_key;
-  entry.nonce_commitment = NonceCommitment(sid0, entry.fingerprint, nonce);
-  entry.seed_commitment = SeedCommitment(sid0, entry.fingerprint, self_seed);
-  entry.signature = context_.signer.Sign(AdvertisementMessage(sid0, entry));
-  std::string bytes = Encode(message);
+  ClientState next;
+  next.params = params;
+  next.sid0 = Sid0(params);
+  next.channel = X25519PairOf(context_.entropy.Secret());
+  next.mask = X25519PairOf(context_.entropy.Secret());
+  next.self_seed = context_.entropy.Secret();
+  context_.entropy.Fill(next.nonce);
+  next.advertisement = Encode(SignedAdvertisement(context_, next));
+  next.phase = Phase::kAdvertised;
   // Fresh keys for an attempt that was advertised before would be a second advertisement.
-  RV_RETURN_IF_ERROR(RecordOnce(LedgerTable::kAdvertised, AttemptKey(params),
-                                ByteWriter().Raw(sid0).Raw(Sha256Of(bytes)).Take(), Reason::kParams,
-                                "advertisement"));
-  state.params = params;
-  state.sid0 = sid0;
-  state.channel = std::move(channel);
-  state.mask = std::move(mask);
-  state.self_seed = std::move(self_seed);
-  state.nonce = nonce;
-  state.advertisement = std::move(bytes);
-  state.phase = Phase::kAdvertised;
+  RV_RETURN_IF_ERROR(
+      RecordOnce(LedgerTable::kAdvertised, AttemptKey(params),
+                 ByteWriter().Raw(next.sid0).Raw(Sha256Of(next.advertisement)).Take(),
+                 Reason::kParams, "advertisement"));
+  state = std::move(next);
   return state.advertisement;
 }
 
@@ -156,7 +178,8 @@ absl::StatusOr<std::string> ClientSession::AcceptRoster(const Roster& roster) {
   if (state.has_roster()) {
     if (Encode(roster) != Encode(state.roster))
       return RefuseFor(Reason::kRosterDuplicate, "a second roster for one attempt");
-    return state.roster.rule.kind == kRingGraph ? state.reveal : state.shares;
+    if (roster.rule.kind == kRingGraph) return state.reveal;
+    return state.shares.empty() ? DealShares() : state.shares;
   }
   RV_ASSIGN_OR_RETURN(const Advertisement own, Decode<Advertisement>(state.advertisement));
   RV_ASSIGN_OR_RETURN(std::vector<Bytes32> keys,
@@ -180,26 +203,9 @@ absl::StatusOr<std::string> ClientSession::AcceptNonces(const Nonces& nonces) {
   if (!state.nonces.nonces.empty()) {
     if (nonces.nonces != state.nonces.nonces)
       return RefuseFor(Reason::kNonce, "a second list of nonces for one session");
-    return state.shares;
+    return state.shares.empty() ? DealShares() : state.shares;
   }
-  const auto& entries = state.roster.entries;
-  if (nonces.nonces.size() != entries.size())
-    return RefuseFor(Reason::kNonce, "nonces: not one place for every member");
-  if (nonces.nonces[state.self] != state.nonce)
-    return RefuseFor(Reason::kNonce, "own nonce is missing");
-  uint32_t missing = 0;
-  for (size_t index = 0; index < entries.size(); ++index) {
-    const auto& nonce = nonces.nonces[index];
-    if (!nonce.has_value()) {
-      ++missing;
-    } else if (NonceCommitment(state.sid0, entries[index].fingerprint, *nonce) !=
-               entries[index].nonce_commitment) {
-      return RefuseFor(Reason::kNonce, "nonce of member " + std::to_string(index) +
-                                           " is not the one it committed to");
-    }
-  }
-  if (missing > MaxMissingNonces(entries.size()))
-    return RefuseFor(Reason::kNonce, std::to_string(missing) + " nonces are missing");
+  RV_RETURN_IF_ERROR(CheckNonces(state, nonces));
   state.nonces = nonces;
   state.Place(context_.self.fingerprint);
   return DealShares();
@@ -224,7 +230,10 @@ absl::StatusOr<std::string> ClientSession::Handle(std::string_view bytes) {
   if (const auto* held = std::get_if<Endorsements>(&message)) return OnEndorsements(*held);
   if (const auto* held = std::get_if<UnmaskRequest>(&message)) return OnUnmaskRequest(*held);
   if (const auto* held = std::get_if<Abort>(&message)) {
-    if (held->id != state_->sid0 && held->id != state_->sid) return OfAnotherSession("Abort");
+    const bool known =
+        state_->phase != Phase::kNew &&
+        (held->id == state_->sid0 || (state_->has_roster() && held->id == state_->sid));
+    if (!known) return OfAnotherSession("Abort");
     state_->refused_by_server = true;
     return Settle(RefuseFor(held->reason, "the server ended the attempt"));
   }

@@ -67,27 +67,36 @@ void TakeSession(ByteReader& in, ClientState& state, const Bytes32& fingerprint)
   state.shares = in.Lp();
 }
 
-void PutSecrets(ByteWriter& out, const std::map<uint32_t, Secret32>& secrets) {
-  out.U32(static_cast<uint32_t>(secrets.size()));
-  for (const auto& [peer, secret] : secrets) out.U32(peer).Raw(secret.bytes());
+// Pairs of secrets by member.
+template <typename Pair>
+void PutPairs(ByteWriter& out, const std::map<uint32_t, Pair>& pairs, Secret32 Pair::*first,
+              Secret32 Pair::*second) {
+  out.U32(static_cast<uint32_t>(pairs.size()));
+  for (const auto& [member, pair] : pairs)
+    out.U32(member).Raw((pair.*first).bytes()).Raw((pair.*second).bytes());
 }
 
-std::map<uint32_t, Secret32> TakeSecrets(ByteReader& in) {
-  std::map<uint32_t, Secret32> out;
+template <typename Pair>
+void TakePairs(ByteReader& in, std::map<uint32_t, Pair>& pairs, Secret32 Pair::*first,
+               Secret32 Pair::*second) {
+  const uint32_t count = in.U32();
+  for (uint32_t index = 0; index < count && !in.failed(); ++index) {
+    Pair& pair = pairs[in.U32()];
+    pair.*first = Secret32(in.Array<32>());
+    pair.*second = Secret32(in.Array<32>());
+  }
+}
+
+void PutSeeds(ByteWriter& out, const std::map<uint32_t, Secret32>& seeds) {
+  out.U32(static_cast<uint32_t>(seeds.size()));
+  for (const auto& [peer, seed] : seeds) out.U32(peer).Raw(seed.bytes());
+}
+
+void TakeSeeds(ByteReader& in, std::map<uint32_t, Secret32>& seeds) {
   const uint32_t count = in.U32();
   for (uint32_t index = 0; index < count && !in.failed(); ++index) {
     const uint32_t peer = in.U32();
-    out[peer] = Secret32(in.Array<32>());
-  }
-  return out;
-}
-
-void TakeHeld(ByteReader& in, ClientState& state) {
-  const uint32_t count = in.U32();
-  for (uint32_t index = 0; index < count && !in.failed(); ++index) {
-    const uint32_t owner = in.U32();
-    state.held[owner] = {.mask_secret = Secret32(in.Array<32>()),
-                         .self_seed = Secret32(in.Array<32>())};
+    seeds[peer] = Secret32(in.Array<32>());
   }
 }
 
@@ -125,7 +134,7 @@ void ClientState::Wipe() {
   self_seed = {};
   OPENSSL_cleanse(nonce.data(), nonce.size());
   held.clear();
-  incoming_keys.clear();
+  channel_keys.clear();
   pair_seeds.clear();
 }
 
@@ -133,7 +142,7 @@ std::string SerialiseState(const ClientState& state) {
   const size_t n = state.roster.entries.size();
   // Reserved at once: a text that grows leaves copies of secrets behind.
   ByteWriter out(4096 + n * 512 + state.shares.size() + state.unmask.size() +
-                 (state.held.size() + state.incoming_keys.size() + state.pair_seeds.size()) * 68);
+                 (state.held.size() + state.channel_keys.size() + state.pair_seeds.size()) * 68);
   out.U8(kStateVersion).U8(static_cast<uint8_t>(state.phase));
   PutRefusal(out, state);
   out.Raw(CanonicalBytes(state.params));
@@ -143,11 +152,9 @@ std::string SerialiseState(const ClientState& state) {
   out.Lp(state.nonces.nonces.empty() ? "" : Encode(state.nonces));
   for (const Bytes32& key : state.public_keys) out.Raw(key);
   out.Lp(state.reveal).Lp(state.shares);
-  out.U32(static_cast<uint32_t>(state.held.size()));
-  for (const auto& [owner, shares] : state.held)
-    out.U32(owner).Raw(shares.mask_secret.bytes()).Raw(shares.self_seed.bytes());
-  PutSecrets(out, state.incoming_keys);
-  PutSecrets(out, state.pair_seeds);
+  PutPairs(out, state.held, &HeldShares::mask_secret, &HeldShares::self_seed);
+  PutPairs(out, state.channel_keys, &ChannelKeys::outgoing, &ChannelKeys::incoming);
+  PutSeeds(out, state.pair_seeds);
   out.Raw(state.forward_hash);
   PutBits(out, state.u2);
   PutBits(out, state.failed);
@@ -170,9 +177,9 @@ absl::StatusOr<ClientState> ParseState(std::string_view bytes, const Bytes32& fi
   state.sid0 = Sid0(*params);
   TakeKeys(in, state);
   TakeSession(in, state, fingerprint);
-  TakeHeld(in, state);
-  state.incoming_keys = TakeSecrets(in);
-  state.pair_seeds = TakeSecrets(in);
+  TakePairs(in, state.held, &HeldShares::mask_secret, &HeldShares::self_seed);
+  TakePairs(in, state.channel_keys, &ChannelKeys::outgoing, &ChannelKeys::incoming);
+  TakeSeeds(in, state.pair_seeds);
   state.forward_hash = in.Array<32>();
   state.u2 = TakeBits<U2Set>(in);
   state.failed = TakeBits<FailedSet>(in);

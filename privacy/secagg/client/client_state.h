@@ -49,9 +49,8 @@ struct ClientState {
   std::string endorsement;
   std::string unmask;
 
-  // By neighbour. Derived again when missing: two key agreements each.
-  std::map<uint32_t, Secret32> incoming_keys;
-  std::map<uint32_t, Secret32> pair_seeds;
+  std::map<uint32_t, ChannelKeys> channel_keys;  // by neighbour, until their shares are open
+  std::map<uint32_t, Secret32> pair_seeds;       // by neighbour
 
   SessionView view() const { return {.sid0 = sid0, .sid = sid, .entries = roster.entries}; }
   bool has_roster() const { return !roster.entries.empty(); }

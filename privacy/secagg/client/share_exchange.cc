@@ -63,11 +63,6 @@ std::optional<HeldShares> Open(const Bytes32& sid, const Secret32& key, const Se
   return out;
 }
 
-absl::Status LowOrder(uint32_t member) {
-  return RefuseFor(Reason::kLowOrder,
-                   "a public key of member " + std::to_string(member) + " is of low order");
-}
-
 // U2 and the ciphertexts that come with it: one for every neighbour in U2, ascending.
 absl::Status CheckSharers(const ClientState& state, const Forward& forward) {
   if (forward.u2.n() != state.topology.n() || !forward.u2.Contains(state.self))
@@ -95,19 +90,48 @@ absl::Status CheckSharers(const ClientState& state, const Forward& forward) {
 
 // The masks of y_u, self mask first. Every neighbour in U2 has one, also when its ciphertext did
 // not open: a mask left out on one side is one that nobody may remove.
-absl::StatusOr<std::vector<Mask>> MasksOf(ClientState& state) {
+std::vector<Mask> MasksOf(ClientState& state) {
   std::vector<Mask> masks;
   masks.push_back({.seed = SelfMaskSeed(state.sid, state.self_seed, state.self)});
   for (const uint32_t peer : state.topology.NeighboursOf(state.self)) {
     if (!state.u2.Contains(peer)) continue;
-    if (!state.pair_seeds.contains(peer)) {
-      auto seed = PairSeed(state.view(), state.mask.secret, state.self, peer);
-      if (!seed.ok()) return LowOrder(peer);
-      state.pair_seeds[peer] = *std::move(seed);
-    }
     masks.push_back({.seed = state.pair_seeds[peer], .subtract = peer < state.self});
   }
   return masks;
+}
+
+// Channel keys and mask seeds of every neighbour; where a key of low order is found out.
+absl::Status AgreeWithNeighbours(ClientState& state) {
+  for (const uint32_t peer : state.topology.NeighboursOf(state.self)) {
+    auto keys = ChannelKeysOf(state.view(), state.channel.secret, state.self, peer);
+    auto seed = PairSeed(state.view(), state.mask.secret, state.self, peer);
+    if (!keys.ok() || !seed.ok()) {
+      return RefuseFor(Reason::kLowOrder,
+                       "a public key of member " + std::to_string(peer) + " is of low order");
+    }
+    state.channel_keys[peer] = *std::move(keys);
+    state.pair_seeds[peer] = *std::move(seed);
+  }
+  return absl::OkStatus();
+}
+
+// Keeps the shares that open, notes the others: how many did.
+uint32_t OpenShares(ClientState& state, const Forward& forward) {
+  uint32_t opened = 0;
+  state.failed = FailedSet(forward.u2.n());
+  for (const AddressedShare& share : forward.shares) {
+    const uint32_t peer = share.peer;
+    const ShareLetter expected{
+        .sender = peer, .receiver = state.self, .x = *state.topology.HolderX(peer, state.self)};
+    const auto held = Open(state.sid, state.channel_keys[peer].incoming, share.sealed, expected);
+    if (held.has_value()) {
+      state.held[peer] = *held;
+      ++opened;
+    } else {
+      state.failed.Insert(peer);
+    }
+  }
+  return opened;
 }
 
 }  // namespace
@@ -116,12 +140,7 @@ absl::StatusOr<std::string> ClientSession::DealShares() {
   ClientState& state = *state_;
   const std::vector<uint32_t> holders = state.topology.SharingSetOf(state.self);
   const uint32_t t = state.roster.rule.t;
-  for (const uint32_t peer : holders) {
-    if (peer == state.self) continue;
-    auto seed = PairSeed(state.view(), state.mask.secret, state.self, peer);
-    if (!seed.ok()) return LowOrder(peer);
-    state.pair_seeds[peer] = *std::move(seed);
-  }
+  RV_RETURN_IF_ERROR(AgreeWithNeighbours(state));
   std::vector<Share> mask_shares = Split(state.mask.secret, holders.size(), t, context_.entropy);
   std::vector<Share> seed_shares = Split(state.self_seed, holders.size(), t, context_.entropy);
   Shares message{.sid = state.sid};
@@ -134,12 +153,10 @@ absl::StatusOr<std::string> ClientSession::DealShares() {
       state.held[peer] = letter.shares;
       continue;
     }
-    auto keys = ChannelKeysOf(state.view(), state.channel.secret, state.self, peer);
-    if (!keys.ok()) return LowOrder(peer);
     GcmIv iv{};
     context_.entropy.Fill(iv);
-    message.shares.push_back({peer, Seal(state.sid, keys->outgoing, iv, letter)});
-    state.incoming_keys[peer] = std::move(keys->incoming);
+    message.shares.push_back(
+        {peer, Seal(state.sid, state.channel_keys[peer].outgoing, iv, letter)});
   }
   WipeShares(mask_shares);
   WipeShares(seed_shares);
@@ -165,34 +182,15 @@ absl::Status ClientSession::AcceptForward(const Forward& forward) {
   RV_RETURN_IF_ERROR(CheckSharers(state, forward));
   RV_RETURN_IF_ERROR(
       RecordOnce(LedgerTable::kForward, ViewOf(state.sid), ViewOf(hash), Reason::kU2, "Forward"));
-  FailedSet failed(forward.u2.n());
-  uint32_t opened = 0;
-  for (const AddressedShare& share : forward.shares) {
-    const uint32_t peer = share.peer;
-    if (!state.incoming_keys.contains(peer)) {
-      auto keys = ChannelKeysOf(state.view(), state.channel.secret, state.self, peer);
-      if (!keys.ok()) return LowOrder(peer);
-      state.incoming_keys[peer] = std::move(keys->incoming);
-    }
-    const auto held = Open(
-        state.sid, state.incoming_keys[peer], share.sealed,
-        {.sender = peer, .receiver = state.self, .x = *state.topology.HolderX(peer, state.self)});
-    if (!held.has_value()) {
-      failed.Insert(peer);
-      continue;
-    }
-    state.held[peer] = *held;
-    ++opened;
-  }
+  const uint32_t opened = OpenShares(state, forward);
   if (opened + 1 < state.roster.rule.t) {
     return RefuseFor(Reason::kShareOpen, "opened " + std::to_string(opened) +
                                              " shares, want at least " +
                                              std::to_string(state.roster.rule.t - 1));
   }
   state.u2 = forward.u2;
-  state.failed = failed;
   state.forward_hash = hash;
-  state.incoming_keys.clear();
+  state.channel_keys.clear();
   state.phase = Phase::kForwarded;
   return absl::OkStatus();
 }
@@ -210,8 +208,7 @@ absl::StatusOr<MaskedUpload> ClientSession::MaskVector(RingVector encoded) {
                       std::to_string(state.params.b));
   }
   FillChecksums(state.sid0, state.sid, encoded);
-  RV_ASSIGN_OR_RETURN(const std::vector<struct Mask> masks, MasksOf(state));
-  ApplyMasks(encoded, masks, context_.threads);
+  ApplyMasks(encoded, MasksOf(state), context_.threads);
   MaskedUpload out{.packed = Pack(encoded)};
   const Bytes32 hash = Sha256Of(out.packed);
   RV_ASSIGN_OR_RETURN(

@@ -53,6 +53,25 @@ bool IsLowOrder(const Bytes32& key) {
   return !X25519Shared(Secret32(any), key).ok();
 }
 
+// One entry for a client, whatever its certificates; no public key twice.
+absl::Status FitsBeside(const std::vector<ServerMember>& members, const MemberCertificate& peer,
+                        const RosterEntry& entry) {
+  if (entry.channel_key == entry.mask_key)
+    return RefuseFor(Reason::kRosterDuplicate, "advertisement: one key for two purposes");
+  for (const ServerMember& member : members) {
+    if (member.certificate.client_id == peer.client_id) {
+      return Refuse(absl::StatusCode::kAlreadyExists,
+                    "advertisement: this client advertised with another certificate");
+    }
+    for (const Bytes32& key :
+         {member.advertisement.entry.channel_key, member.advertisement.entry.mask_key}) {
+      if (key == entry.channel_key || key == entry.mask_key)
+        return RefuseFor(Reason::kRosterDuplicate, "advertisement: a public key of another client");
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckMasked(const Params& params, std::string_view packed,
@@ -96,28 +115,17 @@ absl::Status ServerSession::OnAdvertisement(const MemberCertificate& peer,
   if (entry.fingerprint != peer.fingerprint)
     return Invalid("advertisement: not the certificate of its connection");
   for (const ServerMember& member : state.members) {
-    if (member.certificate.fingerprint == peer.fingerprint) {
+    if (member.certificate.fingerprint == peer.fingerprint)
       return *Repeated("advertisement", std::optional(member.advertisement), message);
-    }
-    if (member.certificate.client_id == peer.client_id) {
-      return Refuse(absl::StatusCode::kAlreadyExists,
-                    "advertisement: this client advertised with another certificate");
-    }
-    for (const Bytes32& key :
-         {member.advertisement.entry.channel_key, member.advertisement.entry.mask_key}) {
-      if (key == entry.channel_key || key == entry.mask_key)
-        return RefuseFor(Reason::kRosterDuplicate, "advertisement: a public key of another client");
-    }
   }
   RV_RETURN_IF_ERROR(InPhase("advertisement", state.phase, Phase::kAdvertise));
   if (!state.allowed.contains(peer.client_id)) {
     return Refuse(absl::StatusCode::kPermissionDenied,
                   "advertisement: this client is no member of the round");
   }
+  RV_RETURN_IF_ERROR(FitsBeside(state.members, peer, entry));
   if (state.n() >= state.params.n_max)
     return Refuse(absl::StatusCode::kResourceExhausted, "advertisement: the roster is full");
-  if (entry.channel_key == entry.mask_key)
-    return RefuseFor(Reason::kRosterDuplicate, "advertisement: one key for two purposes");
   if (IsLowOrder(entry.channel_key) || IsLowOrder(entry.mask_key))
     return RefuseFor(Reason::kLowOrder, "advertisement: a public key of low order");
   if (!state.verifier->Verify(peer.public_key, AdvertisementMessage(state.sid0, entry),
@@ -140,7 +148,7 @@ absl::StatusOr<std::string> ServerSession::CloseAdvertise() {
                                                std::to_string(state.params.roster_min()));
   }
   const auto rule = state.params.RuleOf(n);
-  if (!rule.ok()) return state.End(Reason::kGraph, std::string(rule.status().message()));
+  if (!rule.ok()) return state.End(rule.status());
   std::sort(state.members.begin(), state.members.end(), [](const auto& a, const auto& b) {
     return a.certificate.fingerprint < b.certificate.fingerprint;
   });

@@ -78,10 +78,14 @@ absl::Status ServerState::Ended() const {
 }
 
 absl::Status ServerState::End(Reason reason, std::string_view message) {
+  return End(RefuseFor(reason, message));
+}
+
+absl::Status ServerState::End(absl::Status why) {
   phase = Phase::kAborted;
-  aborted = reason;
+  aborted = ReasonOf(why);
   secrets.clear();
-  return RefuseFor(reason, message);
+  return why;
 }
 
 absl::StatusOr<ServerMember*> ServerState::MemberOf(const Bytes32& fingerprint,

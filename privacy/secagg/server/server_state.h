@@ -57,6 +57,7 @@ struct ServerState {
 
   absl::Status Ended() const;  // the abort, if there was one
   absl::Status End(Reason reason, std::string_view message);
+  absl::Status End(absl::Status why);  // which has a Reason
   absl::StatusOr<ServerMember*> MemberOf(const Bytes32& fingerprint, const Bytes32& sid);
   // Fixes what follows from the members: order, roster, sid; and from the nonces: the topology.
   void FixRoster(const GraphRule& rule);

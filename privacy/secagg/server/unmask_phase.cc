@@ -145,8 +145,10 @@ absl::StatusOr<std::string> ServerSession::CloseEndorsements() {
 absl::Status ServerSession::OnUnmask(const Bytes32& fingerprint, const Unmask& message) {
   ServerState& state = *state_;
   RV_ASSIGN_OR_RETURN(ServerMember* const member, state.MemberOf(fingerprint, message.sid));
-  if (member->unmask.has_value())
-    return Encode(*member->unmask) == Encode(message) ? absl::OkStatus() : Differing("unmask");
+  if (member->unmask.has_value()) {
+    const bool same = state.phase == Phase::kDone || Encode(*member->unmask) == Encode(message);
+    return same ? absl::OkStatus() : Differing("unmask");
+  }
   RV_RETURN_IF_ERROR(Awaited("unmask", state.phase, Phase::kUnmask));
   const uint32_t index = state.index_of.at(fingerprint);
   if (!state.u3.Contains(index))
@@ -219,8 +221,11 @@ absl::StatusOr<RingVector> ServerSession::Finish(RingVector sum, unsigned thread
   ApplyMasks(sum, masks, threads);
   sum.Reduce();
   state.secrets.clear();
-  if (absl::Status sound = state.CheckSum(sum); !sound.ok())
-    return state.End(*ReasonOf(sound), std::string(sound.message()));
+  if (absl::Status sound = state.CheckSum(sum); !sound.ok()) return state.End(std::move(sound));
+  // The shares are worth as much as the secrets they gave.
+  for (ServerMember& member : state.members) {
+    if (member.unmask.has_value()) member.unmask->shares.clear();
+  }
   state.phase = Phase::kDone;
   return sum;
 }

@@ -31,8 +31,8 @@ struct GraphRule {
 //   graph_policy  0 complete only, 1 ring when n > complete_max
 // Complete: c = max(1, floor(n gamma)); ring: the row of the compiled table with the smallest
 // roster size >= n, for exactly these rates.
-// Errors: InvalidArgument (mode, policy, n below 3 or 4, rates that leave no threshold <= n, rates
-// or sizes outside the table, a table row wider than the roster).
+// Errors: InvalidArgument (mode, policy, n below 3 in mode 0 or 4 in mode 1, rates of 1 and above;
+// of a ring also rates or sizes outside the table, and a row wider than the roster).
 absl::StatusOr<GraphRule> RuleFor(uint32_t n, uint8_t mode, uint32_t gamma_ppm, uint32_t delta_ppm,
                                   uint8_t graph_policy, uint32_t complete_max);
 

@@ -124,7 +124,8 @@ Bytes32 Sid0(const Params& params) { return Sha256Of(CanonicalBytes(params)); }
 uint32_t RingBits(const Params& params) {
   if (params.distributed_noise()) return params.p + 2u;
   const uint64_t most = std::max<uint64_t>(1, uint64_t{params.n_max} * params.W);
-  return params.p + static_cast<uint32_t>(std::bit_width(most - 1)) + 2;
+  return std::max<uint32_t>(kMinBits,
+                            params.p + static_cast<uint32_t>(std::bit_width(most - 1)) + 2);
 }
 
 absl::Status Check(const Params& params) {

@@ -65,7 +65,8 @@ absl::StatusOr<Params> ParseParams(std::string_view bytes);
 // H(CanonicalBytes(params)).
 Bytes32 Sid0(const Params& params);
 
-// p + ceil(log2(n_max W)) + 2, or p + 2 with distributed noise: two slack bits for the range check.
+// p + ceil(log2(n_max W)) + 2 and at least 8, or p + 2 with distributed noise: two slack bits for
+// the range check.
 uint32_t RingBits(const Params& params);
 
 // Every field in its range and `b` that of RingBits; with a ring allowed, (gamma, delta) in the

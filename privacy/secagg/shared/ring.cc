@@ -97,14 +97,8 @@ void RingVector::Subtract(const RingVector& other) {
 
 absl::Status RingVector::AddPacked(std::string_view packed) {
   RV_RETURN_IF_ERROR(CheckPacked(packed, size(), bits_));
-  std::visit(
-      [&](auto& words) {
-        using Word = typename std::remove_cvref_t<decltype(words)>::value_type;
-        ReadPackedBits(packed, bits_, words.data(), words.size(), [](Word& word, uint64_t element) {
-          word = static_cast<Word>(word + element);
-        });
-      },
-      words_);
+  std::visit([&](auto& words) { AddPackedBits(packed, bits_, words.data(), words.size()); },
+             words_);
   return absl::OkStatus();
 }
 

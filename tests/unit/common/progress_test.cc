@@ -11,6 +11,9 @@ TEST(Progress, BytesAndDurationsReadAsPeopleWriteThem) {
   EXPECT_EQ(HumanBytes(512), "512 B");
   EXPECT_EQ(HumanBytes(1536), "1.5 KiB");
   EXPECT_EQ(HumanBytes(uint64_t{3} << 30), "3.0 GiB");
+  EXPECT_EQ(HumanUplink(1536, 1536), "1.5 KiB up");
+  EXPECT_EQ(HumanUplink(1536, 6144), "1.5 KiB up of 6.0 KiB raw");
+  EXPECT_EQ(HumanUplink(0, 0), "0 B up");
   EXPECT_EQ(HumanDuration(seconds(201)), "03:21");
   EXPECT_EQ(HumanDuration(seconds(3801)), "1:03:21");
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <limits>
 #include <map>
+#include <tuple>
 
 #include "aggregation/robust/gate.h"
 #include "aggregation/robust/groups.h"
@@ -23,6 +24,7 @@ constexpr double kRate = 0.3;    // an honest update is kRate (t_c - x) and a li
 constexpr double kNoise = 0.02;  // of an honest update, for each coordinate
 constexpr double kWithin = 0.5;  // squared deviation of a client's data, for each coordinate
 constexpr double kClip = 4;
+constexpr double kTau = 0.5;
 
 // Client c has its optimum t_c at (3, .., 3) plus the mean of its classes' centres; the loss of a
 // model is the mean over the honest clients of (|x - t_c|^2 + within-client variance) / 2.
@@ -102,16 +104,18 @@ class Toy {
 };
 
 struct Outcome {
-  double loss = 0;      // after kRounds
+  double loss = 0;      // after kRounds, relative to the clean model's
   double backdoor = 0;  // how far the backdoor's coordinates were pulled: 0 as clean, 1 there
 };
 
 // `combine(updates, round)` gives the step, or nothing when the round is skipped.
 using Combine = std::function<std::optional<std::vector<float>>(const Vectors&, int)>;
 
+constexpr float kDiverged = 1e6f;  // a model beyond it is lost, and the loss infinite
+
 std::vector<float> Train(const Toy& toy, const Attack* attack, size_t bad, const Combine& combine) {
   std::vector<float> x(kDimension, 0.0f);
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kRounds && std::fabs(x[0]) < kDiverged; ++round) {
     Vectors updates = toy.Updates(x, round);
     if (attack != nullptr && bad > 0) {
       const auto split = updates.begin() + static_cast<ptrdiff_t>(bad);
@@ -141,34 +145,40 @@ std::vector<float> FlatFloats(const ParameterSet& set) {
   return flat;
 }
 
-// A rule, with what it keeps between rounds.
-Combine CombineBy(const RobustSettings& settings, const Toy& toy) {
+// A rule, with what it keeps between rounds. The last client is the operator's own, for fltrust.
+Combine CombineBy(const RobustSettings& settings) {
   struct State {
     std::unique_ptr<RobustRule> rule;
     ParameterSet previous{ToyManifest()};
   };
   auto state = std::make_shared<State>();
   state->rule = *MakeRobustRule(settings);
-  return [state, &toy](const Vectors& updates, int round) -> std::optional<std::vector<float>> {
+  return [state](const Vectors& updates, int) -> std::optional<std::vector<float>> {
     const Cohort cohort(ToyManifest(), updates);
-    const std::vector<float> clean = updates.back();  // the last client is the operator's own
-    const UpdateView root = cohort.view(clean);
+    const std::vector<float> own = updates.back();
+    const UpdateView root = cohort.view(own);
     auto result = state->rule->Aggregate(
         cohort.views(),
         {.manifest = &ToyManifest(), .previous = &state->previous, .root = &root, .threads = 1});
-    if (!result.ok()) {
-      EXPECT_EQ(result.status().code(), absl::StatusCode::kAborted) << result.status();
-      return std::nullopt;
-    }
+    EXPECT_TRUE(result.ok()) << result.status();
+    if (!result.ok()) return std::nullopt;
     state->previous = std::move(result->mean);
     return FlatFloats(state->previous);
   };
 }
 
+// What the honest clients [bad, n) would have made of it alone.
+std::vector<float> CleanModel(const Toy& toy, size_t bad) {
+  const Combine mean = CombineBy({.rule = "mean"});
+  return Train(toy, nullptr, bad, [&](const Vectors& updates, int round) {
+    return mean(Vectors(updates.begin() + static_cast<ptrdiff_t>(bad), updates.end()), round);
+  });
+}
+
 Outcome OutcomeOf(const Toy& toy, const Attack* attack, size_t bad, const std::vector<float>& clean,
                   const Combine& combine) {
   const std::vector<float> x = Train(toy, attack, bad, combine);
-  Outcome outcome{.loss = toy.Loss(x, bad)};
+  Outcome outcome{.loss = toy.Loss(x, bad) / toy.Loss(clean, bad)};
   for (size_t at = 0; at < kBackdoorWidth; ++at) {
     const double pulled = (x[at] - clean[at]) / (kBackdoorTarget - clean[at]);
     outcome.backdoor = std::max(outcome.backdoor, pulled);
@@ -177,57 +187,150 @@ Outcome OutcomeOf(const Toy& toy, const Attack* attack, size_t bad, const std::v
 }
 
 // Rules as a job would set them for `f` of n, by the name in the table that is printed.
-std::vector<std::pair<std::string, RobustSettings>> RulesFor(size_t n, uint32_t f) {
-  std::vector<std::pair<std::string, RobustSettings>> rules = {
-      {"mean", {.rule = "mean"}},
-      {"norm-bound", {.rule = "norm-bound", .clip = kClip}},
-      {"median", {.rule = "median", .f = f, .clip = kClip}},
-      {"trimmed-mean", {.rule = "trimmed-mean", .f = f, .clip = kClip}},
-      {"krum", {.rule = "krum", .f = f, .clip = kClip}},
-      {"multi-krum", {.rule = "multi-krum", .f = f, .clip = kClip}},
-      {"geometric-median", {.rule = "geometric-median", .f = f, .clip = kClip}},
-      {"centred-clipping",
-       {.rule = "centred-clipping", .f = f, .clip = kClip, .tau = 0.5, .iterations = 3}},
-      {"fltrust", {.rule = "fltrust", .clip = kClip}},
+std::vector<RobustSettings> RulesFor(size_t n, uint32_t f) {
+  std::vector<RobustSettings> rules = {
+      {.rule = "mean"},
+      {.rule = "norm-bound", .clip = kClip},
+      {.rule = "median", .f = f, .clip = kClip},
+      {.rule = "trimmed-mean", .f = f, .clip = kClip},
+      {.rule = "krum", .f = f, .clip = kClip},
+      {.rule = "multi-krum", .f = f, .clip = kClip},
+      {.rule = "geometric-median", .f = f, .clip = kClip},
+      {.rule = "centred-clipping", .f = f, .clip = kClip, .tau = kTau, .iterations = 3},
+      {.rule = "fltrust", .clip = kClip},
   };
-  if (n >= 4 * f + 3) rules.push_back({"bulyan", {.rule = "bulyan", .f = f, .clip = kClip}});
+  if (n >= 4 * f + 3) rules.push_back({.rule = "bulyan", .f = f, .clip = kClip});
   return rules;
 }
 
-class AttackMatrix : public testing::TestWithParam<bool> {
+// One line of the matrix, printed as it is made.
+class MatrixLine {
+ public:
+  explicit MatrixLine(const std::string& attack) { std::printf("  %-20s", attack.c_str()); }
+  ~MatrixLine() { std::printf("\n"); }
+
+  void Add(const std::string& rule, const Outcome& outcome) {
+    outcomes_[rule] = outcome;
+    std::printf(" %s %.3f", rule.c_str(), std::min(outcome.loss, 99.0));
+    if (outcome.backdoor > 0.005) std::printf(" (%.2f)", outcome.backdoor);
+  }
+  const Outcome& of(const std::string& rule) const { return outcomes_.at(rule); }
+
+ private:
+  std::map<std::string, Outcome> outcomes_;
+};
+
+class AttackMatrix : public testing::TestWithParam<std::tuple<bool, uint32_t>> {
  protected:
   static constexpr size_t kClients = 20;
-  bool dirichlet() const { return GetParam(); }
-  Toy toy_{kClients, GetParam(), 7};
+
+  bool dirichlet() const { return std::get<0>(GetParam()); }
+  uint32_t bad() const { return std::get<1>(GetParam()); }
+  Toy toy_{kClients, std::get<0>(GetParam()), 7};
 };
-INSTANTIATE_TEST_SUITE_P(Data, AttackMatrix, testing::Values(false, true),
+INSTANTIATE_TEST_SUITE_P(Toy, AttackMatrix,
+                         testing::Combine(testing::Bool(), testing::Values(0u, 2u, 4u, 6u)),
                          [](const auto& instance) {
-                           return instance.param ? std::string("dirichlet") : std::string("iid");
+                           return std::string(std::get<0>(instance.param) ? "dirichlet" : "iid") +
+                                  std::to_string(5 * std::get<1>(instance.param)) + "percent";
                          });
 
+// The goal of the design: at up to 20 % of liars the recommended configuration, norm bound and
+// centred clipping, is within 5 % of clean and no backdoor gets a tenth of its way, while the plain
+// mean is ruined by the same. The subtle attacks move nobody by much; they are held to 10 %.
 TEST_P(AttackMatrix, RecommendedConfigurationsHoldAndTheMeanFails) {
-  for (const uint32_t bad : {0u, 2u, 4u, 6u}) {
-    const std::vector<float> clean_x = Train(toy_, nullptr, bad, [&](const Vectors& updates, int) {
-      const Vectors honest(updates.begin() + bad, updates.end());
-      return FlatFloats(
-          (*MakeRobustRule({.rule = "mean"}))
-              ->Aggregate(Cohort(ToyManifest(), honest).views(), {.manifest = &ToyManifest()})
-              ->mean);
-    });
-    const double clean = toy_.Loss(clean_x, bad);
-    std::printf("%s, %u of %zu bad, clean loss %.3f; loss relative to it (backdoor):\n",
-                dirichlet() ? "dirichlet 0.1" : "iid", bad, kClients, clean);
-    for (const Attack& attack : AllAttacks()) {
-      if (bad == 0 && attack.name != "zero") continue;
-      std::printf("  %-20s", bad == 0 ? "none" : attack.name.c_str());
-      for (const auto& [name, settings] : RulesFor(kClients, bad)) {
-        const Outcome outcome = OutcomeOf(toy_, &attack, bad, clean_x, CombineBy(settings, toy_));
-        const double ratio = outcome.loss / clean;
-        std::printf(" %s %.3f", name.c_str(), ratio);
-        if (attack.name == "backdoor") std::printf(" (%.2f)", outcome.backdoor);
-      }
-      std::printf("\n");
+  const std::vector<float> clean = CleanModel(toy_, bad());
+  std::printf("loss relative to clean, in brackets how far a backdoor came:\n");
+  for (const Attack& attack : AllAttacks()) {
+    if (bad() == 0 && attack.name != "zero") continue;
+    MatrixLine line(bad() == 0 ? "none" : attack.name);
+    for (const RobustSettings& settings : RulesFor(kClients, bad())) {
+      line.Add(settings.rule, OutcomeOf(toy_, &attack, bad(), clean, CombineBy(settings)));
     }
+    if (bad() > 4) continue;  // recorded, not promised
+    const Outcome& clipped = line.of("centred-clipping");
+    EXPECT_LE(clipped.loss, attack.crude ? 1.05 : 1.10) << attack.name;
+    EXPECT_LE(clipped.backdoor, 0.10) << attack.name;
+    if (!dirichlet()) {
+      EXPECT_LE(line.of("trimmed-mean").loss, 1.05) << attack.name;
+    }
+    if (bad() == 4 && attack.crude) {
+      EXPECT_GT(line.of("mean").loss, 1.05) << attack.name;
+    }
+  }
+}
+
+// Masked mode: 128 clients, groups of 4 drawn anew in every round, 10 % of liars; the server sees
+// group means alone and takes their median, then the gate judges the step.
+class GroupedMatrix : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Toy, GroupedMatrix, testing::Bool(), [](const auto& instance) {
+  return std::string(instance.param ? "dirichlet" : "iid");
+});
+
+Vectors MeansOfGroups(const Vectors& updates, uint32_t groups, RandomCursor& cursor) {
+  Vectors means;
+  const auto partition =
+      *PartitionIntoGroups(static_cast<uint32_t>(updates.size()), groups, cursor);
+  for (const std::vector<uint32_t>& members : partition) {
+    Vectors own;
+    for (const uint32_t member : members) own.push_back(updates[member]);
+    const auto mean = (*MakeRobustRule({.rule = "mean"}))
+                          ->Aggregate(Cohort(ToyManifest(), own).views(),
+                                      {.manifest = &ToyManifest(), .threads = 1});
+    means.push_back(FlatFloats(mean->mean));
+  }
+  return means;
+}
+
+TEST_P(GroupedMatrix, MedianOfGroupsAndTheGateHold) {
+  constexpr uint32_t kClients = 128, kGroupSize = 4, kBad = 12;
+  const auto plan = CheckGroupPlan({.n = kClients, .g = kGroupSize, .f_max = kBad, .h_min = 0});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const Toy toy(kClients, GetParam(), 11);
+  const std::vector<float> clean = CleanModel(toy, kBad);
+  for (const Attack& attack : AllAttacks()) {
+    RandomCursor cursor(RandomStream(5, Purpose::kCohort, 0));
+    GateHistory gate;
+    int refused = 0;
+    const auto grouped = [&](const RobustSettings& settings) -> Combine {
+      return [&, combine = CombineBy(settings)](const Vectors& updates, int round) {
+        auto step = combine(MeansOfGroups(updates, plan->groups, cursor), round);
+        double square = 0;
+        for (const float value : *step) square += static_cast<double>(value) * value;
+        const GateDecision decision =
+            JudgeRound({}, gate, {.loss = 1.0, .step = std::sqrt(square)});
+        gate = decision.history;
+        refused += decision.publish ? 0 : 1;
+        return decision.publish ? step : std::nullopt;
+      };
+    };
+    MatrixLine line(attack.name);
+    // A masked upload is not clipped by the server: the liars go unbounded into their groups.
+    line.Add("median", OutcomeOf(toy, &attack, kBad, clean,
+                                 grouped({.rule = "median", .f = plan->f_groups})));
+    EXPECT_EQ(refused, 0) << attack.name;
+    line.Add("mean", OutcomeOf(toy, &attack, kBad, clean, CombineBy({.rule = "mean"})));
+    EXPECT_LE(line.of("median").loss, attack.crude ? 1.05 : 1.10) << attack.name;
+    EXPECT_LE(line.of("median").backdoor, 0.10) << attack.name;
+    if (attack.name == "boost" || attack.name == "noise") {
+      EXPECT_GT(line.of("mean").loss, 1.05) << attack.name;
+    }
+  }
+}
+
+// What a liar sends that is no number never gets as far as a rule.
+TEST(AttackMatrixTest, NoRuleTakesWhatIsNotFinite) {
+  Vectors updates = Toy(11, false, 3).Updates(std::vector<float>(kDimension, 0.0f), 0);
+  updates[4][33] = std::numeric_limits<float>::quiet_NaN();
+  const Cohort cohort(ToyManifest(), updates);
+  for (const RobustSettings& settings : RulesFor(11, 2)) {
+    const UpdateView root = cohort.view(updates[0]);
+    const auto result =
+        (*MakeRobustRule(settings))
+            ->Aggregate(cohort.views(), {.manifest = &ToyManifest(), .root = &root});
+    EXPECT_EQ(result.status().message(),
+              "update 4: m.lora_B.weight[1]: got nan, want a finite value")
+        << settings.rule;
   }
 }
 

@@ -17,8 +17,9 @@ class Cohort {
   // Flat vectors, cut into the tensors of `manifest`.
   Cohort(Manifest manifest, Rows rows) : manifest_(std::move(manifest)), rows_(std::move(rows)) {}
   // In one tensor "x".
-  explicit Cohort(Rows rows)
-      : Cohort({{"x", DType::kF32, {static_cast<int64_t>(rows.at(0).size())}}}, std::move(rows)) {}
+  explicit Cohort(Rows rows) : rows_(std::move(rows)) {
+    manifest_ = {{"x", DType::kF32, {static_cast<int64_t>(rows_.at(0).size())}}};
+  }
 
   const Manifest& manifest() const { return manifest_; }
   Rows& rows() { return rows_; }

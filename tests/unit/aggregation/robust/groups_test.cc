@@ -179,7 +179,7 @@ TEST(CorruptInGroup, IsTheQuantileOfTheHypergeometricDistribution) {
 }
 
 TEST(CheckGroupPlan, GivesWhatCanBeHad) {
-  const auto plan = CheckGroupPlan(128, 8, 7, 2);
+  const auto plan = CheckGroupPlan(128, 8, 7, 1);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->groups, 16u);
   EXPECT_EQ(plan->largest, 8u);

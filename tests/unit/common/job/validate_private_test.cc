@@ -127,6 +127,31 @@ TEST(PrivateUpload, SumsHoldAtLeastTheSurvivors) {
   EXPECT_EQ(FewestSummed(spec), 9);
 }
 
+TEST(PrivateUpload, ARobustRuleNeedsItsUpdates) {
+  JobSpec spec;
+  spec.job.min_clients = 4;
+  spec.robust.faulty = 2;
+  for (const auto& [rule, fewest] :
+       {std::pair{"none", 4}, {"norm-bound", 4}, {"median", 5}, {"trimmed-mean", 5}, {"krum", 7},
+        {"multi-krum", 7}, {"bulyan", 11}, {"geometric-median", 5}, {"centred-clipping", 5}}) {
+    spec.robust.rule = rule;
+    EXPECT_EQ(FewestSummed(spec), fewest) << rule;
+  }
+  spec.secure_aggregation.enabled = true;  // the rule sees groups, which the plan checks
+  EXPECT_EQ(FewestSummed(spec), 4);
+}
+
+TEST(PrivateUpload, WarnsOfANormBoundWithWeightsOfTheClientsOwn) {
+  for (const auto& [weighting, warnings] :
+       {std::pair{"tokens", 1u}, {"examples", 1u}, {"uniform", 0u}, {"capped", 0u}}) {
+    JobSpec spec;
+    spec.robust.rule = "norm-bound";
+    spec.robust.norm_bound = 1;
+    spec.strategy.weighting = weighting;
+    EXPECT_EQ(PrivateUploadWarnings(spec).size(), warnings) << weighting;
+  }
+}
+
 TEST(PrivateUpload, WarnsOfNoiseInBothFactorsAndOfClearEvaluations) {
   const auto spec = SpecWith({"privacy.mechanism=distributed", "strategy.weighting=uniform",
                               "secure-aggregation.enabled=true"});

@@ -35,5 +35,27 @@ TEST(JobOutput, RoundsAndEvaluationsThatDidNotFitAreCounted) {
   EXPECT_EQ(document["evaluations_left_out"], 7);
 }
 
+TEST(JobOutput, CodedBytesAreShownBesideThoseTheyStandFor) {
+  v1::Job job;
+  job.set_bytes_up(3 << 20);
+  job.set_raw_bytes_up(3 << 20);
+  EXPECT_THAT(JobText(job), HasSubstr("bytes       3.0 MiB up, 0 B down\n"));
+  job.set_raw_bytes_up(12 << 20);
+  EXPECT_THAT(JobText(job), HasSubstr("bytes       3.0 MiB up of 12.0 MiB raw, 0 B down\n"));
+  EXPECT_EQ(json::parse(JobJson(job))["raw_bytes_up"], 12 << 20);
+}
+
+TEST(JobOutput, WhoARobustRuleLeftOutIsNamed) {
+  v1::Job job;
+  v1::Round& round = *job.add_rounds();
+  round.add_left_out("mallory");
+  round.add_left_out("trudy");
+  round.set_raw_bytes_up(5);
+  EXPECT_THAT(JobText(job), HasSubstr(" s  left out: mallory, trudy\n"));
+  const json row = json::parse(JobJson(job))["rounds"][0];
+  EXPECT_EQ(row["left_out"], json({"mallory", "trudy"}));
+  EXPECT_EQ(row["raw_bytes_up"], 5);
+}
+
 }  // namespace
 }  // namespace rivulet

@@ -8,12 +8,13 @@
 namespace rivulet {
 namespace {
 
-using testing::ElementsAre;
+using testing::HasSubstr;
 
 const std::vector<std::string> kSix = {"a", "b", "c", "d", "e", "f"};
 
 ParameterSet StateOf(Federation& federation, BlobStore& blobs, const std::string& job) {
-  for (const NamedBlob& blob : *federation.Downloads(job)) {
+  const std::vector<NamedBlob> downloads = *federation.Downloads(job);
+  for (const NamedBlob& blob : downloads) {
     if (blob.name == "state") {
       const std::string file = *blobs.Get(blob.sha256, blob.bytes);
       const Manifest manifest = ToyManifest();
@@ -129,7 +130,7 @@ TEST_F(MaskedRounds, BelowTheThresholdNothingIsOpenedAndTheJobSaysWhy) {
   EXPECT_EQ(view.state, JobState::kFailed);
   EXPECT_EQ(view.round, 0u);
   EXPECT_EQ(view.exit_code, static_cast<int>(ExitCode::kJobFailed));
-  EXPECT_THAT(view.rounds.back().reason, testing::HasSubstr("clients failed"));
+  EXPECT_THAT(view.rounds.back().reason, HasSubstr("clients failed"));
 }
 
 // Shares were given; without the rest the round can neither be opened nor repeated.
@@ -139,7 +140,7 @@ TEST_F(MaskedRounds, ARoundWhoseSharesWereGivenIsNotRepeated) {
   ConnectMembers(kSix);
   const JobView view = Run(Submit());
   EXPECT_EQ(view.state, JobState::kFailed);
-  EXPECT_THAT(view.reason, testing::HasSubstr("cannot be repeated"));
+  EXPECT_THAT(view.reason, HasSubstr("cannot be repeated"));
   EXPECT_EQ(view.rounds.size(), 1u);
 }
 
@@ -159,7 +160,10 @@ TEST_F(MaskedRounds, TwoRoundsHaveKeysOfTheirOwn) {
   const JobView view = Run(Submit());
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   EXPECT_EQ(view.round, 2u);
-  EXPECT_THAT(refused_, ElementsAre());
+  // Only what came when enough had been said.
+  for (const std::string& refusal : refused_) {
+    EXPECT_THAT(refusal, testing::AnyOf(HasSubstr("the phase is over"), HasSubstr("is not open")));
+  }
 }
 
 // A coordinator killed after any number of steps goes on to the same clients' sum.

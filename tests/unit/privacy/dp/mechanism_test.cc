@@ -119,6 +119,24 @@ TEST(DistributedNoise, TheSharesAddUpToTheNoiseThatIsCounted) {
   }
 }
 
+// z_delta = 1.1547 on the data and a bit of 2 sigma_b = 2 cost together what z = 1 costs.
+TEST(DistributedNoise, AClipBitIsCountedWithTheData) {
+  DistributedNoise noise{.noise_multiplier = 1.1547005383792515,
+                         .total_multiplier = 1,
+                         .clip_norm = 1,
+                         .values = 65536,
+                         .accumulator_bits = 24,
+                         .session = Everybody(64)};
+  const auto spent = [](const DistributedNoise& noise) {
+    return DistributedRdp(std::get<DistributedEvent>(*noise.Event()), 2);
+  };
+  EXPECT_NEAR(spent(noise), 1, 1e-3);  // alpha / (2 z^2)
+  noise.total_multiplier = 0;
+  EXPECT_NEAR(spent(noise), 0.75, 1e-3);
+  noise.total_multiplier = 2;
+  EXPECT_FALSE(noise.Event().ok());
+}
+
 TEST(DistributedNoise, FewerGuaranteedSharesCostMoreNoiseEach) {
   DistributedNoise noise{.noise_multiplier = 1,
                          .clip_norm = 1,

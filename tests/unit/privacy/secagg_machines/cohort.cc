@@ -123,7 +123,8 @@ ServerSession Cohort::NewServer() const {
 RingVector Cohort::InputOf(uint32_t u) const {
   RingVector out(params_.b, params_.length());
   for (uint64_t j = 0; j < params_.d; ++j)
-    out.SetSigned(j, static_cast<int64_t>((u + 1) * 1000 + j * 37) * (j % 2 == 0 ? 1 : -1));
+    out.SetSigned(j,
+                  static_cast<int64_t>(((u + 1) * 1000 + j * 37) % 32768) * (j % 2 == 0 ? 1 : -1));
   out.SetSigned(params_.d, 1);
   return out;
 }
@@ -273,7 +274,7 @@ void TolerantRun::Exchange(Leg out, Leg back, int point,
   }
 }
 
-absl::Status TolerantRun::Begin() {
+absl::Status TolerantRun::Advertise() {
   for (uint32_t u = 0; u < cohort_.n(); ++u) {
     if (!Here(u, 0)) continue;
     const auto bytes =
@@ -282,6 +283,10 @@ absl::Status TolerantRun::Begin() {
     const auto message = Decode<Advertisement>(Send(Leg::kAdvertisement, u, *bytes));
     if (message.ok()) (void)server.OnAdvertisement(cohort_.certificate(u), *message);
   }
+  return absl::OkStatus();
+}
+
+absl::Status TolerantRun::Share() {
   RV_ASSIGN_OR_RETURN(const std::string roster, server.CloseAdvertise());
   const bool ring = server.rule().kind == kRingGraph;
   Exchange(Leg::kRoster, ring ? Leg::kReveal : Leg::kShares, ring ? 0 : 1,
@@ -307,7 +312,7 @@ absl::Status TolerantRun::Upload() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RingVector> TolerantRun::Continue() {
+absl::StatusOr<RingVector> TolerantRun::Finish() {
   RV_RETURN_IF_ERROR(server.CloseShares());
   RV_RETURN_IF_ERROR(Upload());
   RV_ASSIGN_OR_RETURN(const std::string survivors, server.FreezeSurvivors());
@@ -327,8 +332,9 @@ absl::StatusOr<RingVector> TolerantRun::Continue() {
 }
 
 absl::StatusOr<RingVector> TolerantRun::Run() {
-  RV_RETURN_IF_ERROR(Begin());
-  return Continue();
+  RV_RETURN_IF_ERROR(Advertise());
+  RV_RETURN_IF_ERROR(Share());
+  return Finish();
 }
 
 std::vector<uint32_t> TolerantRun::Survivors() const {
@@ -340,14 +346,16 @@ std::vector<uint32_t> TolerantRun::Survivors() const {
   return out;
 }
 
-Snapshot::Snapshot(Cohort& cohort) : cohort_(cohort) {
+Snapshot::Snapshot(Cohort& cohort, const ServerSession& server)
+    : cohort_(cohort), server_(server.Serialise()) {
   for (uint32_t u = 0; u < cohort.n(); ++u) {
     states_.push_back(cohort.session(u).Serialise());
     ledgers_.push_back(cohort.client(u).ledger);
   }
 }
 
-void Snapshot::Restore() const {
+void Snapshot::Restore(ServerSession& server) const {
+  server = ServerSession::Restore(server_, cohort_.verifier()).value();
   for (uint32_t u = 0; u < cohort_.n(); ++u) {
     cohort_.client(u).ledger = ledgers_[u];
     cohort_.Renew(u);

@@ -148,9 +148,10 @@ class TolerantRun {
   std::vector<int> drop_at;
   // From the advertisements to the sum.
   absl::StatusOr<RingVector> Run();
-  // Up to the shares, and on from there.
-  absl::Status Begin();
-  absl::StatusOr<RingVector> Continue();
+  // The same in three parts.
+  absl::Status Advertise();
+  absl::Status Share();
+  absl::StatusOr<RingVector> Finish();
   // The clients that count, by number.
   std::vector<uint32_t> Survivors() const;
 
@@ -169,14 +170,15 @@ class TolerantRun {
   std::set<uint32_t> refused_;
 };
 
-// Every client of the cohort as it stands, to go on from more than once.
+// Server and every client of the cohort as they stand, to go on from more than once.
 class Snapshot {
  public:
-  explicit Snapshot(Cohort& cohort);
-  void Restore() const;
+  Snapshot(Cohort& cohort, const ServerSession& server);
+  void Restore(ServerSession& server) const;
 
  private:
   Cohort& cohort_;
+  std::string server_;
   std::vector<std::string> states_;
   std::vector<MemoryLedger> ledgers_;
 };

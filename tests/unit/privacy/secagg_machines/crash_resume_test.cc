@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "privacy/secagg/shared/bytes.h"
 #include "tests/unit/privacy/secagg_machines/refusal.h"
 
 // Clients and servers that die and go on from what they wrote down. The exhaustive drop tests
@@ -168,6 +169,22 @@ TEST_F(Crash, AServerGoesOnWithTheSameSurvivors) {
   EXPECT_EQ(run_.server.phase(), ServerSession::Phase::kDone);
 }
 
+TEST_F(Crash, AfterTheSumTheServersStateHoldsNoShares) {
+  run_.AdvertiseAll();
+  run_.RosterAll();
+  run_.ForwardAll();
+  run_.MaskAll();
+  run_.SurvivorsAll();
+  run_.UnmaskAll();
+  const std::string answer = client().OnEndorsements(run_.endorsements()).value();
+  const auto share = Decode<Unmask>(answer)->shares[2].value;
+  const std::string needle(ViewOf(share.bytes()));
+  EXPECT_NE(run_.server.Serialise().find(needle), std::string::npos);
+  ASSERT_TRUE(run_.server.Finish(run_.sum).ok());
+  EXPECT_EQ(run_.server.Serialise().find(needle), std::string::npos);
+  EXPECT_TRUE(run_.server.Handle(cohort_.fingerprint(0), answer).ok());  // a late retry
+}
+
 // A ledger whose disk is full.
 class FullLedger : public RoundLedger {
  public:
@@ -195,6 +212,50 @@ TEST_F(Crash, WhatTheLedgerCannotWriteIsNotSaid) {
   EXPECT_EQ(late.OnEndorsements(run_.endorsements()).status().code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(late.phase(), ClientSession::Phase::kEndorsed);  // may be tried again
+}
+
+// Fails the first write to every table.
+class FlakyLedger : public RoundLedger {
+ public:
+  absl::StatusOr<std::string> PutOnce(LedgerTable table, std::string_view key,
+                                      std::string_view value) override {
+    if (failed_.insert(table).second)
+      return Refuse(absl::StatusCode::kUnavailable, "ledger: not now");
+    return rows_.PutOnce(table, key, value);
+  }
+  absl::StatusOr<std::optional<std::string>> Find(LedgerTable table,
+                                                  std::string_view key) override {
+    return rows_.Find(table, key);
+  }
+
+ private:
+  std::set<LedgerTable> failed_;
+  MemoryLedger rows_;
+};
+
+TEST(FlakyLedgers, EveryStepIsRepeatedAndGoesOn) {
+  Cohort cohort(4, SmallParams());
+  FlakyLedger flaky;
+  cohort.client(0).session = std::make_unique<ClientSession>(cohort.ContextOf(0, flaky));
+  ClientSession& client = cohort.session(0);
+  const auto fails = [](const absl::Status& status) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  };
+  HonestRun run(cohort);
+  fails(client.Advertise(cohort.params(), cohort.LocalOf(cohort.params())).status());
+  run.AdvertiseAll();
+  fails(client.OnRoster(run.roster()).status());  // the roster
+  fails(client.OnRoster(run.roster()).status());  // its shares
+  run.RosterAll();
+  fails(client.OnForward(run.forward(0)));
+  run.ForwardAll();
+  fails(client.Mask(cohort.InputOf(0)).status());
+  run.MaskAll();
+  fails(client.OnSurvivors(run.survivors()).status());
+  run.SurvivorsAll();
+  fails(client.OnEndorsements(run.endorsements()).status());
+  run.UnmaskAll();
+  EXPECT_EQ(ValuesOf(run.server.Finish(run.sum).value()), cohort.PlainSum({0, 1, 2, 3}));
 }
 
 }  // namespace

@@ -90,7 +90,8 @@ class DropTree {
   void AfterShares(uint32_t set, ServerSession server, const std::vector<Frozen>& clients,
                    const std::vector<std::string>& shares) {
     for (uint32_t u = 0; u < cohort_.n(); ++u) {
-      if ((set >> u & 1) != 0) ASSERT_TRUE(server.Handle(cohort_.fingerprint(u), shares[u]).ok());
+      if ((set >> u & 1) == 0) continue;
+      ASSERT_TRUE(server.Handle(cohort_.fingerprint(u), shares[u]).ok());
     }
     if (!server.CloseShares().ok()) return EndedFor(server, Reason::kDeadline, set, Stages(2));
     std::vector<MaskedUpload> uploads(cohort_.n());
@@ -123,8 +124,8 @@ class DropTree {
     ForSubsets(set, [&](uint32_t endorsing) {
       ServerSession next = Copy(server);
       for (uint32_t u = 0; u < cohort_.n(); ++u) {
-        if ((endorsing >> u & 1) != 0)
-          ASSERT_TRUE(next.Handle(cohort_.fingerprint(u), endorsed[u]).ok());
+        if ((endorsing >> u & 1) == 0) continue;
+        ASSERT_TRUE(next.Handle(cohort_.fingerprint(u), endorsed[u]).ok());
       }
       const bool ready = next.EndorsementsReady();
       const auto quorum = next.CloseEndorsements();
@@ -144,8 +145,8 @@ class DropTree {
     ForSubsets(set, [&](uint32_t answering) {
       ServerSession last = Copy(server);
       for (uint32_t u = 0; u < cohort_.n(); ++u) {
-        if ((answering >> u & 1) != 0)
-          ASSERT_TRUE(last.Handle(cohort_.fingerprint(u), answers[u]).ok());
+        if ((answering >> u & 1) == 0) continue;
+        ASSERT_TRUE(last.Handle(cohort_.fingerprint(u), answers[u]).ok());
       }
       ++patterns_;
       const auto opened = last.Finish(sum);

@@ -34,18 +34,17 @@ TEST_P(RandomDrops, OfAHundredGiveTheSumOfTheSurvivorsOrAReason) {
   params.b = 25;
   Cohort cohort(100, params, false);
   TolerantRun begin(cohort);
-  ASSERT_TRUE(begin.Begin().ok());
-  const Snapshot shared(cohort);
-  const std::string server = begin.server.Serialise();
+  ASSERT_TRUE(begin.Advertise().ok());
+  ASSERT_TRUE(begin.Share().ok());
+  const Snapshot shared(cohort, begin.server);
   RandomCursor cursor(RandomStream(7, Purpose::kDropOut, static_cast<uint64_t>(GetParam())));
   int sums = 0;
   constexpr int kPatterns = 100;  // of either mode
   for (int pattern = 0; pattern < kPatterns; ++pattern) {
-    shared.Restore();
     TolerantRun run(cohort);
-    run.server = ServerSession::Restore(server, cohort.verifier()).value();
+    shared.Restore(run.server);
     DropRandomly(cursor, pattern % 2 == 0 ? 30 : 45, 2, run);
-    ExpectSumOrReason(cohort, run, run.Continue(), sums);
+    ExpectSumOrReason(cohort, run, run.Finish(), sums);
   }
   EXPECT_GT(sums, kPatterns / 4);
   EXPECT_LT(sums, kPatterns);

@@ -105,6 +105,7 @@ TEST(RunDirectory, TensorBoardFilesAreCompleteAfterEveryRound) {
                {"loss", 4.5},
                {"milliseconds", int64_t{500}},
                {"bytes_up", int64_t{1024}},
+               {"raw_bytes_up", int64_t{4096}},
                {"bytes_down", int64_t{2048}},
                {"state_hash", std::string("ab")},
                {"bias", 0.25}}),
@@ -118,6 +119,7 @@ TEST(RunDirectory, TensorBoardFilesAreCompleteAfterEveryRound) {
                                       {1700000002, 1, "round/clients_completed", 2},
                                       {1700000002, 1, "round/factor_bias", 0.25f},
                                       {1700000002, 1, "comm/uplink_bytes", 1024},
+                                      {1700000002, 1, "comm/uplink_raw_bytes", 4096},
                                       {1700000002, 1, "comm/downlink_bytes", 2048}}));
   EXPECT_EQ(EventsIn(path / "eval"),
             (std::vector<ScalarEvent>{
