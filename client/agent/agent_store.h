@@ -12,6 +12,7 @@ namespace rivulet {
 //   lock  epoch  state-<sha256>
 //   task-<hash>.json (begun, or what came of it)  update-<hash> (what it trained), <hash>: of the
 //   task's key
+// Beside them lies what a MaskingStore keeps.
 // Not thread safe, except that files may be read from other threads.
 class AgentStore {
  public:

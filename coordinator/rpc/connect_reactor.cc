@@ -154,10 +154,13 @@ class ConnectReactor final
       const std::lock_guard lock(mutex_);
       masking_ = 1;
     }
-    service_.workers.Post([self = shared_from_this(), message = std::move(message)] {
-      const std::string& name = self->caller_.name;
-      const absl::Status taken = self->service_.federation.Masking(name, message);
-      if (!taken.ok()) spdlog::debug("masking of {}: {}", name, std::string(taken.message()));
+    // May run when the call, and the service with it, is over.
+    service_.workers.Post([self = shared_from_this(), &federation = service_.federation,
+                           message = std::move(message)] {
+      const absl::Status taken = federation.Masking(self->caller_.name, message);
+      if (!taken.ok()) {
+        spdlog::debug("masking of {}: {}", self->caller_.name, std::string(taken.message()));
+      }
       self->Done(self->masking_);
     });
     return absl::OkStatus();

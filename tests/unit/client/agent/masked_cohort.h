@@ -156,9 +156,14 @@ class MaskedCohort : public testing::Test {
     }
     return {SafetensorsBytes(delta), 4, 100, 1, 2.5, 0.5};
   }
+  absl::StatusOr<std::string> FileOf(MaskingDesk& desk, const std::string& update,
+                                     const std::stop_token& stop = {}) {
+    LocalUpdate trained = UpdateOf(update);
+    return desk.File(task_.key, trained, stop);
+  }
   void UploadAll(const std::vector<std::string>& names) {
     for (const std::string& name : names) {
-      const auto file = DeskOf(name).File(task_.key, UpdateOf(name), {});
+      const auto file = FileOf(DeskOf(name), name);
       ASSERT_TRUE(file.ok()) << file.status();
       files_[name] = *file;
       const std::string trailer = file->substr(round_->params().packed_bytes());

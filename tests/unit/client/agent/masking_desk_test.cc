@@ -67,7 +67,7 @@ TEST_F(MaskingDeskTest, WhatIsAskedAgainIsAnsweredWithTheSameBytesAlsoAfterARest
   }
   UploadAll(names_);
   for (const std::string& name : names_) {
-    const auto again = Start(name).File(task_.key, UpdateOf("another"), {});
+    const auto again = FileOf(Start(name), "another");
     ASSERT_TRUE(again.ok()) << again.status();
     EXPECT_EQ(*again, files_[name]);
   }
@@ -82,7 +82,7 @@ TEST_F(MaskingDeskTest, WhatIsAskedAgainIsAnsweredWithTheSameBytesAlsoAfterARest
 TEST_F(MaskingDeskTest, TheFileIsWaitedForUntilMasksAreAgreed) {
   BeginAll();
   absl::StatusOr<std::string> file;
-  std::thread working([&] { file = DeskOf("ada").File(task_.key, UpdateOf("ada"), {}); });
+  std::thread working([&] { file = FileOf(DeskOf("ada"), "ada"); });
   CarryAll();
   working.join();
   ASSERT_TRUE(file.ok()) << file.status();
@@ -93,10 +93,10 @@ TEST_F(MaskingDeskTest, WhoeverWaitsIsToldToStopOrThatTheAttemptIsOver) {
   BeginAll();
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_EQ(DeskOf("ada").File(task_.key, UpdateOf("ada"), stop.get_token()).status().code(),
+  EXPECT_EQ(FileOf(DeskOf("ada"), "ada", stop.get_token()).status().code(),
             absl::StatusCode::kCancelled);
   absl::StatusOr<std::string> file;
-  std::thread working([&] { file = DeskOf("bob").File(task_.key, UpdateOf("bob"), {}); });
+  std::thread working([&] { file = FileOf(DeskOf("bob"), "bob"); });
   DeskOf("bob").Leave(task_.key);
   working.join();
   EXPECT_EQ(ReportOf(file.status()).code, "failed");
@@ -166,8 +166,7 @@ TEST_F(MaskingDeskTest, ARefusalOnTheWayIsReportedAndTheSecretsGo) {
   EXPECT_EQ(answer.refused->text, "ROSTER_SMALL: organisations: got 1, want at least 2");
   EXPECT_TRUE(secagg::Decode<secagg::Abort>(answer.refused->abort).ok());
   EXPECT_EQ(SessionFiles(folder_ / roster.client / "state"), 0u);
-  EXPECT_EQ(ReportOf(DeskOf(roster.client).File(task_.key, UpdateOf("x"), {}).status()).text,
-            answer.refused->text);
+  EXPECT_EQ(ReportOf(FileOf(DeskOf(roster.client), "x").status()).text, answer.refused->text);
   EXPECT_FALSE(DeskOf(roster.client).On(Said(roster.bytes)).refused.has_value());  // said once
 }
 
@@ -178,7 +177,7 @@ TEST_F(MaskingDeskTest, TheCoordinatorsEndOfAnAttemptIsNoRefusalOfThisSide) {
   const MaskingDesk::Answer answer = DeskOf("ada").On(Said(secagg::Encode(abort)));
   EXPECT_TRUE(answer.bytes.empty());
   EXPECT_FALSE(answer.refused.has_value());
-  EXPECT_THAT(ReportOf(DeskOf("ada").File(task_.key, UpdateOf("ada"), {}).status()).text,
+  EXPECT_THAT(ReportOf(FileOf(DeskOf("ada"), "ada").status()).text,
               HasSubstr("the server ended the attempt"));
 }
 
