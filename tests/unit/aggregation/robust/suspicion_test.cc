@@ -139,7 +139,9 @@ TEST(SuspicionLedger, GoesOnAfterARestart) {
   auto first = *SuspicionLedger::Make({});
   for (int round = 0; round < 40; ++round) {
     ASSERT_TRUE(whole.Record(groups, {true, false, false}).ok());
-    if (round < 10) ASSERT_TRUE(first.Record(groups, {true, false, false}).ok());
+    if (round < 10) {
+      ASSERT_TRUE(first.Record(groups, {true, false, false}).ok());
+    }
   }
   auto second = *SuspicionLedger::Make({}, first.entries());
   for (int round = 10; round < 40; ++round) {
