@@ -54,7 +54,7 @@ absl::StatusOr<std::vector<double>> DistancesTo(const ParameterSet& centre,
   for (const TensorSpec& spec : centre.manifest()) {
     if (spec.dtype != DType::kF32) return BadSuspicion("got " + Describe(spec) + ", want F32");
   }
-  RV_ASSIGN_OR_RETURN(const Batch batch, Batch::Make({}, updates, context));
+  RV_ASSIGN_OR_RETURN(const UpdateBatch batch, UpdateBatch::Make({}, updates, context));
   std::vector<double> distances = batch.SquaredDistancesTo({&centre, 1.0, {}});
   RV_RETURN_IF_ERROR(batch.CheckNumbers(distances));
   for (double& distance : distances) distance = std::sqrt(distance);
