@@ -194,10 +194,10 @@ TEST_F(MaskingDeskTest, BytesThatAreNoMessageChangeNothing) {
 }
 
 TEST_F(MaskingDeskTest, AMemberOnTheDenylistIsNotTrusted) {
-  policy_.denylist = folder_ / "denied";
-  std::ofstream(folder_ / "denied") << "# nobody yet\n";
   BeginAll();
   std::ofstream(folder_ / "denied") << IdentityOfLeaf(LeafOf("eve"))->serial << "  # lost\n";
+  policy_.denylist = folder_ / "denied";
+  Start("ada");  // again, with a denylist
   const auto roster = std::find_if(mail_.begin(), mail_.end(),
                                    [](const auto& message) { return message.client == "ada"; });
   const MaskingDesk::Answer answer = DeskOf("ada").On(Said(roster->bytes));
