@@ -87,7 +87,8 @@ TEST(Pld, WithoutSamplingIsTheExactGaussianAndNeverBelow) {
     for (const double delta : {1e-3, 1e-5, 1e-7}) {
       const double exact = ExactGaussianEpsilon(mu, delta);
       EXPECT_GE(losses.Epsilon(delta), exact);
-      EXPECT_NEAR(losses.Epsilon(delta), exact, 1e-7 * exact);
+      // The dots of a grid of 1e-4 are safe by about 1e-8 / (2 mu) a release.
+      EXPECT_NEAR(losses.Epsilon(delta), exact, 1e-7 * exact + 1e-8 * steps / mu);
     }
   }
 }
