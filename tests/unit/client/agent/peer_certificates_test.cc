@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "privacy/crypto/certificate.h"
 #include "privacy/crypto/key.h"
 #include "tests/unit/scratch.h"
@@ -84,12 +86,13 @@ TEST_F(PeerCertificatesTest, OneOnTheDenylistIsNotFound) {
 
 TEST_F(PeerCertificatesTest, OneThatExpiresAfterItWasOfferedIsRefused) {
   const auto peers = Make();
-  const std::string leaf = LeafOf(FilesOf("demo", {"demo", "lab", "bob"}, std::chrono::seconds(2)));
+  const std::string leaf = LeafOf(FilesOf("demo", {"demo", "lab", "bob"}, std::chrono::seconds(3)));
   ASSERT_TRUE(Asked(*peers, leaf).ok());
   const auto fingerprint = KeyOfLeaf(leaf)->fingerprint;
   absl::Status status;
   const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   while (status.ok() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
     status = peers->Find(fingerprint).status();
   }
   EXPECT_THAT(std::string(status.message()), HasSubstr("has expired"));
