@@ -45,6 +45,9 @@ std::string MaskedJob(int deadline) {
                    std::to_string(deadline) + "\nrange = " + std::to_string(kRange) + "\n");
 }
 
+// An agent that died is not waited for before the last evaluation.
+const Options kNoGrace = {{"--rounds-return-grace", "1"}};
+
 using Environments = std::map<std::string, Process::Environment>;
 void StartAgents(Deployment& deployment, const Names& names, const Environments& environments) {
   for (const std::string& name : names) {
@@ -154,7 +157,7 @@ TEST(MaskedDaemon, TheModelIsThatOfThePlainSumWithinTheLattice) {
 
 TEST(MaskedDaemon, AnAgentThatDiesBeforeItsUploadIsLeftOut) {
   Deployment deployment;
-  deployment.StartCoordinator();
+  deployment.StartCoordinator(kNoGrace);
   StartAgents(deployment, kFive, {{"bob", {{"TOY_DIE", "before-upload"}}}});
   Submit(deployment, kImpatient);
   ExpectFinished(deployment, {"ada", "cid", "dee", "eve"});
@@ -162,7 +165,7 @@ TEST(MaskedDaemon, AnAgentThatDiesBeforeItsUploadIsLeftOut) {
 
 TEST(MaskedDaemon, AnAgentThatDiesAfterItsUploadCounts) {
   Deployment deployment;
-  deployment.StartCoordinator();
+  deployment.StartCoordinator(kNoGrace);
   StartAgents(deployment, kFive, {{"bob", {{"TOY_DIE", "after-upload"}}}});
   Submit(deployment);
   ExpectFinished(deployment, kFive);
@@ -170,7 +173,7 @@ TEST(MaskedDaemon, AnAgentThatDiesAfterItsUploadCounts) {
 
 TEST(MaskedDaemon, AnAgentThatDiesWithItsUnmaskingSharesCounts) {
   Deployment deployment;
-  deployment.StartCoordinator();
+  deployment.StartCoordinator(kNoGrace);
   StartAgents(deployment, kFive, {{"bob", {{"TOY_DIE", "before-unmask"}}}});
   Submit(deployment);
   ExpectFinished(deployment, kFive);

@@ -15,15 +15,21 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-// Two federations that share nothing.
+// Two federations that share nothing, made once a process.
+const fs::path& Federations() {
+  static const fs::path folder = [] {
+    const fs::path made = ScratchRoot::Path() / "federations";
+    for (const char* federation : {"demo", "other"}) {
+      EXPECT_TRUE(InitPki({.federation = federation}, made / federation).ok());
+    }
+    return made;
+  }();
+  return folder;
+}
+
 class PeerCertificatesTest : public testing::Test {
  protected:
-  void SetUp() override {
-    for (const char* federation : {"demo", "other"}) {
-      ASSERT_TRUE(InitPki({.federation = federation}, folder_ / federation).ok());
-    }
-    own_ = FilesOf("demo", {"demo", "lab", "ada"});
-  }
+  void SetUp() override { own_ = FilesOf("demo", {"demo", "lab", "ada"}); }
   Credentials FilesOf(const std::string& authority, const Identity& who,
                       std::chrono::seconds life = std::chrono::hours(1)) {
     const IssuingAuthority issuing = *ReadIssuingAuthority(folder_ / authority / "issuing");
@@ -44,7 +50,7 @@ class PeerCertificatesTest : public testing::Test {
     return *std::move(peers);
   }
 
-  const fs::path folder_ = ScratchFolder();
+  const fs::path folder_ = Federations();
   Credentials own_;
 };
 
