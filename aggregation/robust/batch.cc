@@ -31,16 +31,16 @@ absl::Status CheckManifest(const RobustContext& context) {
 
 }  // namespace
 
-Batch::Batch(const std::vector<UpdateView>& updates, const RobustContext& context)
+UpdateBatch::UpdateBatch(const std::vector<UpdateView>& updates, const RobustContext& context)
     : updates_(&updates), context_(&context), offsets_(1, 0) {
   for (const TensorSpec& spec : *context.manifest) {
     offsets_.push_back(offsets_.back() + static_cast<size_t>(spec.elements()));
   }
 }
 
-absl::StatusOr<Batch> Batch::Make(const RobustSettings& settings,
-                                  const std::vector<UpdateView>& updates,
-                                  const RobustContext& context) {
+absl::StatusOr<UpdateBatch> UpdateBatch::Make(const RobustSettings& settings,
+                                              const std::vector<UpdateView>& updates,
+                                              const RobustContext& context) {
   RV_RETURN_IF_ERROR(CheckManifest(context));
   const Manifest& manifest = *context.manifest;
   for (size_t update = 0; update < updates.size(); ++update) {
@@ -57,13 +57,13 @@ absl::StatusOr<Batch> Batch::Make(const RobustSettings& settings,
                       " values, want " + std::to_string(want));
     }
   }
-  Batch batch(updates, context);
+  UpdateBatch batch(updates, context);
   if (settings.normalise) RV_RETURN_IF_ERROR(batch.SetMetric());
   RV_RETURN_IF_ERROR(batch.SetFactors(settings));
   return batch;
 }
 
-absl::Status Batch::SetMetric() {
+absl::Status UpdateBatch::SetMetric() {
   const std::span<const double> rms = context_->tensor_rms;
   if (rms.size() != tensors()) {
     return BadBatch("robust.normalise: got the RMS of " + std::to_string(rms.size()) +
@@ -80,17 +80,18 @@ absl::Status Batch::SetMetric() {
 }
 
 // Bounds are in the units of the updates, not in those of the metric.
-absl::Status Batch::SetFactors(const RobustSettings& settings) {
+absl::Status UpdateBatch::SetFactors(const RobustSettings& settings) {
   const NormBounds bounds(settings.clip, settings.clip_a, settings.clip_b);
   if (!bounds.any()) return absl::OkStatus();
   std::vector<size_t> parts;
   for (const TensorSpec& spec : *context_->manifest) parts.push_back(bounds.PartOf(spec.name));
   constexpr size_t kParts = NormBounds::kParts;
-  const std::vector<double> squares = Sums(n() * kParts, [&](const Piece& piece, double* sums) {
-    for (size_t update = 0; update < n(); ++update) {
-      sums[update * kParts + parts[piece.tensor]] += SquaredNorm(values(update, piece));
-    }
-  });
+  const std::vector<double> squares =
+      Sums(n() * kParts, [&](const UpdatePiece& piece, double* sums) {
+        for (size_t update = 0; update < n(); ++update) {
+          sums[update * kParts + parts[piece.tensor]] += SquaredNorm(values(update, piece));
+        }
+      });
   RV_RETURN_IF_ERROR(CheckNumbers(squares));
   factors_.resize(n() * tensors());
   for (size_t update = 0; update < n(); ++update) {
@@ -102,8 +103,8 @@ absl::Status Batch::SetFactors(const RobustSettings& settings) {
   return absl::OkStatus();
 }
 
-void Batch::Walk(size_t begin, size_t end, size_t most,
-                 const std::function<void(const Piece&)>& visit) const {
+void UpdateBatch::Walk(size_t begin, size_t end, size_t most,
+                       const std::function<void(const UpdatePiece&)>& visit) const {
   size_t tensor = static_cast<size_t>(std::upper_bound(offsets_.begin(), offsets_.end(), begin) -
                                       offsets_.begin()) -
                   1;
@@ -119,23 +120,23 @@ void Batch::Walk(size_t begin, size_t end, size_t most,
 }
 
 // How many of `items` a thread takes at least, so that no more threads run than are asked for.
-size_t Batch::Grain(size_t items) const {
+size_t UpdateBatch::Grain(size_t items) const {
   if (context_->threads <= 0) return 1;
   const auto threads = static_cast<size_t>(context_->threads);
   return (items + threads - 1) / threads;
 }
 
-void Batch::ForEachPiece(const std::function<void(const Piece&)>& work) const {
+void UpdateBatch::ForEachPiece(const std::function<void(const UpdatePiece&)>& work) const {
   ParallelRanges(dimension(), std::max(Grain(dimension()), kLeastParallel),
                  [&](size_t begin, size_t end) { Walk(begin, end, kPiece, work); });
 }
 
-void Batch::ForEachStretch(const std::function<void(const Piece&)>& work) const {
+void UpdateBatch::ForEachStretch(const std::function<void(const UpdatePiece&)>& work) const {
   ParallelRanges(dimension(), std::max(Grain(dimension()), kLeastParallel),
                  [&](size_t begin, size_t end) { Walk(begin, end, end - begin, work); });
 }
 
-void Batch::ForEachPair(const std::function<void(size_t, size_t)>& work) const {
+void UpdateBatch::ForEachPair(const std::function<void(size_t, size_t)>& work) const {
   ParallelRanges(n() * n(), Grain(n() * n()), [&](size_t begin, size_t end) {
     for (size_t at = begin; at < end; ++at) {
       if (at / n() < at % n()) work(at / n(), at % n());
@@ -143,15 +144,15 @@ void Batch::ForEachPair(const std::function<void(size_t, size_t)>& work) const {
   });
 }
 
-std::vector<double> Batch::Sums(size_t width,
-                                const std::function<void(const Piece&, double*)>& work) const {
+std::vector<double> UpdateBatch::Sums(
+    size_t width, const std::function<void(const UpdatePiece&, double*)>& work) const {
   std::vector<double> sums(kStripes * width);
   const size_t length = (dimension() + kStripes - 1) / kStripes;
   const size_t least = (kLeastParallel + length) / std::max<size_t>(length, 1);
   ParallelRanges(kStripes, std::max(Grain(kStripes), least), [&](size_t begin, size_t end) {
     for (size_t stripe = begin; stripe < end; ++stripe) {
       Walk(std::min(stripe * length, dimension()), std::min((stripe + 1) * length, dimension()),
-           kPiece, [&](const Piece& piece) { work(piece, sums.data() + stripe * width); });
+           kPiece, [&](const UpdatePiece& piece) { work(piece, sums.data() + stripe * width); });
     }
   });
   for (size_t stripe = 1; stripe < kStripes; ++stripe) {
@@ -161,9 +162,10 @@ std::vector<double> Batch::Sums(size_t width,
   return sums;
 }
 
-ParameterSet Batch::Produce(const std::function<void(const Piece&, double*)>& fill) const {
+ParameterSet UpdateBatch::Produce(
+    const std::function<void(const UpdatePiece&, double*)>& fill) const {
   ParameterSet result(*context_->manifest);
-  ForEachPiece([&](const Piece& piece) {
+  ForEachPiece([&](const UpdatePiece& piece) {
     std::array<double, kPiece> values{};
     fill(piece, values.data());
     Write(result, piece, values.data());
@@ -171,7 +173,7 @@ ParameterSet Batch::Produce(const std::function<void(const Piece&, double*)>& fi
   return result;
 }
 
-void Batch::Write(ParameterSet& set, const Piece& piece, const double* values) {
+void UpdateBatch::Write(ParameterSet& set, const UpdatePiece& piece, const double* values) {
   std::byte* const bytes = set.bytes(piece.tensor).data();
   if (set.manifest()[piece.tensor].dtype == DType::kF64) {
     std::memcpy(bytes + piece.begin * sizeof(double), values, piece.count() * sizeof(double));
@@ -181,7 +183,8 @@ void Batch::Write(ParameterSet& set, const Piece& piece, const double* values) {
   for (size_t at = 0; at < piece.count(); ++at) to[at] = static_cast<float>(values[at]);
 }
 
-void Batch::AddCombination(std::span<const double> weights, const Piece& piece, double* out) const {
+void UpdateBatch::AddCombination(std::span<const double> weights, const UpdatePiece& piece,
+                                 double* out) const {
   std::vector<const float*> rows(n());
   std::vector<double> scales(n());
   for (size_t update = 0; update < n(); ++update) {
@@ -191,7 +194,7 @@ void Batch::AddCombination(std::span<const double> weights, const Piece& piece, 
   AddWeightedRows(rows, scales, piece.count(), out);
 }
 
-void Batch::AddCentre(const Centre& centre, const Piece& piece, double* out) const {
+void UpdateBatch::AddCentre(const Centre& centre, const UpdatePiece& piece, double* out) const {
   if (centre.start != nullptr && centre.start_share != 0) {
     const float* const start = centre.start->floats(piece.tensor).data() + piece.begin;
     for (size_t at = 0; at < piece.count(); ++at) out[at] += centre.start_share * start[at];
@@ -199,8 +202,8 @@ void Batch::AddCentre(const Centre& centre, const Piece& piece, double* out) con
   if (!centre.shares.empty()) AddCombination(centre.shares, piece, out);
 }
 
-std::vector<double> Batch::SquaredNorms() const {
-  return Sums(n(), [&](const Piece& piece, double* sums) {
+std::vector<double> UpdateBatch::SquaredNorms() const {
+  return Sums(n(), [&](const UpdatePiece& piece, double* sums) {
     for (size_t update = 0; update < n(); ++update) {
       const double scale = factor(update, piece.tensor) * metric(piece.tensor);
       sums[update] += scale * scale * SquaredNorm(values(update, piece));
@@ -208,8 +211,8 @@ std::vector<double> Batch::SquaredNorms() const {
   });
 }
 
-std::vector<double> Batch::SquaredDistancesTo(const Centre& centre) const {
-  return Sums(n(), [&](const Piece& piece, double* sums) {
+std::vector<double> UpdateBatch::SquaredDistancesTo(const Centre& centre) const {
+  return Sums(n(), [&](const UpdatePiece& piece, double* sums) {
     std::array<double, kPiece> middle{};
     AddCentre(centre, piece, middle.data());
     const double square = metric(piece.tensor) * metric(piece.tensor);
@@ -220,7 +223,7 @@ std::vector<double> Batch::SquaredDistancesTo(const Centre& centre) const {
   });
 }
 
-absl::Status Batch::NotFinite() const {
+absl::Status UpdateBatch::NotFinite() const {
   for (size_t update = 0; update < n(); ++update) {
     for (size_t tensor = 0; tensor < tensors(); ++tensor) {
       const std::span<const float> row = (*updates_)[update][tensor];
@@ -235,13 +238,13 @@ absl::Status Batch::NotFinite() const {
   return Refuse(absl::StatusCode::kInternal, "robust rule: got an overflow, want finite numbers");
 }
 
-absl::Status Batch::CheckNumbers(std::span<const double> numbers) const {
+absl::Status UpdateBatch::CheckNumbers(std::span<const double> numbers) const {
   const bool finite = std::all_of(numbers.begin(), numbers.end(),
                                   [](double number) { return std::isfinite(number); });
   return finite ? absl::OkStatus() : NotFinite();
 }
 
-std::vector<UpdateVerdict> Batch::EqualVerdicts() const {
+std::vector<UpdateVerdict> UpdateBatch::EqualVerdicts() const {
   std::vector<UpdateVerdict> verdicts(n());
   for (size_t update = 0; update < n(); ++update) {
     verdicts[update].weight = 1.0 / static_cast<double>(n());
@@ -252,7 +255,7 @@ std::vector<UpdateVerdict> Batch::EqualVerdicts() const {
   return verdicts;
 }
 
-absl::StatusOr<std::vector<double>> WeightsOf(const Batch& batch) {
+absl::StatusOr<std::vector<double>> WeightsOf(const UpdateBatch& batch) {
   const std::span<const int64_t> given = batch.context().weights;
   if (given.empty()) return std::vector<double>(batch.n(), 1.0);
   if (given.size() != batch.n()) {

@@ -10,8 +10,8 @@
 
 namespace rivulet {
 
-// Coordinates [begin, end) of one tensor, at most Batch::kPiece of them.
-struct Piece {
+// Coordinates [begin, end) of one tensor, at most UpdateBatch::kPiece of them.
+struct UpdatePiece {
   size_t tensor = 0;
   size_t begin = 0;
   size_t end = 0;
@@ -30,21 +30,21 @@ struct Centre {
 // The updates of one call, their shapes checked, and what the settings make of them: x_i is stood
 // for by factor(i, t) times its values, and norms are taken after every tensor was multiplied by
 // metric(t). Borrows the updates and the context.
-class Batch {
+class UpdateBatch {
  public:
   static constexpr size_t kPiece = 1024;
 
   // Errors: as RobustRule::Aggregate.
-  static absl::StatusOr<Batch> Make(const RobustSettings& settings,
-                                    const std::vector<UpdateView>& updates,
-                                    const RobustContext& context);
+  static absl::StatusOr<UpdateBatch> Make(const RobustSettings& settings,
+                                          const std::vector<UpdateView>& updates,
+                                          const RobustContext& context);
 
   size_t n() const { return updates_->size(); }
   size_t tensors() const { return context_->manifest->size(); }
   size_t dimension() const { return offsets_.back(); }
   const RobustContext& context() const { return *context_; }
 
-  std::span<const float> values(size_t update, const Piece& piece) const {
+  std::span<const float> values(size_t update, const UpdatePiece& piece) const {
     return (*updates_)[update][piece.tensor].subspan(piece.begin, piece.count());
   }
   // What `clip` and its kin leave of the tensor; 1 without them.
@@ -56,8 +56,8 @@ class Batch {
 
   // Calls work(piece) for pieces that cover everything, side by side; of a stretch there is as much
   // of one tensor as a thread has to do of it.
-  void ForEachPiece(const std::function<void(const Piece&)>& work) const;
-  void ForEachStretch(const std::function<void(const Piece&)>& work) const;
+  void ForEachPiece(const std::function<void(const UpdatePiece&)>& work) const;
+  void ForEachStretch(const std::function<void(const UpdatePiece&)>& work) const;
 
   // Calls work(i, j) for all i < j < n, side by side.
   void ForEachPair(const std::function<void(size_t, size_t)>& work) const;
@@ -67,16 +67,16 @@ class Batch {
   // number of threads.
   static constexpr size_t kStripes = 16;
   std::vector<double> Sums(size_t width,
-                           const std::function<void(const Piece&, double*)>& work) const;
+                           const std::function<void(const UpdatePiece&, double*)>& work) const;
 
   // A parameter set of the context's manifest; fill(piece, out) adds to piece.count() zeros.
-  ParameterSet Produce(const std::function<void(const Piece&, double*)>& fill) const;
+  ParameterSet Produce(const std::function<void(const UpdatePiece&, double*)>& fill) const;
   // piece.count() numbers as the values of `set`, which has the context's manifest.
-  static void Write(ParameterSet& set, const Piece& piece, const double* values);
+  static void Write(ParameterSet& set, const UpdatePiece& piece, const double* values);
 
   // sum_i weights[i] factor(i, t) x_i of a piece, added to out in the order of the updates.
-  void AddCombination(std::span<const double> weights, const Piece& piece, double* out) const;
-  void AddCentre(const Centre& centre, const Piece& piece, double* out) const;
+  void AddCombination(std::span<const double> weights, const UpdatePiece& piece, double* out) const;
+  void AddCentre(const Centre& centre, const UpdatePiece& piece, double* out) const;
 
   // |x_i|^2 in the metric, for every update; not finite exactly when a value is not.
   std::vector<double> SquaredNorms() const;
@@ -92,12 +92,12 @@ class Batch {
   std::vector<UpdateVerdict> EqualVerdicts() const;
 
  private:
-  Batch(const std::vector<UpdateView>& updates, const RobustContext& context);
+  UpdateBatch(const std::vector<UpdateView>& updates, const RobustContext& context);
   absl::Status SetMetric();
   absl::Status SetFactors(const RobustSettings& settings);
   // The pieces of [begin, end) of the flat vector, of at most `most` coordinates.
   void Walk(size_t begin, size_t end, size_t most,
-            const std::function<void(const Piece&)>& visit) const;
+            const std::function<void(const UpdatePiece&)>& visit) const;
   size_t Grain(size_t items) const;
 
   const std::vector<UpdateView>* updates_;
@@ -109,6 +109,6 @@ class Batch {
 
 // The weights of a context as doubles, or n ones. Errors: InvalidArgument for a wrong number of
 // them or one below 1.
-absl::StatusOr<std::vector<double>> WeightsOf(const Batch& batch);
+absl::StatusOr<std::vector<double>> WeightsOf(const UpdateBatch& batch);
 
 }  // namespace rivulet

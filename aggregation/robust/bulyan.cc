@@ -48,13 +48,13 @@ class BulyanRule : public RuleBase {
   using RuleBase::RuleBase;
 
  private:
-  absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
+  absl::StatusOr<RobustResult> Combine(const UpdateBatch& batch) const override {
     RV_ASSIGN_OR_RETURN(const DistanceTable distances, DistancesFor(settings(), batch));
     RobustResult result = Select(batch, distances);
     std::vector<uint32_t> selected = result.order;
     std::sort(selected.begin(), selected.end());
     const size_t beta = selected.size() - 2 * static_cast<size_t>(settings().f);
-    result.mean = batch.Produce([&](const Piece& piece, double* out) {
+    result.mean = batch.Produce([&](const UpdatePiece& piece, double* out) {
       NearestMedian column(selected.size());
       for (size_t at = 0; at < piece.count(); ++at) {
         for (size_t position = 0; position < selected.size(); ++position) {
@@ -69,7 +69,7 @@ class BulyanRule : public RuleBase {
   }
 
   // theta = n - 2f times: Krum among those that are left, and its choice moves out.
-  RobustResult Select(const Batch& batch, const DistanceTable& distances) const {
+  RobustResult Select(const UpdateBatch& batch, const DistanceTable& distances) const {
     const size_t theta = batch.n() - 2 * static_cast<size_t>(settings().f);
     KrumScores scores(distances, settings().f);
     RobustResult result;

@@ -12,7 +12,7 @@ class CentredClippingRule : public RuleBase {
   using RuleBase::RuleBase;
 
  private:
-  absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
+  absl::StatusOr<RobustResult> Combine(const UpdateBatch& batch) const override {
     RV_RETURN_IF_ERROR(CheckPrevious(batch.context()));
     RobustResult result;
     result.verdicts = batch.EqualVerdicts();
@@ -29,7 +29,7 @@ class CentredClippingRule : public RuleBase {
       result.verdicts[update].weight = centre.shares[update];
     }
     result.mean = batch.Produce(
-        [&](const Piece& piece, double* out) { batch.AddCentre(centre, piece, out); });
+        [&](const UpdatePiece& piece, double* out) { batch.AddCentre(centre, piece, out); });
     return result;
   }
 

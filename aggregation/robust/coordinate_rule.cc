@@ -6,11 +6,11 @@
 
 namespace rivulet {
 
-absl::StatusOr<RobustResult> MeanOfMiddleValues(const Batch& batch, size_t drop) {
+absl::StatusOr<RobustResult> MeanOfMiddleValues(const UpdateBatch& batch, size_t drop) {
   std::atomic<bool> finite = true;
   RobustResult result;
   result.mean = ParameterSet(*batch.context().manifest);
-  batch.ForEachStretch([&](const Piece& stretch) {
+  batch.ForEachStretch([&](const UpdatePiece& stretch) {
     std::vector<const float*> rows(batch.n());
     std::vector<float> factors;
     for (size_t update = 0; update < batch.n(); ++update) {
@@ -20,9 +20,9 @@ absl::StatusOr<RobustResult> MeanOfMiddleValues(const Batch& batch, size_t drop)
     }
     const auto write = [&](size_t first, std::span<const double> means) {
       const size_t begin = stretch.begin + first;
-      Batch::Write(result.mean,
-                   {stretch.tensor, begin, begin + means.size(), stretch.offset + first},
-                   means.data());
+      UpdateBatch::Write(result.mean,
+                         {stretch.tensor, begin, begin + means.size(), stretch.offset + first},
+                         means.data());
     };
     if (!TrimmedMeans({rows, factors, stretch.count()}, drop, write)) finite = false;
   });

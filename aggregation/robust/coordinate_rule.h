@@ -6,6 +6,6 @@ namespace rivulet {
 
 // median and trimmed-mean: the mean of each coordinate without the `drop` lowest and highest.
 // Errors: as RobustRule::Aggregate.
-absl::StatusOr<RobustResult> MeanOfMiddleValues(const Batch& batch, size_t drop);
+absl::StatusOr<RobustResult> MeanOfMiddleValues(const UpdateBatch& batch, size_t drop);
 
 }  // namespace rivulet

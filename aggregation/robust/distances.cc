@@ -13,9 +13,9 @@ constexpr double kCancelled = 1e-6;
 
 using IndexPair = std::pair<size_t, size_t>;
 
-std::vector<double> ScaledGram(const Batch& batch) {
+std::vector<double> ScaledGram(const UpdateBatch& batch) {
   const size_t n = batch.n();
-  return batch.Sums(n * n, [&](const Piece& piece, double* sums) {
+  return batch.Sums(n * n, [&](const UpdatePiece& piece, double* sums) {
     std::vector<double> scratch(n * kGramStride);
     std::vector<double> gram(n * n);
     std::vector<const float*> rows(n);
@@ -35,10 +35,11 @@ std::vector<double> ScaledGram(const Batch& batch) {
 }
 
 // The pairs again, from the differences.
-void Recompute(const Batch& batch, const std::vector<IndexPair>& pairs, DistanceTable& table) {
+void Recompute(const UpdateBatch& batch, const std::vector<IndexPair>& pairs,
+               DistanceTable& table) {
   if (pairs.empty()) return;
   const std::vector<double> squares =
-      batch.Sums(pairs.size(), [&](const Piece& piece, double* sums) {
+      batch.Sums(pairs.size(), [&](const UpdatePiece& piece, double* sums) {
         const double square = batch.metric(piece.tensor) * batch.metric(piece.tensor);
         for (size_t at = 0; at < pairs.size(); ++at) {
           const auto [first, second] = pairs[at];
@@ -55,7 +56,7 @@ void Recompute(const Batch& batch, const std::vector<IndexPair>& pairs, Distance
 
 }  // namespace
 
-absl::StatusOr<DistanceTable> FlatDistances(const Batch& batch) {
+absl::StatusOr<DistanceTable> FlatDistances(const UpdateBatch& batch) {
   const size_t n = batch.n();
   const std::vector<double> gram = ScaledGram(batch);
   RV_RETURN_IF_ERROR(batch.CheckNumbers(gram));

@@ -20,7 +20,7 @@ struct DistanceTable {
 // |x_i - x_j|^2 in the metric of the batch: |x_i|^2 + |x_j|^2 - 2 <x_i, x_j>, not below 0; computed
 // from the differences where that is less than 1e-6 of the norms and cancellation would eat it.
 // Errors: as RobustRule::Aggregate for a value that is not finite.
-absl::StatusOr<DistanceTable> FlatDistances(const Batch& batch);
+absl::StatusOr<DistanceTable> FlatDistances(const UpdateBatch& batch);
 
 // The sum over LoRA modules of |(B + b_i)(A + a_i) - (B + b_j)(A + a_j)|_F^2, with A and B those of
 // `global`, plus the flat squared distances of all other tensors. The difference of the products is
@@ -28,6 +28,6 @@ absl::StatusOr<DistanceTable> FlatDistances(const Batch& batch);
 // large cancels. Time n^2 r^2 (m + n) for a module [m, n].
 // Errors: InvalidArgument when there is no `global` of the same manifest (F32), no pair of factors
 // or one without its partner; as above.
-absl::StatusOr<DistanceTable> ProductDistances(const Batch& batch);
+absl::StatusOr<DistanceTable> ProductDistances(const UpdateBatch& batch);
 
 }  // namespace rivulet

@@ -14,7 +14,7 @@ class FlTrustRule : public RuleBase {
   using RuleBase::RuleBase;
 
  private:
-  absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
+  absl::StatusOr<RobustResult> Combine(const UpdateBatch& batch) const override {
     RV_RETURN_IF_ERROR(CheckRoot(batch));
     const std::vector<double> squares = batch.SquaredNorms();
     RV_RETURN_IF_ERROR(batch.CheckNumbers(squares));
@@ -27,12 +27,12 @@ class FlTrustRule : public RuleBase {
       if (share > 0) weights[update] = share * std::sqrt(dots[batch.n()] / squares[update]);
     }
     result.mean = batch.Produce(
-        [&](const Piece& piece, double* out) { batch.AddCombination(weights, piece, out); });
+        [&](const UpdatePiece& piece, double* out) { batch.AddCombination(weights, piece, out); });
     return result;
   }
 
   // `dots` with the root, and its own square at the end.
-  static absl::StatusOr<std::vector<UpdateVerdict>> Trust(const Batch& batch,
+  static absl::StatusOr<std::vector<UpdateVerdict>> Trust(const UpdateBatch& batch,
                                                           std::span<const double> squares,
                                                           std::span<const double> dots) {
     const double root_norm = std::sqrt(dots[batch.n()]);
@@ -60,7 +60,7 @@ class FlTrustRule : public RuleBase {
     return verdicts;
   }
 
-  static absl::Status CheckRoot(const Batch& batch) {
+  static absl::Status CheckRoot(const UpdateBatch& batch) {
     const UpdateView* const root = batch.context().root;
     if (root == nullptr) {
       return Refuse(absl::StatusCode::kInvalidArgument,
@@ -78,9 +78,9 @@ class FlTrustRule : public RuleBase {
     return absl::OkStatus();
   }
 
-  static std::vector<double> DotsWithRoot(const Batch& batch) {
+  static std::vector<double> DotsWithRoot(const UpdateBatch& batch) {
     const size_t n = batch.n();
-    return batch.Sums(n + 1, [&](const Piece& piece, double* sums) {
+    return batch.Sums(n + 1, [&](const UpdatePiece& piece, double* sums) {
       const double square = batch.metric(piece.tensor) * batch.metric(piece.tensor);
       const std::span<const float> root =
           (*batch.context().root)[piece.tensor].subspan(piece.begin, piece.count());

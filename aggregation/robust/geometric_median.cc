@@ -12,7 +12,7 @@ class GeometricMedianRule : public RuleBase {
   using RuleBase::RuleBase;
 
  private:
-  absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
+  absl::StatusOr<RobustResult> Combine(const UpdateBatch& batch) const override {
     RV_ASSIGN_OR_RETURN(const std::vector<double> given, WeightsOf(batch));
     RV_RETURN_IF_ERROR(batch.CheckNumbers(batch.SquaredNorms()));
     RobustResult result;
@@ -32,7 +32,7 @@ class GeometricMedianRule : public RuleBase {
       result.verdicts[update].weight = centre.shares[update];
     }
     result.mean = batch.Produce(
-        [&](const Piece& piece, double* out) { batch.AddCentre(centre, piece, out); });
+        [&](const UpdatePiece& piece, double* out) { batch.AddCentre(centre, piece, out); });
     return result;
   }
 

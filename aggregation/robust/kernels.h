@@ -8,7 +8,7 @@ namespace rivulet {
 // Arithmetic of the rules on stretches of values. All of it is binary64 in an order that depends on
 // the sizes alone; products of two binary32 are exact in it. `widest` as in simd.h.
 
-// sum (factor x[c])^2 and sum (factor x[c] - centre[c])^2.
+// sum x[c]^2, and sum (factor x[c] - centre[c])^2.
 double SquaredNorm(std::span<const float> x, bool widest = true);
 double SquaredDistance(std::span<const float> x, double factor, const double* centre,
                        bool widest = true);

@@ -50,11 +50,12 @@ void KrumScores::TakeOut(uint32_t update) {
   --count_;
 }
 
-absl::StatusOr<DistanceTable> DistancesFor(const RobustSettings& settings, const Batch& batch) {
+absl::StatusOr<DistanceTable> DistancesFor(const RobustSettings& settings,
+                                           const UpdateBatch& batch) {
   return settings.product_space ? ProductDistances(batch) : FlatDistances(batch);
 }
 
-absl::StatusOr<RobustResult> MeanOfBest(const RobustSettings& settings, const Batch& batch,
+absl::StatusOr<RobustResult> MeanOfBest(const RobustSettings& settings, const UpdateBatch& batch,
                                         size_t count) {
   RV_ASSIGN_OR_RETURN(const DistanceTable distances, DistancesFor(settings, batch));
   const KrumScores scores(distances, settings.f);
@@ -77,7 +78,7 @@ absl::StatusOr<RobustResult> MeanOfBest(const RobustSettings& settings, const Ba
     result.verdicts[update].weight = 1.0 / static_cast<double>(count);
     chosen[update] = 1;
   }
-  result.mean = batch.Produce([&](const Piece& piece, double* out) {
+  result.mean = batch.Produce([&](const UpdatePiece& piece, double* out) {
     batch.AddCombination(chosen, piece, out);
     for (size_t at = 0; at < piece.count(); ++at) out[at] /= static_cast<double>(count);
   });

@@ -30,10 +30,11 @@ class KrumScores {
 };
 
 // The distances a rule's settings ask for.
-absl::StatusOr<DistanceTable> DistancesFor(const RobustSettings& settings, const Batch& batch);
+absl::StatusOr<DistanceTable> DistancesFor(const RobustSettings& settings,
+                                           const UpdateBatch& batch);
 
 // krum and multi-krum: the mean of the `count` best. Errors: as RobustRule::Aggregate.
-absl::StatusOr<RobustResult> MeanOfBest(const RobustSettings& settings, const Batch& batch,
+absl::StatusOr<RobustResult> MeanOfBest(const RobustSettings& settings, const UpdateBatch& batch,
                                         size_t count);
 
 }  // namespace rivulet

@@ -12,7 +12,7 @@ class MeanRule : public RuleBase {
   using RuleBase::RuleBase;
 
  private:
-  absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
+  absl::StatusOr<RobustResult> Combine(const UpdateBatch& batch) const override {
     RV_ASSIGN_OR_RETURN(std::vector<double> weights, WeightsOf(batch));
     double sum = 0;
     for (const double weight : weights) sum += weight;
@@ -23,7 +23,7 @@ class MeanRule : public RuleBase {
     }
     // Division last: equal weights then give the same bits as a sum divided by n.
     std::atomic<bool> finite = true;
-    result.mean = batch.Produce([&](const Piece& piece, double* out) {
+    result.mean = batch.Produce([&](const UpdatePiece& piece, double* out) {
       batch.AddCombination(weights, piece, out);
       double magnitude = 0;
       for (size_t at = 0; at < piece.count(); ++at) {

@@ -8,7 +8,7 @@ class MedianRule : public RuleBase {
   using RuleBase::RuleBase;
 
  private:
-  absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
+  absl::StatusOr<RobustResult> Combine(const UpdateBatch& batch) const override {
     return MeanOfMiddleValues(batch, (batch.n() - 1) / 2);
   }
 };

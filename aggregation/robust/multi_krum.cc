@@ -18,7 +18,7 @@ class MultiKrumRule : public RuleBase {
   }
 
  private:
-  absl::StatusOr<RobustResult> Combine(const Batch& batch) const override {
+  absl::StatusOr<RobustResult> Combine(const UpdateBatch& batch) const override {
     const size_t most = batch.n() - settings().f - 2;
     return MeanOfBest(settings(), batch, settings().m == 0 ? most : settings().m);
   }

@@ -33,7 +33,7 @@ std::vector<double> GramOf(FactorRows& rows) {
 
 // One module of a batch.
 struct ModuleOfBatch {
-  const Batch& batch;
+  const UpdateBatch& batch;
   const LoraPair& pair;
   size_t rank, inputs, outputs;
 
@@ -108,9 +108,9 @@ absl::StatusOr<std::vector<LoraPair>> PairsOfContext(const RobustContext& contex
 }
 
 // Flat squared distances of what is no factor of a pair.
-std::vector<double> OtherDistances(const Batch& batch, const std::vector<bool>& factor) {
+std::vector<double> OtherDistances(const UpdateBatch& batch, const std::vector<bool>& factor) {
   const size_t n = batch.n();
-  return batch.Sums(n * n, [&](const Piece& piece, double* sums) {
+  return batch.Sums(n * n, [&](const UpdatePiece& piece, double* sums) {
     if (factor[piece.tensor]) return;
     for (size_t i = 0; i < n; ++i) {
       for (size_t j = i + 1; j < n; ++j) {
@@ -124,7 +124,7 @@ std::vector<double> OtherDistances(const Batch& batch, const std::vector<bool>& 
 
 }  // namespace
 
-absl::StatusOr<DistanceTable> ProductDistances(const Batch& batch) {
+absl::StatusOr<DistanceTable> ProductDistances(const UpdateBatch& batch) {
   RV_ASSIGN_OR_RETURN(const std::vector<LoraPair> pairs, PairsOfContext(batch.context()));
   RV_RETURN_IF_ERROR(batch.CheckNumbers(batch.SquaredNorms()));
   const size_t n = batch.n();

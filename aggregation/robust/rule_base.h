@@ -28,7 +28,7 @@ class RuleBase : public RobustRule {
   absl::StatusOr<RobustResult> Aggregate(const std::vector<UpdateView>& updates,
                                          const RobustContext& context) const override {
     RV_RETURN_IF_ERROR(Check(updates.size()));
-    RV_ASSIGN_OR_RETURN(const Batch batch, Batch::Make(settings_, updates, context));
+    RV_ASSIGN_OR_RETURN(const UpdateBatch batch, UpdateBatch::Make(settings_, updates, context));
     return Combine(batch);
   }
 
@@ -37,7 +37,7 @@ class RuleBase : public RobustRule {
 
  private:
   // `batch` has as many updates as Check wants.
-  virtual absl::StatusOr<RobustResult> Combine(const Batch& batch) const = 0;
+  virtual absl::StatusOr<RobustResult> Combine(const UpdateBatch& batch) const = 0;
 
   std::string_view name_;
   UpdatesNeeded needed_;

@@ -54,7 +54,7 @@ absl::StatusOr<std::vector<double>> DistancesTo(const ParameterSet& centre,
   for (const TensorSpec& spec : centre.manifest()) {
     if (spec.dtype != DType::kF32) return BadSuspicion("got " + Describe(spec) + ", want F32");
   }
-  RV_ASSIGN_OR_RETURN(const Batch batch, Batch::Make({}, updates, context));
+  RV_ASSIGN_OR_RETURN(const UpdateBatch batch, UpdateBatch::Make({}, updates, context));
   std::vector<double> distances = batch.SquaredDistancesTo({&centre, 1.0, {}});
   RV_RETURN_IF_ERROR(batch.CheckNumbers(distances));
   for (double& distance : distances) distance = std::sqrt(distance);
@@ -83,9 +83,20 @@ absl::StatusOr<double> SuspicionThreshold(double rate, const SuspicionSettings& 
   return high;
 }
 
-absl::StatusOr<SuspicionLedger> SuspicionLedger::Make(const SuspicionSettings& settings) {
+absl::StatusOr<SuspicionLedger> SuspicionLedger::Make(const SuspicionSettings& settings,
+                                                      SuspicionEntries entries) {
   RV_RETURN_IF_ERROR(CheckSuspicion(settings));
-  return SuspicionLedger(settings);
+  for (const auto& [client, entry] : entries) {
+    const bool sensible = entry.rounds >= 0 && entry.rounds <= settings.rounds &&
+                          std::fabs(entry.score) <= settings.rounds && entry.rate >= 0 &&
+                          entry.rate <= 1;
+    if (sensible) continue;
+    return BadSuspicion(client + ": got a score of " + std::to_string(entry.score) + " after " +
+                        std::to_string(entry.rounds) + " rounds at a rate of " +
+                        std::to_string(entry.rate) + ", want at most " +
+                        std::to_string(settings.rounds) + " rounds and a rate of 0 .. 1");
+  }
+  return SuspicionLedger(settings, std::move(entries));
 }
 
 double SuspicionLedger::ThresholdFor(double rate) {
@@ -108,7 +119,7 @@ absl::StatusOr<std::vector<std::string>> SuspicionLedger::Record(
   std::vector<std::string> excluded;
   for (size_t group = 0; group < groups.size(); ++group) {
     for (const std::string& client : groups[group]) {
-      Entry& entry = entries_[client];
+      SuspicionEntry& entry = entries_[client];
       if (entry.excluded) continue;
       if (entry.rounds == settings_.rounds) entry = {};
       ++entry.rounds;

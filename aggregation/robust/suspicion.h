@@ -3,6 +3,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "aggregation/fixed_point_sum.h"
@@ -33,13 +34,25 @@ struct SuspicionSettings {
 // Errors: InvalidArgument for settings out of range or a rate outside [0, 1].
 absl::StatusOr<double> SuspicionThreshold(double rate, const SuspicionSettings& settings);
 
+// What is known of one client; to be kept over a restart.
+struct SuspicionEntry {
+  int rounds = 0;  // counted, of SuspicionSettings::rounds
+  double score = 0;
+  double rate = 0;  // the largest share of suspicious groups among those rounds
+  bool excluded = false;
+
+  bool operator==(const SuspicionEntry&) const = default;
+};
+using SuspicionEntries = std::map<std::string, SuspicionEntry>;  // by client
+
 // Keeps score_u += [u's group is suspicious] - (share of groups that are): 0 on average for an
 // honest client. Excludes at SuspicionThreshold for the largest share seen so far in the client's
 // count, but no more than 1/2, where the walk is widest. Not thread safe.
 class SuspicionLedger {
  public:
-  // Errors: InvalidArgument naming the setting out of range.
-  static absl::StatusOr<SuspicionLedger> Make(const SuspicionSettings& settings);
+  // Errors: InvalidArgument naming the setting out of range, or the client whose entry is.
+  static absl::StatusOr<SuspicionLedger> Make(const SuspicionSettings& settings,
+                                              SuspicionEntries entries = {});
 
   // One round. Returns who is excluded from now on, in byte order.
   // Errors: InvalidArgument when there are no groups or not one word for each; nothing has changed.
@@ -49,19 +62,15 @@ class SuspicionLedger {
   double ScoreOf(const std::string& client) const;  // 0 when never seen
   bool Excluded(const std::string& client) const;
 
- private:
-  struct Entry {
-    int rounds = 0;
-    double score = 0;
-    double rate = 0;  // the largest
-    bool excluded = false;
-  };
+  const SuspicionEntries& entries() const { return entries_; }
 
-  explicit SuspicionLedger(const SuspicionSettings& settings) : settings_(settings) {}
+ private:
+  SuspicionLedger(const SuspicionSettings& settings, SuspicionEntries entries)
+      : settings_(settings), entries_(std::move(entries)) {}
   double ThresholdFor(double rate);
 
   SuspicionSettings settings_;
-  std::map<std::string, Entry> entries_;
+  SuspicionEntries entries_;
   std::map<double, double> thresholds_;  // by rate: computed once
 };
 

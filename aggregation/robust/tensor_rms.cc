@@ -40,10 +40,10 @@ absl::StatusOr<std::vector<double>> NextTensorRms(std::span<const double> runnin
   }
   RobustContext context;
   context.manifest = &manifest;
-  RV_ASSIGN_OR_RETURN(const Batch batch, Batch::Make({}, updates, context));
+  RV_ASSIGN_OR_RETURN(const UpdateBatch batch, UpdateBatch::Make({}, updates, context));
   const size_t n = batch.n();
   const std::vector<double> squares =
-      batch.Sums(manifest.size() * n, [&](const Piece& piece, double* sums) {
+      batch.Sums(manifest.size() * n, [&](const UpdatePiece& piece, double* sums) {
         for (size_t update = 0; update < n; ++update) {
           sums[piece.tensor * n + update] += SquaredNorm(batch.values(update, piece));
         }

@@ -24,7 +24,8 @@ CREATE TABLE round(
   counted TEXT NOT NULL, remaining_ms INTEGER NOT NULL, opened_ms INTEGER NOT NULL,
   reason TEXT NOT NULL, loss REAL NOT NULL, examples INTEGER NOT NULL, tokens INTEGER NOT NULL,
   bytes_up INTEGER NOT NULL, bytes_down INTEGER NOT NULL, bias REAL NOT NULL,
-  milliseconds INTEGER NOT NULL, left_out TEXT NOT NULL, PRIMARY KEY(job, round, attempt)) STRICT, WITHOUT ROWID;
+  milliseconds INTEGER NOT NULL, left_out TEXT NOT NULL,
+  PRIMARY KEY(job, round, attempt)) STRICT, WITHOUT ROWID;
 CREATE TABLE update_received(
   job TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL, client TEXT NOT NULL,
   sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, weight INTEGER NOT NULL, examples INTEGER NOT NULL,

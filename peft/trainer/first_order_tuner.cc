@@ -121,7 +121,7 @@ class FirstOrderTuner : public Tuner {
     SetComputeThreads(1);  // the workspace divides the work
     RV_RETURN_IF_ERROR(CheckPrivacy(request));
     const ExamplePrivacy& privacy = *request.privacy;
-    const uint32_t count = static_cast<uint32_t>(request.examples.size());
+    const double count = static_cast<double>(request.examples.size());
     const double batch_size =
         privacy.batch_size > 0 ? privacy.batch_size : privacy.sample_rate * count;
     const double length = task_ == Task::kClassification ? 1 : seq_length_;
@@ -134,14 +134,7 @@ class FirstOrderTuner : public Tuner {
     const int64_t total = static_cast<int64_t>(privacy.steps);
     TuneResult result;
     for (; result.steps < total; ++result.steps) {
-      RV_ASSIGN_OR_RETURN(const std::vector<uint32_t> sample,
-                          PoissonSample(privacy.sample_rate, count, *request.noise));
-      for (const std::vector<uint32_t>& positions : MicroBatches(request.examples, sample)) {
-        RV_RETURN_IF_ERROR(CheckCancelled(request, result.steps));
-        RV_ASSIGN_OR_RETURN(const std::vector<Batch> batch, Collate(request.examples, {positions}));
-        RV_RETURN_IF_ERROR(run->Accumulate(batch[0]));
-      }
-      RV_RETURN_IF_ERROR(CheckCancelled(request, result.steps));
+      RV_RETURN_IF_ERROR(AccumulateSample(request, result.steps, *run));
       const double rate =
           train_.learning_rate * LearningRateFactor(train_, result.steps + 1, total);
       RV_ASSIGN_OR_RETURN(result.grad_norm, run->Finish(*request.noise, batch_size, rate));
@@ -151,6 +144,19 @@ class FirstOrderTuner : public Tuner {
     result.tokens = CountOf(expected * length);
     result.delta = run->state().DeltaFrom(*request.global);
     return result;
+  }
+
+  // Draws a step's examples and gives them to `run`.
+  absl::Status AccumulateSample(const TuneRequest& request, int64_t step, PrivateRun& run) const {
+    const uint32_t count = static_cast<uint32_t>(request.examples.size());
+    RV_ASSIGN_OR_RETURN(const std::vector<uint32_t> sample,
+                        PoissonSample(request.privacy->sample_rate, count, *request.noise));
+    for (const std::vector<uint32_t>& positions : MicroBatches(request.examples, sample)) {
+      RV_RETURN_IF_ERROR(CheckCancelled(request, step));
+      RV_ASSIGN_OR_RETURN(const std::vector<Batch> batch, Collate(request.examples, {positions}));
+      RV_RETURN_IF_ERROR(run.Accumulate(batch[0]));
+    }
+    return CheckCancelled(request, step);
   }
 
   // At least one: a client that takes part has a weight.

@@ -48,8 +48,9 @@ absl::Status AddCentralNoise(const NoiseSeed& seed, uint64_t variance, int64_t f
 absl::Status AddBlockNoise(const NoiseSeed& seed, std::string_view purpose, uint64_t variance,
                            int sign, int64_t first, std::span<int64_t> out);
 
-// What one round costs. `relation` AddRemoveOne; q = 1 unless the cohort was drawn by
-// DrawPoissonCohort and kept secret.
+// What one round costs, relation AddRemoveOne. q = 1 unless the cohort was drawn by
+// DrawPoissonCohort and kept secret. With an adaptive-clipping bit in the round, `noise` is of the
+// data (z_delta) and the cost is that of z: use LedgerRow::Event, which knows both.
 PrivacyEvent CentralEvent(const CentralNoise& noise, double q);
 
 // The fixed denominator of the mean: q N (N when everybody takes part), never the number received,

@@ -34,15 +34,16 @@ constexpr int kPatient = 60;
 
 std::string JobOf(size_t clients, int deadline, const std::string& sections) {
   const std::string count = std::to_string(clients);
-  return SmallJob("num-rounds = 1\nmin-clients = 4\nround-deadline = " + std::to_string(deadline) +
-                  "\nclients-per-round = " + count + "\nmin-available-clients = " + count + "\n") +
+  return SmallJob("num-rounds = 1\nmin-clients = 4\nround-deadline = \"" +
+                  std::to_string(deadline) + "s\"" + "\nclients-per-round = " + count +
+                  "\nmin-available-clients = " + count + "\n") +
          "[strategy]\nweighting = \"uniform\"\n" + sections;
 }
 
 std::string MaskedJob(int deadline) {
   return JobOf(5, deadline,
-               "[secure-aggregation]\nenabled = true\nphase-deadline = " +
-                   std::to_string(deadline) + "\nrange = " + std::to_string(kRange) + "\n");
+               "[secure-aggregation]\nenabled = true\nphase-deadline = \"" +
+                   std::to_string(deadline) + "s\"\nrange = " + std::to_string(kRange) + "\n");
 }
 
 // An agent that died is not waited for before the last evaluation.

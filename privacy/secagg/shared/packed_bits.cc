@@ -62,6 +62,14 @@ size_t DirectGroups(size_t bytes, size_t bits, size_t count) {
 
 template <int kBits, typename Word>
 void AddAll(std::string_view packed, Word* words, size_t count) {
+  if constexpr (kBits == 8 * sizeof(Word)) {
+    for (size_t index = 0; index < count; ++index) {
+      Word element;
+      std::memcpy(&element, packed.data() + index * sizeof(Word), sizeof(Word));
+      words[index] = static_cast<Word>(words[index] + element);
+    }
+    return;
+  }
   size_t group = 0;
   for (const size_t direct = DirectGroups(packed.size(), kBits, count); group < direct; ++group) {
     AddGroup<kBits>(packed.data() + group * kBits, words + group * kGroup);

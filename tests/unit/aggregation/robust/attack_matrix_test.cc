@@ -22,7 +22,7 @@ constexpr size_t kClasses = 10;
 constexpr int kRounds = 50;
 constexpr double kRate = 0.3;    // an honest update is kRate (t_c - x) and a little noise
 constexpr double kNoise = 0.02;  // of an honest update, for each coordinate
-constexpr double kWithin = 0.5;  // squared deviation of a client's data, for each coordinate
+constexpr double kWithin = 1;    // squared deviation of a client's data, for each coordinate
 constexpr double kClip = 4;
 constexpr double kTau = 0.5;
 
@@ -235,9 +235,9 @@ INSTANTIATE_TEST_SUITE_P(Toy, AttackMatrix,
                                   std::to_string(5 * std::get<1>(instance.param)) + "percent";
                          });
 
-// The goal of the design: at up to 20 % of liars the recommended configuration, norm bound and
-// centred clipping, is within 5 % of clean and no backdoor gets a tenth of its way, while the plain
-// mean is ruined by the same. The subtle attacks move nobody by much; they are held to 10 %.
+// The goals of the design, at up to 20 % of liars: norm bound and centred clipping stays within 5 %
+// of clean whatever the attack; norm bound and multi-Krum does so for all but the subtle ones, and
+// lets no backdoor get a tenth of its way even when clients differ much; a plain mean is ruined.
 TEST_P(AttackMatrix, RecommendedConfigurationsHoldAndTheMeanFails) {
   const std::vector<float> clean = CleanModel(toy_, bad());
   std::printf("loss relative to clean, in brackets how far a backdoor came:\n");
@@ -248,11 +248,15 @@ TEST_P(AttackMatrix, RecommendedConfigurationsHoldAndTheMeanFails) {
       line.Add(settings.rule, OutcomeOf(toy_, &attack, bad(), clean, CombineBy(settings)));
     }
     if (bad() > 4) continue;  // recorded, not promised
-    const Outcome& clipped = line.of("centred-clipping");
-    EXPECT_LE(clipped.loss, attack.crude ? 1.05 : 1.10) << attack.name;
-    EXPECT_LE(clipped.backdoor, 0.10) << attack.name;
+    EXPECT_LE(line.of("centred-clipping").loss, 1.05) << attack.name;
+    if (attack.crude || attack.name == "backdoor") {
+      EXPECT_LE(line.of("multi-krum").loss, 1.05) << attack.name;
+      EXPECT_LE(line.of("multi-krum").backdoor, 0.10) << attack.name;
+    }
     if (!dirichlet()) {
       EXPECT_LE(line.of("trimmed-mean").loss, 1.05) << attack.name;
+      EXPECT_LE(line.of("trimmed-mean").backdoor, 0.10) << attack.name;
+      EXPECT_LE(line.of("centred-clipping").backdoor, 0.10) << attack.name;
     }
     if (bad() == 4 && attack.crude) {
       EXPECT_GT(line.of("mean").loss, 1.05) << attack.name;
@@ -310,9 +314,9 @@ TEST_P(GroupedMatrix, MedianOfGroupsAndTheGateHold) {
                                  grouped({.rule = "median", .f = plan->f_groups})));
     EXPECT_EQ(refused, 0) << attack.name;
     line.Add("mean", OutcomeOf(toy, &attack, kBad, clean, CombineBy({.rule = "mean"})));
-    EXPECT_LE(line.of("median").loss, attack.crude ? 1.05 : 1.10) << attack.name;
+    EXPECT_LE(line.of("median").loss, 1.05) << attack.name;
     EXPECT_LE(line.of("median").backdoor, 0.10) << attack.name;
-    if (attack.name == "boost" || attack.name == "noise") {
+    if (attack.crude && attack.name != "sign flip 5") {  // five times a tenth is no majority
       EXPECT_GT(line.of("mean").loss, 1.05) << attack.name;
     }
   }

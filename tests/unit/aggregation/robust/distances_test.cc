@@ -11,7 +11,7 @@ absl::StatusOr<DistanceTable> FlatOfCohort(const Cohort& cohort, const RobustSet
   RobustContext context;
   context.manifest = &cohort.manifest();
   const std::vector<UpdateView> views = cohort.views();
-  RV_ASSIGN_OR_RETURN(const Batch batch, Batch::Make(settings, views, context));
+  RV_ASSIGN_OR_RETURN(const UpdateBatch batch, UpdateBatch::Make(settings, views, context));
   return FlatDistances(batch);
 }
 
@@ -96,7 +96,7 @@ TEST(ProductDistances, AreThoseOfTheDenseProducts) {
   const Cohort cohort(manifest, GaussRows(5, 21, 13));
   const std::vector<UpdateView> views = cohort.views();
   const RobustContext context{.manifest = &manifest, .global = &global};
-  const auto batch = Batch::Make({}, views, context);
+  const auto batch = UpdateBatch::Make({}, views, context);
   const auto table = ProductDistances(*batch);
   ASSERT_TRUE(table.ok()) << table.status();
   for (size_t i = 0; i < 5; ++i) {
@@ -119,7 +119,7 @@ TEST(ProductDistances, DoNotSeeAChangeOfScaleBetweenTheFactors) {
                       {{1, 2, 3, 4}, {1024, 2048, 3.0f / 1024, 4.0f / 1024}, {1, 2, 3, 5}});
   const std::vector<UpdateView> views = cohort.views();
   const RobustContext context{.manifest = &manifest, .global = &global};
-  const auto batch = Batch::Make({}, views, context);
+  const auto batch = UpdateBatch::Make({}, views, context);
   const auto products = ProductDistances(*batch);
   ASSERT_TRUE(products.ok()) << products.status();
   EXPECT_NEAR(products->at(0, 1), 0, 1e-9);

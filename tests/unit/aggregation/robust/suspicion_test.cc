@@ -133,6 +133,33 @@ TEST(SuspicionLedger, ScoresStartAnewAfterTheirRounds) {
   EXPECT_EQ(ledger.ScoreOf("a"), -0.5);
 }
 
+TEST(SuspicionLedger, GoesOnAfterARestart) {
+  const std::vector<std::vector<std::string>> groups = {{"a"}, {"b"}, {"c"}};
+  auto whole = *SuspicionLedger::Make({});
+  auto first = *SuspicionLedger::Make({});
+  for (int round = 0; round < 40; ++round) {
+    ASSERT_TRUE(whole.Record(groups, {true, false, false}).ok());
+    if (round < 10) {
+      ASSERT_TRUE(first.Record(groups, {true, false, false}).ok());
+    }
+  }
+  auto second = *SuspicionLedger::Make({}, first.entries());
+  for (int round = 10; round < 40; ++round) {
+    ASSERT_TRUE(second.Record(groups, {true, false, false}).ok());
+  }
+  EXPECT_EQ(second.entries(), whole.entries());
+  EXPECT_TRUE(second.Excluded("a"));
+}
+
+TEST(SuspicionLedger, EntriesThatMakeNoSenseAreRefused) {
+  for (const SuspicionEntry& entry :
+       {SuspicionEntry{.rounds = 101}, SuspicionEntry{.rounds = -1},
+        SuspicionEntry{.score = std::nan("")}, SuspicionEntry{.rate = 1.5}}) {
+    EXPECT_EQ(SuspicionLedger::Make({}, {{"a", entry}}).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+}
+
 TEST(SuspicionLedger, WordsForAnotherNumberOfGroupsChangeNothing) {
   auto ledger = *SuspicionLedger::Make({});
   const std::vector<std::vector<std::string>> groups = {{"a"}, {"b"}};

@@ -89,7 +89,9 @@ class FakeWork final : public LocalWork {
     result.file = "delta";
     return result;
   }
+  void Accepted(const TaskKey& key) override { accepted.push_back(key); }
   int done = 0;
+  std::vector<TaskKey> accepted;
   absl::Status fails, refuses;
 };
 
@@ -116,6 +118,7 @@ TEST_F(AgentTest, ATaskIsDoneOnceWhateverTheWayLoses) {
   EXPECT_EQ(work_.done, 1);
   EXPECT_EQ(link_.opened, 4);
   EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta", "delta", "delta"}));
+  EXPECT_EQ(work_.accepted, (std::vector<TaskKey>{{"job", 1, 1}}));  // not what was lost
 }
 
 TEST_F(AgentTest, ARefusalByPolicyIsReportedWithItsCodeAndNothingFetched) {
@@ -162,6 +165,7 @@ TEST_F(AgentTest, AStateThatCannotBeFetchedIsTriedAgainOverANewConnection) {
   EXPECT_EQ(work_.done, 1);
   EXPECT_TRUE(link_.reported.empty());
   EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta"}));
+  EXPECT_EQ(work_.accepted, (std::vector<TaskKey>{{"job", 1, 1}}));
   EXPECT_TRUE((*AgentStore::Open(folder_))->Load()->starts.empty());
 }
 
@@ -214,6 +218,7 @@ TEST_F(AgentTest, AnUpdateWhoseFileIsDamagedIsReportedAndNotSent) {
     }
     EXPECT_TRUE(RunUntilDone().ok());
     EXPECT_TRUE(link_.uploads.empty());
+    EXPECT_TRUE(work_.accepted.empty());
     ASSERT_EQ(link_.reported.size(), 1u);
     EXPECT_EQ(link_.reported[0].code, "bad_update");
     EXPECT_EQ(link_.reported[0].text, "the update's file is damaged");

@@ -194,9 +194,10 @@ TEST_F(MaskingDeskTest, BytesThatAreNoMessageChangeNothing) {
 }
 
 TEST_F(MaskingDeskTest, AMemberOnTheDenylistIsNotTrusted) {
+  BeginAll();
   std::ofstream(folder_ / "denied") << IdentityOfLeaf(LeafOf("eve"))->serial << "  # lost\n";
   policy_.denylist = folder_ / "denied";
-  BeginAll();
+  Start("ada");  // again, with a denylist
   const auto roster = std::find_if(mail_.begin(), mail_.end(),
                                    [](const auto& message) { return message.client == "ada"; });
   const MaskingDesk::Answer answer = DeskOf("ada").On(Said(roster->bytes));

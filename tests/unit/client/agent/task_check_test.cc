@@ -53,6 +53,7 @@ TEST_F(TaskCheckTest, AMaskedJobIsDoneUnderMasksAlone) {
   EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text,
               HasSubstr("got masks, but secure-aggregation.enabled = false"));
   task_.job_document = JobDocumentText(MaskedDocument());
+  task_.state_bytes = 1024;
   EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
   task_.masking.clear();
   EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text, HasSubstr("got no masks"));

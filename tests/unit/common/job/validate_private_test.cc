@@ -131,9 +131,15 @@ TEST(PrivateUpload, ARobustRuleNeedsItsUpdates) {
   JobSpec spec;
   spec.job.min_clients = 4;
   spec.robust.faulty = 2;
-  for (const auto& [rule, fewest] :
-       {std::pair{"none", 4}, {"norm-bound", 4}, {"median", 5}, {"trimmed-mean", 5}, {"krum", 7},
-        {"multi-krum", 7}, {"bulyan", 11}, {"geometric-median", 5}, {"centred-clipping", 5}}) {
+  for (const auto& [rule, fewest] : {std::pair{"none", 4},
+                                     {"norm-bound", 4},
+                                     {"median", 5},
+                                     {"trimmed-mean", 5},
+                                     {"krum", 7},
+                                     {"multi-krum", 7},
+                                     {"bulyan", 11},
+                                     {"geometric-median", 5},
+                                     {"centred-clipping", 5}}) {
     spec.robust.rule = rule;
     EXPECT_EQ(FewestSummed(spec), fewest) << rule;
   }

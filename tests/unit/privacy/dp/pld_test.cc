@@ -87,7 +87,7 @@ TEST(Pld, WithoutSamplingIsTheExactGaussianAndNeverBelow) {
     for (const double delta : {1e-3, 1e-5, 1e-7}) {
       const double exact = ExactGaussianEpsilon(mu, delta);
       EXPECT_GE(losses.Epsilon(delta), exact);
-      EXPECT_NEAR(losses.Epsilon(delta), exact, 1e-6 * exact);
+      EXPECT_NEAR(losses.Epsilon(delta), exact, 1e-7 * exact);
     }
   }
 }

@@ -1,49 +1,18 @@
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <thread>
+#include <algorithm>
 
-#include "privacy/crypto/cipher.h"
-#include "privacy/secagg/shared/mask_kernel.h"
+#include "tests/unit/privacy/secagg/seed_search.h"
 #include "tests/unit/privacy/seeded_entropy.h"
 
 // Attacks on the mask generator that succeed on the mistakes others made.
 namespace rivulet::secagg {
 namespace {
 
-// What a seed gives when somebody folds it to `bits` bits for a smaller generator.
-Secret32 Folded(uint64_t seed) {
-  Bytes32 bytes{};
-  std::memcpy(bytes.data(), &seed, sizeof seed);
-  return Secret32(bytes);
-}
-
-// Whoever knows one vector of a client knows its mask: search for the seed among 2^bits folded
-// ones, as was done in minutes against a 32-bit seed.
-bool FindsSeed(const RingVector& mask, int bits) {
-  const TileKernel kernel = TileKernelFor(BestMaskKernel());
-  alignas(64) uint8_t tile[kLargestTile];
-  RoundKeys keys;
-  for (uint64_t seed = 0; seed < uint64_t{1} << bits; ++seed) {
-    std::memset(tile, 0, 16);
-    ExpandRoundKeys({.seed = Folded(seed)}, keys);
-    kernel.loop({&keys, 1, 0}, {0, 0, mask.word_bytes(), tile, 1});
-    if (std::memcmp(tile, mask.raw().data(), 16) == 0) return true;
-  }
-  return false;
-}
-
-RingVector MaskOf(const Secret32& seed) {
-  RingVector vector(32, 16);
-  const Mask mask{.seed = seed};
-  ApplyMasks(vector, {&mask, 1});
-  return vector;
-}
-
 TEST(SeedSearch, FindsAFoldedSeedAndNoWholeOne) {
   if (BestMaskKernel() == MaskKernel::kPortable) GTEST_SKIP() << "no AES instructions";
-  EXPECT_TRUE(FindsSeed(MaskOf(Folded(0x3FFFF)), 18));
-  EXPECT_FALSE(FindsSeed(MaskOf(SeededEntropy(1).Secret()), 24));
+  EXPECT_TRUE(FindsSeed(MaskOfSeed(FoldedSeed(0x3FFFF)), 18));
+  EXPECT_FALSE(FindsSeed(MaskOfSeed(SeededEntropy(1).Secret()), 24));
 }
 
 // Whether the masked vectors of two inputs chosen by the attacker can be told apart by their first

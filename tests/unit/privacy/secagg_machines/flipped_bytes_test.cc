@@ -22,8 +22,10 @@ class FlippedRuns {
  public:
   explicit FlippedRuns(Leg leg) : cohort_(4, SmallParams(), false), leg_(leg) {
     TolerantRun run(cohort_);
-    if (leg_ >= Leg::kRoster) EXPECT_TRUE(run.Advertise().ok());
-    if (leg_ >= Leg::kForward) EXPECT_TRUE(run.Share().ok());
+    absl::Status begun;
+    if (leg_ >= Leg::kRoster) begun = run.Advertise();
+    if (leg_ >= Leg::kForward) begun.Update(run.Share());
+    EXPECT_TRUE(begun.ok()) << begun;
     start_.emplace(cohort_, run.server);
   }
 

@@ -87,9 +87,10 @@ TEST_P(CodedSimulation, LearnsWithFewerBytes) {
   const JobView view = RunSmall(GetParam());
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   ASSERT_EQ(view.evaluations.size(), 2u);
-  SCOPED_TRACE(std::to_string(view.bytes_up) + " bytes of " + std::to_string(view.raw_bytes_up) +
-               ", loss " + std::to_string(view.evaluations[0].loss) + " -> " +
-               std::to_string(view.evaluations[1].loss));
+  RecordProperty("bytes_up", std::to_string(view.bytes_up));
+  RecordProperty("raw_bytes_up", std::to_string(view.raw_bytes_up));
+  RecordProperty("loss_before", std::to_string(view.evaluations[0].loss));
+  RecordProperty("loss_after", std::to_string(view.evaluations[1].loss));
   EXPECT_LT(view.evaluations[1].loss, view.evaluations[0].loss - 0.05);
   EXPECT_LT(view.rounds[2].figures.loss, view.rounds[0].figures.loss);
   EXPECT_LT(view.bytes_up, 0.6 * static_cast<double>(view.raw_bytes_up));
