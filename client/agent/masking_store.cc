@@ -118,6 +118,7 @@ std::vector<std::string> MaskingStore::Sessions() {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory_, error)) {
     const std::string name = entry.path().filename().string();
+    if (name.starts_with("masked-rows.")) leftovers.push_back(entry.path());
     if (!name.starts_with(kSessionPrefix)) continue;
     absl::StatusOr<std::string> bytes = ReadFile(entry.path(), kMaxSession);
     if (name.find('.') == std::string::npos && bytes.ok()) {

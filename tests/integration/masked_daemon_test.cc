@@ -29,7 +29,7 @@ constexpr double kRange = 40;
 constexpr double kStep = 2 * kRange / 65535;
 
 // Seconds that a round waits for those who are gone; where all come back it need not hurry.
-constexpr int kImpatient = 4;
+constexpr int kImpatient = 8;
 constexpr int kPatient = 60;
 
 std::string JobOf(size_t clients, int deadline, const std::string& sections) {
@@ -45,6 +45,9 @@ std::string MaskedJob(int deadline) {
                "[secure-aggregation]\nenabled = true\nphase-deadline = \"" +
                    std::to_string(deadline) + "s\"\nrange = " + std::to_string(kRange) + "\n");
 }
+
+// An agent that died is not waited for before the last evaluation.
+const Options kNoGrace = {{"--rounds-return-grace", "1"}};
 
 using Environments = std::map<std::string, Process::Environment>;
 void StartAgents(Deployment& deployment, const Names& names, const Environments& environments) {
@@ -155,7 +158,7 @@ TEST(MaskedDaemon, TheModelIsThatOfThePlainSumWithinTheLattice) {
 
 TEST(MaskedDaemon, AnAgentThatDiesBeforeItsUploadIsLeftOut) {
   Deployment deployment;
-  deployment.StartCoordinator();
+  deployment.StartCoordinator(kNoGrace);
   StartAgents(deployment, kFive, {{"bob", {{"TOY_DIE", "before-upload"}}}});
   Submit(deployment, kImpatient);
   ExpectFinished(deployment, {"ada", "cid", "dee", "eve"});
@@ -163,7 +166,7 @@ TEST(MaskedDaemon, AnAgentThatDiesBeforeItsUploadIsLeftOut) {
 
 TEST(MaskedDaemon, AnAgentThatDiesAfterItsUploadCounts) {
   Deployment deployment;
-  deployment.StartCoordinator();
+  deployment.StartCoordinator(kNoGrace);
   StartAgents(deployment, kFive, {{"bob", {{"TOY_DIE", "after-upload"}}}});
   Submit(deployment);
   ExpectFinished(deployment, kFive);
@@ -171,7 +174,7 @@ TEST(MaskedDaemon, AnAgentThatDiesAfterItsUploadCounts) {
 
 TEST(MaskedDaemon, AnAgentThatDiesWithItsUnmaskingSharesCounts) {
   Deployment deployment;
-  deployment.StartCoordinator();
+  deployment.StartCoordinator(kNoGrace);
   StartAgents(deployment, kFive, {{"bob", {{"TOY_DIE", "before-unmask"}}}});
   Submit(deployment);
   ExpectFinished(deployment, kFive);

@@ -25,7 +25,7 @@ namespace rivulet {
 
 namespace fs = std::filesystem;
 
-inline JobDocument MaskedDocument() {
+inline JobDocument DescribedMaskedJob() {
   JobSpec spec;
   spec.job.seed = 7;
   spec.job.min_clients = 4;
@@ -42,28 +42,47 @@ inline JobDocument MaskedDocument() {
   EXPECT_TRUE(document.ok()) << document.status();
   return document.ok() ? *document : JobDocument();
 }
+inline const JobDocument& MaskedDocument() {
+  static const JobDocument document = DescribedMaskedJob();
+  return document;
+}
+
+// Credentials of one authority for the five agents of every cohort, made once a process.
+class CohortCredentials {
+ public:
+  static const fs::path& Folder() {
+    static const fs::path folder = Make();
+    return folder;
+  }
+  static void Enrol(const fs::path& folder, const fs::path& home, const std::string& name) {
+    const IssuingAuthority authority = *ReadIssuingAuthority(folder / "pki" / "issuing");
+    const KeyPtr key = *NewSigningKey();
+    const std::string chain = *IssueClient(authority, {"demo", "lab", name}, *RequestPem(*key));
+    EXPECT_TRUE(WriteCredentials(home, {*PrivatePem(*key), chain, authority.roots_pem}).ok());
+  }
+
+ private:
+  static fs::path Make() {
+    const fs::path folder = ScratchRoot::Path() / "masked-cohort";
+    EXPECT_TRUE(InitPki({.federation = "demo"}, folder / "pki").ok());
+    for (const char* name : {"ada", "bob", "cid", "dee", "eve"}) {
+      Enrol(folder, folder / name, name);
+    }
+    return folder;
+  }
+};
 
 class MaskedCohort : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_TRUE(InitPki({.federation = "demo"}, folder_ / "pki").ok());
+    fs::copy(CohortCredentials::Folder(), folder_, fs::copy_options::recursive);
     document_ = MaskedDocument();
     policy_.base_models[document_.base_hash];
     policy_.datasets["notes"] = "notes.txt";
-    for (const char* name : {"ada", "bob", "cid", "dee", "eve"}) Enrol(name);
     Invite(1);
   }
 
-  fs::path Enrol(const std::string& name, const std::string& organisation = "lab",
-                 Role role = Role::kAgent) {
-    const IssuingAuthority authority = *ReadIssuingAuthority(folder_ / "pki" / "issuing");
-    const KeyPtr key = *NewSigningKey();
-    const std::string chain =
-        *IssueClient(authority, {"demo", organisation, name, role}, *RequestPem(*key));
-    EXPECT_TRUE(
-        WriteCredentials(folder_ / name, {*PrivatePem(*key), chain, authority.roots_pem}).ok());
-    return folder_ / name;
-  }
+  void Renew(const std::string& name) { CohortCredentials::Enrol(folder_, folder_ / name, name); }
 
   // The desk as a process that starts has it.
   MaskingDesk& Start(const std::string& name) {

@@ -221,7 +221,7 @@ TEST_F(MaskingDeskTest, WithoutCredentialsNothingIsBegun) {
 TEST_F(MaskingDeskTest, ARenewedCertificateServesTheNextAttemptAndNotTheOldOne) {
   BeginAll();
   const std::string before = LeafOf("ada");
-  Enrol("ada");
+  Renew("ada");
   ASSERT_NE(LeafOf("ada"), before);
   ASSERT_TRUE(DeskOf("ada").ReadIdentity().ok());
   Invite(2);

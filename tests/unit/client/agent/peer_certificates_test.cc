@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "privacy/crypto/certificate.h"
 #include "privacy/crypto/key.h"
 #include "tests/unit/scratch.h"
@@ -13,15 +15,21 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-// Two federations that share nothing.
+// Two federations that share nothing, made once a process.
+const fs::path& Federations() {
+  static const fs::path folder = [] {
+    const fs::path made = ScratchRoot::Path() / "federations";
+    for (const char* federation : {"demo", "other"}) {
+      EXPECT_TRUE(InitPki({.federation = federation}, made / federation).ok());
+    }
+    return made;
+  }();
+  return folder;
+}
+
 class PeerCertificatesTest : public testing::Test {
  protected:
-  void SetUp() override {
-    for (const char* federation : {"demo", "other"}) {
-      ASSERT_TRUE(InitPki({.federation = federation}, folder_ / federation).ok());
-    }
-    own_ = FilesOf("demo", {"demo", "lab", "ada"});
-  }
+  void SetUp() override { own_ = FilesOf("demo", {"demo", "lab", "ada"}); }
   Credentials FilesOf(const std::string& authority, const Identity& who,
                       std::chrono::seconds life = std::chrono::hours(1)) {
     const IssuingAuthority issuing = *ReadIssuingAuthority(folder_ / authority / "issuing");
@@ -42,7 +50,7 @@ class PeerCertificatesTest : public testing::Test {
     return *std::move(peers);
   }
 
-  const fs::path folder_ = ScratchFolder();
+  const fs::path folder_ = Federations();
   Credentials own_;
 };
 
@@ -84,12 +92,13 @@ TEST_F(PeerCertificatesTest, OneOnTheDenylistIsNotFound) {
 
 TEST_F(PeerCertificatesTest, OneThatExpiresAfterItWasOfferedIsRefused) {
   const auto peers = Make();
-  const std::string leaf = LeafOf(FilesOf("demo", {"demo", "lab", "bob"}, std::chrono::seconds(2)));
+  const std::string leaf = LeafOf(FilesOf("demo", {"demo", "lab", "bob"}, std::chrono::seconds(3)));
   ASSERT_TRUE(Asked(*peers, leaf).ok());
   const auto fingerprint = KeyOfLeaf(leaf)->fingerprint;
   absl::Status status;
   const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   while (status.ok() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
     status = peers->Find(fingerprint).status();
   }
   EXPECT_THAT(std::string(status.message()), HasSubstr("has expired"));
