@@ -49,7 +49,6 @@ TEST_F(TaskCheckTest, AStateLargerThanTheJobsTensorsIsRefusedWithBothSizes) {
 // Or a coordinator would get in the clear what the job hides from it.
 TEST_F(TaskCheckTest, AMaskedJobIsDoneUnderMasksAlone) {
   task_.masking = "parameters";
-  task_.state_bytes = 1000;
   EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text,
               HasSubstr("got masks, but secure-aggregation.enabled = false"));
   task_.job_document = JobDocumentText(MaskedDocument());
