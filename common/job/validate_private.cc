@@ -75,6 +75,10 @@ absl::Status CheckMasking(const JobSpec& spec) {
                  "secure-aggregation.min-survivors = " + std::to_string(masking.min_survivors),
                  "want clients-per-round >= min-survivors");
   }
+  if (masking.threshold > 0) {
+    return BadJob("secure-aggregation.threshold: got " + std::to_string(masking.threshold) +
+                  ", want 0: clients accept the value of the protocol's table alone");
+  }
   if (spec.job.over_selection > 1) {
     return Clash("job.over-selection = " + NumberText(spec.job.over_selection), kMasked,
                  "who is left out after masks were shared counts as dropped; want over-selection = "
@@ -85,10 +89,11 @@ absl::Status CheckMasking(const JobSpec& spec) {
 
 absl::Status CheckSampling(const JobSpec& spec) {
   if (spec.privacy.sampling != "poisson") return absl::OkStatus();
-  if (spec.privacy.mechanism == "none" || spec.privacy.mechanism == "example") {
+  if (spec.privacy.mechanism != "central") {
     return Clash(Set("privacy.sampling", "poisson"),
                  Set("privacy.mechanism", spec.privacy.mechanism),
-                 "nothing is amplified; want mechanism = \"central\" or \"distributed\"");
+                 "nothing is amplified: the cohort is no secret there; want mechanism = "
+                 "\"central\"");
   }
   if (spec.job.clients_per_round > 0) {
     return Clash(Set("privacy.sampling", "poisson"),
@@ -96,12 +101,43 @@ absl::Status CheckSampling(const JobSpec& spec) {
                  "a cohort of fixed size is no Poisson sample; want clients-per-round = 0 and "
                  "fraction-train");
   }
+  if (spec.privacy.population == 0) {
+    return Clash(Set("privacy.sampling", "poisson"), "privacy.population = 0",
+                 "the mean is over the clients expected, whoever came; want population >= 1");
+  }
   if (spec.job.selection != "random" || spec.job.over_selection > 1) {
     return Clash(
         Set("privacy.sampling", "poisson"),
         Set("job.selection", spec.job.selection) +
             ", job.over-selection = " + NumberText(spec.job.over_selection),
         "the draw must not depend on anything; want selection = \"random\", over-selection = 1.0");
+  }
+  return absl::OkStatus();
+}
+
+// What would be sound, but is not built.
+absl::Status CheckBuilt(const JobSpec& spec) {
+  const std::string mechanism = Set("privacy.mechanism", spec.privacy.mechanism);
+  if (spec.privacy.mechanism == "central" && spec.secure_aggregation.enabled) {
+    return Clash(mechanism, kMasked,
+                 "noise on a masked sum is the clients'; want mechanism = \"distributed\"");
+  }
+  if (spec.privacy.mechanism == "distributed" &&
+      IsAmong(spec.compression.codec, {"count-sketch", "low-rank"})) {
+    return Clash(mechanism, Set("compression.codec", spec.compression.codec),
+                 "its numbers are larger than the update's; want codec = \"none\" or \"random-k\"");
+  }
+  if (spec.privacy.adaptive_clip) {
+    return BadJob("privacy.adaptive-clip: got true, want false: not built yet");
+  }
+  if (spec.robust.groups > 0) {
+    return BadJob("robust.groups: got " + std::to_string(spec.robust.groups) +
+                  ", want 0: not built yet");
+  }
+  if (spec.robust.rule == "norm-bound" && spec.secure_aggregation.enabled) {
+    return Clash(
+        Set("robust.rule", "norm-bound"), kMasked,
+        "every client scales its update to secure-aggregation.range; want rule = \"none\"");
   }
   return absl::OkStatus();
 }
@@ -139,7 +175,7 @@ absl::Status CheckPrivacy(const JobSpec& spec) {
   }
   if (!IsAmong(spec.robust.rule, {"none", "norm-bound"}) && spec.robust.groups == 0) {
     return Clash(Set("robust.rule", spec.robust.rule), mechanism,
-                 "the noise is made for a mean; want rule = \"none\", or masked groups");
+                 "the noise is made for a mean; want rule = \"none\"");
   }
   return absl::OkStatus();
 }
@@ -160,9 +196,7 @@ absl::Status CheckRobust(const JobSpec& spec) {
   }
   if (robust.rule == "norm-bound") return absl::OkStatus();
   if (spec.secure_aggregation.enabled && robust.groups == 0) {
-    return Clash(rule, kMasked,
-                 "the coordinator sees no single update; want robust.groups >= 2 robust.faulty + "
-                 "1, or rule = \"norm-bound\"");
+    return Clash(rule, kMasked, "the coordinator sees no single update; want rule = \"none\"");
   }
   const int updates = robust.groups > 0 ? robust.groups : spec.job.clients_per_round;
   const int needed = NeededBy(robust.rule, robust.faulty);
@@ -180,7 +214,8 @@ absl::Status CheckRobust(const JobSpec& spec) {
 absl::Status CheckPrivateUpload(const JobSpec& spec) {
   RV_RETURN_IF_ERROR(CheckMasking(spec));
   RV_RETURN_IF_ERROR(CheckPrivacy(spec));
-  return CheckRobust(spec);
+  RV_RETURN_IF_ERROR(CheckRobust(spec));
+  return CheckBuilt(spec);
 }
 
 std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec) {
