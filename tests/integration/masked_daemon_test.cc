@@ -29,7 +29,7 @@ constexpr double kRange = 40;
 constexpr double kStep = 2 * kRange / 65535;
 
 // Seconds that a round waits for those who are gone; where all come back it need not hurry.
-constexpr int kImpatient = 8;
+constexpr int kImpatient = 20;
 constexpr int kPatient = 60;
 
 std::string JobOf(size_t clients, int deadline, const std::string& sections) {
