@@ -58,11 +58,19 @@ if(RIVULET_SANITIZE STREQUAL "thread")  # libraries of the distribution are not 
       "TSAN_OPTIONS=ignore_noninstrumented_modules=1 suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
 endif()
 
-# rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [OWN_PCH]): one GoogleTest
-# program.
+# rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [OWN_PCH] [ONE_THREAD]): one
+# GoogleTest program.
 # Every test case becomes a ctest entry; names are read when ctest runs, not at build time.
+# ONE_THREAD: nothing in it starts a thread, so that the thread sanitizer would look at nothing. What is labelled
+# statistical or nightly looks at figures. Neither is built where it would not be run.
 function(rivulet_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_PCH" "TIMEOUT" "SRCS;LIBS;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_PCH;ONE_THREAD" "TIMEOUT" "SRCS;LIBS;LABELS")
+  if(RIVULET_SANITIZE AND arg_LABELS MATCHES "statistical|nightly")
+    return()
+  endif()
+  if(RIVULET_SANITIZE STREQUAL "thread" AND arg_ONE_THREAD)
+    return()
+  endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
