@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "aggregation/fixed_point_kernel.h"
 #include "aggregation/robust/sorting_network.h"
 
 namespace rivulet {
@@ -36,19 +37,16 @@ class Panel {
   std::unique_ptr<float[]> values_;
 };
 
-// What a network has to do: reduce a panel that is there, and meanwhile fetch the next one, so that
-// the memory does not wait for the processor nor the other way round.
+// What a network has to do: reduce the panel, and meanwhile bring the columns of the next one
+// nearer, so that the memory does not wait for the processor nor the other way round.
 struct PanelWork {
   const Panel* panel;
-  const float* factors;  // of padded rows, or nullptr
-  size_t first, end;     // ranks that are kept
-  double* out;           // kPanelColumns of them
-  size_t steps;          // kSteps where there is a next panel
-
-  std::span<const float* const> next_rows;  // empty = there is no next panel
+  const float* factors;                     // of padded rows, or nullptr
+  size_t first, end;                        // ranks that are kept
+  double* out;                              // kPanelColumns of them
+  size_t steps;                             // kSteps where there is a whole next panel
+  std::span<const float* const> next_rows;  // empty = there is none
   size_t next_column;
-  const Panel* next;
-  Ints8* largest;  // magnitudes of what was fetched
 };
 
 template <typename Floats, size_t kRows>
@@ -62,37 +60,23 @@ struct NetworkBody {
     const float* rows[kRows];
     for (size_t row = 0; row < kRows; ++row) rows[row] = work.panel->row(row);
     float sorted[kRows * kLanes];  // indexed by a variable, so not the registers
-    Ints8 largest = *work.largest;
     for (size_t step = 0; step < work.steps; ++step) {
-      Fetch(step, largest);
+      Prefetch(step);
       for (size_t column = step * kEight; column < (step + 1) * kEight; column += kLanes) {
         Sort(rows, column, sorted);
         SumKept(sorted, work.out + column);
       }
     }
-    *work.largest = largest;
   }
 
  private:
   // In every step as much of the next panel as is sorted of this one, but row by row.
-  RV_INLINE void Fetch(size_t step, Ints8& largest) const {
+  RV_INLINE void Prefetch(size_t step) const {
     const size_t rows = work.next_rows.size();
-    size_t done = step * rows;  // of the eights of the next panel
-    for (size_t left = rows; left > 0;) {
-      const size_t row = done / kSteps;
-      const size_t at = done % kSteps;
-      const size_t count = std::min(left, kSteps - at);
-      const float* const from = work.next_rows[row] + work.next_column + at * kEight;
-      float* const to = work.next->row(row) + at * kEight;
-      for (size_t eight = 0; eight < count; ++eight) {
-        Ints8 bits;
-        Load(bits, from + eight * kEight);
-        Store(to + eight * kEight, bits);
-        bits &= 0x7FFFFFFF;
-        largest = bits > largest ? bits : largest;
-      }
-      done += count;
-      left -= count;
+    for (size_t eight = step * rows; eight < (step + 1) * rows; ++eight) {
+      if (eight % 2 != 0) continue;  // a line has two
+      const float* const row = work.next_rows[eight / kSteps] + work.next_column;
+      __builtin_prefetch(row + eight % kSteps * kEight, 0, 2);
     }
   }
 
@@ -150,64 +134,49 @@ class PanelSorter {
       : columns_(columns),
         widest_(widest),
         padded_rows_((columns.rows.size() + kRowStep - 1) / kRowStep * kRowStep),
-        panels_{Panel(columns.rows.size(), padded_rows_),
-                Panel(columns.rows.size(), padded_rows_)} {
+        panel_(columns.rows.size(), padded_rows_) {
     factors_.fill(1.0f);
     std::copy(columns.factors.begin(), columns.factors.end(), factors_.begin());
+    work_.panel = &panel_;
     work_.factors = columns.factors.empty() ? nullptr : factors_.data();
     work_.first = drop;
     work_.end = columns.rows.size() - drop;
     work_.out = means_.data();
-    work_.largest = &largest_;
   }
 
   bool Run(const ColumnSink& sink) {
-    size_t here = 0;  // of panels_
-    FetchAlone(0, panels_[here]);
     for (size_t first = 0; first < columns_.count; first += kPanelColumns) {
-      const size_t next = first + kPanelColumns;
-      const bool whole_next = next + kPanelColumns <= columns_.count;
-      work_.panel = &panels_[here];
-      work_.next = &panels_[1 - here];
-      work_.next_column = next;
+      const size_t count = std::min(kPanelColumns, columns_.count - first);
+      if (!Fetch(first, count)) return false;
+      work_.steps = (count + kEight - 1) / kEight;
+      work_.next_column = first + kPanelColumns;
+      const bool whole_next = work_.next_column + kPanelColumns <= columns_.count;
       work_.next_rows = whole_next ? columns_.rows : std::span<const float* const>();
-      work_.steps = StepsOf(first);
       kNetworks[padded_rows_ / kRowStep - 1](work_, widest_);
-      if (!whole_next && next < columns_.count) FetchAlone(next, panels_[1 - here]);
-      sink(first, std::span(means_).first(std::min(kPanelColumns, columns_.count - first)));
-      here = 1 - here;
+      sink(first, std::span(means_).first(count));
     }
-    int32_t most = 0;
-    for (size_t lane = 0; lane < kEight; ++lane) most = std::max(most, largest_[lane]);
-    return most < std::bit_cast<int32_t>(kInfinity);
+    return true;
   }
 
  private:
-  size_t StepsOf(size_t first) const {
-    return (std::min(kPanelColumns, columns_.count - first) + kEight - 1) / kEight;
-  }
-
-  void FetchAlone(size_t first, const Panel& panel) {
-    const size_t count = std::min(kPanelColumns, columns_.count - first);
+  // False when a value is not finite.
+  bool Fetch(size_t first, size_t count) {
+    const size_t whole = (count + kEight - 1) / kEight * kEight;
     for (size_t row = 0; row < columns_.rows.size(); ++row) {
-      const float* const from = columns_.rows[row] + first;
-      std::copy_n(from, count, panel.row(row));
-      std::fill_n(panel.row(row) + count, StepsOf(first) * kEight - count, 0.0f);
-      int32_t most = 0;
-      for (size_t column = 0; column < count; ++column) {
-        most = std::max(most, std::bit_cast<int32_t>(from[column]) & 0x7FFFFFFF);
-      }
-      largest_[0] = std::max(largest_[0], most);
+      float* const to = panel_.row(row);
+      std::copy_n(columns_.rows[row] + first, count, to);
+      std::fill_n(to + count, whole - count, 0.0f);
+      if (LargestMagnitudeBits({to, count}) >= std::bit_cast<uint32_t>(kInfinity)) return false;
     }
+    return true;
   }
 
   const Columns& columns_;
   bool widest_;
   size_t padded_rows_;
-  std::array<Panel, 2> panels_;
+  Panel panel_;
   std::array<float, kMostNetworkRows> factors_;
   std::array<double, kPanelColumns> means_;
-  Ints8 largest_ = {};
   PanelWork work_{};
 };
 
