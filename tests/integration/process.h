@@ -25,6 +25,7 @@ class Process {
   void Signal(int signal);
   int Wait();  // exit code, or 128 + the signal that ended it
   bool running() const { return pid_ > 0; }
+  bool ended() const;  // by itself or by a signal, and not yet waited for
   // From now on it cannot make any file longer than this.
   void LimitFileSize(uint64_t bytes);
   std::string out() const;
@@ -36,7 +37,6 @@ class Process {
 
  private:
   pid_t pid_ = 0;
-  bool ended() const;
   std::filesystem::path output_;
 };
 

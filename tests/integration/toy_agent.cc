@@ -2,7 +2,6 @@
 // a target drawn for this client and round. It depends on the global state it was given, so a round
 // computed from a wrong state, or an update counted twice, changes every later hash.
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <thread>
 
@@ -13,7 +12,7 @@
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "common/random.h"
-#include "privacy/secagg/shared/messages.h"
+#include "tests/integration/frail_link.h"
 
 namespace rivulet {
 namespace {
@@ -79,44 +78,6 @@ class ToyWork final : public LocalWork {
   const std::string name_;
 };
 
-// The way to the coordinator, on which the process dies where TOY_DIE says ("before-upload",
-// "after-upload", "before-unmask"), or holds its unmasking shares back for TOY_UNMASK_DELAY_MS.
-class FrailLink final : public CoordinatorLink {
- public:
-  explicit FrailLink(std::unique_ptr<CoordinatorLink> link) : link_(std::move(link)) {}
-
-  void Open(const AgentFacts& facts, Sink sink) override { link_->Open(facts, std::move(sink)); }
-  void Close() override { link_->Close(); }
-  void Report(const Outcome& outcome) override { link_->Report(outcome); }
-  void Beat(const std::string& activity) override { link_->Beat(activity); }
-  void SendMasking(const TaskKey& key, const std::string& bytes) override {
-    if (!bytes.empty() && bytes[0] == static_cast<char>(secagg::MessageKind::kUnmask)) {
-      DieAt("before-unmask");
-      if (const char* text = std::getenv("TOY_UNMASK_DELAY_MS"); text != nullptr) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(std::atoi(text)));
-      }
-    }
-    link_->SendMasking(key, bytes);
-  }
-  absl::Status Download(const std::string& sha256, uint64_t bytes,
-                        const std::filesystem::path& partial, std::stop_token stop) override {
-    return link_->Download(sha256, bytes, partial, std::move(stop));
-  }
-  absl::Status Upload(const Outcome& outcome, std::string_view file) override {
-    DieAt("before-upload");
-    const absl::Status sent = link_->Upload(outcome, file);
-    if (sent.ok()) DieAt("after-upload");
-    return sent;
-  }
-
- private:
-  static void DieAt(std::string_view where) {
-    const char* text = std::getenv("TOY_DIE");
-    if (text != nullptr && text == where) std::raise(SIGKILL);
-  }
-  const std::unique_ptr<CoordinatorLink> link_;
-};
-
 }  // namespace
 }  // namespace rivulet
 
@@ -126,7 +87,5 @@ int main(int argc, char** argv) {
       [](const rivulet::Policy& policy, const std::string& name, const auto&) {
         return std::make_unique<rivulet::ToyWork>(policy, name);
       },
-      [](std::unique_ptr<rivulet::CoordinatorLink> link) {
-        return std::make_unique<rivulet::FrailLink>(std::move(link));
-      });
+      rivulet::MakeFrail);
 }
