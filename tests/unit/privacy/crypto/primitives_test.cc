@@ -117,7 +117,8 @@ TEST(Ed25519, SignsAndVerifiesTheKnownEndorsement) {
     const KeyPtr key = Ed25519PrivateKey(SecretFromHex(keys["id_sk"]));
     EXPECT_EQ(*Ed25519RawPublicKey(*key), Bytes32FromHex(keys["id_pk"]));
     Signature signature = SignEd25519(*key, message);
-    EXPECT_EQ(HexOf(signature), kat["endorse_signatures"][std::to_string(client)]);
+    EXPECT_EQ(HexOf(signature),
+              kat["endorse_signatures"][std::to_string(client)].get<std::string>());
     const KeyPtr public_key = Ed25519PublicKey(Bytes32FromHex(keys["id_pk"]));
     EXPECT_TRUE(VerifyEd25519(*public_key, message, signature));
     EXPECT_FALSE(VerifyEd25519(*public_key, message + "x", signature));

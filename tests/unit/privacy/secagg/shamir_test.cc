@@ -138,7 +138,7 @@ TEST(Shamir, SharesAreTheKnownOnes) {
       const std::vector<Share> shares =
           SplitWith(SecretFromHex(kat["clients"][u][key]), 4, coefficients);
       EXPECT_EQ(shares[u].x, u + 1);
-      EXPECT_EQ(HexOf(shares[u].value), kat["shares"]["own_share_" + kind][u]);
+      EXPECT_EQ(HexOf(shares[u].value), kat["shares"]["own_share_" + kind][u].get<std::string>());
       for (const auto& each : kat["shares"]["messages"]) {
         if (each["from"] != u) continue;
         const std::string plain = FromHex(each["plaintext"]);

@@ -131,8 +131,8 @@ class KnownTranscript : public testing::Test, public CertificateDirectory {
 };
 
 TEST_F(KnownTranscript, ParametersAreTheKnownBytes) {
-  EXPECT_EQ(HexText(CanonicalBytes(params_)), known_["params_bytes"]);
-  EXPECT_EQ(HexOf(Sid0(params_)), known_["sid0"]);
+  EXPECT_EQ(HexText(CanonicalBytes(params_)), known_["params_bytes"].get<std::string>());
+  EXPECT_EQ(HexOf(Sid0(params_)), known_["sid0"].get<std::string>());
   EXPECT_TRUE(Check(params_).ok()) << Check(params_);
 }
 
@@ -143,11 +143,11 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
     ASSERT_TRUE(bytes.ok()) << bytes.status();
     const auto message = Decode<Advertisement>(*bytes).value();
     const auto& row = known_["clients"][u];
-    EXPECT_EQ(HexOf(message.entry.channel_key), row["c_pk"]);
-    EXPECT_EQ(HexOf(message.entry.mask_key), row["s_pk"]);
-    EXPECT_EQ(HexOf(message.entry.nonce_commitment), row["nonce_commit"]);
-    EXPECT_EQ(HexOf(message.entry.seed_commitment), row["b_commit"]);
-    EXPECT_EQ(HexOf(message.entry.signature), row["adv_signature"]);
+    EXPECT_EQ(HexOf(message.entry.channel_key), row["c_pk"].get<std::string>());
+    EXPECT_EQ(HexOf(message.entry.mask_key), row["s_pk"].get<std::string>());
+    EXPECT_EQ(HexOf(message.entry.nonce_commitment), row["nonce_commit"].get<std::string>());
+    EXPECT_EQ(HexOf(message.entry.seed_commitment), row["b_commit"].get<std::string>());
+    EXPECT_EQ(HexOf(message.entry.signature), row["adv_signature"].get<std::string>());
     ASSERT_TRUE(server.OnAdvertisement(certificates_[u], message).ok());
   }
   const std::string roster = server.CloseAdvertise().value();
@@ -157,7 +157,7 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
   EXPECT_EQ(rule.quorum, known_["T_g"]);
   EXPECT_EQ(HexOf(Sha256Of(RosterBytes(rule, Decode<Roster>(roster)->entries))),
             known_["roster_sha256"]);
-  EXPECT_EQ(HexOf(server.sid()), known_["sid"]);
+  EXPECT_EQ(HexOf(server.sid()), known_["sid"].get<std::string>());
 
   std::string ciphertexts;
   for (uint32_t u = 0; u < 4; ++u) {
@@ -169,15 +169,15 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
       ciphertexts += ViewOf(share.sealed);
       for (const auto& row : known_["shares"]["messages"]) {
         if (row["from"] == u && row["to"] == share.peer) {
-          EXPECT_EQ(HexText(ViewOf(share.sealed)), row["ciphertext"]);
+          EXPECT_EQ(HexText(ViewOf(share.sealed)), row["ciphertext"].get<std::string>());
         }
       }
     }
     ASSERT_TRUE(server.OnShares(certificates_[u].fingerprint, *shares).ok());
   }
-  EXPECT_EQ(Sha256Hex(ciphertexts), known_["shares"]["all_ciphertexts_sha256"]);
+  EXPECT_EQ(Sha256Hex(ciphertexts), known_["shares"]["all_ciphertexts_sha256"].get<std::string>());
   ASSERT_TRUE(server.CloseShares().ok());
-  EXPECT_EQ(HexText(server.u2().bytes()), known_["U2_bitmap"]);
+  EXPECT_EQ(HexText(server.u2().bytes()), known_["U2_bitmap"].get<std::string>());
 
   RingVector sum(params_.b, params_.length());
   for (uint32_t u = 0; u < 4; ++u) {
@@ -191,9 +191,9 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
       EXPECT_EQ(encoded.At(j), known_["ring_inputs"][u][j]);
     const auto upload = sessions_[u]->Mask(input);
     ASSERT_TRUE(upload.ok()) << upload.status();
-    EXPECT_EQ(HexText(upload->packed), known_["masked_packed"][u]);
+    EXPECT_EQ(HexText(upload->packed), known_["masked_packed"][u].get<std::string>());
     const auto trailer = Decode<MaskedTrailer>(upload->trailer);
-    EXPECT_EQ(HexOf(trailer->signature), known_["masked_signatures"][u]);
+    EXPECT_EQ(HexOf(trailer->signature), known_["masked_signatures"][u].get<std::string>());
     if (u == 2) continue;
     ASSERT_TRUE(CheckMasked(params_, upload->packed, *trailer).ok());
     ASSERT_TRUE(server.OnMasked(certificates_[u].fingerprint, *trailer).ok());
@@ -201,14 +201,15 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
   }
 
   const std::string survivors = server.FreezeSurvivors().value();
-  EXPECT_EQ(HexText(server.u3().bytes()), known_["U3_bitmap"]);
+  EXPECT_EQ(HexText(server.u3().bytes()), known_["U3_bitmap"].get<std::string>());
   EXPECT_EQ(HexText(EndorsementMessage(server.sid(), server.u2(), server.u3())),
             known_["endorse_message"]);
   for (const uint32_t u : {0, 1, 3}) {
     const auto bytes = sessions_[u]->Handle(survivors);
     ASSERT_TRUE(bytes.ok()) << bytes.status();
     const auto endorsement = Decode<Endorsement>(*bytes);
-    EXPECT_EQ(HexOf(endorsement->signature), known_["endorse_signatures"][std::to_string(u)]);
+    EXPECT_EQ(HexOf(endorsement->signature),
+              known_["endorse_signatures"][std::to_string(u)].get<std::string>());
     ASSERT_TRUE(server.OnEndorsement(certificates_[u].fingerprint, *endorsement).ok());
   }
   const std::string quorum = server.CloseEndorsements().value();
@@ -221,8 +222,9 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
       ASSERT_EQ(unmask->shares.size(), rows.size());
       for (size_t row = 0; row < rows.size(); ++row) {
         EXPECT_EQ(unmask->shares[row].owner, rows[row]["v"]);
-        EXPECT_EQ(unmask->shares[row].kind == ShareKind::kSelfSeed ? "b" : "s", rows[row]["kind"]);
-        EXPECT_EQ(HexOf(unmask->shares[row].value.bytes()), rows[row]["share"]);
+        EXPECT_EQ(unmask->shares[row].kind == ShareKind::kSelfSeed ? "b" : "s",
+                  rows[row]["kind"].get<std::string>());
+        EXPECT_EQ(HexOf(unmask->shares[row].value.bytes()), rows[row]["share"].get<std::string>());
       }
     }
     ASSERT_TRUE(server.Handle(certificates_[u].fingerprint, *bytes).ok());
@@ -232,7 +234,7 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
   for (size_t j = 0; j < params_.length(); ++j) EXPECT_EQ(opened->At(j), known_["sum_ring_all"][j]);
   for (size_t j = 0; j < known_["sum_signed_data_and_weight"].size(); ++j)
     EXPECT_EQ(opened->SignedAt(j), known_["sum_signed_data_and_weight"][j]);
-  EXPECT_EQ(Sha256Hex(Pack(*opened)), known_["sum_sha256_packed"]);
+  EXPECT_EQ(Sha256Hex(Pack(*opened)), known_["sum_sha256_packed"].get<std::string>());
 }
 
 TEST_F(KnownTranscript, DerivedSeedsAreTheKnownOnes) {
@@ -261,7 +263,8 @@ TEST_F(KnownTranscript, DerivedSeedsAreTheKnownOnes) {
   }
   for (uint32_t u = 0; u < 4; ++u) {
     const Secret32 b(ArrayOf(known_["clients"][u]["b"]));
-    EXPECT_EQ(HexOf(SelfMaskSeed(view.sid, b, u).bytes()), known_["self_seeds"][u]);
+    EXPECT_EQ(HexOf(SelfMaskSeed(view.sid, b, u).bytes()),
+              known_["self_seeds"][u].get<std::string>());
   }
   for (uint32_t row = 0; row < kChecksums; ++row) {
     const Secret32 stream = ChecksumStream(view.sid0, view.sid, row);
@@ -284,13 +287,15 @@ TEST(KnownKeySchedule, GivesTheKnownKeysAndSeeds) {
     secrets.emplace_back(ArrayOf(known["sk_" + number]));
   }
   const SessionView view{.sid0 = {}, .sid = ArrayOf(known["sid"]), .entries = entries};
-  EXPECT_EQ(HexOf(PairSeed(view, secrets[0], 0, 1)->bytes()), known["pair_seed_01"]);
-  EXPECT_EQ(HexOf(PairSeed(view, secrets[1], 1, 0)->bytes()), known["pair_seed_01"]);
+  EXPECT_EQ(HexOf(PairSeed(view, secrets[0], 0, 1)->bytes()),
+            known["pair_seed_01"].get<std::string>());
+  EXPECT_EQ(HexOf(PairSeed(view, secrets[1], 1, 0)->bytes()),
+            known["pair_seed_01"].get<std::string>());
   const auto of_alice = ChannelKeysOf(view, secrets[0], 0, 1);
-  EXPECT_EQ(HexOf(of_alice->outgoing.bytes()), known["channel_0_to_1"]);
-  EXPECT_EQ(HexOf(of_alice->incoming.bytes()), known["channel_1_to_0"]);
+  EXPECT_EQ(HexOf(of_alice->outgoing.bytes()), known["channel_0_to_1"].get<std::string>());
+  EXPECT_EQ(HexOf(of_alice->incoming.bytes()), known["channel_1_to_0"].get<std::string>());
   const Secret32 b(ArrayOf(known["b_0"]));
-  EXPECT_EQ(HexOf(SelfMaskSeed(view.sid, b, 0).bytes()), known["self_seed_0"]);
+  EXPECT_EQ(HexOf(SelfMaskSeed(view.sid, b, 0).bytes()), known["self_seed_0"].get<std::string>());
 }
 
 }  // namespace
