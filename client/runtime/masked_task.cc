@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/formats/safetensors.h"
+#include "common/formats/safetensors_writer.h"
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "privacy/masking/signature_verifier.h"
@@ -13,6 +14,7 @@
 namespace rivulet {
 namespace {
 
+constexpr uint8_t kTaskVersion = 2;
 constexpr double kManyClamped = 1e-5;  // of the coordinates
 
 absl::StatusOr<MaskedForm> FormOf(const std::string& text) {
@@ -70,7 +72,7 @@ absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf&
 std::string MaskedTask::Serialise() const {
   const std::lock_guard lock(mutex_);
   secagg::ByteWriter out;
-  out.U8(1).Lp(session_.Serialise()).Lp(advertisement_).Lp(file_);
+  out.U8(kTaskVersion).Lp(session_.Serialise()).Lp(advertisement_).Lp(file_).Lp(rest_);
   return out.Take();
 }
 
@@ -85,7 +87,8 @@ absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Restore(const MaskingSel
   const std::string_view session = in.Lp();
   task->advertisement_ = in.Lp();
   task->file_ = in.Lp();
-  if (version != 1 || !in.Done()) {
+  task->rest_ = in.Lp();
+  if (version != kTaskVersion || !in.Done()) {
     return Refuse(absl::StatusCode::kInvalidArgument, "masked task: the stored state is damaged");
   }
   RV_RETURN_IF_ERROR(task->session_.Restore(session));
@@ -109,9 +112,19 @@ std::string MaskedTask::abort_message() const {
   return session_.AbortMessage();
 }
 
+// What was trained again may be another update, made from the remainder of before: what counts is
+// what the file that the coordinator gets leaves.
+absl::StatusOr<std::string> MaskedTask::FileOfBefore(LocalUpdate& update) const {
+  update.masked.residual.reset();
+  if (rest_.empty()) return file_;
+  const Manifest& manifest = form_.manifest();
+  RV_ASSIGN_OR_RETURN(update.masked.residual, ReadParameterSet(rest_, &manifest));
+  return file_;
+}
+
 absl::StatusOr<std::string> MaskedTask::File(LocalUpdate& update) {
   const std::lock_guard lock(mutex_);
-  if (!file_.empty()) return file_;
+  if (!file_.empty()) return FileOfBefore(update);
   if (session_.phase() != secagg::ClientSession::Phase::kForwarded) {
     return Refuse(absl::StatusCode::kFailedPrecondition, "masked task: no masks are agreed");
   }
@@ -137,6 +150,7 @@ absl::StatusOr<std::string> MaskedTask::File(LocalUpdate& update) {
   }
   RV_ASSIGN_OR_RETURN(const secagg::MaskedUpload masked, session_.Mask(std::move(encoded.vector)));
   file_ = masked.packed + masked.trailer;
+  if (residual != nullptr) rest_ = SafetensorsBytes(*residual);
   return file_;
 }
 

@@ -60,8 +60,9 @@ class MaskedTask {
 
   bool agreed() const;  // masks are agreed: File() may be called
   // The update's file: the masked vector and its trailer. A second call with another update gives
-  // the first one's. update.masked.residual holds afterwards what the vector does not carry.
-  // Errors: those of EncodeUpdate; FailedPrecondition before agreed().
+  // the first one's, also after Restore(). update.masked.residual holds afterwards what the vector
+  // of that file does not carry, whichever call made it. Errors: those of EncodeUpdate;
+  // FailedPrecondition before agreed().
   absl::StatusOr<std::string> File(LocalUpdate& update);
   // To tell the coordinator why this side refused; empty when it did not.
   std::string abort_message() const;
@@ -69,6 +70,7 @@ class MaskedTask {
  private:
   MaskedTask(const MaskingSelf& self, MaskedForm form);
   absl::Status CheckParameters(const MaskedTaskFacts& facts);
+  absl::StatusOr<std::string> FileOfBefore(LocalUpdate& update) const;
 
   const MaskingSelf& self_;
   const MaskedForm form_;
@@ -77,6 +79,7 @@ class MaskedTask {
   secagg::Params params_;
   std::string advertisement_;
   std::string file_;
+  std::string rest_;  // safetensors of what file_ does not carry; empty without error feedback
 };
 
 }  // namespace rivulet

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "client/agent/agent.h"
+#include "client/upload/residual_store.h"
 #include "tests/unit/client/agent/masked_cohort.h"
 
 namespace rivulet {
@@ -73,8 +74,17 @@ class MaskedAgentTest : public MaskedCohort, public LocalWork {
     result.outcome.tokens = update.tokens;
     result.outcome.loss = update.loss;
     result.file = update.file;
+    if (residuals_ != nullptr) result.masked.residual.emplace(manifest_);
     return result;
   }
+  void Propose(const TaskKey& key, const ParameterSet& rest) override {
+    EXPECT_TRUE(residuals_->Propose(UploadOf(key), rest).ok());
+  }
+  void Accepted(const TaskKey& key) override {
+    if (residuals_ == nullptr) return;
+    EXPECT_TRUE(residuals_->Settle(UploadOf(key)).ok());
+  }
+  static UploadKey UploadOf(const TaskKey& key) { return {key.job, "ada", key.round, key.attempt}; }
 
   // The others' part of the attempt, once ada has said something.
   void Answer(const std::string& bytes) {
@@ -108,6 +118,7 @@ class MaskedAgentTest : public MaskedCohort, public LocalWork {
   }
 
   MaskingLink link_;
+  std::unique_ptr<ResidualStore> residuals_;  // null: no error feedback
   bool until_cancelled_ = false;
   std::atomic<int> trained_{0};
 };
@@ -154,6 +165,28 @@ TEST_F(MaskedAgentTest, KeysAreSaidAgainWhenTheTaskComesAgain) {
   EXPECT_TRUE(RunUntilDone().ok());
   EXPECT_EQ(trained_, 1);
   EXPECT_THAT(link_.uploaded, SizeIs(1));
+}
+
+// The process died once its masked bytes were stored; what it trained then is gone, and what is
+// trained now is another update.
+TEST_F(MaskedAgentTest, AfterADeathBetweenMaskAndUploadTheRemainderIsThatOfTheBytesUploaded) {
+  document_.spec.compression.codec = "random-k";
+  Invite(1);
+  residuals_ = OpenResidualDirectory(folder_ / "ada" / "state");
+  BeginAll();
+  CarryAll();
+  LocalUpdate lost = UpdateOf("bob");
+  lost.masked.residual.emplace(manifest_);
+  const auto stored = DeskOf("ada").File(task_.key, lost, {});
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  link_.on_said = [](const std::string&) {};
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(trained_, 1);
+  ASSERT_THAT(link_.files, SizeIs(1));
+  EXPECT_EQ(link_.files[0], *stored);
+  const auto rest = residuals_->Take({task_.key.job, "ada", 2, 1}, manifest_);
+  ASSERT_TRUE(rest.has_value());
+  EXPECT_EQ(SafetensorsBytes(*rest), SafetensorsBytes(*lost.masked.residual));
 }
 
 TEST_F(MaskedAgentTest, WithoutADeskAMaskedTaskIsGivenUp) {

@@ -79,6 +79,29 @@ TEST_F(MaskingDeskTest, WhatIsAskedAgainIsAnsweredWithTheSameBytesAlsoAfterARest
   EXPECT_EQ(endorsement, Start("ada").On(Said(survivors)).bytes);
 }
 
+// What a restarted agent trains again starts from the remainder of the round before.
+TEST_F(MaskingDeskTest, WhatTheFileDoesNotCarryStaysWithItsBytesAlsoAfterARestart) {
+  document_.spec.compression.codec = "random-k";
+  Invite(1);
+  BeginAll();
+  CarryAll();
+  LocalUpdate first = UpdateOf("ada");
+  first.masked.residual.emplace(manifest_);
+  const auto file = DeskOf("ada").File(task_.key, first, {});
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_NE(SafetensorsBytes(*first.masked.residual), SafetensorsBytes(ParameterSet(manifest_)));
+  for (int restarts = 0; restarts < 3; ++restarts) {
+    MaskingDesk& desk = restarts == 0 ? DeskOf("ada") : Start("ada");
+    LocalUpdate again = UpdateOf("bob");
+    again.masked.residual.emplace(manifest_);
+    const auto same = desk.File(task_.key, again, {});
+    ASSERT_TRUE(same.ok()) << same.status();
+    EXPECT_EQ(*same, *file);
+    ASSERT_TRUE(again.masked.residual.has_value());
+    EXPECT_EQ(SafetensorsBytes(*again.masked.residual), SafetensorsBytes(*first.masked.residual));
+  }
+}
+
 TEST_F(MaskingDeskTest, TheFileIsWaitedForUntilMasksAreAgreed) {
   BeginAll();
   absl::StatusOr<std::string> file;
