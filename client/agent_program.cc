@@ -64,7 +64,7 @@ AgentFacts FactsOf(const Policy& policy) {
 }
 
 absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
-                 const LinkWrapper& wrap) {
+                 const LinkWrapper& wrap, const RoundingMaker& masked_rounding) {
   RV_RETURN_IF_ERROR(settings.Validate());
   RV_RETURN_IF_ERROR(StartLog("client", settings.daemon.log_level, settings.daemon.log_format));
   RV_ASSIGN_OR_RETURN(const Identity identity, IdentityFor(settings));
@@ -73,8 +73,8 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
   if (settings.daemon.insecure) WarnInsecure("rivulet-client");
   std::unique_ptr<MaskingDesk> desk;  // without certificates there are no signatures
   if (!settings.daemon.insecure) {
-    RV_ASSIGN_OR_RETURN(
-        desk, MaskingDesk::Open(policy, settings.daemon.tls_dir, settings.daemon.state_dir));
+    RV_ASSIGN_OR_RETURN(desk, MaskingDesk::Open(policy, settings.daemon.tls_dir,
+                                                settings.daemon.state_dir, masked_rounding));
   }
   auto link = NewGrpcLink({settings.coordinator, settings.daemon.tls_dir,
                            settings.daemon.insecure ? identity.uri() : std::string()});
@@ -95,7 +95,8 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
 
 }  // namespace
 
-int AgentMain(int argc, char** argv, const WorkFactory& make_work, const LinkWrapper& wrap) {
+int AgentMain(int argc, char** argv, const WorkFactory& make_work, const LinkWrapper& wrap,
+              const RoundingMaker& masked_rounding) {
   RequireTls13();
   ClientSettings settings;
   const DaemonProgram program = {
@@ -109,7 +110,7 @@ int AgentMain(int argc, char** argv, const WorkFactory& make_work, const LinkWra
           "8 state directory, 9 refused by policy, 10 memory or disk, 130 interrupted;\n"
           "all of them: rivulet help exit-codes"};
   return RunDaemon(program, settings.Keys(), argc, argv,
-                   [&] { return Run(settings, make_work, wrap); });
+                   [&] { return Run(settings, make_work, wrap, masked_rounding); });
 }
 
 }  // namespace rivulet

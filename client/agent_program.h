@@ -8,6 +8,7 @@
 #include "client/agent/coordinator_link.h"
 #include "client/agent/local_work.h"
 #include "client/agent/policy.h"
+#include "client/upload/update_encoder.h"
 
 namespace rivulet {
 
@@ -21,6 +22,8 @@ using LinkWrapper =
     std::function<std::unique_ptr<CoordinatorLink>(std::unique_ptr<CoordinatorLink> link)>;
 
 // `rivulet-client run ...`: settings, identity, session, until SIGTERM or SIGINT. The exit code.
-int AgentMain(int argc, char** argv, const WorkFactory& make_work, const LinkWrapper& wrap = {});
+// `wrap` and `masked_rounding`: for tests; empty in production.
+int AgentMain(int argc, char** argv, const WorkFactory& make_work, const LinkWrapper& wrap = {},
+              const RoundingMaker& masked_rounding = {});
 
 }  // namespace rivulet

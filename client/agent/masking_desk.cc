@@ -11,6 +11,7 @@
 #include "client/agent/task_check.h"
 #include "client/runtime/masked_task.h"
 #include "common/io/file.h"
+#include "privacy/crypto/identity.h"
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/serials.h"
 #include "privacy/secagg/shared/bytes.h"
@@ -41,6 +42,11 @@ bool IsBefore(const TaskKey& a, const TaskKey& b) {
   return std::pair(a.round, a.attempt) < std::pair(b.round, b.attempt);
 }
 
+absl::StatusOr<std::string> NameOf(const Credentials& files) {
+  RV_ASSIGN_OR_RETURN(const Identity identity, IdentityOfLeaf(files.chain_pem));
+  return identity.name;
+}
+
 absl::StatusOr<std::set<std::string>> ReadDenylist(const std::filesystem::path& path) {
   if (path.empty()) return std::set<std::string>();
   RV_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxDenylist));
@@ -54,6 +60,7 @@ absl::StatusOr<std::set<std::string>> ReadDenylist(const std::filesystem::path& 
 struct MaskingDesk::Self {
   Credentials files;
   KeyPtr key;
+  std::string name;
 };
 
 struct MaskingDesk::Attempt {
@@ -74,16 +81,21 @@ struct MaskingDesk::Attempt {
 };
 
 MaskingDesk::MaskingDesk(const Policy& policy, std::filesystem::path tls,
-                         std::unique_ptr<MaskingStore> store)
-    : policy_(policy), tls_(std::move(tls)), store_(std::move(store)) {}
+                         std::unique_ptr<MaskingStore> store, RoundingMaker rounding)
+    : policy_(policy),
+      tls_(std::move(tls)),
+      store_(std::move(store)),
+      rounding_(std::move(rounding)) {}
 
 MaskingDesk::~MaskingDesk() = default;
 
 absl::StatusOr<std::unique_ptr<MaskingDesk>> MaskingDesk::Open(const Policy& policy,
                                                                const std::filesystem::path& tls,
-                                                               const std::filesystem::path& state) {
+                                                               const std::filesystem::path& state,
+                                                               RoundingMaker rounding) {
   RV_ASSIGN_OR_RETURN(std::unique_ptr<MaskingStore> store, MaskingStore::Open(state));
-  std::unique_ptr<MaskingDesk> desk(new MaskingDesk(policy, tls, std::move(store)));
+  std::unique_ptr<MaskingDesk> desk(
+      new MaskingDesk(policy, tls, std::move(store), std::move(rounding)));
   if (const absl::Status read = desk->ReadIdentity(); !read.ok()) {
     spdlog::warn("{}; this agent takes part in no masked round", std::string(read.message()));
     return desk;
@@ -105,6 +117,7 @@ absl::Status MaskingDesk::ReadIdentity() {
   RV_ASSIGN_OR_RETURN(self->key, ReadPrivateKey(self->files.key_pem));
   RV_ASSIGN_OR_RETURN(const Bytes32 own, Ed25519RawPublicKey(*self->key));
   RV_ASSIGN_OR_RETURN(const auto peers, PeerCertificates::Make(self->files, {}));
+  RV_ASSIGN_OR_RETURN(self->name, NameOf(self->files));
   if (peers->self().public_key != own) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   (tls_ / "key.pem").string() + ": is not the key of cert.pem");
@@ -135,6 +148,8 @@ absl::StatusOr<MaskingDesk::AttemptPtr> MaskingDesk::NewAttempt(const TaskKey& k
   attempt->signer = std::make_unique<secagg::KeySigner>(*self_->key);
   attempt->member.emplace(MaskingSelf{attempt->peers->self(), *attempt->signer, *attempt->peers,
                                       *attempt->ledger, policy_.masking});
+  attempt->member->rounding = rounding_;
+  attempt->member->name = self_->name;
   return attempt;
 }
 

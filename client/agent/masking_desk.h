@@ -25,11 +25,12 @@ class MaskingDesk {
  public:
   // `tls`: folder with key.pem, cert.pem, ca.pem; `state`: of the agent's store, locked. Both
   // policy and folders must outlive it. Goes on with the attempts of the process before. Without
-  // credentials, or when the folder is an older copy, it refuses whatever it is asked. Errors:
-  // those of the file system.
+  // credentials, or when the folder is an older copy, it refuses whatever it is asked. `rounding`:
+  // for tests; empty in production. Errors: those of the file system.
   static absl::StatusOr<std::unique_ptr<MaskingDesk>> Open(const Policy& policy,
                                                            const std::filesystem::path& tls,
-                                                           const std::filesystem::path& state);
+                                                           const std::filesystem::path& state,
+                                                           RoundingMaker rounding = {});
   ~MaskingDesk();
 
   // Takes key and certificate as they are now, for the attempts to come: before a connection is
@@ -64,7 +65,8 @@ class MaskingDesk {
   struct Attempt;
   using AttemptPtr = std::shared_ptr<Attempt>;
 
-  MaskingDesk(const Policy& policy, std::filesystem::path tls, std::unique_ptr<MaskingStore> store);
+  MaskingDesk(const Policy& policy, std::filesystem::path tls, std::unique_ptr<MaskingStore> store,
+              RoundingMaker rounding);
   absl::StatusOr<AttemptPtr> NewAttempt(const TaskKey& key, const Assignment& task) const;
   absl::StatusOr<std::string> BeginLocked(const Assignment& task);
   absl::StatusOr<AttemptPtr> Resumed(const TaskKey& key, const Assignment& task,
@@ -77,6 +79,7 @@ class MaskingDesk {
   const Policy& policy_;
   const std::filesystem::path tls_;
   const std::unique_ptr<MaskingStore> store_;
+  const RoundingMaker rounding_;
   std::mutex mutex_;  // of what follows; before an attempt's own
   std::shared_ptr<const Self> self_;
   std::map<std::string, AttemptPtr> attempts_;                        // by job: the one in hand

@@ -40,6 +40,7 @@ MaskedTask::MaskedTask(const MaskingSelf& self, MaskedForm form)
 absl::Status MaskedTask::CheckParameters(const MaskedTaskFacts& facts) {
   RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Parameters>(facts.parameters));
   params_ = message.params;
+  upload_ = {facts.job, self_.name, facts.round, facts.attempt};
   const MaskedAttempt attempt{facts.job,          facts.round,    facts.attempt,
                               facts.state_sha256, facts.document, params_.n_max};
   if (params_ == form_.ParamsOf(attempt)) return absl::OkStatus();
@@ -137,7 +138,8 @@ absl::StatusOr<std::string> MaskedTask::File(LocalUpdate& update) {
                       form_.MapsOf(params_.round, session_.sid0(), session_.sid(), previous));
   ParameterSet* const residual = update.masked.residual ? &*update.masked.residual : nullptr;
   EntropyRounding own(self_.entropy);
-  RoundingSource& rounding = self_.rounding != nullptr ? *self_.rounding : own;
+  const auto given = self_.rounding ? self_.rounding(upload_, form_.seed()) : nullptr;
+  RoundingSource& rounding = given != nullptr ? *given : own;
   const MaskedFigures figures{update.examples, update.tokens, update.steps, update.loss};
   RV_ASSIGN_OR_RETURN(EncodedUpdate encoded,
                       EncodeUpdate(form_, maps, params_, delta, form_.WeightOf(update.tokens),

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "client/runtime/local_update.h"
+#include "client/upload/update_encoder.h"
 #include "common/tensor/parameter_set.h"
 #include "privacy/masking/masked_form.h"
 #include "privacy/masking/masked_vector.h"
@@ -22,7 +23,8 @@ struct MaskingSelf {
   secagg::RoundLedger& ledger;
   secagg::ClientPolicy policy;
   Entropy& entropy = SystemEntropy();
-  RoundingSource* rounding = nullptr;  // null: from `entropy`; tests give a seeded one
+  RoundingMaker rounding = {};  // empty: from `entropy`; simulations draw the words by seed
+  std::string name = {};        // for `rounding`, which knows clients by their short names
 };
 
 // The attempt a task belongs to, from the task itself.
@@ -74,6 +76,7 @@ class MaskedTask {
 
   const MaskingSelf& self_;
   const MaskedForm form_;
+  UploadKey upload_;
   mutable std::mutex mutex_;
   secagg::ClientSession session_;
   secagg::Params params_;

@@ -55,6 +55,7 @@ class MaskedForm {
   size_t numbers() const { return numbers_; }
   size_t figure_digits() const { return figure_digits_; }
   const Manifest& manifest() const { return manifest_; }
+  uint64_t seed() const { return seed_; }  // the job's
 
   // The parameters of one attempt; both sides compute them, and a client refuses others.
   secagg::Params ParamsOf(const MaskedAttempt& attempt) const;

@@ -6,6 +6,7 @@
 #include "coordinator/rounds/federation.h"
 #include "privacy/crypto/ed25519.h"
 #include "privacy/crypto/entropy.h"
+#include "simulations/rounding/seeded_rounding.h"
 
 namespace rivulet {
 namespace {
@@ -46,7 +47,10 @@ struct MaskedClients::Client {
   Client(const std::string& name, secagg::CertificateDirectory& directory)
       : key(Ed25519PrivateKey(SystemEntropy().Secret())),
         signer(*key),
-        self{CertificateOf(name, *key), signer, directory, ledger, AnyPolicy()} {}
+        self{CertificateOf(name, *key), signer, directory, ledger, AnyPolicy()} {
+    self.rounding = SeededRounding();
+    self.name = name;
+  }
 
   static secagg::MemberCertificate CertificateOf(const std::string& name, EVP_PKEY& key) {
     secagg::MemberCertificate certificate;

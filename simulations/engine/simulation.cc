@@ -4,9 +4,9 @@
 
 #include <memory>
 
-#include "client/upload/seeded_rounding.h"
 #include "common/job/validate_private.h"
 #include "simulations/engine/fleet.h"
+#include "simulations/rounding/seeded_rounding.h"
 
 namespace rivulet {
 namespace {

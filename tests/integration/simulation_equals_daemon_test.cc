@@ -24,18 +24,21 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+using Passages = std::map<std::string, std::string>;
+
 constexpr char kJob[] =
     "num-rounds = 2\nmin-clients = 2\nclients-per-round = 2\nmin-available-clients = 3\n";
-const std::map<std::string, std::string> kPassages = {
+const Passages kPassages = {
     {"ada", "The river rose in the night and took the lower bridge with it. Nobody saw it go.\n"},
     {"bob", "A list of tools lay on the bench: two chisels, a plane, a saw without teeth.\n"},
     {"cid", "When the lamps were lit she read the letter again, slowly, and put it away.\n"},
 };
 
 // Each client's own file: forty records of a passage and its number.
-std::map<std::string, fs::path> WriteData(const fs::path& folder) {
+std::map<std::string, fs::path> WriteData(const fs::path& folder,
+                                          const Passages& passages = kPassages) {
   std::map<std::string, fs::path> files;
-  for (const auto& [name, passage] : kPassages) {
+  for (const auto& [name, passage] : passages) {
     files[name] = folder / (name + ".txt");
     std::ofstream out(files[name]);
     for (int record = 0; record < 40; ++record) out << passage << record << "\n%\n";
@@ -107,8 +110,9 @@ constexpr char kText[] =
     "[data]\ndataset = \"fortunes\"\nformat = \"text\"\nseparator = \"\\n%\\n\"\nseq-length = 32\n"
     "held-out-max-blocks = 2\n";
 
-std::string JobText(const fs::path& base, const std::string& data, const Kind& kind) {
-  return std::string("[job]\nseed = 7\n") + kJob + "[model]\nname = \"" + base.string() + "\"\n" +
+std::string JobText(const fs::path& base, const std::string& data, const Kind& kind,
+                    const std::string& job_keys = kJob) {
+  return "[job]\nseed = 7\n" + job_keys + "[model]\nname = \"" + base.string() + "\"\n" +
          kind.model_keys + data + kind.sections +
          "[train]\nmax-steps = 2\nper-device-train-batch-size = 2\n" + kind.train_keys;
 }
@@ -141,13 +145,13 @@ std::string Figures(const json& rows, std::initializer_list<const char*> keys) {
 }
 
 // To the last digit: held-out figures of each client and of all, and what each round trained.
-void ExpectEqualFigures(const json& daemon, const json& simulation) {
+void ExpectEqualFigures(const json& daemon, const json& simulation, size_t clients) {
   const auto held_out = {"round",   "loss",    "perplexity", "accuracy",
                          "counted", "missing", "clients"};
   ASSERT_EQ(daemon["evaluations"].size(), 2u);  // before the first round and after the last
   for (const json& evaluation : daemon["evaluations"]) {
     EXPECT_EQ(evaluation["done"], true);
-    EXPECT_EQ(evaluation["clients"].size(), 3u);
+    EXPECT_EQ(evaluation["clients"].size(), clients);
     EXPECT_GT(evaluation["counted"], 0);
     EXPECT_GT(evaluation["loss"], 0);
   }
@@ -158,20 +162,22 @@ void ExpectEqualFigures(const json& daemon, const json& simulation) {
   EXPECT_EQ(Figures(daemon["rounds"], trained), Figures(simulation["rounds_detail"], trained));
 }
 
-const std::string kAgent = std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-client";
+using Program = std::vector<std::string>;
+const Program kAgent = {std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-client"};
+const Program kSeededAgent = {SEEDED_AGENT, "--seeded-rounding"};
 
 // Agents over their own files, then the simulation over all of them: one hash, the same figures.
 void ExpectEqual(Deployment& deployment, const std::string& job_text,
-                 const std::map<std::string, fs::path>& files, const std::string& agent = kAgent) {
+                 const std::map<std::string, fs::path>& files, const Program& agent = kAgent) {
   const fs::path job = deployment.folder() / "job.toml";
   std::ofstream(job) << job_text;
   deployment.StartCoordinator();
-  for (const auto& [name, file] : files) deployment.StartAgent(name, {agent}, file);
+  for (const auto& [name, file] : files) deployment.StartAgent(name, agent, file);
   const json daemon = json::parse(deployment.SubmitAndWatch(job));
   const json simulation = Summary(Simulate(deployment, job, files.begin()->second.parent_path()));
   EXPECT_EQ(daemon["state_hash"].get<std::string>().size(), 64u);
   EXPECT_EQ(daemon["state_hash"], simulation["state_hash"]);
-  ExpectEqualFigures(daemon, simulation);
+  ExpectEqualFigures(daemon, simulation, files.size());
 }
 
 class EveryKind : public testing::TestWithParam<Kind> {};
@@ -223,7 +229,7 @@ TEST_P(EveryUpload, ReachesTheSameHashAndBytesInTheSimulationAndInTheDaemon) {
   fs::create_directories(deployment.folder() / "data");
   const auto files = WriteData(deployment.folder() / "data");
   // Where a codec rounds at random the agents must be told how.
-  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam()), files, SEEDED_AGENT);
+  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam()), files, kSeededAgent);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -234,6 +240,40 @@ INSTANTIATE_TEST_SUITE_P(
                     // Round 0 has values of the base model: both ends compute it.
                     Kind{"public_top_k", kSavedModule + Coded("public-top-k", "fraction = 0.1\n")},
                     Kind{"median", kPlain + "[robust]\nrule = \"median\"\n"}),
+    [](const auto& info) { return info.param.name; });
+
+// ---- under masks, unrotated: nothing is keyed by the session, and agents round as a simulation
+// does
+
+const Passages kFivePassages = {
+    {"ada", kPassages.at("ada")},
+    {"bob", kPassages.at("bob")},
+    {"cid", kPassages.at("cid")},
+    {"dee", "The ferry was late again, and the men on the quay spoke of nothing but the price.\n"},
+    {"eve", "Rain fell on the tin roof all week; the well was full and the road was gone.\n"},
+};
+constexpr char kFiveClients[] =
+    "num-rounds = 2\nmin-clients = 4\nclients-per-round = 5\nmin-available-clients = 5\n";
+
+class EveryMaskedUpload : public testing::TestWithParam<Kind> {};
+
+TEST_P(EveryMaskedUpload, ReachesTheSameHashAndFiguresInTheSimulationAndInTheDaemon) {
+  Deployment deployment;
+  fs::create_directories(deployment.folder() / "data");
+  const auto files = WriteData(deployment.folder() / "data", kFivePassages);
+  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam(), kFiveClients), files,
+              kSeededAgent);
+}
+
+const std::string kMasks =
+    "[strategy]\nweighting = \"uniform\"\n"
+    "[secure-aggregation]\nenabled = true\nrotation = \"off\"\n";
+
+INSTANTIATE_TEST_SUITE_P(
+    Jobs, EveryMaskedUpload,
+    testing::Values(Kind{"int8", kPlain + Coded("int8") + kMasks},
+                    // What the first round did not send goes up in the second.
+                    Kind{"random_k", kPlain + Coded("random-k", "fraction = 0.2\n") + kMasks}),
     [](const auto& info) { return info.param.name; });
 
 // ---- classification on a fine-tuned bert: its classifier and pooler go on from where they are

@@ -87,7 +87,7 @@ class MaskedCohort : public testing::Test {
   // The desk as a process that starts has it.
   MaskingDesk& Start(const std::string& name) {
     desks_.erase(name);
-    auto desk = MaskingDesk::Open(policy_, folder_ / name, folder_ / name / "state");
+    auto desk = MaskingDesk::Open(policy_, folder_ / name, folder_ / name / "state", rounding_);
     EXPECT_TRUE(desk.ok()) << desk.status();
     desks_[name] = *std::move(desk);
     return *desks_[name];
@@ -196,6 +196,7 @@ class MaskedCohort : public testing::Test {
   const std::chrono::milliseconds now_{0};
   JobDocument document_;
   Policy policy_;
+  RoundingMaker rounding_;
   Manifest manifest_;
   Assignment task_;
   std::vector<std::string> names_;

@@ -5,8 +5,6 @@
 #include <bit>
 #include <vector>
 
-#include "client/upload/seeded_rounding.h"
-
 namespace rivulet {
 namespace {
 
@@ -29,20 +27,6 @@ TEST(SecretRounding, HalfOfTheBitsAreSet) {
   size_t set = 0;
   for (const uint32_t word : Words(*source, 100000)) set += std::popcount(word);
   EXPECT_NEAR(static_cast<double>(set) / 3.2e6, 0.5, 0.0028);
-}
-
-TEST(SeededRounding, IsAFunctionOfSeedUploadAndPosition) {
-  const RoundingMaker make = SeededRounding();
-  const UploadKey upload{"j", "ann", 3, 1};
-  const std::vector<uint32_t> words = Words(*make(upload, 7), 9);
-  const auto again = make(upload, 7);
-  std::vector<uint32_t> pieces = Words(*again, 2);
-  for (const uint32_t word : Words(*again, 7)) pieces.push_back(word);
-  EXPECT_EQ(words, pieces);
-  EXPECT_NE(words, Words(*make(upload, 8), 9));
-  EXPECT_NE(words, Words(*make({"j", "bob", 3, 1}, 7), 9));
-  EXPECT_NE(words, Words(*make({"j", "ann", 4, 1}, 7), 9));
-  EXPECT_NE(words, Words(*make({"j", "ann", 3, 2}, 7), 9));
 }
 
 }  // namespace

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "aggregation/upload/plain_upload.h"
-#include "client/upload/seeded_rounding.h"
 #include "common/formats/safetensors.h"
 #include "common/random.h"
+#include "simulations/rounding/seeded_rounding.h"
 
 namespace rivulet {
 namespace {

@@ -2,10 +2,10 @@
 #include "coordinator/rounds/coded_round.h"
 
 #include "aggregation/fixed_point_sum.h"
-#include "client/upload/seeded_rounding.h"
 #include "client/upload/update_encoder.h"
 #include "common/formats/safetensors.h"
 #include "federation_fixture.h"
+#include "simulations/rounding/seeded_rounding.h"
 
 namespace rivulet {
 namespace {

@@ -1,4 +1,4 @@
-#include "client/upload/seeded_rounding.h"
+#include "simulations/rounding/seeded_rounding.h"
 
 #include "aggregation/codec/linear.h"
 #include "common/random.h"

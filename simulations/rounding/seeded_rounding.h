@@ -5,7 +5,8 @@
 namespace rivulet {
 
 // Rounding words by seed, round, client and attempt, so that a simulation can be repeated to the
-// last bit. An agent's own words are secret (client/upload/secret_rounding.h).
+// last bit. Not for agents, whose words are secret: client/ may not include this folder, and the
+// agent's program has neither this code nor a setting that asks for it.
 RoundingMaker SeededRounding();
 
 }  // namespace rivulet
