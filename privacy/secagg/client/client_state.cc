@@ -21,7 +21,7 @@ template <typename Set>
 Set TakeBits(ByteReader& in) {
   Set set;
   const uint32_t n = in.U32();
-  if (n > kMaxMembers || !set.Assign(n, in.Raw((n + 7) / 8)).ok()) in.Fail();
+  if (n > kMaxMembers || !set.Assign(n, in.Raw(Set::BytesOf(n))).ok()) in.Fail();
   return set;
 }
 

@@ -64,7 +64,7 @@ template <typename Set>
 Set TakeIndexSet(ByteReader& in, uint32_t n) {
   Set set;
   const bool fixed = in.U8() != 0;
-  if (fixed && !set.Assign(n, in.Raw((n + 7) / 8)).ok()) in.Fail();
+  if (fixed && !set.Assign(n, in.Raw(Set::BytesOf(n))).ok()) in.Fail();
   return set;
 }
 

@@ -19,7 +19,7 @@ std::vector<uint32_t> IndexBits::Indices() const {
 }
 
 absl::Status IndexBits::Assign(uint32_t n, std::string_view bytes) {
-  if (bytes.size() != (n + 7) / 8) {
+  if (bytes.size() != BytesOf(n)) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "bitmap: got " + std::to_string(bytes.size()) + " bytes for " +
                       std::to_string(n) + " bits");

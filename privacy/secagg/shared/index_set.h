@@ -13,7 +13,10 @@ namespace rivulet::secagg {
 class IndexBits {
  public:
   IndexBits() = default;
-  explicit IndexBits(uint32_t n) : n_(n), bytes_((n + 7) / 8, '\0') {}
+  explicit IndexBits(uint32_t n) : n_(n), bytes_(BytesOf(n), '\0') {}
+
+  // Bytes of a bitmap of n bits, for any n: n + 7 would wrap.
+  static constexpr uint32_t BytesOf(uint32_t n) { return n / 8 + (n % 8 != 0 ? 1 : 0); }
 
   uint32_t n() const { return n_; }
   const std::string& bytes() const { return bytes_; }

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "privacy/secagg/shared/bytes.h"
 #include "tests/unit/privacy/secagg_machines/cohort.h"
 
 namespace rivulet::secagg {
@@ -119,6 +120,23 @@ TEST(Messages, CountsAreBounded) {
   EXPECT_FALSE(DecodeMessage(Encode(UnmaskRequest{.u2 = U2Set(5001), .u3 = U3Set(5001)})).ok());
   EXPECT_TRUE(DecodeMessage(Encode(Endorsements{.endorsers = std::vector<Endorser>(5000)})).ok());
   EXPECT_FALSE(DecodeMessage(Encode(Endorsements{.endorsers = std::vector<Endorser>(5001)})).ok());
+}
+
+// Sizes whose bytes would be counted as none if n + 7 wrapped: no bitmap follows them.
+TEST(Messages, SetsNearTheLargestNumberAreRefused) {
+  for (const MessageKind kind :
+       {MessageKind::kNonces, MessageKind::kForward, MessageKind::kMaskedTrailer,
+        MessageKind::kSurvivorSet, MessageKind::kUnmaskRequest}) {
+    const size_t before = kind == MessageKind::kMaskedTrailer ? 33 + 8 + 32 + 64 : 33;
+    for (uint32_t n = 0xffffffe0; n != 0; ++n) {
+      ByteWriter out;
+      out.U8(static_cast<uint8_t>(kind)).Raw(std::string(before - 1, '\0')).U32(n);
+      EXPECT_EQ(DecodeMessage(out.Take()).status().code(), absl::StatusCode::kInvalidArgument) << n;
+      IndexBits set;
+      EXPECT_EQ(set.Assign(n, "").code(), absl::StatusCode::kInvalidArgument) << n;
+      EXPECT_EQ(IndexBits::BytesOf(n), uint64_t{n} / 8 + (n % 8 != 0)) << n;
+    }
+  }
 }
 
 TEST(Reasons, KeepTheirNumbersAndNames) {
