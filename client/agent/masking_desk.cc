@@ -38,6 +38,13 @@ absl::Status SaidOpenly(absl::StatusCode code, const std::string& text) {
   return WithReport(Refuse(code, text), "failed", text);
 }
 
+// The session is bound to one state and one document: what was trained on others never goes into
+// it.
+bool IsOf(const MaskedTaskFacts& facts, const Assignment& task) {
+  return facts.state_sha256 == task.state_sha256 && facts.document == task.job_document &&
+         facts.parameters == task.masking;
+}
+
 bool IsBefore(const TaskKey& a, const TaskKey& b) {
   return std::pair(a.round, a.attempt) < std::pair(b.round, b.attempt);
 }
@@ -168,7 +175,7 @@ absl::StatusOr<std::string> MaskingDesk::BeginLocked(const Assignment& task) {
   const auto known = attempts_.find(task.key.job);
   if (known != attempts_.end()) {
     Attempt& attempt = *known->second;
-    if (attempt.key == task.key && attempt.facts.parameters == task.masking) {
+    if (attempt.key == task.key && IsOf(attempt.facts, task)) {
       const std::lock_guard lock(attempt.mutex);
       if (!attempt.refusal.ok()) return attempt.refusal;
       return attempt.task->advertisement();
@@ -176,7 +183,7 @@ absl::StatusOr<std::string> MaskingDesk::BeginLocked(const Assignment& task) {
     if (!IsBefore(attempt.key, task.key)) {
       return SaidOpenly(absl::StatusCode::kFailedPrecondition,
                         "masking: this agent is in a later attempt of the job, or in the same one "
-                        "with other parameters");
+                        "with another state, document or parameters");
     }
   }
   RV_RETURN_IF_ERROR(CheckTask(policy_, task));
@@ -230,11 +237,16 @@ MaskingDesk::Answer MaskingDesk::On(const MaskingArrived& message) {
                              std::move(abort)}};
 }
 
-absl::StatusOr<std::string> MaskingDesk::File(const TaskKey& key, LocalUpdate& update,
+absl::StatusOr<std::string> MaskingDesk::File(const Assignment& task, LocalUpdate& update,
                                               const std::stop_token& stop) {
-  const AttemptPtr attempt = Find(key);
+  const AttemptPtr attempt = Find(task.key);
   if (attempt == nullptr) {
     return SaidOpenly(absl::StatusCode::kFailedPrecondition, "masking: the attempt is over");
+  }
+  if (!IsOf(attempt->facts, task)) {
+    return SaidOpenly(absl::StatusCode::kFailedPrecondition,
+                      "masking: the update is of another state, document or parameters than the "
+                      "attempt");
   }
   std::unique_lock lock(attempt->mutex);
   const auto ready = [&attempt] {

@@ -39,8 +39,10 @@ class MaskingDesk {
   absl::Status ReadIdentity();
 
   // Takes part in the attempt of a training task: the message with its keys. The same one when the
-  // task comes again. An attempt of the same job before it is over. Errors, each with a report:
-  // those of CheckTask, what the policy does not allow, the protocol's, of the disk.
+  // task comes again, with the same state, document and parameters. An attempt of the same job
+  // before it is over. Errors, each with a report: FailedPrecondition for an attempt that was begun
+  // with others, or before a later one; those of CheckTask, what the policy does not allow, the
+  // protocol's, of the disk.
   absl::StatusOr<std::string> Begin(const Assignment& task);
 
   struct Answer {
@@ -49,10 +51,11 @@ class MaskingDesk {
   };
   Answer On(const MaskingArrived& message);
 
-  // The file to upload instead of the update, once masks are agreed: blocks until then. A second
-  // call gives the same bytes. Errors: Cancelled by `stop`; with a report: what ended the attempt,
-  // DeadlineExceeded when the others do not come to an end either.
-  absl::StatusOr<std::string> File(const TaskKey& key, LocalUpdate& update,
+  // The file to upload instead of the update that `task` gave, once masks are agreed: blocks until
+  // then. A second call gives the same bytes. Errors: Cancelled by `stop`; with a report: what
+  // ended the attempt, FailedPrecondition for a task with another state, document or parameters
+  // than Begin's, DeadlineExceeded when the others do not come to an end either.
+  absl::StatusOr<std::string> File(const Assignment& task, LocalUpdate& update,
                                    const std::stop_token& stop);
 
   // The attempt is over; its secrets go.

@@ -180,7 +180,7 @@ class MaskedCohort : public testing::Test {
   absl::StatusOr<std::string> FileOf(MaskingDesk& desk, const std::string& update,
                                      const std::stop_token& stop = {}) {
     LocalUpdate trained = UpdateOf(update);
-    return desk.File(task_.key, trained, stop);
+    return desk.File(task_, trained, stop);
   }
   void UploadAll(const std::vector<std::string>& names) {
     for (const std::string& name : names) {
