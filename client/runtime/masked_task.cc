@@ -41,9 +41,11 @@ absl::Status MaskedTask::CheckParameters(const MaskedTaskFacts& facts) {
   RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Parameters>(facts.parameters));
   params_ = message.params;
   upload_ = {facts.job, self_.name, facts.round, facts.attempt};
-  const MaskedAttempt attempt{facts.job,          facts.round,    facts.attempt,
-                              facts.state_sha256, facts.document, params_.n_max};
-  if (params_ == form_.ParamsOf(attempt)) return absl::OkStatus();
+  MaskedAttempt attempt{facts.job,          facts.round,    facts.attempt,
+                        facts.state_sha256, facts.document, params_.n_max};
+  for (; attempt.group < form_.most_groups(); ++attempt.group) {
+    if (params_ == form_.ParamsOf(attempt)) return absl::OkStatus();
+  }
   return secagg::RefuseFor(secagg::Reason::kParams,
                            "the parameters are not those of the job's document");
 }

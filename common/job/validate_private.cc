@@ -130,14 +130,12 @@ absl::Status CheckBuilt(const JobSpec& spec) {
   if (spec.privacy.adaptive_clip) {
     return BadJob("privacy.adaptive-clip: got true, want false: not built yet");
   }
-  if (spec.robust.groups > 0) {
-    return BadJob("robust.groups: got " + std::to_string(spec.robust.groups) +
-                  ", want 0: not built yet");
-  }
-  if (spec.robust.rule == "norm-bound" && spec.secure_aggregation.enabled) {
+  if (spec.robust.rule == "norm-bound" && spec.secure_aggregation.enabled &&
+      spec.robust.groups == 0) {
     return Clash(
         Set("robust.rule", "norm-bound"), kMasked,
-        "every client scales its update to secure-aggregation.range; want rule = \"none\"");
+        "every client scales its update to secure-aggregation.range; want rule = \"none\", or "
+        "robust.groups for the means of groups");
   }
   return absl::OkStatus();
 }
@@ -187,8 +185,40 @@ int NeededBy(const std::string& rule, int f) {
   return 2 * f + 1;
 }
 
+// Fewest members of a group whatever min-survivors says: the protocol's own limit.
+constexpr int kSmallestGroup = 4;
+
+absl::Status CheckGroups(const JobSpec& spec) {
+  if (spec.robust.groups == 0) return absl::OkStatus();
+  const std::string groups = "robust.groups = " + std::to_string(spec.robust.groups);
+  if (!spec.secure_aggregation.enabled) {
+    return Clash(groups, "secure-aggregation.enabled = false",
+                 "the rule sees every plain update; want groups = 0, or enabled = true");
+  }
+  if (spec.robust.groups == 1) return BadJob("robust.groups: got 1, want 0 or at least 2");
+  if (spec.robust.rule == "none") {
+    return Clash(groups, Set("robust.rule", "none"),
+                 "the mean of groups is that of all, and shows more of each; want groups = 0, or "
+                 "rule = \"median\"");
+  }
+  if (spec.privacy.mechanism == "distributed") {
+    return Clash(groups, Set("privacy.mechanism", "distributed"),
+                 "the noise is made for one sum of the cohort; want groups = 0");
+  }
+  const int each = spec.job.clients_per_round / spec.robust.groups;
+  const int fewest = FewestInSum(spec);
+  if (spec.job.clients_per_round > 0 && each < fewest) {
+    return Clash("job.clients-per-round = " + std::to_string(spec.job.clients_per_round), groups,
+                 "got groups of " + std::to_string(each) + ", want at least " +
+                     std::to_string(fewest) +
+                     " in each (secure-aggregation.min-survivors, and never fewer than 4)");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckRobust(const JobSpec& spec) {
   const RobustSection& robust = spec.robust;
+  RV_RETURN_IF_ERROR(CheckGroups(spec));
   if (robust.rule == "none") return absl::OkStatus();
   const std::string rule = Set("robust.rule", robust.rule);
   if (robust.rule == "norm-bound" && robust.norm_bound == 0) {
@@ -196,7 +226,9 @@ absl::Status CheckRobust(const JobSpec& spec) {
   }
   if (robust.rule == "norm-bound") return absl::OkStatus();
   if (spec.secure_aggregation.enabled && robust.groups == 0) {
-    return Clash(rule, kMasked, "the coordinator sees no single update; want rule = \"none\"");
+    return Clash(rule, kMasked,
+                 "the coordinator sees no single update; want robust.groups, whose means it sees, "
+                 "or rule = \"none\"");
   }
   const int updates = robust.groups > 0 ? robust.groups : spec.job.clients_per_round;
   const int needed = NeededBy(robust.rule, robust.faulty);
@@ -236,6 +268,15 @@ std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec) {
           !IsAmong(spec.strategy.weighting, {"uniform", "capped"}),
       "robust.rule = \"norm-bound\" bounds updates but not the weight that a client claims for its "
       "own; strategy.weighting = \"uniform\" or \"capped\" does");
+  const int group = spec.robust.groups > 0 ? spec.job.clients_per_round / spec.robust.groups : 0;
+  warn(spec.robust.groups > 0,
+       "robust.groups = " + std::to_string(spec.robust.groups) +
+           ": the coordinator learns the sum of each group; the fewer clients in one, the more it "
+           "says of each");
+  warn(group > 0 && group == FewestInSum(spec),
+       "job.clients-per-round = " + std::to_string(spec.job.clients_per_round) +
+           " makes groups of " + std::to_string(group) +
+           ", the fewest in a sum: a client that vanishes costs its whole group");
   warn(spec.privacy.mechanism != "none" && spec.privacy.target_epsilon > 10,
        "privacy.target-epsilon = " + NumberText(spec.privacy.target_epsilon) +
            " promises next to nothing");
@@ -247,10 +288,21 @@ std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec) {
   return warnings;
 }
 
+int FewestGroups(const JobSpec& spec) {
+  const bool mean = IsAmong(spec.robust.rule, {"none", "norm-bound"});
+  return spec.robust.groups == 0 || mean ? 1 : NeededBy(spec.robust.rule, spec.robust.faulty);
+}
+
+int FewestInSum(const JobSpec& spec) {
+  const int survivors = spec.secure_aggregation.min_survivors;
+  return spec.robust.groups > 0 ? std::max(survivors, kSmallestGroup)
+                                : std::max(spec.job.min_clients, survivors);
+}
+
 int FewestSummed(const JobSpec& spec) {
-  int fewest = spec.job.min_clients;
+  const int fewest = spec.job.min_clients;
   if (spec.secure_aggregation.enabled) {
-    return std::max(fewest, spec.secure_aggregation.min_survivors);
+    return std::max(fewest, FewestGroups(spec) * FewestInSum(spec));
   }
   const bool mean = IsAmong(spec.robust.rule, {"none", "norm-bound"});
   return mean ? fewest : std::max(fewest, NeededBy(spec.robust.rule, spec.robust.faulty));

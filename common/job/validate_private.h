@@ -14,8 +14,13 @@ absl::Status CheckPrivateUpload(const JobSpec& spec);
 // What is legal there but should be known, one sentence each.
 std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec);
 
-// Clients in a round's result, at least: job.min-clients; with masking also
-// secure-aggregation.min-survivors; without it also what robust.rule needs for robust.faulty liars.
+// Clients in a round's result, at least: job.min-clients; with masking also FewestInSum of each of
+// FewestGroups; without it also what robust.rule needs for robust.faulty liars.
 int FewestSummed(const JobSpec& spec);
+
+// Under masks: groups in a round's result, at least; 1 without robust.groups.
+int FewestGroups(const JobSpec& spec);
+// Under masks: clients in a sum that is opened, at least.
+int FewestInSum(const JobSpec& spec);
 
 }  // namespace rivulet

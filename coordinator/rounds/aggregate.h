@@ -32,8 +32,10 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
                                                RunningRound& running,
                                                const CodedRound* coded = nullptr);
 
-// The same under masks: the sum of the packed vectors, opened by `round`, whose every figure is in
-// it. `initial_sha256`: blob of the state of round 0. Errors also: those of MaskedRound::Open.
+// The same under masks: the sums of the packed vectors, opened by `round`, with every figure in
+// them; robust.rule over the means of the groups where there are several. `initial_sha256`: blob of
+// the state of round 0. Errors also: those of MaskedGroup::Open; FailedPrecondition when fewer
+// groups can be opened than the rule needs.
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
                                                 const std::vector<UpdateRecord>& updates,

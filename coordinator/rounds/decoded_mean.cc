@@ -21,6 +21,7 @@ RobustSettings RobustSettingsOf(const RobustSection& robust) {
   RobustSettings settings;
   settings.rule = robust.rule;
   settings.f = static_cast<uint32_t>(robust.faulty);
+  if (robust.rule == "norm-bound") settings.f = 0;  // as many as there are
   if (robust.rule == "geometric-median") settings.iterations = kWeiszfeldSteps;
   const bool radius = robust.rule == "centred-clipping";
   (radius ? settings.tau : settings.clip) = robust.norm_bound;
@@ -105,10 +106,12 @@ absl::StatusOr<ParameterSet> StartOf(const std::vector<UpdateView>& views,
 }
 
 absl::StatusOr<RobustResult> ApplyRule(const JobPlan& plan,
-                                       const std::vector<ParameterSet>& updates) {
+                                       const std::vector<ParameterSet>& updates,
+                                       std::span<const int64_t> weights) {
   RobustSettings settings = RobustSettingsOf(plan.spec.robust);
   RobustContext context;
   context.manifest = &plan.manifest;
+  if (settings.rule == "norm-bound") context.weights = weights;
   std::vector<UpdateView> views;
   for (const ParameterSet& update : updates) views.push_back(ViewOf(update));
   ParameterSet start;
@@ -150,13 +153,24 @@ absl::StatusOr<RoundMean> DecodedMean(const BlobStore& blobs, const JobPlan& pla
     sets.emplace_back(plan.manifest);
     RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, record, sets.back()));
   }
-  absl::StatusOr<RobustResult> robust = ApplyRule(plan, sets);
-  if (!robust.ok()) return Annotate(robust.status(), "robust.rule " + rule);
+  RV_ASSIGN_OR_RETURN(RuledMean ruled, RobustMean(plan, sets, {}));
   RoundMean result;
-  result.mean = std::move(robust->mean);
+  result.mean = std::move(ruled.mean);
+  result.scaled = ruled.scaled;
   for (size_t each = 0; each < updates.size(); ++each) {
-    const UpdateVerdict& verdict = robust->verdicts[each];
-    if (!verdict.kept) result.left_out.push_back(updates[each].client);
+    if (!ruled.kept[each]) result.left_out.push_back(updates[each].client);
+  }
+  return result;
+}
+
+absl::StatusOr<RuledMean> RobustMean(const JobPlan& plan, const std::vector<ParameterSet>& updates,
+                                     std::span<const int64_t> weights) {
+  absl::StatusOr<RobustResult> robust = ApplyRule(plan, updates, weights);
+  if (!robust.ok()) return Annotate(robust.status(), "robust.rule " + plan.spec.robust.rule);
+  RuledMean result;
+  result.mean = std::move(robust->mean);
+  for (const UpdateVerdict& verdict : robust->verdicts) {
+    result.kept.push_back(verdict.kept);
     result.scaled += verdict.factor < 1;
   }
   return result;

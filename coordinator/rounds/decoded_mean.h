@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,18 @@ absl::Status ReadUpdate(const BlobStore& blobs, const JobPlan& plan, const Coded
 absl::StatusOr<RoundMean> DecodedMean(const BlobStore& blobs, const JobPlan& plan,
                                       const CodedRound* coded,
                                       const std::vector<UpdateRecord>& updates);
+
+struct RuledMean {
+  ParameterSet mean;
+  std::vector<bool> kept;  // for each update: false where it has no part in the mean
+  int64_t scaled = 0;
+};
+
+// robust.rule of the job, not "none", over updates that are all in memory: those of clients, or the
+// means of masked groups. `weights`: for norm-bound alone, one for each; the others count all once.
+// Errors: as DecodedMean, of the rule.
+absl::StatusOr<RuledMean> RobustMean(const JobPlan& plan, const std::vector<ParameterSet>& updates,
+                                     std::span<const int64_t> weights);
 
 // That MakeRobustRule takes the job's settings. Errors: InvalidArgument (exit 3).
 absl::Status CheckRobustRule(const JobSpec& spec);

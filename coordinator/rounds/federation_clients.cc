@@ -117,7 +117,7 @@ void Federation::Impl::PumpLocked(const std::string& name, Client& client) {
   while (client.connected && !client.running && !client.queue.empty()) {
     const TaskKey key = std::move(client.queue.front());
     client.queue.pop_front();
-    const std::optional<ClientTask> task = TaskOfLocked(key);
+    const std::optional<ClientTask> task = TaskOfLocked(name, key);
     if (!task) continue;
     client.running = key;
     gateway_.Send(name, *task);
@@ -125,7 +125,8 @@ void Federation::Impl::PumpLocked(const std::string& name, Client& client) {
 }
 
 // The task as it stands now; nullopt when its round has gone by.
-std::optional<ClientTask> Federation::Impl::TaskOfLocked(const TaskKey& key) {
+std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& client,
+                                                         const TaskKey& key) {
   const Job* const job = FindLocked(key.job);
   if (job == nullptr || job->engine == nullptr) return std::nullopt;
   const EngineState& state = job->engine->state();
@@ -145,7 +146,11 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const TaskKey& key) {
   task.state_bytes = model.bytes;
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
-  if (training && job->masked != nullptr) task.masking = job->masked->ParametersMessage();
+  if (training && job->masked != nullptr) {
+    const auto group = job->masked->GroupOf(client);
+    if (!group.ok()) return std::nullopt;
+    task.masking = (*group)->ParametersMessage();
+  }
   return task;
 }
 

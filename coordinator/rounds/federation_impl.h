@@ -173,7 +173,7 @@ class Federation::Impl {
   // ---- masks ----
   absl::Status StartMaskingLocked(Job& job, const OpenRound& action);
   absl::Status ResumeMaskingLocked(Job& job, const std::vector<SecretRecord>& secrets);
-  absl::Status CloseMaskedLocked(Job& job, const MoveRound& close);
+  absl::Status CloseMaskedLocked(Job& job, MoveRound close);
   absl::Status ReadTrailersLocked(Job& job);
   void DoMaskingLocked(Job& job, MaskedRound::Output output);
   void LoseLocked(Job& job, const std::string& client, const std::string& why);
@@ -216,7 +216,7 @@ class Federation::Impl {
   void EnqueueLocked(const std::string& client, TaskKey key);
   void TaskOverLocked(const std::string& client, const TaskKey& key);
   void PumpLocked(const std::string& name, Client& client);
-  std::optional<ClientTask> TaskOfLocked(const TaskKey& key);
+  std::optional<ClientTask> TaskOfLocked(const std::string& client, const TaskKey& key);
   absl::StatusOr<Job*> OpenJobLocked(const std::string& id);
   absl::StatusOr<std::optional<Write>> WriteOfLocked(const FailureRecord& report);
   absl::StatusOr<std::optional<Write>> WriteOfLocked(const EvaluationReportRecord& report);

@@ -2,7 +2,10 @@
 // first.
 #include <utility>
 
+#include "aggregation/robust/groups.h"
+#include "common/job/validate_private.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "privacy/crypto/entropy.h"
 
 namespace rivulet {
 
@@ -44,10 +47,22 @@ absl::Status Federation::Impl::StartMaskingLocked(Job& job, const OpenRound& act
   attempt.attempt = action.attempt;
   attempt.state_sha256 = job.models.rbegin()->second.sha256;
   attempt.document = job.record.document;
-  attempt.cohort = static_cast<uint32_t>(action.cohort.size());
+  const MaskedForm& form = *job.plan->masked;
+  const auto invited = static_cast<uint32_t>(action.cohort.size());
+  const Secret32 key = SystemEntropy().Secret();  // nobody can know beforehand who is with whom
+  RV_ASSIGN_OR_RETURN(const auto partition,
+                      PartitionIntoGroups(invited, form.GroupsOf(invited), key.bytes()));
+  std::vector<MaskedRound::Session> sessions;
+  for (const std::vector<uint32_t>& members : partition) {
+    attempt.cohort = static_cast<uint32_t>(members.size());
+    MaskedRound::Session& session = sessions.emplace_back();
+    session.params = form.ParamsOf(attempt);
+    for (const uint32_t member : members) session.cohort.push_back(action.cohort[member]);
+    ++attempt.group;
+  }
+  const auto needed = static_cast<size_t>(FewestGroups(job.plan->spec));
   RV_ASSIGN_OR_RETURN(std::unique_ptr<MaskedRound> masked,
-                      MaskedRound::Start(job.plan->masked->ParamsOf(attempt), action.cohort,
-                                         MaskingLimits(job), Now()));
+                      MaskedRound::Start(sessions, needed, MaskingLimits(job), Now()));
   job.masked = std::move(masked);
   job.opening = false;
   return absl::OkStatus();
@@ -75,6 +90,9 @@ absl::Status Federation::Impl::ResumeMaskingLocked(Job& job,
     RV_ASSIGN_OR_RETURN(std::unique_ptr<MaskedRound> masked,
                         MaskedRound::Restore(secret.bytes, MaskingLimits(job), Now()));
     job.masked = std::move(masked);
+    MaskedRound::Output lost;  // what the process before may not have got to
+    lost.lost = job.masked->Lost();
+    job.masking.push_back(std::move(lost));
     return phase == Phase::kOpen ? ReadTrailersLocked(job) : absl::OkStatus();
   }
   MaskedRound::Output lost;
@@ -85,11 +103,13 @@ absl::Status Federation::Impl::ResumeMaskingLocked(Job& job,
 
 // Uploads that were acknowledged before a restart count.
 absl::Status Federation::Impl::ReadTrailersLocked(Job& job) {
-  const uint64_t packed = job.masked->params().packed_bytes();
   for (const UpdateRecord& update : job.updates) {
-    if (update.round != job.rounds.back().round || update.attempt != job.rounds.back().attempt) {
+    const auto group = job.masked->GroupOf(update.client);
+    if (update.round != job.rounds.back().round || update.attempt != job.rounds.back().attempt ||
+        !group.ok()) {
       continue;
     }
+    const uint64_t packed = (*group)->params().packed_bytes();
     RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> blob, blobs_.Open(update.sha256));
     std::string trailer(update.bytes - std::min(update.bytes, packed), '\0');
     RV_RETURN_IF_ERROR(blob->Read(packed, std::as_writable_bytes(std::span(trailer))));
@@ -122,8 +142,9 @@ void Federation::Impl::TellLocked(const Job& job, const std::string& client,
                                   const std::string& bytes) {
   const RoundRecord& round = job.rounds.back();
   MaskingMessage message{job.record.id, round.round, round.attempt, bytes, {}};
-  if (SpeaksOfMembers(bytes)) {
-    for (const secagg::MemberCertificate& member : job.masked->session().members()) {
+  const auto group = job.masked->GroupOf(client);
+  if (group.ok() && SpeaksOfMembers(bytes)) {
+    for (const secagg::MemberCertificate& member : (*group)->session().members()) {
       const auto known = clients_.find(member.client_id);
       if (known != clients_.end() && !known->second.facts.certificate.empty()) {
         message.certificates.push_back(known->second.facts.certificate);
@@ -177,10 +198,11 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
   }
 }
 
-// The survivor set and the closing of the round are one commit, before a byte of the set leaves.
-absl::Status Federation::Impl::CloseMaskedLocked(Job& job, const MoveRound& close) {
+// The survivor sets and the closing of the round are one commit, before a byte of a set leaves.
+absl::Status Federation::Impl::CloseMaskedLocked(Job& job, MoveRound close) {
   MaskedRound::Output output = job.masked->Freeze(close.counted, Now());
   if (output.failed.ok()) {
+    close.counted = job.masked->Remaining(close.counted);
     std::vector<Write> writes = {close, SetSecret{MaskingSecret(job)}};
     RV_RETURN_IF_ERROR(ChargeLocked(job, close, writes));
     RV_RETURN_IF_ERROR(states_.Commit(writes));

@@ -10,9 +10,10 @@ namespace rivulet {
 absl::Status Federation::Impl::PlanReleaseLocked(Job& job, const OpenRound& action) {
   job.planned.reset();
   if (!IsPrivate(job.plan->spec)) return absl::OkStatus();
-  RV_ASSIGN_OR_RETURN(LedgerRow planned,
-                      PlannedRelease(*job.plan, job.record.id, action.round,
-                                     job.masked != nullptr ? &job.masked->params() : nullptr));
+  RV_ASSIGN_OR_RETURN(
+      LedgerRow planned,
+      PlannedRelease(*job.plan, job.record.id, action.round,
+                     job.masked != nullptr ? &job.masked->group(0).params() : nullptr));
   std::vector<LedgerRow> rows;  // of the data set, whichever job released them
   int64_t closed = 0;
   for (const auto& other : jobs_) {
@@ -46,7 +47,7 @@ absl::Status Federation::Impl::ChargeLocked(Job& job, const MoveRound& close,
   }
   job.planned->survivors = static_cast<int64_t>(close.counted.size());
   if (job.masked != nullptr) {
-    job.planned->seed_commitment = HexOf(job.masked->session().sid());
+    job.planned->seed_commitment = HexOf(job.masked->group(0).session().sid());
   } else {
     const NoiseSeed seed = NoiseSeed::Fresh();
     job.noise_seed = seed.SecretForStorage();

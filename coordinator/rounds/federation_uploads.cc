@@ -76,12 +76,13 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
   if (!job->engine->Wants(client, header.round, header.attempt)) {
     return RefuseStale(header, "'" + client + "' gave this task up");
   }
+  const MaskedGroup* group = nullptr;
   if (job->plan->masked) {
     if (job->masked == nullptr) return RefuseStale(header, "is not open");
     RV_RETURN_IF_ERROR(job->masked->MayUpload(client));
+    RV_ASSIGN_OR_RETURN(group, job->masked->GroupOf(client));
   }
-  const uint64_t limit =
-      job->masked != nullptr ? job->masked->upload_bytes() : LargestUploadBytes(*job->plan);
+  const uint64_t limit = group != nullptr ? group->upload_bytes() : LargestUploadBytes(*job->plan);
   if (header.bytes == 0 || header.bytes > limit) {
     return Refuse(
         absl::StatusCode::kInvalidArgument,
@@ -90,7 +91,7 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
   }
   // Under masks weights are inside the vectors.
   RV_ASSIGN_OR_RETURN(const int64_t weight,
-                      job->masked != nullptr
+                      group != nullptr
                           ? absl::StatusOr<int64_t>(1)
                           : WeightOf(job->plan->spec.strategy, header.examples, header.tokens,
                                      static_cast<int64_t>(state.cohort.size())));
@@ -107,7 +108,7 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
   }
   if (upload != nullptr) upload->End();
   std::optional<secagg::Params> masked;
-  if (job->masked != nullptr) masked = job->masked->params();
+  if (group != nullptr) masked = group->params();
   upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan,
                                             CodedOfLocked(*job), std::move(masked), blobs_);
   return upload;

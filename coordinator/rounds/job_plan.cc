@@ -44,7 +44,8 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
     RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(plan.spec));
   }
   if (IsCoded(plan.spec)) RV_RETURN_IF_ERROR(JobCodec(plan.spec, plan.manifest).status());
-  if (!plan.spec.secure_aggregation.enabled) RV_RETURN_IF_ERROR(CheckRobustRule(plan.spec));
+  if (!plan.spec.secure_aggregation.enabled || plan.spec.robust.groups > 0)
+    RV_RETURN_IF_ERROR(CheckRobustRule(plan.spec));
   const auto adapter = std::make_shared<const AdapterPlan>(std::move(model.plan));
   plan.initial = [adapter, seed = plan.spec.job.seed](const ParameterSet& from_base) {
     return InitialState(*adapter, seed, from_base);

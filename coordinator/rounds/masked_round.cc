@@ -1,75 +1,44 @@
 #include "coordinator/rounds/masked_round.h"
 
 #include <algorithm>
-#include <utility>
+#include <iterator>
+#include <map>
+#include <set>
 
-#include "privacy/masking/signature_verifier.h"
 #include "privacy/secagg/shared/bytes.h"
 
 namespace rivulet {
-
-using secagg::MessageKind;
-using secagg::Reason;
-using Session = secagg::ServerSession;
-
 namespace {
 
-// The phase that a client's message of this kind is awaited in.
-std::optional<Session::Phase> PhaseOf(std::string_view bytes) {
-  if (bytes.empty()) return std::nullopt;
-  switch (static_cast<MessageKind>(bytes[0])) {
-    case MessageKind::kAdvertisement:
-      return Session::Phase::kAdvertise;
-    case MessageKind::kReveal:
-      return Session::Phase::kReveal;
-    case MessageKind::kShares:
-      return Session::Phase::kShare;
-    case MessageKind::kEndorsement:
-      return Session::Phase::kEndorse;
-    case MessageKind::kUnmask:
-      return Session::Phase::kUnmask;
-    default:
-      return std::nullopt;
-  }
+template <typename T>
+void Append(std::vector<T> from, std::vector<T>& to) {
+  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
-const char* AwaitedIn(Session::Phase phase) {
-  switch (phase) {
-    case Session::Phase::kAdvertise:
-      return "keys";
-    case Session::Phase::kReveal:
-      return "nonces";
-    case Session::Phase::kShare:
-      return "shares";
-    case Session::Phase::kEndorse:
-      return "endorsements";
-    case Session::Phase::kUnmask:
-      return "unmasking shares";
-    default:
-      return "";
-  }
+bool Holds(const MaskedGroup& group, const std::string& client) {
+  return std::find(group.cohort().begin(), group.cohort().end(), client) != group.cohort().end();
 }
 
 }  // namespace
 
-MaskedRound::MaskedRound(Session session, Limits limits, milliseconds now)
-    : session_(std::move(session)), limits_(limits), deadline_(now + limits.phase) {}
-
-absl::StatusOr<std::unique_ptr<MaskedRound>> MaskedRound::Start(
-    const secagg::Params& params, const std::vector<std::string>& cohort, Limits limits,
-    milliseconds now) {
-  RV_ASSIGN_OR_RETURN(Session session,
-                      Session::Start(params, std::set<std::string>(cohort.begin(), cohort.end()),
-                                     SignatureVerifier()));
-  std::unique_ptr<MaskedRound> round(new MaskedRound(std::move(session), limits, now));
-  round->waiting_.insert(cohort.begin(), cohort.end());
+absl::StatusOr<std::unique_ptr<MaskedRound>> MaskedRound::Start(const std::vector<Session>& groups,
+                                                                size_t needed, Limits limits,
+                                                                milliseconds now) {
+  std::unique_ptr<MaskedRound> round(new MaskedRound(needed));
+  for (const Session& session : groups) {
+    Group& group = round->groups_.emplace_back();
+    RV_ASSIGN_OR_RETURN(group.group,
+                        MaskedGroup::Start(session.params, session.cohort, limits, now));
+  }
   return round;
 }
 
 std::string MaskedRound::Serialise() const {
   secagg::ByteWriter out;
-  out.U8(1).Lp(session_.Serialise()).U32(static_cast<uint32_t>(said_.size()));
-  for (const std::string& message : said_) out.Lp(message);
+  out.U8(1).U32(static_cast<uint32_t>(needed_)).U32(static_cast<uint32_t>(groups_.size()));
+  for (const Group& group : groups_) {
+    out.Lp(group.group->Serialise()).Lp(group.left_out).U8(group.repeatable);
+  }
   return out.Take();
 }
 
@@ -77,256 +46,191 @@ absl::StatusOr<std::unique_ptr<MaskedRound>> MaskedRound::Restore(std::string_vi
                                                                   Limits limits, milliseconds now) {
   secagg::ByteReader in(state);
   const uint8_t version = in.U8();
-  RV_ASSIGN_OR_RETURN(Session session, Session::Restore(in.Lp(), SignatureVerifier()));
-  std::unique_ptr<MaskedRound> round(new MaskedRound(std::move(session), limits, now));
+  std::unique_ptr<MaskedRound> round(new MaskedRound(in.U32()));
   for (uint32_t left = in.U32(); left > 0 && !in.failed(); --left) {
-    round->said_.emplace_back(in.Lp());
+    Group& group = round->groups_.emplace_back();
+    RV_ASSIGN_OR_RETURN(group.group, MaskedGroup::Restore(in.Lp(), limits, now));
+    group.left_out = in.Lp();
+    group.repeatable = in.U8() != 0;
   }
-  if (version != 1 || !in.Done()) {
-    return Refuse(absl::StatusCode::kDataLoss, "masking: the stored state is damaged");
-  }
-  for (const secagg::MemberCertificate& member : round->session_.members()) {
-    round->fingerprints_[member.client_id] = member.fingerprint;
-  }
-  round->ExpectMembers();
-  if (round->session_.phase() == Session::Phase::kUnmask) round->deadline_ = now + limits.unmask;
-  return round;
+  if (version == 1 && in.Done() && !round->groups_.empty()) return round;
+  return Refuse(absl::StatusCode::kDataLoss, "masking: the stored state is damaged");
 }
 
-const Bytes32* MaskedRound::FingerprintOf(const std::string& client) const {
-  const auto found = fingerprints_.find(client);
-  return found == fingerprints_.end() ? nullptr : &found->second;
+size_t MaskedRound::Find(const std::string& client) const {
+  size_t at = 0;
+  while (at < size() && !Holds(group(at), client)) ++at;
+  return at;
 }
 
-// Whom the phase that has just begun is about: the roster, later those who shared or survived.
-bool MaskedRound::Expected(const std::string& client) const {
-  const Bytes32* const fingerprint = FingerprintOf(client);
-  if (fingerprint == nullptr) return false;
-  const std::optional<uint32_t> index = session_.IndexOf(*fingerprint);
-  if (!index) return false;
-  switch (session_.phase()) {
-    case Session::Phase::kReveal:
-    case Session::Phase::kShare:
-      return true;
-    case Session::Phase::kMasked:
-      return session_.u2().Contains(*index);
-    case Session::Phase::kEndorse:
-    case Session::Phase::kUnmask:
-      return session_.u3().Contains(*index);
-    default:
-      return false;
+absl::StatusOr<const MaskedGroup*> MaskedRound::GroupOf(const std::string& client) const {
+  const size_t at = Find(client);
+  if (at == size()) {
+    return Refuse(absl::StatusCode::kNotFound, "masking: '" + client + "' is in no group");
   }
+  if (left_out(at).empty()) return &group(at);
+  return Refuse(absl::StatusCode::kFailedPrecondition,
+                "masking: the group of '" + client + "' is left out: " + left_out(at),
+                Remedy::kResync);
 }
 
-void MaskedRound::ExpectMembers() {
-  waiting_.clear();
-  for (const auto& [client, fingerprint] : fingerprints_) {
-    if (Expected(client)) waiting_.insert(client);
+std::string MaskedRound::NameOf(size_t at) const {
+  std::string names;
+  for (const std::string& client : group(at).cohort()) {
+    names += (names.empty() ? "" : ", ") + client;
   }
+  return "group " + std::to_string(at + 1) + " (" + names + ")";
 }
 
-void MaskedRound::SayToAll(const std::string& bytes, Output& out) {
-  said_.push_back(bytes);
-  ExpectMembers();
-  for (const std::string& client : waiting_) out.send.push_back({client, bytes});
+size_t MaskedRound::Left() const {
+  return static_cast<size_t>(std::count_if(
+      groups_.begin(), groups_.end(), [](const Group& group) { return group.left_out.empty(); }));
+}
+
+absl::Status MaskedRound::TooFew(size_t left, const std::vector<std::string>& why) const {
+  std::string text = "got sums of " + std::to_string(left) + " of " + std::to_string(size()) +
+                     " groups, want " + std::to_string(needed_);
+  for (const std::string& one : why) text += "; " + one;
+  return Refuse(absl::StatusCode::kFailedPrecondition, text);
+}
+
+// Does what one of the groups asked for, as part of what the attempt asks for.
+void MaskedRound::Take(Group& from, Output part, Output& out) {
+  out.save = out.save || part.save;
+  Append(std::move(part.send), out.send);
+  Append(std::move(part.lost), out.lost);
+  if (!part.failed.ok()) {
+    from.repeatable = part.repeatable;
+    LeaveOut(from, part.failed, out);
+  }
+  from.opened = from.opened || part.opened;
+  const bool news = part.opened || !part.failed.ok();
+  out.opened = out.failed.ok() && (out.opened || news) &&
+               std::none_of(groups_.begin(), groups_.end(),
+                            [](const Group& group) { return group.waits(); });
+}
+
+void MaskedRound::LeaveOut(Group& group, const absl::Status& why, Output& out) {
+  group.left_out = std::string(why.message());
   out.save = true;
-}
-
-void MaskedRound::Fail(const absl::Status& status, Output& out) {
-  out.failed = status;
-  out.repeatable = session_.phase() != Session::Phase::kUnmask && !unmasking_;
-  if (session_.phase() != Session::Phase::kAborted) {
-    session_.GiveUp(secagg::ReasonOf(status).value_or(Reason::kDeadline));
+  if (!out.failed.ok()) return;
+  if (Left() >= needed_) {
+    for (const std::string& client : group.group->cohort()) {
+      out.lost.emplace_back(client, "its group is left out: " + group.left_out);
+    }
+    return;
   }
-  for (const auto& [client, fingerprint] : fingerprints_) {
-    out.send.push_back({client, session_.AbortMessage()});
+  std::vector<std::string> reasons;
+  for (size_t at = 0; at < size(); ++at) {
+    if (!left_out(at).empty()) reasons.push_back(NameOf(at) + ": " + left_out(at));
+  }
+  out.failed = size() == 1 ? why : TooFew(Left(), reasons);
+  for (Group& other : groups_) {
+    if (other.left_out.empty()) {
+      Output end = other.group->GiveUp(out.failed);
+      other.repeatable = end.repeatable;
+      Append(std::move(end.send), out.send);
+    }
+    out.repeatable = out.repeatable && other.repeatable;
   }
 }
 
 absl::StatusOr<MaskedRound::Output> MaskedRound::OnMessage(const secagg::MemberCertificate& who,
                                                            std::string_view bytes,
                                                            milliseconds now) {
+  RV_RETURN_IF_ERROR(GroupOf(who.client_id).status());
+  Group& group = groups_[Find(who.client_id)];
   Output out;
-  const std::string& client = who.client_id;
-  const std::optional<Session::Phase> meant = PhaseOf(bytes);
-  if (meant == Session::Phase::kAdvertise) {
-    RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Advertisement>(bytes));
-    RV_RETURN_IF_ERROR(session_.OnAdvertisement(who, message));
-    fingerprints_[client] = who.fingerprint;
-  } else if (!bytes.empty() && static_cast<MessageKind>(bytes[0]) == MessageKind::kAbort) {
-    RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Abort>(bytes));
-    out.lost.emplace_back(client, "refused: " + std::string(NameOf(message.reason)));
-    waiting_.erase(client);
-  } else {
-    RV_RETURN_IF_ERROR(session_.Handle(who.fingerprint, bytes));
-  }
-  if (meant == session_.phase()) waiting_.erase(client);
-  Advance(out, now);
+  if (group.opened) return out;  // enough had been said
+  RV_ASSIGN_OR_RETURN(Output part, group.group->OnMessage(who, bytes, now));
+  Take(group, std::move(part), out);
   return out;
 }
 
 MaskedRound::Output MaskedRound::OnGone(const std::string& client, milliseconds now) {
   Output out;
-  waiting_.erase(client);
-  Advance(out, now);
+  const size_t at = Find(client);
+  if (at == size() || !groups_[at].waits()) return out;
+  Take(groups_[at], group(at).OnGone(client, now), out);
   return out;
 }
 
 MaskedRound::Output MaskedRound::OnTime(milliseconds now) {
   Output out;
-  const std::optional<milliseconds> next = NextDeadline();
-  if (next && now >= *next) PhaseIsOver(out, now);
+  for (Group& group : groups_) {
+    if (group.waits() && out.failed.ok()) Take(group, group.group->OnTime(now), out);
+  }
   return out;
 }
 
-void MaskedRound::Advance(Output& out, milliseconds now) {
-  switch (session_.phase()) {
-    case Session::Phase::kAdvertise:
-      if (waiting_.empty()) CloseAdvertise(out, now);
-      break;
-    case Session::Phase::kReveal:
-      if (waiting_.empty()) CloseReveal(out, now);
-      break;
-    case Session::Phase::kShare:
-      if (waiting_.empty()) CloseShares(out, now);
-      break;
-    case Session::Phase::kEndorse:
-      if (session_.EndorsementsReady()) CloseEndorsements(out, now);
-      break;
-    case Session::Phase::kUnmask:
-      if (session_.UnmaskReady()) TryReconstruct(out);
-      break;
-    default:
-      break;
-  }
-}
-
-void MaskedRound::CloseAdvertise(Output& out, milliseconds now) {
-  const absl::StatusOr<std::string> roster = session_.CloseAdvertise();
-  if (!roster.ok()) return Fail(roster.status(), out);
-  deadline_ = now + limits_.phase;
-  SayToAll(*roster, out);
-}
-
-void MaskedRound::CloseReveal(Output& out, milliseconds now) {
-  const absl::StatusOr<std::string> nonces = session_.CloseReveal();
-  if (!nonces.ok()) return Fail(nonces.status(), out);
-  deadline_ = now + limits_.phase;
-  SayToAll(*nonces, out);
-}
-
-void MaskedRound::CloseShares(Output& out, milliseconds now) {
-  if (const absl::Status closed = session_.CloseShares(); !closed.ok()) return Fail(closed, out);
-  ExpectMembers();
-  for (const std::string& client : waiting_) {
-    const auto forward = session_.ForwardFor(*FingerprintOf(client));
-    if (forward.ok()) out.send.push_back({client, *forward});
-  }
-  out.save = true;
-}
-
-void MaskedRound::CloseEndorsements(Output& out, milliseconds now) {
-  const absl::StatusOr<std::string> endorsements = session_.CloseEndorsements();
-  if (!endorsements.ok()) return Fail(endorsements.status(), out);
-  unmasking_ = true;
-  deadline_ = now + limits_.unmask;
-  SayToAll(*endorsements, out);
-}
-
-void MaskedRound::TryReconstruct(Output& out) {
-  const absl::Status done = session_.Reconstruct();
-  if (done.ok()) {
-    out.opened = true;
-  } else if (done.code() != absl::StatusCode::kUnavailable) {
-    Fail(done, out);
-  }
-}
-
-void MaskedRound::PhaseIsOver(Output& out, milliseconds now) {
-  const Session::Phase phase = session_.phase();
-  if (phase == Session::Phase::kEndorse) return CloseEndorsements(out, now);
-  if (phase == Session::Phase::kUnmask) {
-    return Fail(secagg::RefuseFor(Reason::kDeadline,
-                                  "too few unmasking shares came within " +
-                                      std::to_string(limits_.unmask.count() / 1000) + " s"),
-                out);
-  }
-  const std::string why = std::string("sent no ") + AwaitedIn(phase) + " within " +
-                          std::to_string(limits_.phase.count() / 1000) + " s";
-  for (const std::string& client : waiting_) out.lost.emplace_back(client, why);
-  waiting_.clear();
-  Advance(out, now);
-}
-
 absl::Status MaskedRound::MayUpload(const std::string& client) const {
-  if (session_.phase() == Session::Phase::kMasked && Expected(client)) return absl::OkStatus();
-  return Refuse(absl::StatusCode::kFailedPrecondition,
-                "update of '" + client + "': its masks are not agreed with the others",
-                Remedy::kResync);
-}
-
-uint64_t MaskedRound::upload_bytes() const {
-  secagg::MaskedTrailer trailer;
-  trailer.failed = secagg::FailedSet(static_cast<uint32_t>(session_.members().size()));
-  return session_.params().packed_bytes() + secagg::Encode(trailer).size();
+  RV_ASSIGN_OR_RETURN(const MaskedGroup* const group, GroupOf(client));
+  return group->MayUpload(client);
 }
 
 absl::Status MaskedRound::OnUpload(const std::string& client, std::string_view trailer) {
-  RV_RETURN_IF_ERROR(MayUpload(client));
-  RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::MaskedTrailer>(trailer));
-  return session_.OnMasked(*FingerprintOf(client), message);
+  RV_RETURN_IF_ERROR(GroupOf(client).status());
+  return group(Find(client)).OnUpload(client, trailer);
 }
 
 MaskedRound::Output MaskedRound::Freeze(const std::vector<std::string>& counted, milliseconds now) {
   Output out;
-  const absl::StatusOr<std::string> survivors = session_.FreezeSurvivors();
-  if (!survivors.ok()) {
-    Fail(survivors.status(), out);
-    return out;
+  for (Group& group : groups_) {
+    if (!group.left_out.empty() || !out.failed.ok()) continue;
+    std::vector<std::string> members;
+    for (const std::string& client : counted) {
+      if (Holds(*group.group, client)) members.push_back(client);
+    }
+    Take(group, group.group->Freeze(members, now), out);
   }
-  if (session_.u3().Count() != counted.size()) {  // a disk that was full took one back
-    Fail(secagg::RefuseFor(Reason::kU3, std::to_string(counted.size()) + " uploads are stored of " +
-                                            std::to_string(session_.u3().Count())),
-         out);
-    return out;
-  }
-  unmasking_ = session_.phase() == Session::Phase::kUnmask;
-  deadline_ = now + (unmasking_ ? limits_.unmask : limits_.phase);
-  SayToAll(*survivors, out);
   return out;
 }
 
-absl::StatusOr<secagg::RingVector> MaskedRound::Open(secagg::RingVector sum, unsigned threads) {
-  if (opened_.size() == 0) {
-    RV_ASSIGN_OR_RETURN(opened_, session_.Finish(std::move(sum), threads));
+std::vector<std::string> MaskedRound::Remaining(const std::vector<std::string>& clients) const {
+  std::vector<std::string> rest;
+  std::copy_if(clients.begin(), clients.end(), std::back_inserter(rest),
+               [this](const std::string& client) { return GroupOf(client).ok(); });
+  return rest;
+}
+
+std::vector<std::pair<std::string, std::string>> MaskedRound::Lost() const {
+  std::vector<std::pair<std::string, std::string>> lost;
+  for (const Group& group : groups_) {
+    if (group.left_out.empty()) continue;
+    for (const std::string& client : group.group->cohort()) {
+      lost.emplace_back(client, "its group is left out: " + group.left_out);
+    }
   }
-  return opened_;  // again, when there was no room to publish what came of it
+  return lost;
 }
 
 std::vector<std::string> MaskedRound::MessagesFor(const std::string& client) const {
-  if (!Expected(client)) return {};
-  if (session_.phase() != Session::Phase::kMasked) return said_;
-  std::vector<std::string> messages = said_;
-  const auto forward = session_.ForwardFor(*FingerprintOf(client));
-  if (forward.ok()) messages.push_back(*forward);
-  return messages;
+  const auto group = GroupOf(client);
+  return group.ok() ? (*group)->MessagesFor(client) : std::vector<std::string>();
 }
 
 std::optional<std::chrono::milliseconds> MaskedRound::NextDeadline() const {
-  switch (session_.phase()) {
-    case Session::Phase::kMasked:
-    case Session::Phase::kDone:
-    case Session::Phase::kAborted:
-      return std::nullopt;
-    default:
-      return deadline_;
+  std::optional<milliseconds> next;
+  for (const Group& group : groups_) {
+    const std::optional<milliseconds> own =
+        group.waits() ? group.group->NextDeadline() : std::nullopt;
+    if (own && (!next || *own < *next)) next = own;
   }
+  return next;
 }
 
 std::string MaskedRound::Waiting() const {
-  const std::string awaited = AwaitedIn(session_.phase());
-  if (awaited.empty()) return "";
-  return "waiting: " + awaited + " of " + std::to_string(waiting_.size()) + " more clients";
+  std::map<std::string, size_t> awaited;
+  for (const Group& group : groups_) {
+    const auto [what, clients] = group.group->Awaited();
+    if (group.waits() && !what.empty()) awaited[what] += clients;
+  }
+  std::string text;
+  for (const auto& [what, clients] : awaited) {
+    text += (text.empty() ? "waiting: " : ", ") + what + " of " + std::to_string(clients) +
+            " more clients";
+  }
+  return text;
 }
 
 }  // namespace rivulet

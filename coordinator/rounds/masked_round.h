@@ -1,110 +1,90 @@
 #pragma once
 
 #include <chrono>
-#include <map>
+#include <cstdint>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "common/status.h"
-#include "privacy/secagg/server/server_session.h"
+#include "coordinator/rounds/masked_group.h"
 
 namespace rivulet {
 
-// One attempt under masks, on the coordinator's side: what came from whom, what to say next, when
-// to go on without somebody. Pure, as the engine is: no clock, no I/O. Not thread safe.
-//
-//   advertise -> share -> masked: the uploads come, the engine waits for them
-//     -> (frozen) endorse -> unmask -> the sum may be opened
+// One attempt under masks: its cohort in one group, or in several, each with a sum of its own. A
+// group that comes to no sum is left out; the attempt is over when fewer are left than it needs.
+// Pure, as a group is. Not thread safe.
 class MaskedRound {
  public:
   using milliseconds = std::chrono::milliseconds;
+  using Message = MaskedGroup::Message;
+  using Limits = MaskedGroup::Limits;
+  // Of all groups together. `failed`: the attempt is over; `repeatable`: no client of any group may
+  // have given shares away; `opened`: every group that is left can be opened.
+  using Output = MaskedGroup::Output;
 
-  struct Message {
-    std::string client;
-    std::string bytes;
+  struct Session {
+    secagg::Params params;
+    std::vector<std::string> cohort;
   };
-  // What a step asks of the driver, in this order.
-  struct Output {
-    bool save = false;  // Serialise() must be durable before anything is sent
-    std::vector<Message> send;
-    std::vector<std::pair<std::string, std::string>> lost;  // clients without whom it goes on, why
-    absl::Status failed;                                    // the attempt is over
-    bool repeatable = true;  // a failed one: another attempt may succeed
-    bool opened = false;     // Open() has everything it needs
-  };
-
-  struct Limits {
-    milliseconds phase{60000};   // of each exchange before the uploads, and of the endorsements
-    milliseconds unmask{60000};  // clients that have answered take part in no second attempt
-  };
-
-  // `cohort`: names of those invited. Errors: those of the protocol's parameters.
-  static absl::StatusOr<std::unique_ptr<MaskedRound>> Start(const secagg::Params& params,
-                                                            const std::vector<std::string>& cohort,
-                                                            Limits limits, milliseconds now);
+  // No client is in two of the groups. `needed`: the fewest that make a round, 1 .. their number.
+  // Errors: those of the protocol's parameters.
+  static absl::StatusOr<std::unique_ptr<MaskedRound>> Start(const std::vector<Session>& groups,
+                                                            size_t needed, Limits limits,
+                                                            milliseconds now);
   // From Serialise(). Deadlines start anew.
   static absl::StatusOr<std::unique_ptr<MaskedRound>> Restore(std::string_view state, Limits limits,
                                                               milliseconds now);
   std::string Serialise() const;
 
-  // `who`: from the verified certificate of the connection; its client_id is the name. An error is
-  // the sender's alone.
+  // As those of MaskedGroup, of the group that the client is in. FailedPrecondition where it is
+  // left out, NotFound for one who is in none.
   absl::StatusOr<Output> OnMessage(const secagg::MemberCertificate& who, std::string_view bytes,
                                    milliseconds now);
-  Output OnGone(const std::string& client, milliseconds now);  // it gave its task up
-  Output OnTime(milliseconds now);
-
-  // Before the first byte of an upload. FailedPrecondition when masks are not agreed, or the client
-  // is not among those who shared.
   absl::Status MayUpload(const std::string& client) const;
-  uint64_t upload_bytes() const;  // exactly: the packed vector and its trailer
-  // A whole upload whose SHA-256 over the packed part is `packed_sha256` and padding is zero.
   absl::Status OnUpload(const std::string& client, std::string_view trailer);
-
-  // The set is fixed; `counted` are its members, those whose uploads are stored. The driver saves
-  // before it sends.
-  Output Freeze(const std::vector<std::string>& counted, milliseconds now);
-
-  // The sum of the encoded vectors from the sum of the uploads of those that Freeze counted. Takes
-  // time: without the driver's lock. Errors with a Reason end the attempt.
-  absl::StatusOr<secagg::RingVector> Open(secagg::RingVector sum, unsigned threads);
-
-  // What a client that comes back may have missed.
+  absl::StatusOr<const MaskedGroup*> GroupOf(const std::string& client) const;
   std::vector<std::string> MessagesFor(const std::string& client) const;
-  std::string ParametersMessage() const { return session_.ParametersMessage(); }
+
+  Output OnGone(const std::string& client, milliseconds now);
+  Output OnTime(milliseconds now);
+  Output Freeze(const std::vector<std::string>& counted, milliseconds now);
   std::optional<milliseconds> NextDeadline() const;
-  // "keys of 3 of 8 clients"; empty while uploads come.
-  std::string Waiting() const;
-  const secagg::Params& params() const { return session_.params(); }
-  const secagg::ServerSession& session() const { return session_; }
+  std::string Waiting() const;  // "waiting: keys of 3 more clients"; empty while uploads come
+
+  size_t size() const { return groups_.size(); }
+  size_t needed() const { return needed_; }
+  MaskedGroup& group(size_t at) { return *groups_[at].group; }
+  const MaskedGroup& group(size_t at) const { return *groups_[at].group; }
+  // Why it comes to no sum; empty for one that is not left out.
+  const std::string& left_out(size_t at) const { return groups_[at].left_out; }
+  std::string NameOf(size_t at) const;  // "group 2 (bob, eve)"
+  // Those of `clients` whose groups are not left out.
+  std::vector<std::string> Remaining(const std::vector<std::string>& clients) const;
+  std::vector<std::pair<std::string, std::string>> Lost() const;  // all members of those left out
+  // That `left` groups make no round, and why the others came to nothing.
+  absl::Status TooFew(size_t left, const std::vector<std::string>& why) const;
 
  private:
-  MaskedRound(secagg::ServerSession session, Limits limits, milliseconds now);
-  void Advance(Output& out, milliseconds now);
-  void CloseAdvertise(Output& out, milliseconds now);
-  void CloseReveal(Output& out, milliseconds now);
-  void CloseShares(Output& out, milliseconds now);
-  void CloseEndorsements(Output& out, milliseconds now);
-  void TryReconstruct(Output& out);
-  void PhaseIsOver(Output& out, milliseconds now);
-  void SayToAll(const std::string& bytes, Output& out);
-  void Fail(const absl::Status& status, Output& out);
-  bool Expected(const std::string& client) const;
-  void ExpectMembers();
-  const Bytes32* FingerprintOf(const std::string& client) const;
+  struct Group {
+    std::unique_ptr<MaskedGroup> group;
+    std::string left_out;
+    bool repeatable = true;  // while nobody in it can have given shares away
+    bool opened = false;
+    bool waits() const { return left_out.empty() && !opened; }
+  };
+  explicit MaskedRound(size_t needed) : needed_(needed) {}
 
-  secagg::ServerSession session_;
-  Limits limits_;
-  std::set<std::string> waiting_;  // clients that have not spoken in this phase
-  std::map<std::string, Bytes32> fingerprints_;
-  std::vector<std::string> said_;  // to all, for those who come back
-  secagg::RingVector opened_;
-  bool unmasking_ = false;  // shares may have been given away
-  milliseconds deadline_{0};
+  size_t Find(const std::string& client) const;  // its group; size() for none
+  size_t Left() const;
+  void Take(Group& from, Output part, Output& out);
+  void LeaveOut(Group& group, const absl::Status& why, Output& out);
+
+  const size_t needed_;
+  std::vector<Group> groups_;
 };
 
 }  // namespace rivulet

@@ -53,7 +53,8 @@ struct RoundFigures {
   int64_t bytes_down = 0;
   std::optional<double> bias;  // of factor averaging, >= 0; empty where it was not computed
   int64_t milliseconds = 0;
-  std::vector<std::string> left_out;  // counted clients that a robust rule left out, sorted
+  std::vector<std::string> left_out;  // counted clients that a robust rule left out, sorted;
+                                      // with robust.groups: groups, and why
 };
 
 // One attempt at one round; key (job, round, attempt).

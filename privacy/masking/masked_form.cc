@@ -8,6 +8,7 @@
 #include "common/random.h"
 #include "privacy/dp/accountant.h"
 #include "privacy/masking/keystream_words.h"
+#include "privacy/secagg/shared/bytes.h"
 #include "privacy/secagg/shared/transcript.h"
 
 namespace rivulet {
@@ -105,6 +106,15 @@ absl::Status Calibrate(DistributedNoise& noise, const PrivacySection& privacy, i
   return absl::OkStatus();
 }
 
+// The round configuration of one session: the job's document, with groups also which of them.
+Bytes32 ConfigOf(const std::string& document, uint32_t groups, uint32_t group) {
+  const Bytes32 plain = Sha256Of(document);
+  if (groups == 0) return plain;
+  secagg::ByteWriter out;
+  out.Lp("rivulet/group").Raw(secagg::ViewOf(plain)).U32(groups).U32(group);
+  return Sha256Of(out.Take());
+}
+
 uint32_t PartsPerMillion(double share) { return static_cast<uint32_t>(std::llround(share * 1e6)); }
 
 }  // namespace
@@ -120,7 +130,8 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   form.mechanism_ = spec.privacy.mechanism;
   form.rounds_ = spec.job.num_rounds;
   form.seed_ = spec.job.seed;
-  form.fewest_ = static_cast<uint32_t>(FewestSummed(spec));
+  form.fewest_ = static_cast<uint32_t>(FewestInSum(spec));
+  form.groups_ = static_cast<uint32_t>(spec.robust.groups);
   form.numbers_ = FlatNumbers(manifest);
   form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec.compression);
   form.max_weight_ = spec.strategy.weighting == "capped" ? kCappedWeights : 1;
@@ -193,7 +204,7 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
   params.round = attempt.round;
   params.attempt = attempt.attempt - 1;
   params.model_sha256 = HexBytes(attempt.state_sha256);
-  params.config_sha256 = Sha256Of(attempt.document);
+  params.config_sha256 = ConfigOf(attempt.document, groups_, attempt.group);
   params.d = values_;
   params.d_aux = static_cast<uint32_t>(auxiliary_);
   params.p = static_cast<uint8_t>(value_bits_);
@@ -212,6 +223,11 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
                             : secagg::GraphPolicy::kCompleteOnly;
   params.b = static_cast<uint8_t>(secagg::RingBits(params));
   return params;
+}
+
+uint32_t MaskedForm::GroupsOf(uint32_t cohort) const {
+  const uint32_t least = ParamsOf({.attempt = 1, .cohort = cohort}).n_min;
+  return std::clamp<uint32_t>(cohort / least, 1, most_groups());
 }
 
 absl::StatusOr<DistributedNoise> MaskedForm::NoiseOf(const secagg::Params& params) const {

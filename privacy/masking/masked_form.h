@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -30,7 +31,8 @@ struct MaskedAttempt {
   uint32_t attempt = 0;      // from 1, as everywhere but in the protocol, which counts from 0
   std::string state_sha256;  // hex, of the global state's file
   std::string document;      // canonical job document
-  uint32_t cohort = 0;       // clients invited
+  uint32_t cohort = 0;       // clients invited to the sum
+  uint32_t group = 0;        // with robust.groups: which of the sums, from 0
 };
 
 // How the updates of a job become integers under the mask, and what their sum becomes. A function
@@ -56,6 +58,11 @@ class MaskedForm {
   size_t figure_digits() const { return figure_digits_; }
   const Manifest& manifest() const { return manifest_; }
   uint64_t seed() const { return seed_; }  // the job's
+
+  // How many sums a cohort of so many clients makes: robust.groups, or fewer so that each has the
+  // members it needs; 1 without groups.
+  uint32_t GroupsOf(uint32_t cohort) const;
+  uint32_t most_groups() const { return std::max<uint32_t>(groups_, 1); }
 
   // The parameters of one attempt; both sides compute them, and a client refuses others.
   secagg::Params ParamsOf(const MaskedAttempt& attempt) const;
@@ -98,6 +105,7 @@ class MaskedForm {
   int64_t rounds_ = 1;
   uint64_t seed_ = 0;
   uint32_t fewest_ = 0;  // clients in a sum
+  uint32_t groups_ = 0;  // robust.groups
   size_t numbers_ = 0;   // of the update
   size_t reduced_ = 0;
   size_t values_ = 0;

@@ -12,7 +12,7 @@
 #include "common/io/sha256.h"
 #include "common/job/job_model.h"
 #include "common/random.h"
-#include "coordinator/rounds/masked_round.h"
+#include "coordinator/rounds/masked_group.h"
 #include "privacy/crypto/certificate.h"
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
@@ -112,7 +112,7 @@ class MaskedCohort : public testing::Test {
     ASSERT_TRUE(form.ok()) << form.status();
     const secagg::Params params =
         form->ParamsOf({"rnd-1", round, attempt, task_.state_sha256, task_.job_document, 5});
-    auto started = MaskedRound::Start(params, names_, {}, now_);
+    auto started = MaskedGroup::Start(params, names_, {}, now_);
     ASSERT_TRUE(started.ok()) << started.status();
     round_ = *std::move(started);
     task_.masking = round_->ParametersMessage();
@@ -144,7 +144,7 @@ class MaskedCohort : public testing::Test {
     ASSERT_TRUE(output.ok()) << name << ": " << output.status();
     Post(*output);
   }
-  void Post(const MaskedRound::Output& output) {
+  void Post(const MaskedGroup::Output& output) {
     EXPECT_TRUE(output.failed.ok()) << output.failed;
     opened_ = opened_ || output.opened;
     for (const auto& message : output.send) mail_.push_back(message);
@@ -152,7 +152,7 @@ class MaskedCohort : public testing::Test {
   // Carries messages to and fro until nobody has anything to say.
   void CarryAll() {
     while (!mail_.empty()) {
-      const MaskedRound::Message message = mail_.front();
+      const MaskedGroup::Message message = mail_.front();
       mail_.erase(mail_.begin());
       const MaskingDesk::Answer answer = DeskOf(message.client).On(Said(message.bytes));
       ASSERT_FALSE(answer.refused.has_value()) << answer.refused->text;
@@ -201,8 +201,8 @@ class MaskedCohort : public testing::Test {
   Assignment task_;
   std::vector<std::string> names_;
   std::map<std::string, std::unique_ptr<MaskingDesk>> desks_;
-  std::unique_ptr<MaskedRound> round_;
-  std::vector<MaskedRound::Message> mail_;
+  std::unique_ptr<MaskedGroup> round_;
+  std::vector<MaskedGroup::Message> mail_;
   std::map<std::string, std::string> last_answer_;
   std::map<std::string, std::string> files_;
   bool opened_ = false;

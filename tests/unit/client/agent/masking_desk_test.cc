@@ -58,9 +58,9 @@ TEST_F(MaskingDeskTest, WhatIsAskedAgainIsAnsweredWithTheSameBytesAlsoAfterARest
   BeginAll();
   const auto keys = DeskOf("ada").Begin(task_);
   EXPECT_EQ(*keys, *Start("ada").Begin(task_));
-  const std::vector<MaskedRound::Message> roster = mail_;
+  const std::vector<MaskedGroup::Message> roster = mail_;
   CarryAll();
-  for (const MaskedRound::Message& message : roster) {
+  for (const MaskedGroup::Message& message : roster) {
     const std::string shares = DeskOf(message.client).On(Said(message.bytes)).bytes;
     EXPECT_FALSE(shares.empty());
     EXPECT_EQ(shares, Start(message.client).On(Said(message.bytes)).bytes);
@@ -180,7 +180,7 @@ TEST_F(MaskingDeskTest, WhatThePolicyDoesNotAllowIsRefusedWithItsReason) {
 TEST_F(MaskingDeskTest, ARefusalOnTheWayIsReportedAndTheSecretsGo) {
   policy_.masking.org_min = 2;
   BeginAll();
-  const MaskedRound::Message roster = mail_.front();
+  const MaskedGroup::Message roster = mail_.front();
   const MaskingDesk::Answer answer = DeskOf(roster.client).On(Said(roster.bytes));
   EXPECT_TRUE(answer.bytes.empty());
   ASSERT_TRUE(answer.refused.has_value());
@@ -206,7 +206,7 @@ TEST_F(MaskingDeskTest, TheCoordinatorsEndOfAnAttemptIsNoRefusalOfThisSide) {
 
 TEST_F(MaskingDeskTest, BytesThatAreNoMessageChangeNothing) {
   BeginAll();
-  const MaskedRound::Message roster = mail_.front();
+  const MaskedGroup::Message roster = mail_.front();
   for (const std::string& bytes : {std::string("x"), std::string(), roster.bytes + "x"}) {
     const MaskingDesk::Answer answer = DeskOf(roster.client).On({task_.key, bytes, {"no PEM"}});
     EXPECT_TRUE(answer.bytes.empty());

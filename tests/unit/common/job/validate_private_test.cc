@@ -1,5 +1,6 @@
 #include "common/job/validate_private.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "common/job/job_file.h"
@@ -110,7 +111,38 @@ INSTANTIATE_TEST_SUITE_P(
                     {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
                      "privacy.mechanism=distributed", "compression.codec=count-sketch"},
                     "compression.codec = \"count-sketch\""},
-        PrivateCase{"groups", {"robust.groups=3"}, "robust.groups: got 3"},
+        PrivateCase{"groups_plain",
+                    {"robust.groups=3", "robust.rule=median"},
+                    "robust.groups = 3 and secure-aggregation.enabled = false"},
+        PrivateCase{
+            "groups_mean",
+            {"secure-aggregation.enabled=true", "strategy.weighting=uniform", "robust.groups=3"},
+            "robust.groups = 3 and robust.rule = \"none\""},
+        PrivateCase{"groups_one",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "robust.rule=median", "robust.faulty=0", "robust.groups=1"},
+                    "robust.groups: got 1"},
+        PrivateCase{"groups_noised",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "robust.rule=median", "robust.groups=3", "privacy.mechanism=distributed"},
+                    "robust.groups = 3 and privacy.mechanism = \"distributed\""},
+        PrivateCase{"groups_small",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "robust.rule=median", "robust.groups=3", "job.clients-per-round=11"},
+                    "job.clients-per-round = 11 and robust.groups = 3: got groups of 3"},
+        PrivateCase{
+            "groups_few",
+            {"secure-aggregation.enabled=true", "strategy.weighting=uniform", "robust.rule=krum",
+             "robust.faulty=1", "robust.groups=4", "job.clients-per-round=16"},
+            "got 4 groups, want at least 5"},
+        PrivateCase{"groups",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "robust.rule=median", "robust.groups=3", "job.clients-per-round=12"},
+                    ""},
+        PrivateCase{"groups_bound",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "robust.rule=norm-bound", "robust.norm-bound=1", "robust.groups=3"},
+                    ""},
         PrivateCase{"adaptive",
                     {"privacy.mechanism=central", "strategy.weighting=uniform",
                      "privacy.adaptive-clip=true"},
@@ -164,8 +196,40 @@ TEST(PrivateUpload, ARobustRuleNeedsItsUpdates) {
     spec.robust.rule = rule;
     EXPECT_EQ(FewestSummed(spec), fewest) << rule;
   }
-  spec.secure_aggregation.enabled = true;  // the rule sees groups, which the plan checks
+  spec.secure_aggregation.enabled = true;  // one sum of all
   EXPECT_EQ(FewestSummed(spec), 4);
+}
+
+TEST(PrivateUpload, GroupsNeedTheirFewestEach) {
+  JobSpec spec;
+  spec.job.min_clients = 13;
+  spec.secure_aggregation.enabled = true;
+  spec.robust.rule = "median";
+  spec.robust.faulty = 1;
+  spec.robust.groups = 5;
+  EXPECT_EQ(FewestGroups(spec), 3);
+  EXPECT_EQ(FewestInSum(spec), 4);  // min-clients is of the round
+  EXPECT_EQ(FewestSummed(spec), 13);
+  spec.secure_aggregation.min_survivors = 6;
+  EXPECT_EQ(FewestInSum(spec), 6);
+  EXPECT_EQ(FewestSummed(spec), 18);
+  spec.robust.rule = "norm-bound";
+  EXPECT_EQ(FewestGroups(spec), 1);
+}
+
+TEST(PrivateUpload, WarnsOfWhatGroupsShow) {
+  JobSpec spec;
+  spec.secure_aggregation.enabled = true;
+  spec.strategy.weighting = "uniform";
+  spec.data.held_out_fraction = 0;
+  spec.robust.rule = "median";
+  spec.robust.groups = 3;
+  spec.job.clients_per_round = 15;
+  EXPECT_EQ(PrivateUploadWarnings(spec).size(), 1u);
+  spec.job.clients_per_round = 12;
+  const std::vector<std::string> warnings = PrivateUploadWarnings(spec);
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_THAT(warnings[1], testing::HasSubstr("costs its whole group"));
 }
 
 TEST(PrivateUpload, WarnsOfANormBoundWithWeightsOfTheClientsOwn) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <optional>
@@ -8,9 +10,11 @@
 #include <vector>
 
 #include "client/runtime/masked_task.h"
+#include "common/io/sha256.h"
 #include "coordinator/rounds/round_privacy.h"
 #include "federation_fixture.h"
 #include "privacy/crypto/ed25519.h"
+#include "privacy/secagg/shared/transcript.h"
 
 namespace rivulet {
 
@@ -82,6 +86,41 @@ class ToyMembers : public secagg::CertificateDirectory {
   std::map<std::string, std::unique_ptr<Member>> members_;
 };
 
+inline ParameterSet StateOf(Federation& federation, BlobStore& blobs, const std::string& job) {
+  const std::vector<NamedBlob> downloads = *federation.Downloads(job);
+  for (const NamedBlob& blob : downloads) {
+    if (blob.name == "state") {
+      const std::string file = *blobs.Get(blob.sha256, blob.bytes);
+      const Manifest manifest = ToyManifest();
+      return *ReadParameterSet(file, &manifest);
+    }
+  }
+  return {};
+}
+
+// The plain mean of a round's updates by these clients.
+inline ParameterSet PlainMean(const std::vector<std::string>& clients, uint64_t round,
+                              const std::string& state_sha256) {
+  FixedPointSum sum = *FixedPointSum::Make(ToyManifest());
+  for (const std::string& client : clients) {
+    EXPECT_TRUE(sum.Add(ToyTrain(client, round, state_sha256).delta, 1).ok());
+  }
+  return *sum.Mean();
+}
+
+inline double LargestDifference(const ParameterSet& a, const ParameterSet& b) {
+  double most = 0;
+  for (size_t row = 0; row < a.size(); ++row) {
+    for (size_t at = 0; at < a.floats(row).size(); ++at) {
+      most = std::max(most, std::abs(double{a.floats(row)[at]} - b.floats(row)[at]));
+    }
+  }
+  return most;
+}
+
+// A step of the 16-bit lattice whose bound is the range.
+inline double StepOf(const JobSpec& spec) { return spec.secure_aggregation.range / 32767; }
+
 // Where a client stops answering.
 enum class Vanishes { kBeforeKeys, kAfterKeys, kAfterShares, kAfterUpload, kAfterEndorsing };
 
@@ -92,8 +131,12 @@ class MaskedFederationTest : public FederationTest {
    public:
     void Tell(const std::string& client, const MaskingMessage& message) override {
       messages.push_back({client, message});
+      if (static_cast<secagg::MessageKind>(message.bytes[0]) == secagg::MessageKind::kRoster) {
+        rosters[client] = message.bytes;
+      }
     }
     std::deque<std::pair<std::string, MaskingMessage>> messages;
+    std::map<std::string, std::string> rosters;  // the last one that each was sent
   };
 
   void StartPrivate(const JobSpec& spec) {
@@ -176,17 +219,49 @@ class MaskedFederationTest : public FederationTest {
     ToyMembers::Member& member = members_.Of(client);
     const ToyUpdate trained = ToyTrain(client, member.order->round, member.order->state_sha256);
     LocalUpdate update;
-    update.file = trained.file;
+    update.file =
+        boosted_.contains(client) ? SafetensorsBytes(Boosted(trained.delta)) : trained.file;
     update.tokens = trained.tokens;
     update.examples = 1;
     update.steps = 1;
     update.loss = 2;
-    const auto file = member.task->File(update);
+    auto file = member.task->File(update);
     ASSERT_TRUE(file.ok()) << file.status();
+    if (garbling_.contains(client)) *file = Garbled(client, *file);
     const ToyUpdate masked{*file, 0, ParameterSet()};
     const auto receipt = ToyUpload(*federation_, client, *member.order, masked);
     if (!receipt.ok()) refused_.push_back(client + ": " + std::string(receipt.status().message()));
     member.sent = *file;
+  }
+
+  // As far as the owner of a client can move its update: its norm is the range afterwards.
+  static ParameterSet Boosted(ParameterSet delta) {
+    for (size_t row = 0; row < delta.size(); ++row) {
+      for (float& value : delta.floats(row)) value *= 1000;
+    }
+    return delta;
+  }
+
+  // Another vector than the honest one, well signed.
+  std::string Garbled(const std::string& client, const std::string& file) {
+    ToyMembers::Member& member = members_.Of(client);
+    const size_t trailer_bytes = [] {
+      secagg::MaskedTrailer trailer;
+      trailer.failed = secagg::FailedSet(8);  // of 1 to 8 members
+      return secagg::Encode(trailer).size();
+    }();
+    std::string packed = file.substr(0, file.size() - trailer_bytes);
+    auto trailer = *secagg::Decode<secagg::MaskedTrailer>(file.substr(packed.size()));
+    for (size_t at = 0; at + 1 < packed.size(); ++at) packed[at] = static_cast<char>(37 * at);
+    trailer.packed_sha256 = Sha256Of(packed);
+    const auto entries = secagg::Decode<secagg::Roster>(masked_.rosters.at(client))->entries;
+    const auto own = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) {
+      return entry.fingerprint == member.self.certificate.fingerprint;
+    });
+    const auto index = static_cast<uint32_t>(own - entries.begin());
+    trailer.signature = member.signer.Sign(
+        secagg::UploadMessage(trailer.sid, index, packed.size(), trailer.packed_sha256));
+    return packed + secagg::Encode(trailer);
   }
 
   // One order or message; false when there is none.
@@ -225,6 +300,8 @@ class MaskedFederationTest : public FederationTest {
   ToyMembers members_;
   JobSpec spec_;
   std::map<std::string, Vanishes> vanish_;
+  std::set<std::string> boosted_;   // whose owners lie as much as the encoding lets them
+  std::set<std::string> garbling_;  // who upload what is no masked vector
   std::vector<std::string> refused_;
 };
 

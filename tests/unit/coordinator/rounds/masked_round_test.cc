@@ -12,41 +12,6 @@ using testing::HasSubstr;
 
 const std::vector<std::string> kSix = {"a", "b", "c", "d", "e", "f"};
 
-ParameterSet StateOf(Federation& federation, BlobStore& blobs, const std::string& job) {
-  const std::vector<NamedBlob> downloads = *federation.Downloads(job);
-  for (const NamedBlob& blob : downloads) {
-    if (blob.name == "state") {
-      const std::string file = *blobs.Get(blob.sha256, blob.bytes);
-      const Manifest manifest = ToyManifest();
-      return *ReadParameterSet(file, &manifest);
-    }
-  }
-  return {};
-}
-
-// The plain mean of a round's updates by these clients.
-ParameterSet PlainMean(const std::vector<std::string>& clients, uint64_t round,
-                       const std::string& state_sha256) {
-  FixedPointSum sum = *FixedPointSum::Make(ToyManifest());
-  for (const std::string& client : clients) {
-    EXPECT_TRUE(sum.Add(ToyTrain(client, round, state_sha256).delta, 1).ok());
-  }
-  return *sum.Mean();
-}
-
-double LargestDifference(const ParameterSet& a, const ParameterSet& b) {
-  double most = 0;
-  for (size_t row = 0; row < a.size(); ++row) {
-    for (size_t at = 0; at < a.floats(row).size(); ++at) {
-      most = std::max(most, std::abs(double{a.floats(row)[at]} - b.floats(row)[at]));
-    }
-  }
-  return most;
-}
-
-// A step of the 16-bit lattice whose bound is the range.
-double StepOf(const JobSpec& spec) { return spec.secure_aggregation.range / 32767; }
-
 class MaskedRounds : public MaskedFederationTest {
  protected:
   void RunOneRound(const std::vector<std::string>& survivors) {

@@ -1,0 +1,355 @@
+// Rounds under masks in groups: a sum of each, the rule over their means, and what becomes of a
+// group whose clients vanish or lie.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <set>
+
+#include "coordinator/rounds/masked_group.h"
+#include "masked_fixture.h"
+
+namespace rivulet {
+namespace {
+
+using testing::HasSubstr;
+using Names = std::vector<std::string>;
+
+// "a", "b", ...
+Names First(size_t count) {
+  Names names;
+  for (size_t at = 0; at < count; ++at) names.emplace_back(1, static_cast<char>('a' + at));
+  return names;
+}
+
+float MedianOf(std::vector<float> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+class GroupedRounds : public MaskedFederationTest {
+ protected:
+  static JobSpec Spec(size_t clients, int groups) {
+    JobSpec spec = MaskedToySpec();
+    spec.job.num_rounds = 1;
+    spec.job.min_available_clients = static_cast<int>(clients);
+    spec.secure_aggregation.range = 100;  // norms of honest updates are about 2
+    spec.robust.rule = "median";
+    spec.robust.faulty = 1;  // wants 3 groups
+    spec.robust.groups = groups;
+    return spec;
+  }
+  void Begin(size_t clients, const JobSpec& spec) {
+    clients_ = First(clients);
+    StartPrivate(spec);
+    ConnectMembers(clients_);
+    job_ = Submit();
+  }
+  // The one round was published, without the groups that `left_out` names.
+  RoundView Finished() {
+    const JobView view = Run(job_);
+    EXPECT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
+    return view.rounds.back();
+  }
+
+  // The group of each client, by the rosters that were sent.
+  Names GroupOf(const std::string& client) const {
+    const auto roster = secagg::Decode<secagg::Roster>(masked_.rosters.at(client));
+    Names group;
+    for (const std::string& name : clients_) {
+      for (const secagg::RosterEntry& entry : roster->entries) {
+        if (entry.fingerprint == Sha256Of(name)) group.push_back(name);
+      }
+    }
+    return group;
+  }
+  std::set<Names> Groups() const {
+    std::set<Names> groups;
+    for (const std::string& client : clients_) {
+      if (masked_.rosters.contains(client)) groups.insert(GroupOf(client));
+    }
+    return groups;
+  }
+
+  ParameterSet UpdateOf(const std::string& client, const std::string& state) const {
+    const ParameterSet delta = ToyTrain(client, 1, state).delta;
+    if (!boosted_.contains(client)) return delta;
+    ParameterSet boosted = Boosted(delta);
+    double squares = 0;
+    for (size_t row = 0; row < boosted.size(); ++row) {
+      for (const float value : boosted.floats(row)) squares += double{value} * value;
+    }
+    const double factor = spec_.secure_aggregation.range / std::sqrt(squares);
+    for (size_t row = 0; row < boosted.size(); ++row) {
+      for (float& value : boosted.floats(row)) value = static_cast<float>(value * factor);
+    }
+    return boosted;
+  }
+  // The first state moved by the median of the groups' means.
+  ParameterSet MedianState(const std::set<Names>& groups) const {
+    ParameterSet state = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
+    const std::string sha256 = Sha256Hex(SafetensorsBytes(state));
+    std::vector<ParameterSet> means;
+    for (const Names& group : groups) {
+      ParameterSet& mean = means.emplace_back(ToyManifest());
+      for (const std::string& client : group) {
+        const ParameterSet update = UpdateOf(client, sha256);
+        for (size_t row = 0; row < mean.size(); ++row) {
+          for (size_t at = 0; at < mean.floats(row).size(); ++at) {
+            mean.floats(row)[at] += update.floats(row)[at] / static_cast<float>(group.size());
+          }
+        }
+      }
+    }
+    for (size_t row = 0; row < state.size(); ++row) {
+      for (size_t at = 0; at < state.floats(row).size(); ++at) {
+        std::vector<float> values;
+        for (const ParameterSet& mean : means) values.push_back(mean.floats(row)[at]);
+        state.floats(row)[at] += MedianOf(values);
+      }
+    }
+    return state;
+  }
+  ParameterSet State() { return StateOf(*federation_, *blobs_, job_); }
+  void ExpectMedianOf(const std::set<Names>& groups) {
+    EXPECT_LT(LargestDifference(State(), MedianState(groups)), StepOf(spec_));
+  }
+
+  Names clients_;
+  std::string job_;
+};
+
+TEST_F(GroupedRounds, TheStateMovesByTheMedianOfTheMeans) {
+  Begin(14, Spec(14, 3));
+  const RoundView round = Finished();
+  EXPECT_EQ(round.reported, clients_);
+  EXPECT_THAT(round.figures.left_out, testing::IsEmpty());
+  const std::set<Names> groups = Groups();
+  std::multiset<size_t> sizes;
+  for (const Names& group : groups) sizes.insert(group.size());
+  EXPECT_THAT(sizes, testing::ElementsAre(4, 5, 5));
+  ExpectMedianOf(groups);
+  EXPECT_EQ(round.figures.examples, 14);  // of all the sums
+  EXPECT_NEAR(round.figures.loss, 2, 1e-4);
+}
+
+// Two partitions of 12 into 3 groups are equal with probability 1 in 5775; three, 1 in 3e7.
+TEST_F(GroupedRounds, TheGroupsAreOthersInEveryRound) {
+  JobSpec spec = Spec(12, 3);
+  spec.job.num_rounds = 3;
+  Begin(12, spec);
+  std::set<std::set<Names>> partitions;
+  for (int step = 0; step < 5000 && !Show(job_).ended(); ++step) {
+    if (!Once()) clock_.Advance(seconds(5));
+    if (masked_.rosters.size() != 12) continue;
+    partitions.insert(Groups());
+    masked_.rosters.clear();
+  }
+  EXPECT_EQ(Show(job_).state, JobState::kFinished);
+  EXPECT_GE(partitions.size(), 2u);
+}
+
+TEST_F(GroupedRounds, TooSmallACohortMakesFewerGroups) {
+  Begin(13, Spec(13, 5));
+  EXPECT_EQ(Finished().reported, clients_);
+  EXPECT_EQ(Groups().size(), 3u);
+  ExpectMedianOf(Groups());
+}
+
+TEST_F(GroupedRounds, APoisonedGroupDoesNotMoveTheMedian) {
+  boosted_ = {"c"};
+  Begin(12, Spec(12, 3));
+  Finished();
+  const std::set<Names> groups = Groups();
+  ExpectMedianOf(groups);
+  // Honest numbers are below 1; between those of the others' means lies the median.
+  const ParameterSet first = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
+  EXPECT_LT(LargestDifference(State(), first), 1);
+}
+
+TEST_F(GroupedRounds, TheSameLiarMovesTheMeanOfAll) {
+  boosted_ = {"c"};
+  JobSpec spec = Spec(12, 0);
+  spec.robust.rule = "none";
+  Begin(12, spec);
+  Finished();
+  const ParameterSet first = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
+  EXPECT_GT(LargestDifference(State(), first), 1);
+}
+
+TEST_F(GroupedRounds, KrumLeavesAGroupOutAndSaysWhich) {
+  boosted_ = {"c"};
+  JobSpec spec = Spec(20, 5);
+  spec.robust.rule = "multi-krum";  // keeps n - f - 2 = 2 of 5
+  Begin(20, spec);
+  const RoundView round = Finished();
+  ASSERT_EQ(round.figures.left_out.size(), 3u);
+  const auto names_c = [](const std::string& line) {
+    return line.find("c,") != std::string::npos || line.find("c)") != std::string::npos;
+  };
+  EXPECT_EQ(std::count_if(round.figures.left_out.begin(), round.figures.left_out.end(), names_c),
+            1);
+  EXPECT_THAT(round.figures.left_out[0], HasSubstr("): the rule gave it no part"));
+}
+
+TEST_F(GroupedRounds, ANormBoundScalesTheMeanOfAGroup) {
+  boosted_ = {"c"};
+  JobSpec spec = Spec(12, 3);
+  spec.robust.rule = "norm-bound";
+  spec.robust.norm_bound = 1.5;  // norms of honest means are about 1, of the liar's 25
+  Begin(12, spec);
+  Finished();
+  const ParameterSet first = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
+  double squares = 0;
+  const ParameterSet last = State();
+  for (size_t row = 0; row < last.size(); ++row) {
+    for (size_t at = 0; at < last.floats(row).size(); ++at) {
+      const double moved = last.floats(row)[at] - first.floats(row)[at];
+      squares += moved * moved;
+    }
+  }
+  EXPECT_LE(std::sqrt(squares), 1.5 + StepOf(spec_));
+}
+
+// A group of 4 is below the fewest of a sum when one of them vanishes.
+class GroupedVanishing : public GroupedRounds, public testing::WithParamInterface<Vanishes> {};
+
+TEST_P(GroupedVanishing, AGroupThatDropsIsLeftOut) {
+  vanish_["c"] = GetParam();
+  Begin(16, Spec(16, 4));
+  const RoundView round = Finished();
+  ASSERT_EQ(round.figures.left_out.size(), 1u) << testing::PrintToString(round.figures.left_out);
+  EXPECT_THAT(round.figures.left_out[0], testing::ContainsRegex("group [1-4] \\(.*\\bc\\b.*\\): "));
+  EXPECT_EQ(round.reported.size(), 12u);
+  std::set<Names> others;
+  for (const Names& group : Groups()) {
+    if (std::includes(round.reported.begin(), round.reported.end(), group.begin(), group.end())) {
+      others.insert(group);
+    }
+  }
+  EXPECT_EQ(others.size(), 3u);
+  ExpectMedianOf(others);
+}
+
+INSTANTIATE_TEST_SUITE_P(BeforeItsUpload, GroupedVanishing,
+                         testing::Values(Vanishes::kBeforeKeys, Vanishes::kAfterKeys,
+                                         Vanishes::kAfterShares));
+
+TEST_F(GroupedRounds, OneThatVanishesAfterItsUploadCostsNothing) {
+  vanish_["c"] = Vanishes::kAfterUpload;
+  vanish_["d"] = Vanishes::kAfterEndorsing;
+  Begin(15, Spec(15, 3));
+  EXPECT_EQ(Finished().reported, clients_);
+  ExpectMedianOf(Groups());
+}
+
+// Shares of one group are given and do not suffice: the others publish, and nothing is repeated.
+TEST_F(GroupedRounds, AGroupThatCannotBeOpenedIsLeftOut) {
+  Begin(16, Spec(16, 4));
+  while (Groups().size() < 4 || masked_.rosters.size() < 16) ASSERT_TRUE(Once());
+  const Names group = GroupOf("a");
+  for (size_t at = 0; at < 2; ++at) vanish_[group[at]] = Vanishes::kAfterEndorsing;
+  const RoundView round = Finished();
+  EXPECT_EQ(round.attempt, 1u);
+  ASSERT_EQ(round.figures.left_out.size(), 1u);
+  EXPECT_THAT(round.figures.left_out[0], HasSubstr("too few unmasking shares"));
+  std::set<Names> others = Groups();
+  others.erase(group);
+  ExpectMedianOf(others);
+}
+
+// What is no masked vector makes noise of the sum. Four checksums of 20 bits or more see it but
+// with probability 2^-80.
+TEST_F(GroupedRounds, AGroupWhoseSumIsSpoiledIsLeftOut) {
+  garbling_ = {"c"};
+  Begin(16, Spec(16, 4));
+  const RoundView round = Finished();
+  ASSERT_EQ(round.figures.left_out.size(), 1u);
+  EXPECT_THAT(round.figures.left_out[0], testing::AnyOf(HasSubstr("RANGE"), HasSubstr("CHECKSUM")));
+  std::set<Names> others = Groups();
+  others.erase(GroupOf("c"));
+  ExpectMedianOf(others);
+}
+
+// Two of a group of five vanish in every attempt; 13 of 15 would be enough updates.
+TEST_F(GroupedRounds, WithTooFewGroupsTheAttemptIsAbandoned) {
+  Begin(15, Spec(15, 3));
+  bool chosen = false;
+  for (int step = 0; step < 5000 && Show(job_).rounds.size() < 2; ++step) {
+    if (!chosen && masked_.rosters.size() == 15) {
+      const Names group = GroupOf("a");
+      vanish_ = {{group[0], Vanishes::kAfterKeys}, {group[1], Vanishes::kAfterKeys}};
+      chosen = true;
+    }
+    if (!Once()) clock_.Advance(seconds(5));
+  }
+  const RoundView round = Show(job_).rounds.front();
+  EXPECT_EQ(round.state, RoundState::kAbandoned);
+  EXPECT_THAT(round.reason, HasSubstr("got sums of 2 of 3 groups, want 3; group "));
+}
+
+TEST_F(GroupedRounds, TheFewestHoldsForTheGroupAndTheClientsPolicySeesIt) {
+  for (const std::string& name : First(12)) members_.Of(name).self.policy.n_min = 5;
+  Begin(12, Spec(12, 3));
+  const JobView view = Run(job_);
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_THAT(view.failures.at(0).text, HasSubstr("n_min: got 4, want at least 5"));
+}
+
+// Every group's parameters are its own, and a client takes those of the job's groups alone.
+TEST_F(GroupedRounds, TheParametersBindTheGroup) {
+  const auto form = MaskedForm::Of(Spec(12, 3), ToyManifest());
+  ASSERT_TRUE(form.ok()) << form.status();
+  std::set<Bytes32> sid0s;
+  for (uint32_t group = 0; group < 4; ++group) {
+    const secagg::Params params =
+        form->ParamsOf({"rnd-1", 1, 1, std::string(64, '0'), "toy", 4, group});
+    sid0s.insert(secagg::Sid0(params));
+    const auto coordinator = MaskedGroup::Start(params, First(4), {}, milliseconds(0));
+    ASSERT_TRUE(coordinator.ok()) << coordinator.status();
+    const MaskedTaskFacts facts{
+        "rnd-1", 1, 1, std::string(64, '0'), "toy", (*coordinator)->ParametersMessage()};
+    const std::string client(1, static_cast<char>('a' + group));
+    const auto task = MaskedTask::Begin(members_.Of(client).self, facts, *form);
+    EXPECT_EQ(task.ok(), group < 3) << task.status();
+  }
+  EXPECT_EQ(sid0s.size(), 4u);
+}
+
+// A coordinator killed after any number of steps goes on with the groups that had their rosters.
+class GroupedRestart : public GroupedRounds, public testing::WithParamInterface<int> {};
+
+TEST_P(GroupedRestart, GoesOnToTheEnd) {
+  Begin(12, Spec(12, 3));
+  for (int step = 0; step < GetParam(); ++step) (void)Once();
+  RestartPrivate();
+  ConnectMembers(clients_);
+  EXPECT_EQ(Finished().reported, clients_);
+  EXPECT_EQ(Groups().size(), 3u);
+  ExpectMedianOf(Groups());
+}
+
+TEST_P(GroupedRestart, GoesOnWithoutTheGroupThatWasLeftOut) {
+  vanish_["c"] = Vanishes::kAfterKeys;
+  Begin(16, Spec(16, 4));
+  for (int step = 0; step < GetParam(); ++step) {
+    if (!Once()) clock_.Advance(seconds(5));
+  }
+  RestartPrivate();
+  ConnectMembers(clients_);
+  const RoundView round = Finished();
+  ASSERT_EQ(round.figures.left_out.size(), 1u) << testing::PrintToString(round.figures.left_out);
+  std::set<Names> others;
+  for (const Names& group : Groups()) {
+    if (std::includes(round.reported.begin(), round.reported.end(), group.begin(), group.end())) {
+      others.insert(group);
+    }
+  }
+  EXPECT_EQ(others.size(), 3u);
+  ExpectMedianOf(others);
+}
+
+INSTANTIATE_TEST_SUITE_P(AfterSteps, GroupedRestart, testing::Range(12, 100, 2));
+
+}  // namespace
+}  // namespace rivulet
