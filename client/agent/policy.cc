@@ -9,6 +9,7 @@
 
 #include "client/agent/failure_report.h"
 #include "common/io/file.h"
+#include "common/job/validate_private.h"
 #include "common/suggest.h"
 
 namespace rivulet {
@@ -300,6 +301,11 @@ absl::Status Policy::Check(const JobDocument& document) const {
   if (spec.job.min_clients < min_clients) {
     return RefusedTask("job.min-clients: got " + std::to_string(spec.job.min_clients) +
                        ", allowed at least " + std::to_string(min_clients));
+  }
+  if (spec.robust.groups > 0 && FewestInSum(spec) < min_clients) {
+    return RefusedTask("robust.groups: got sums of " + std::to_string(FewestInSum(spec)) +
+                       " clients (secure-aggregation.min-survivors), allowed at least " +
+                       std::to_string(min_clients));
   }
   if (max_steps > 0 && (spec.train.max_steps == 0 || spec.train.max_steps > max_steps)) {
     return RefusedTask("train.max-steps: got " + std::to_string(spec.train.max_steps) +

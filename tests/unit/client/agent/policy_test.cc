@@ -59,6 +59,21 @@ TEST_F(PolicyTest, WhatTheOwnerAllowsPassesAndWhatExceedsItIsRefusedWithNine) {
   refuses("data.seq-length", [](JobDocument& asked) { asked.spec.data.seq_length = 129; });
 }
 
+TEST_F(PolicyTest, TheFewestClientsOfASumHoldOfEveryGroup) {
+  const auto policy = Load("min-clients = 5\n[[base-model]]\npath = \"" + kModel +
+                           "\"\n[[dataset]]\nname = \"notes\"\npath = \"notes.txt\"\n");
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  JobDocument asked = DocumentOf(*policy);
+  asked.spec.job.min_clients = 15;
+  asked.spec.secure_aggregation.enabled = true;
+  EXPECT_TRUE(policy->Check(asked).ok()) << policy->Check(asked);
+  asked.spec.robust.groups = 3;
+  EXPECT_THAT(std::string(policy->Check(asked).message()),
+              HasSubstr("robust.groups: got sums of 4 clients"));
+  asked.spec.secure_aggregation.min_survivors = 5;
+  EXPECT_TRUE(policy->Check(asked).ok()) << policy->Check(asked);
+}
+
 TEST_F(PolicyTest, OnlyJobsOfTheNamesThatTheOwnerListsPass) {
   const std::string rest = "[[base-model]]\npath = \"" + kModel +
                            "\"\n[[dataset]]\nname = \"notes\"\npath = \"notes.txt\"\n";
