@@ -40,10 +40,11 @@ std::string JobOf(size_t clients, int deadline, const std::string& sections) {
          "[strategy]\nweighting = \"uniform\"\n" + sections;
 }
 
-std::string MaskedJob(int deadline) {
-  return JobOf(5, deadline,
+std::string MaskedJob(int deadline, size_t clients = 5, const std::string& sections = "") {
+  return JobOf(clients, deadline,
                "[secure-aggregation]\nenabled = true\nphase-deadline = \"" +
-                   std::to_string(deadline) + "s\"\nrange = " + std::to_string(kRange) + "\n");
+                   std::to_string(deadline) + "s\"\nrange = " + std::to_string(kRange) + "\n" +
+                   sections);
 }
 
 // An agent that died is not waited for before the last evaluation.
@@ -154,6 +155,67 @@ TEST(MaskedDaemon, TheModelIsThatOfThePlainSumWithinTheLattice) {
   EXPECT_EQ(round["examples"], 20);
   EXPECT_EQ(round["tokens"], 5 * 103);
   EXPECT_NEAR(round["loss"], 2.5, 1e-3);
+}
+
+double LargestOf(const std::vector<float>& values) {
+  double largest = 0;
+  for (const float value : values) largest = std::max(largest, std::abs(double{value}));
+  return largest;
+}
+
+// An honest update moves a number by less than 1; the lie, of norm `range`, one number by 40.
+TEST(MaskedDaemon, TheMedianOfGroupsStandsALiarThatMovesTheMean) {
+  const Environments lying = {{"bob", {{"TOY_LIE", "1"}}}};
+  {
+    Deployment deployment;
+    deployment.StartCoordinator();
+    StartAgents(deployment, kFive, lying);
+    Submit(deployment);
+    EXPECT_EQ(deployment.Operate({"job", "watch", "@last"}).code, 0);
+    EXPECT_GT(LargestOf(AdapterOf(deployment)), kRange / 5 - 2);
+  }
+  Names twelve = kFive;
+  for (const char* name : {"fay", "gil", "hal", "ida", "jon", "kim", "lea"}) {
+    twelve.push_back(name);
+  }
+  Deployment deployment;
+  deployment.StartCoordinator();
+  StartAgents(deployment, twelve, lying);
+  const std::string job =
+      MaskedJob(kPatient, twelve.size(), "[robust]\nrule = \"median\"\nfaulty = 1\ngroups = 3\n");
+  const Finished run =
+      deployment.Operate({"job", "submit", Write(deployment, job).string(), "--watch"});
+  EXPECT_EQ(run.code, 0) << run.err << deployment.coordinator().err();
+  const json view = Show(deployment);
+  ASSERT_EQ(view["rounds"].size(), 1u) << view;
+  EXPECT_EQ(view["rounds"][0]["reported"], json(twelve));
+  EXPECT_EQ(view["rounds"][0]["examples"], 48);
+  const std::vector<float> model = AdapterOf(deployment);
+  EXPECT_LT(LargestOf(model), 2);
+  EXPECT_GT(LargestOf(model), 100 * kStep);
+}
+
+// A group of four is one too few without him; three of the four groups suffice.
+TEST(MaskedDaemon, AGroupOfAnAgentThatDiesIsLeftOutAndJobShowSaysSo) {
+  Names sixteen = kFive;
+  for (const char* name :
+       {"fay", "gil", "hal", "ida", "jon", "kim", "lea", "max", "ned", "oda", "pam"}) {
+    sixteen.push_back(name);
+  }
+  Deployment deployment;
+  deployment.StartCoordinator(kNoGrace);
+  StartAgents(deployment, sixteen, {{"bob", {{"TOY_DIE", "before-upload"}}}});
+  const std::string job = MaskedJob(kImpatient, sixteen.size(),
+                                    "[robust]\nrule = \"median\"\nfaulty = 1\ngroups = 4\n");
+  const Finished run =
+      deployment.Operate({"job", "submit", Write(deployment, job).string(), "--watch"});
+  EXPECT_EQ(run.code, 0) << run.err << deployment.coordinator().err();
+  const json view = Show(deployment);
+  ASSERT_EQ(view["rounds"].size(), 1u) << view;
+  EXPECT_EQ(view["rounds"][0]["reported"].size(), 12u) << view;
+  ASSERT_EQ(view["rounds"][0]["left_out"].size(), 1u) << view;
+  EXPECT_THAT(view["rounds"][0]["left_out"][0].get<std::string>(), HasSubstr("bob"));
+  EXPECT_THAT(deployment.Operate({"job", "show", "@last"}).out, HasSubstr("left out: group "));
 }
 
 TEST(MaskedDaemon, AnAgentThatDiesBeforeItsUploadIsLeftOut) {
