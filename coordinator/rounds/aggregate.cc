@@ -6,7 +6,6 @@
 #include <memory>
 #include <span>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,13 +15,12 @@
 #include "aggregation/upload/plain_upload.h"
 #include "common/formats/safetensors_writer.h"
 #include "coordinator/rounds/decoded_mean.h"
-#include "coordinator/rounds/masked_upload.h"
+#include "coordinator/rounds/masked_mean.h"
 #include "coordinator/rounds/round_privacy.h"
 #include "coordinator/rounds/update_file.h"
 #include "privacy/dp/clip.h"
 #include "privacy/dp/mechanism.h"
 #include "privacy/dp/noise_seed.h"
-#include "privacy/masking/masked_vector.h"
 
 namespace rivulet {
 namespace {
@@ -207,76 +205,6 @@ absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPl
   return values;
 }
 
-// The sum of one group, opened and decoded.
-absl::StatusOr<DecodedSum> OpenGroup(const BlobStore& blobs, const JobPlan& plan,
-                                     std::span<const UpdateRecord> updates,
-                                     std::span<const float> movement, MaskedGroup& group) {
-  const secagg::Params& params = group.params();
-  secagg::RingVector sum(params.b, params.length());
-  for (const UpdateRecord& update : updates) {
-    RV_RETURN_IF_ERROR(
-        Annotate(AddMaskedUpload(blobs, update.sha256, params, sum), "update of " + update.client));
-  }
-  RV_ASSIGN_OR_RETURN(const secagg::RingVector opened,
-                      group.Open(std::move(sum), std::thread::hardware_concurrency()));
-  RV_ASSIGN_OR_RETURN(
-      const MaskedForm::Maps maps,
-      plan.masked->MapsOf(params.round, group.session().sid0(), group.session().sid(), movement));
-  return DecodeSum(*plan.masked, maps, params, opened, static_cast<uint32_t>(updates.size()));
-}
-
-struct MeanOfGroups {
-  ParameterSet mean;
-  int64_t scaled = 0;
-};
-
-// Adds to `figures` what the sums say, and which groups have no part in the mean. Where there are
-// several groups, one whose sum its own members have spoiled is left out.
-absl::StatusOr<MeanOfGroups> OpenGroups(const BlobStore& blobs, const JobPlan& plan,
-                                        const std::vector<UpdateRecord>& updates,
-                                        std::span<const float> movement, MaskedRound& round,
-                                        RoundFigures& figures) {
-  std::vector<ParameterSet> means;
-  std::vector<int64_t> weights;
-  std::vector<size_t> summed;  // the groups of these
-  size_t clients = 0;
-  for (size_t at = 0; at < round.size(); ++at) {
-    std::vector<UpdateRecord> own;
-    const std::vector<std::string>& cohort = round.group(at).cohort();
-    std::copy_if(updates.begin(), updates.end(), std::back_inserter(own), [&](const auto& update) {
-      return std::find(cohort.begin(), cohort.end(), update.client) != cohort.end();
-    });
-    std::string why = round.left_out(at);
-    if (why.empty()) {
-      auto sum = OpenGroup(blobs, plan, own, movement, round.group(at));
-      const bool spoiled = secagg::ReasonOf(sum.status()).has_value() ||
-                           sum.status().code() == absl::StatusCode::kInvalidArgument;
-      if (!sum.ok() && (round.size() == 1 || !spoiled)) return sum.status();
-      if (sum.ok()) {
-        figures.loss += sum->figures.loss;
-        figures.examples += sum->figures.examples;
-        figures.tokens += sum->figures.tokens;
-        clients += own.size();
-        means.push_back(std::move(sum->mean));
-        weights.push_back(sum->weight);
-        summed.push_back(at);
-        continue;
-      }
-      why = std::string(sum.status().message());
-    }
-    figures.left_out.push_back(round.NameOf(at) + ": " + why);
-  }
-  figures.loss /= static_cast<double>(std::max<size_t>(clients, 1));
-  if (means.size() < round.needed()) return round.TooFew(means.size(), figures.left_out);
-  if (plan.spec.robust.groups == 0) return MeanOfGroups{std::move(means[0]), 0};
-  RV_ASSIGN_OR_RETURN(RuledMean ruled, RobustMean(plan, means, weights));
-  for (size_t each = 0; each < summed.size(); ++each) {
-    if (ruled.kept[each]) continue;
-    figures.left_out.push_back(round.NameOf(summed[each]) + ": the rule gave it no part");
-  }
-  return MeanOfGroups{std::move(ruled.mean), ruled.scaled};
-}
-
 // Moves `state`, that of `parent`, by the round's mean update and stores what comes of it.
 absl::StatusOr<AggregatedRound> NextState(BlobStore& blobs, const JobPlan& plan,
                                           const ModelRecord& parent, const ParameterSet& mean,
@@ -340,15 +268,10 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
     const std::span<const float> flat = Flatten(moved, storage);
     movement.assign(flat.begin(), flat.end());
   }
-  RoundFigures figures;
-  for (const UpdateRecord& update : updates) {
-    figures.bytes_up += static_cast<int64_t>(update.bytes);
-  }
-  if (plan.spec.strategy.aggregation == "freeze-a") figures.bias = 0;
-  RV_ASSIGN_OR_RETURN(const MeanOfGroups mean,
-                      OpenGroups(blobs, plan, updates, movement, round, figures));
+  RV_ASSIGN_OR_RETURN(MaskedMean mean, OpenMaskedMean(blobs, plan, updates, movement, round));
+  if (plan.spec.strategy.aggregation == "freeze-a") mean.figures.bias = 0;
   RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, mean.mean,
-                                                        std::move(state), std::move(figures)));
+                                                        std::move(state), std::move(mean.figures)));
   result.scaled = mean.scaled;
   return result;
 }

@@ -271,6 +271,16 @@ TEST_F(GroupedRounds, AGroupWhoseSumIsSpoiledIsLeftOut) {
   ExpectMedianOf(others);
 }
 
+// Shares were given: another attempt would open sums that differ by a client.
+TEST_F(GroupedRounds, WithTooFewSumsTheJobEndsAndNamesTheGroup) {
+  garbling_ = {"c"};
+  Begin(12, Spec(12, 3));
+  const JobView view = Run(job_);
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_EQ(view.rounds.size(), 1u);
+  EXPECT_THAT(view.reason, HasSubstr("got sums of 2 of 3 groups, want 3; group "));
+}
+
 // Two of a group of five vanish in every attempt; 13 of 15 would be enough updates.
 TEST_F(GroupedRounds, WithTooFewGroupsTheAttemptIsAbandoned) {
   Begin(15, Spec(15, 3));

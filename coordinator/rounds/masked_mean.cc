@@ -1,0 +1,102 @@
+#include "coordinator/rounds/masked_mean.h"
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "coordinator/rounds/decoded_mean.h"
+#include "coordinator/rounds/masked_upload.h"
+#include "privacy/masking/masked_vector.h"
+#include "privacy/secagg/shared/reason.h"
+
+namespace rivulet {
+namespace {
+
+// The sum of one group, opened and decoded.
+absl::StatusOr<DecodedSum> OpenGroup(const BlobStore& blobs, const JobPlan& plan,
+                                     std::span<const UpdateRecord> updates,
+                                     std::span<const float> movement, MaskedGroup& group) {
+  const secagg::Params& params = group.params();
+  secagg::RingVector sum(params.b, params.length());
+  for (const UpdateRecord& update : updates) {
+    RV_RETURN_IF_ERROR(
+        Annotate(AddMaskedUpload(blobs, update.sha256, params, sum), "update of " + update.client));
+  }
+  RV_ASSIGN_OR_RETURN(const secagg::RingVector opened,
+                      group.Open(std::move(sum), std::thread::hardware_concurrency()));
+  RV_ASSIGN_OR_RETURN(
+      const MaskedForm::Maps maps,
+      plan.masked->MapsOf(params.round, group.session().sid0(), group.session().sid(), movement));
+  return DecodeSum(*plan.masked, maps, params, opened, static_cast<uint32_t>(updates.size()));
+}
+
+// Its own members are to blame, not the disk.
+bool IsSpoiled(const absl::Status& status) {
+  return secagg::ReasonOf(status).has_value() ||
+         status.code() == absl::StatusCode::kInvalidArgument;
+}
+
+std::vector<UpdateRecord> UpdatesOf(const MaskedGroup& group,
+                                    const std::vector<UpdateRecord>& updates) {
+  const std::vector<std::string>& cohort = group.cohort();
+  std::vector<UpdateRecord> own;
+  std::copy_if(updates.begin(), updates.end(), std::back_inserter(own), [&](const auto& update) {
+    return std::find(cohort.begin(), cohort.end(), update.client) != cohort.end();
+  });
+  return own;
+}
+
+}  // namespace
+
+absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan& plan,
+                                          const std::vector<UpdateRecord>& updates,
+                                          std::span<const float> movement, MaskedRound& round) {
+  MaskedMean result;
+  RoundFigures& figures = result.figures;
+  std::vector<ParameterSet> means;
+  std::vector<int64_t> weights;
+  std::vector<size_t> summed;  // the groups of these
+  size_t clients = 0;
+  for (size_t at = 0; at < round.size(); ++at) {
+    const auto leave_out = [&](const std::string& why) {
+      figures.left_out.push_back(round.NameOf(at) + ": " + why);
+    };
+    const std::vector<UpdateRecord> own = UpdatesOf(round.group(at), updates);
+    for (const UpdateRecord& update : own) figures.bytes_up += static_cast<int64_t>(update.bytes);
+    if (!round.left_out(at).empty()) {
+      leave_out(round.left_out(at));
+      continue;
+    }
+    absl::StatusOr<DecodedSum> sum = OpenGroup(blobs, plan, own, movement, round.group(at));
+    if (!sum.ok()) {
+      if (round.size() == 1 || !IsSpoiled(sum.status())) return sum.status();
+      leave_out(std::string(sum.status().message()));
+      continue;
+    }
+    figures.loss += sum->figures.loss;
+    figures.examples += sum->figures.examples;
+    figures.tokens += sum->figures.tokens;
+    clients += own.size();
+    means.push_back(std::move(sum->mean));
+    weights.push_back(sum->weight);
+    summed.push_back(at);
+  }
+  if (means.size() < round.needed()) return round.TooFew(means.size(), figures.left_out);
+  figures.loss /= static_cast<double>(clients);
+  if (plan.spec.robust.groups == 0) {
+    result.mean = std::move(means[0]);
+    return result;
+  }
+  RV_ASSIGN_OR_RETURN(RuledMean ruled, RobustMean(plan, means, weights));
+  result.mean = std::move(ruled.mean);
+  result.scaled = ruled.scaled;
+  for (size_t each = 0; each < summed.size(); ++each) {
+    if (ruled.kept[each]) continue;
+    figures.left_out.push_back(round.NameOf(summed[each]) + ": the rule gave it no part");
+  }
+  return result;
+}
+
+}  // namespace rivulet

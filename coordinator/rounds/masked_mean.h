@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "coordinator/rounds/job_plan.h"
+#include "coordinator/rounds/masked_round.h"
+#include "coordinator/storage/blob_store.h"
+#include "coordinator/storage/state_store.h"
+
+namespace rivulet {
+
+// What a round under masks comes to.
+struct MaskedMean {
+  ParameterSet mean;
+  int64_t scaled = 0;    // means of groups that were scaled down to robust.norm-bound
+  RoundFigures figures;  // the sums' own, bytes, and the groups without a part in the mean
+};
+
+// Opens the sum of every group of `round` that is not left out: over those of `updates`, the frozen
+// set, whose clients are in it. Then the mean of the one sum, or robust.rule over the means of the
+// groups. Where there are several, one whose sum its members have spoiled is left out. `movement`:
+// for public-top-k, flat, or empty. Takes time. Errors: those of MaskedGroup::Open, of the blobs
+// and of RobustMean; FailedPrecondition when fewer groups can be opened than the rule needs.
+absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan& plan,
+                                          const std::vector<UpdateRecord>& updates,
+                                          std::span<const float> movement, MaskedRound& round);
+
+}  // namespace rivulet
