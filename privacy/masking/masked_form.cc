@@ -110,7 +110,7 @@ absl::Status Calibrate(DistributedNoise& noise, const PrivacySection& privacy, i
 Bytes32 ConfigOf(const std::string& document, uint32_t groups, uint32_t group) {
   const Bytes32 plain = Sha256Of(document);
   if (groups == 0) return plain;
-  secagg::ByteWriter out;
+  secagg::ByteWriter out(64);
   out.Lp("rivulet/group").Raw(secagg::ViewOf(plain)).U32(groups).U32(group);
   return Sha256Of(out.Take());
 }

@@ -65,6 +65,7 @@ class Deployment {
   std::filesystem::path base_model_;
   std::string policy_;
   int runs_ = 0;
+  int enrolled_ = 0;
   std::string agents_address_ = "127.0.0.1:0";
   std::string operators_ = "127.0.0.1:0";
   std::string ops_ = "127.0.0.1:0";
