@@ -171,6 +171,8 @@ class Federation::Impl {
   void SaveRemainingLocked(Job& job);
 
   // ---- masks ----
+  absl::StatusOr<std::vector<std::vector<uint32_t>>> GroupsOfLocked(const Job& job,
+                                                                    const OpenRound& action) const;
   absl::Status StartMaskingLocked(Job& job, const OpenRound& action);
   absl::Status ResumeMaskingLocked(Job& job, const std::vector<SecretRecord>& secrets);
   absl::Status CloseMaskedLocked(Job& job, MoveRound close);

@@ -4,6 +4,7 @@
 
 #include "aggregation/robust/groups.h"
 #include "common/job/validate_private.h"
+#include "common/random.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "privacy/crypto/entropy.h"
 
@@ -40,6 +41,21 @@ SecretRecord Federation::Impl::MaskingSecret(const Job& job) const {
   return {round.job, round.round, round.attempt, kMaskingSecret, job.masked->Serialise()};
 }
 
+// Positions in the cohort. Nobody can know beforehand who will be with whom.
+absl::StatusOr<std::vector<std::vector<uint32_t>>> Federation::Impl::GroupsOfLocked(
+    const Job& job, const OpenRound& action) const {
+  const auto invited = static_cast<uint32_t>(action.cohort.size());
+  const uint32_t groups = job.plan->masked->GroupsOf(invited);
+  if (!config_.seeded_groups) {
+    return PartitionIntoGroups(invited, groups, SystemEntropy().Secret().bytes());
+  }
+  const uint64_t root = RootOf(job.plan->spec.job.seed, action.round, "");
+  // The cohort itself was drawn from the stream of index `attempt`.
+  const uint64_t index = uint64_t{1} << 32 | action.attempt;
+  RandomCursor cursor(RandomStream(root, Purpose::kCohort, index));
+  return PartitionIntoGroups(invited, groups, cursor);
+}
+
 absl::Status Federation::Impl::StartMaskingLocked(Job& job, const OpenRound& action) {
   MaskedAttempt attempt;
   attempt.job = job.record.id;
@@ -48,10 +64,7 @@ absl::Status Federation::Impl::StartMaskingLocked(Job& job, const OpenRound& act
   attempt.state_sha256 = job.models.rbegin()->second.sha256;
   attempt.document = job.record.document;
   const MaskedForm& form = *job.plan->masked;
-  const auto invited = static_cast<uint32_t>(action.cohort.size());
-  const Secret32 key = SystemEntropy().Secret();  // nobody can know beforehand who is with whom
-  RV_ASSIGN_OR_RETURN(const auto partition,
-                      PartitionIntoGroups(invited, form.GroupsOf(invited), key.bytes()));
+  RV_ASSIGN_OR_RETURN(const auto partition, GroupsOfLocked(job, action));
   std::vector<MaskedRound::Session> sessions;
   for (const std::vector<uint32_t>& members : partition) {
     attempt.cohort = static_cast<uint32_t>(members.size());

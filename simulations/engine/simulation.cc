@@ -102,7 +102,9 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
   Fleet fleet({WorkersOf(config.workers, config.spec.train.threads), config.spec.simulate.drop_rate,
                config.spec.job.seed},
               runner);
-  Federation federation(FederationConfig{}, *states, *blobs, fleet, clock);
+  FederationConfig rounds;
+  rounds.seeded_groups = true;
+  Federation federation(rounds, *states, *blobs, fleet, clock);
   RV_RETURN_IF_ERROR(federation.Recover());
   if (config.spec.secure_aggregation.enabled) fleet.Mask(clients);
   fleet.Start(federation);

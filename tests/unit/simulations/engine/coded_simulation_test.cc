@@ -124,7 +124,7 @@ TEST(CodedSimulations, CanBeRepeatedToTheLastBit) {
 }
 
 // Three sums of four clients each, and the median of their means.
-TEST(MaskedSimulation, LearnsFromTheMedianOfGroups) {
+JobSpec GroupedJob() {
   JobSpec spec = SmallCodedJob(Compression("int8"));
   spec.job.min_clients = 12;
   spec.job.min_available_clients = 12;
@@ -133,17 +133,35 @@ TEST(MaskedSimulation, LearnsFromTheMedianOfGroups) {
   spec.robust.rule = "median";
   spec.robust.faulty = 1;
   spec.robust.groups = 3;
+  return spec;
+}
+
+std::vector<std::string> Twelve() {
   std::vector<std::string> clients;
   for (const char* number : {"1", "2", "3", "4"}) {
     for (const char* name : {"ada", "bob", "cid"}) clients.push_back(name + std::string(number));
   }
-  const JobView view = RunSmall(spec, clients);
+  return clients;
+}
+
+TEST(MaskedSimulation, LearnsFromTheMedianOfGroups) {
+  const JobView view = RunSmall(GroupedJob(), Twelve());
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   for (const RoundView& round : view.rounds) {
     EXPECT_EQ(round.reported.size(), 12u);
     EXPECT_TRUE(round.figures.left_out.empty());
   }
   EXPECT_LT(view.evaluations[1].loss, view.evaluations[0].loss - 0.05);
+}
+
+// Unrotated: nothing is keyed by the session. The groups are drawn by seed.
+TEST(MaskedSimulation, OfGroupsCanBeRepeatedToTheLastBit) {
+  JobSpec spec = GroupedJob();
+  spec.job.num_rounds = 2;
+  spec.secure_aggregation.rotation = "off";
+  const JobView one = RunSmall(spec, Twelve()), other = RunSmall(spec, Twelve());
+  EXPECT_EQ(one.state_hash.size(), 64u);
+  EXPECT_EQ(one.state_hash, other.state_hash);
 }
 
 }  // namespace
