@@ -197,6 +197,7 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
     if (!saved.ok()) {
       return feed(MaskingFailed{"masking: " + std::string(saved.message()), output.repeatable});
     }
+    job.masked->Saved();
   }
   for (const MaskedRound::Message& message : output.send) {
     if (job.masked != nullptr) TellLocked(job, message.client, message.bytes);
@@ -220,7 +221,9 @@ absl::Status Federation::Impl::CloseMaskedLocked(Job& job, MoveRound close) {
     RV_RETURN_IF_ERROR(ChargeLocked(job, close, writes));
     RV_RETURN_IF_ERROR(states_.Commit(writes));
     ChargedLocked(job);
+    job.masked->Saved();
     output.save = false;
+    output.lost = job.masked->Lost();  // also of a try before that found no space
     job.rounds.back().state = RoundState::kClosed;
     job.rounds.back().counted = close.counted;
     EndUploadsLocked(job);
@@ -230,7 +233,8 @@ absl::Status Federation::Impl::CloseMaskedLocked(Job& job, MoveRound close) {
 }
 
 void Federation::Impl::MaskingTimeLocked(Job& job) {
-  if (job.masked == nullptr || job.opening) return;
+  // What waits for space on the disk is not overtaken by a deadline.
+  if (job.masked == nullptr || job.opening || !job.backlog.empty()) return;
   job.masking.push_back(job.masked->OnTime(Now()));
   DrainLocked(job);
 }

@@ -50,6 +50,25 @@ const char* AwaitedIn(Session::Phase phase) {
   }
 }
 
+// Whether a client may have given shares away, as far as the session tells.
+bool SharesMayBeOut(const Session& session) {
+  return session.phase() == Session::Phase::kUnmask || session.phase() == Session::Phase::kDone ||
+         (session.phase() == Session::Phase::kAborted && session.u3().Count() > 0);
+}
+
+// Who was found at fault, for the operator.
+std::string Blamed(const Session& session) {
+  std::string text;
+  const auto list = [&](const std::vector<uint32_t>& indices, const char* what) {
+    if (indices.empty()) return;
+    text += (text.empty() ? "" : ", ") + std::string(what);
+    for (const uint32_t index : indices) text += " '" + session.members()[index].client_id + "'";
+  };
+  list(session.blame().holders, "wrong shares came from");
+  list(session.blame().dealers, "shares that belong to no secret were dealt by");
+  return text;
+}
+
 }  // namespace
 
 MaskedGroup::MaskedGroup(Session session, std::vector<std::string> cohort, Limits limits,
@@ -94,6 +113,8 @@ absl::StatusOr<std::unique_ptr<MaskedGroup>> MaskedGroup::Restore(std::string_vi
   std::unique_ptr<MaskedGroup> group(
       new MaskedGroup(std::move(session), std::move(cohort), limits, now));
   group->said_ = std::move(said);
+  group->Saved();
+  group->unmasking_ = SharesMayBeOut(group->session_);
   if (group->session_.phase() == Session::Phase::kAdvertise) return group;
   group->KnowMembers();
   group->ExpectMembers();
@@ -147,7 +168,8 @@ void MaskedGroup::SayToAll(const std::string& bytes, Output& out) {
 }
 
 void MaskedGroup::Fail(const absl::Status& status, Output& out) {
-  out.failed = status;
+  const std::string blamed = Blamed(session_);
+  out.failed = blamed.empty() ? status : Annotate(status, blamed);
   out.repeatable = session_.phase() != Session::Phase::kUnmask && !unmasking_;
   if (session_.phase() != Session::Phase::kAborted) {
     session_.GiveUp(secagg::ReasonOf(status).value_or(Reason::kDeadline));
@@ -248,7 +270,11 @@ void MaskedGroup::CloseEndorsements(Output& out, milliseconds now) {
   SayToAll(*endorsements, out);
 }
 
+// Every two further answers outvote one more wrong share: between them nothing can change.
 void MaskedGroup::TryReconstruct(Output& out) {
+  const bool all = waiting_.empty();
+  if (tried_without_ && !all && *tried_without_ < waiting_.size() + 2) return;
+  tried_without_ = waiting_.size();
   const absl::Status done = session_.Reconstruct();
   if (done.ok()) {
     out.opened = true;
@@ -261,6 +287,9 @@ void MaskedGroup::PhaseIsOver(Output& out, milliseconds now) {
   const Session::Phase phase = session_.phase();
   if (phase == Session::Phase::kEndorse) return CloseEndorsements(out, now);
   if (phase == Session::Phase::kUnmask) {
+    waiting_.clear();
+    Advance(out, now);
+    if (out.opened || !out.failed.ok()) return;
     return Fail(secagg::RefuseFor(Reason::kDeadline,
                                   "too few unmasking shares came within " +
                                       std::to_string(limits_.unmask.count() / 1000) + " s"),
@@ -307,7 +336,12 @@ MaskedGroup::Output MaskedGroup::Freeze(const std::vector<std::string>& counted,
   }
   unmasking_ = session_.phase() == Session::Phase::kUnmask;
   deadline_ = now + (unmasking_ ? limits_.unmask : limits_.phase);
-  SayToAll(*survivors, out);
+  if (said_.empty() || said_.back() != *survivors) {
+    SayToAll(*survivors, out);
+    return out;
+  }
+  for (const std::string& client : waiting_) out.send.push_back({client, *survivors});
+  out.save = true;
   return out;
 }
 
@@ -324,10 +358,15 @@ absl::StatusOr<secagg::RingVector> MaskedGroup::Open(secagg::RingVector sum, uns
   return opened_;  // again, when there was no room to publish what came of it
 }
 
+void MaskedGroup::Saved() {
+  saved_ = said_.size();
+  forwarding_ = session_.phase() == Session::Phase::kMasked;
+}
+
 std::vector<std::string> MaskedGroup::MessagesFor(const std::string& client) const {
   if (!Expected(client)) return {};
-  if (session_.phase() != Session::Phase::kMasked) return said_;
-  std::vector<std::string> messages = said_;
+  std::vector<std::string> messages(said_.begin(), said_.begin() + static_cast<ptrdiff_t>(saved_));
+  if (!forwarding_ || session_.phase() != Session::Phase::kMasked) return messages;
   const auto forward = session_.ForwardFor(*FingerprintOf(client));
   if (forward.ok()) messages.push_back(*forward);
   return messages;

@@ -66,7 +66,7 @@ class MaskedGroup {
   absl::Status OnUpload(const std::string& client, std::string_view trailer);
 
   // The set is fixed; `counted` are its members, those whose uploads are stored. The driver saves
-  // before it sends.
+  // before it sends; where it could not, it calls again and gets the same.
   Output Freeze(const std::vector<std::string>& counted, milliseconds now);
 
   Output GiveUp(const absl::Status& why);
@@ -75,7 +75,9 @@ class MaskedGroup {
   // time: without the driver's lock. Errors with a Reason end the attempt.
   absl::StatusOr<secagg::RingVector> Open(secagg::RingVector sum, unsigned threads);
 
-  // What a client that comes back may have missed.
+  // What Serialise() gave last is durable.
+  void Saved();
+  // What a client that comes back may have missed; nothing that is not durable yet.
   std::vector<std::string> MessagesFor(const std::string& client) const;
   std::string ParametersMessage() const { return session_.ParametersMessage(); }
   std::optional<milliseconds> NextDeadline() const;
@@ -109,7 +111,10 @@ class MaskedGroup {
   std::map<std::string, Bytes32> fingerprints_;
   std::vector<std::string> said_;  // to all, for those who come back
   secagg::RingVector opened_;
-  bool unmasking_ = false;  // shares may have been given away
+  size_t saved_ = 0;                     // of said_, durable
+  bool forwarding_ = false;              // so is that the uploads may come
+  bool unmasking_ = false;               // shares may have been given away
+  std::optional<size_t> tried_without_;  // how many answers were missing at the last attempt
   milliseconds deadline_{0};
 };
 

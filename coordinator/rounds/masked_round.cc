@@ -204,6 +204,10 @@ std::vector<std::pair<std::string, std::string>> MaskedRound::Lost() const {
   return lost;
 }
 
+void MaskedRound::Saved() {
+  for (Group& group : groups_) group.group->Saved();
+}
+
 std::vector<std::string> MaskedRound::MessagesFor(const std::string& client) const {
   const auto group = GroupOf(client);
   return group.ok() ? (*group)->MessagesFor(client) : std::vector<std::string>();

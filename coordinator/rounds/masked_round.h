@@ -47,6 +47,7 @@ class MaskedRound {
   absl::Status MayUpload(const std::string& client) const;
   absl::Status OnUpload(const std::string& client, std::string_view trailer);
   absl::StatusOr<const MaskedGroup*> GroupOf(const std::string& client) const;
+  void Saved();  // what Serialise() gave last is durable
   std::vector<std::string> MessagesFor(const std::string& client) const;
 
   Output OnGone(const std::string& client, milliseconds now);
