@@ -14,9 +14,7 @@
 #include "privacy/secagg/shared/mask_kernel.h"
 #include "privacy/secagg/shared/packing.h"
 #include "privacy/secagg/shared/shamir.h"
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "tests/bench/aes_limit.h"
 
 namespace rivulet::secagg {
 namespace {
@@ -40,51 +38,6 @@ double Best(int repeats, Work&& work) {
   double best = 1e30;
   for (int repeat = 0; repeat < repeats; ++repeat) best = std::min(best, TimeOf(work));
   return best;
-}
-
-// Rounds of AES-256 on vectors that stay in registers, keys from the first cache, nothing else:
-// what no masking with these instructions can beat. Passes do not wait for each other.
-constexpr size_t kLimitPasses = 1 << 18;
-constexpr int kTogether = 8;
-
-#if defined(__x86_64__)
-#define RV_LIMIT(Name, Vector, targets, round)                                                    \
-  __attribute__((target(targets))) void Name() {                                                  \
-    alignas(64) Vector keys[14];                                                                  \
-    std::memset(keys, 0x5A, sizeof keys);                                                         \
-    for (size_t pass = 0; pass < kLimitPasses; ++pass) {                                          \
-      asm volatile("" : : "r"(keys) : "memory"); /* keys of another seed */                       \
-      Vector state[kTogether];                                                                    \
-      _Pragma("GCC unroll 8") for (int each = 0; each < kTogether; ++each) state[each] = keys[0]; \
-      for (int at = 0; at < 14; ++at) {                                                           \
-        const Vector key = keys[at];                                                              \
-        _Pragma("GCC unroll 8") for (int each = 0; each < kTogether; ++each) {                    \
-          asm("" : "+x"(state[each])); /* eight, not one eight times */                           \
-          state[each] = round(state[each], key);                                                  \
-        }                                                                                         \
-      }                                                                                           \
-      _Pragma("GCC unroll 8") for (int each = 0; each < kTogether; ++each) {                      \
-        asm volatile("" : : "x"(state[each]));                                                    \
-      }                                                                                           \
-    }                                                                                             \
-  }
-
-RV_LIMIT(LimitAesNi, __m128i, "aes,sse4.1", _mm_aesenc_si128)
-RV_LIMIT(LimitVaes256, __m256i, "aes,avx2,vaes", _mm256_aesenc_epi128)
-RV_LIMIT(LimitVaes512, __m512i, "aes,avx512f,avx512bw,vaes", _mm512_aesenc_epi128)
-
-void RunLimit(MaskKernel kernel) {
-  if (kernel == MaskKernel::kAesNi) LimitAesNi();
-  if (kernel == MaskKernel::kVaes256) LimitVaes256();
-  if (kernel == MaskKernel::kVaes512) LimitVaes512();
-}
-#else
-void RunLimit(MaskKernel) {}
-#endif
-
-double LimitBytes(MaskKernel kernel) {
-  const double width = kernel == MaskKernel::kAesNi ? 16 : kernel == MaskKernel::kVaes256 ? 32 : 64;
-  return static_cast<double>(kLimitPasses) * kTogether * width;
 }
 
 std::vector<Mask> NewMasks(size_t count) {

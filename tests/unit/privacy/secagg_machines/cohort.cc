@@ -312,7 +312,7 @@ absl::Status TolerantRun::Upload() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RingVector> TolerantRun::Finish() {
+absl::Status TolerantRun::Collect() {
   RV_RETURN_IF_ERROR(server.CloseShares());
   RV_RETURN_IF_ERROR(Upload());
   RV_ASSIGN_OR_RETURN(const std::string survivors, server.FreezeSurvivors());
@@ -328,6 +328,11 @@ absl::StatusOr<RingVector> TolerantRun::Finish() {
     RV_ASSIGN_OR_RETURN(request, server.CloseEndorsements());
   }
   Exchange(Leg::kRequest, Leg::kUnmask, 4, to_survivors(request));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RingVector> TolerantRun::Finish() {
+  RV_RETURN_IF_ERROR(Collect());
   return server.Finish(sum);
 }
 

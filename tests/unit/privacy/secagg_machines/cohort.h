@@ -148,9 +148,10 @@ class TolerantRun {
   std::vector<int> drop_at;
   // From the advertisements to the sum.
   absl::StatusOr<RingVector> Run();
-  // The same in three parts.
+  // The same in parts. Collect: everything after the shares but the sum itself.
   absl::Status Advertise();
   absl::Status Share();
+  absl::Status Collect();
   absl::StatusOr<RingVector> Finish();
   // The clients that count, by number.
   std::vector<uint32_t> Survivors() const;
