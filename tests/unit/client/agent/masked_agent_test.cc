@@ -177,7 +177,7 @@ TEST_F(MaskedAgentTest, AfterADeathBetweenMaskAndUploadTheRemainderIsThatOfTheBy
   CarryAll();
   LocalUpdate lost = UpdateOf("bob");
   lost.masked.residual.emplace(manifest_);
-  const auto stored = DeskOf("ada").File(task_.key, lost, {});
+  const auto stored = DeskOf("ada").File(task_, lost, {});
   ASSERT_TRUE(stored.ok()) << stored.status();
   link_.on_said = [](const std::string&) {};
   EXPECT_TRUE(RunUntilDone().ok());

@@ -87,14 +87,14 @@ TEST_F(MaskingDeskTest, WhatTheFileDoesNotCarryStaysWithItsBytesAlsoAfterARestar
   CarryAll();
   LocalUpdate first = UpdateOf("ada");
   first.masked.residual.emplace(manifest_);
-  const auto file = DeskOf("ada").File(task_.key, first, {});
+  const auto file = DeskOf("ada").File(task_, first, {});
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_NE(SafetensorsBytes(*first.masked.residual), SafetensorsBytes(ParameterSet(manifest_)));
   for (int restarts = 0; restarts < 3; ++restarts) {
     MaskingDesk& desk = restarts == 0 ? DeskOf("ada") : Start("ada");
     LocalUpdate again = UpdateOf("bob");
     again.masked.residual.emplace(manifest_);
-    const auto same = desk.File(task_.key, again, {});
+    const auto same = desk.File(task_, again, {});
     ASSERT_TRUE(same.ok()) << same.status();
     EXPECT_EQ(*same, *file);
     ASSERT_TRUE(again.masked.residual.has_value());
