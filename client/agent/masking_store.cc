@@ -38,10 +38,6 @@ absl::StatusOr<uint64_t> ReadNumber(const fs::path& path) {
   return Refuse(absl::StatusCode::kDataLoss, path.string() + ": got no number");
 }
 
-absl::Status WriteNumber(const fs::path& path, uint64_t number) {
-  return WriteFileAtomically(path, std::to_string(number), kNoPeeking);
-}
-
 }  // namespace
 
 class MaskingStore::Rows : public secagg::RoundLedger {
@@ -54,7 +50,7 @@ class MaskingStore::Rows : public secagg::RoundLedger {
     RV_RETURN_IF_ERROR(store_.fit_);
     RV_ASSIGN_OR_RETURN(std::optional<std::string> row, Read(table, key));
     if (row.has_value()) return *std::move(row);
-    RV_RETURN_IF_ERROR(WriteFileAtomically(PathOf(table, key), value, kNoPeeking));
+    RV_RETURN_IF_ERROR(store_.Write(PathOf(table, key), value));
     RV_RETURN_IF_ERROR(store_.CountRow());
     return std::string(value);
   }
@@ -97,7 +93,7 @@ absl::Status MaskingStore::Compare() {
   RV_ASSIGN_OR_RETURN(count_, ReadNumber(rows_ / "rows"));
   RV_ASSIGN_OR_RETURN(const uint64_t outside, ReadNumber(directory_ / "masked-rows"));
   if (count_ == outside) return absl::OkStatus();
-  if (count_ == outside + 1) return WriteNumber(directory_ / "masked-rows", count_);
+  if (count_ == outside + 1) return Write(directory_ / "masked-rows", std::to_string(count_));
   fit_ = Refuse(absl::StatusCode::kFailedPrecondition,
                 "masking: this agent's state folder is an older copy of itself (" +
                     std::to_string(count_) + " rows, want " + std::to_string(outside) + ")");
@@ -106,9 +102,23 @@ absl::Status MaskingStore::Compare() {
 }
 
 absl::Status MaskingStore::CountRow() {
-  RV_RETURN_IF_ERROR(WriteNumber(rows_ / "rows", count_ + 1));
+  RV_RETURN_IF_ERROR(Write(rows_ / "rows", std::to_string(count_ + 1)));
   ++count_;
-  return WriteNumber(directory_ / "masked-rows", count_);
+  return Write(directory_ / "masked-rows", std::to_string(count_));
+}
+
+// What is there after a failed fsync may be gone after a power cut: nothing that can be read from
+// now on is taken for durable.
+absl::Status MaskingStore::Noted(absl::Status written) {
+  if (written.code() != absl::StatusCode::kDataLoss) return written;
+  fit_ = written;
+  spdlog::error("{}; this agent takes part in no masked round until it is started again",
+                std::string(written.message()));
+  return written;
+}
+
+absl::Status MaskingStore::Write(const fs::path& path, std::string_view bytes) {
+  return Noted(WriteFileAtomically(path, bytes, kNoPeeking));
 }
 
 std::vector<std::string> MaskingStore::Sessions() {
@@ -132,7 +142,9 @@ std::vector<std::string> MaskingStore::Sessions() {
 }
 
 absl::Status MaskingStore::PutSession(const TaskKey& key, std::string_view bytes) {
-  return WriteFileAtomically(SessionPath(key), bytes, kNoPeeking);
+  const std::lock_guard lock(mutex_);
+  RV_RETURN_IF_ERROR(fit_);
+  return Write(SessionPath(key), bytes);
 }
 
 void MaskingStore::EraseSession(const TaskKey& key) {
@@ -147,13 +159,14 @@ absl::StatusOr<std::unique_ptr<secagg::RoundLedger>> MaskingStore::LedgerOf(cons
   const fs::path folder = rows_ / FileNameOf(job);
   RV_RETURN_IF_ERROR(RaiseFloor(folder, round));
   const fs::path rows = folder / std::to_string(round);
-  RV_RETURN_IF_ERROR(MakeFolder(rows));
+  RV_RETURN_IF_ERROR(Noted(MakeFolder(rows)));
+  RV_RETURN_IF_ERROR(Noted(SyncDirectory(rows)));  // rows of a process before whose fsync failed
   return std::make_unique<Rows>(*this, rows);
 }
 
 // The floor is durable before a row below it goes.
 absl::Status MaskingStore::RaiseFloor(const fs::path& job, uint64_t round) {
-  RV_RETURN_IF_ERROR(MakeFolder(job));
+  RV_RETURN_IF_ERROR(Noted(MakeFolder(job)));
   RV_ASSIGN_OR_RETURN(const uint64_t floor, ReadNumber(job / "floor"));
   if (round < floor) {
     return Refuse(absl::StatusCode::kFailedPrecondition,
@@ -161,7 +174,7 @@ absl::Status MaskingStore::RaiseFloor(const fs::path& job, uint64_t round) {
                       " of a job, but this agent has begun round " + std::to_string(floor));
   }
   if (round == floor) return absl::OkStatus();
-  RV_RETURN_IF_ERROR(WriteNumber(job / "floor", round));
+  RV_RETURN_IF_ERROR(Write(job / "floor", std::to_string(round)));
   std::error_code error;
   std::vector<fs::path> earlier;
   for (const fs::directory_entry& entry : fs::directory_iterator(job, error)) {

@@ -20,7 +20,8 @@ namespace rivulet {
 //   masking/rows           how many rows were ever written,
 //   masked-rows            and the same outside: a folder that comes from an older copy shows
 // The floor stands for the rows of earlier rounds: what was endorsed and revealed in them cannot be
-// asked for again. Thread safe.
+// asked for again. After a failed fsync everything is refused with that error until the next start:
+// what can still be read may not be durable. Thread safe.
 class MaskingStore {
  public:
   // Errors: those of the file system.
@@ -28,6 +29,7 @@ class MaskingStore {
 
   // Every session file, in no order. Removes what a crash left.
   std::vector<std::string> Sessions();
+  // Errors: those of WriteFileAtomically.
   absl::Status PutSession(const TaskKey& key, std::string_view bytes);
   void EraseSession(const TaskKey& key);
 
@@ -43,13 +45,15 @@ class MaskingStore {
   absl::Status Compare();
   absl::Status RaiseFloor(const std::filesystem::path& job, uint64_t round);
   absl::Status CountRow();
+  absl::Status Noted(absl::Status written);
+  absl::Status Write(const std::filesystem::path& path, std::string_view bytes);
   std::filesystem::path SessionPath(const TaskKey& key) const;
 
   const std::filesystem::path directory_;
   const std::filesystem::path rows_;
   std::mutex mutex_;
   uint64_t count_ = 0;
-  absl::Status fit_;  // not OK: an older copy
+  absl::Status fit_;  // not OK: an older copy, or an fsync failed
 };
 
 }  // namespace rivulet

@@ -64,7 +64,10 @@ absl::Status AtomicFile::Commit() {
   state_->temporary.clear();
   const std::filesystem::path parent = state_->path.parent_path();
   state_.reset();
-  return SyncDirectory(parent);
+  const absl::Status synced = SyncDirectory(parent);
+  if (synced.ok()) return synced;
+  // Whatever it was: the file has its name already, and may lose it again.
+  return Refuse(absl::StatusCode::kDataLoss, std::string(synced.message()));
 }
 
 }  // namespace rivulet

@@ -27,7 +27,8 @@ class AtomicFile {
   absl::Status Append(std::span<const std::byte> bytes);
 
   // Errors: DataLoss when an fsync failed: the caller must stop then, Linux may have dropped the
-  // pages.
+  // pages, and the new file may be under its name without being durable. After any other error it
+  // is not.
   absl::Status Commit();
 
  private:
