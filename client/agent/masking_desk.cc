@@ -38,6 +38,10 @@ absl::Status SaidOpenly(absl::StatusCode code, const std::string& text) {
   return WithReport(Refuse(code, text), "failed", text);
 }
 
+MaskedTaskFacts MaskedFactsOf(const TaskKey& key, const Assignment& task) {
+  return {key.job, key.round, key.attempt, task.state_sha256, task.job_document, task.masking};
+}
+
 // The session is bound to one state and one document: what was trained on others never goes into
 // it.
 bool IsOf(const MaskedTaskFacts& facts, const Assignment& task) {
@@ -146,8 +150,7 @@ absl::StatusOr<MaskingDesk::AttemptPtr> MaskingDesk::NewAttempt(const TaskKey& k
   RV_ASSIGN_OR_RETURN(std::set<std::string> denied, ReadDenylist(policy_.denylist));
   auto attempt = std::make_shared<Attempt>();
   attempt->key = key;
-  attempt->facts = {key.job,           key.round,         key.attempt,
-                    task.state_sha256, task.job_document, task.masking};
+  attempt->facts = MaskedFactsOf(key, task);
   attempt->patience = document.spec.secure_aggregation.phase_deadline * kExchanges + kPatience;
   attempt->self = self_;
   RV_ASSIGN_OR_RETURN(attempt->peers, PeerCertificates::Make(self_->files, std::move(denied)));
@@ -187,6 +190,11 @@ absl::StatusOr<std::string> MaskingDesk::BeginLocked(const Assignment& task) {
     }
   }
   RV_RETURN_IF_ERROR(CheckTask(policy_, task));
+  // Before the ledger: opening a round ends the earlier ones for good.
+  if (const absl::Status wrong = MaskedTask::Check(MaskedFactsOf(task.key, task), policy_.masking);
+      !wrong.ok()) {
+    return ForTheReport(wrong);
+  }
   RV_ASSIGN_OR_RETURN(const AttemptPtr attempt, NewAttempt(task.key, task));
   absl::StatusOr<std::unique_ptr<MaskedTask>> masked =
       MaskedTask::Begin(*attempt->member, attempt->facts);
@@ -198,6 +206,7 @@ absl::StatusOr<std::string> MaskingDesk::BeginLocked(const Assignment& task) {
   }
   if (known != attempts_.end()) End(*known->second);
   attempts_[task.key.job] = attempt;
+  store_->DropRowsBefore(task.key.job, task.key.round);
   return attempt->task->advertisement();
 }
 

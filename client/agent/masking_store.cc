@@ -164,7 +164,6 @@ absl::StatusOr<std::unique_ptr<secagg::RoundLedger>> MaskingStore::LedgerOf(cons
   return std::make_unique<Rows>(*this, rows);
 }
 
-// The floor is durable before a row below it goes.
 absl::Status MaskingStore::RaiseFloor(const fs::path& job, uint64_t round) {
   RV_RETURN_IF_ERROR(Noted(MakeFolder(job)));
   RV_ASSIGN_OR_RETURN(const uint64_t floor, ReadNumber(job / "floor"));
@@ -174,14 +173,24 @@ absl::Status MaskingStore::RaiseFloor(const fs::path& job, uint64_t round) {
                       " of a job, but this agent has begun round " + std::to_string(floor));
   }
   if (round == floor) return absl::OkStatus();
-  RV_RETURN_IF_ERROR(Write(job / "floor", std::to_string(round)));
+  return Write(job / "floor", std::to_string(round));
+}
+
+void MaskingStore::DropRowsBefore(const std::string& job, uint64_t round) {
+  const std::lock_guard lock(mutex_);
+  const fs::path folder = rows_ / FileNameOf(job);
+  const absl::StatusOr<uint64_t> floor = ReadNumber(folder / "floor");
+  if (!fit_.ok() || !floor.ok() || *floor < round) return;  // they are still needed
   std::error_code error;
   std::vector<fs::path> earlier;
-  for (const fs::directory_entry& entry : fs::directory_iterator(job, error)) {
-    if (entry.is_directory(error)) earlier.push_back(entry.path());
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    uint64_t number = 0;
+    const auto end = std::from_chars(name.data(), name.data() + name.size(), number);
+    const bool whole = end.ec == std::errc() && end.ptr == name.data() + name.size();
+    if (whole && number < round) earlier.push_back(entry.path());
   }
   for (const fs::path& path : earlier) fs::remove_all(path, error);
-  return absl::OkStatus();
 }
 
 fs::path MaskingStore::SessionPath(const TaskKey& key) const {

@@ -33,11 +33,14 @@ class MaskingStore {
   absl::Status PutSession(const TaskKey& key, std::string_view bytes);
   void EraseSession(const TaskKey& key);
 
-  // The ledger of one round; rows of earlier rounds of the job go. Errors: FailedPrecondition when
-  // a later round of the job was begun before, or when the folder is an older copy of itself;
-  // DataLoss for a damaged file.
+  // The ledger of one round: from now on no earlier one of the job has any. Errors:
+  // FailedPrecondition when a later round of the job was begun before, or when the folder is an
+  // older copy of itself; DataLoss for a damaged file.
   absl::StatusOr<std::unique_ptr<secagg::RoundLedger>> LedgerOf(const std::string& job,
                                                                 uint64_t round);
+  // Rows of earlier rounds of the job go, once an attempt of `round` is stored. None while the
+  // floor is below it.
+  void DropRowsBefore(const std::string& job, uint64_t round);
 
  private:
   class Rows;

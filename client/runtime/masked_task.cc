@@ -26,6 +26,18 @@ absl::StatusOr<MaskedForm> FormOf(const std::string& text) {
   return MaskedForm::Of(document.spec, model.plan.wire());
 }
 
+// Whatever the coordinator says of the attempt must be what the job says.
+absl::StatusOr<secagg::Params> ParamsOf(const MaskedForm& form, const MaskedTaskFacts& facts) {
+  RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Parameters>(facts.parameters));
+  MaskedAttempt attempt{facts.job,          facts.round,    facts.attempt,
+                        facts.state_sha256, facts.document, message.params.n_max};
+  for (; attempt.group < form.most_groups(); ++attempt.group) {
+    if (message.params == form.ParamsOf(attempt)) return message.params;
+  }
+  return secagg::RefuseFor(secagg::Reason::kParams,
+                           "the parameters are not those of the job's document");
+}
+
 secagg::ClientContext ContextOf(const MaskingSelf& self) {
   return {self.certificate, self.signer,  SignatureVerifier(), self.directory,
           self.ledger,      self.entropy, self.policy,         1};
@@ -36,18 +48,17 @@ secagg::ClientContext ContextOf(const MaskingSelf& self) {
 MaskedTask::MaskedTask(const MaskingSelf& self, MaskedForm form)
     : self_(self), form_(std::move(form)), session_(ContextOf(self)) {}
 
-// Whatever the coordinator says of the attempt must be what the job says.
-absl::Status MaskedTask::CheckParameters(const MaskedTaskFacts& facts) {
-  RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Parameters>(facts.parameters));
-  params_ = message.params;
+absl::Status MaskedTask::TakeParameters(const MaskedTaskFacts& facts) {
+  RV_ASSIGN_OR_RETURN(params_, ParamsOf(form_, facts));
   upload_ = {facts.job, self_.name, facts.round, facts.attempt};
-  MaskedAttempt attempt{facts.job,          facts.round,    facts.attempt,
-                        facts.state_sha256, facts.document, params_.n_max};
-  for (; attempt.group < form_.most_groups(); ++attempt.group) {
-    if (params_ == form_.ParamsOf(attempt)) return absl::OkStatus();
-  }
-  return secagg::RefuseFor(secagg::Reason::kParams,
-                           "the parameters are not those of the job's document");
+  return absl::OkStatus();
+}
+
+absl::Status MaskedTask::Check(const MaskedTaskFacts& facts, const secagg::ClientPolicy& policy) {
+  RV_ASSIGN_OR_RETURN(const MaskedForm form, FormOf(facts.document));
+  RV_ASSIGN_OR_RETURN(const secagg::Params params, ParamsOf(form, facts));
+  RV_RETURN_IF_ERROR(secagg::Check(params));
+  return secagg::CheckPolicy(policy, params);
 }
 
 absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf& self,
@@ -60,7 +71,7 @@ absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf&
                                                               const MaskedTaskFacts& facts,
                                                               MaskedForm form) {
   std::unique_ptr<MaskedTask> task(new MaskedTask(self, std::move(form)));
-  RV_RETURN_IF_ERROR(task->CheckParameters(facts));
+  RV_RETURN_IF_ERROR(task->TakeParameters(facts));
   secagg::LocalRound local;
   local.job_id = task->params_.job_id;
   local.round = task->params_.round;
@@ -84,7 +95,7 @@ absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Restore(const MaskingSel
                                                                 std::string_view state) {
   RV_ASSIGN_OR_RETURN(MaskedForm form, FormOf(facts.document));
   std::unique_ptr<MaskedTask> task(new MaskedTask(self, std::move(form)));
-  RV_RETURN_IF_ERROR(task->CheckParameters(facts));
+  RV_RETURN_IF_ERROR(task->TakeParameters(facts));
   secagg::ByteReader in(state);
   const uint8_t version = in.U8();
   const std::string_view session = in.Lp();

@@ -41,6 +41,9 @@ struct MaskedTaskFacts {
 // shares, the masked file instead of the update, shares of others' secrets at the end. Thread safe.
 class MaskedTask {
  public:
+  // Whether Begin() would find the parameters wrong; touches neither ledger nor keys. Errors: as
+  // Begin().
+  static absl::Status Check(const MaskedTaskFacts& facts, const secagg::ClientPolicy& policy);
   // Checks the parameters against the job and the owner's policy. Errors: a refusal with the
   // protocol's Reason; InvalidArgument for a job that cannot be masked.
   static absl::StatusOr<std::unique_ptr<MaskedTask>> Begin(const MaskingSelf& self,
@@ -71,7 +74,7 @@ class MaskedTask {
 
  private:
   MaskedTask(const MaskingSelf& self, MaskedForm form);
-  absl::Status CheckParameters(const MaskedTaskFacts& facts);
+  absl::Status TakeParameters(const MaskedTaskFacts& facts);
   absl::StatusOr<std::string> FileOfBefore(LocalUpdate& update) const;
 
   const MaskingSelf& self_;

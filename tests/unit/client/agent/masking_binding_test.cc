@@ -10,6 +10,7 @@ namespace rivulet {
 namespace {
 
 using testing::HasSubstr;
+using testing::StartsWith;
 
 class MaskingBindingTest : public MaskedCohort {
  protected:
@@ -32,6 +33,27 @@ TEST_F(MaskingBindingTest, TheSameAttemptIsNotBegunWithAnotherStateOrDocument) {
     EXPECT_THAT(ReportOf(said.status()).text, HasSubstr("another state, document or parameters"));
     EXPECT_TRUE(Start("ada").Begin(task_).ok());
     EXPECT_FALSE(DeskOf("ada").Begin(other).ok());  // nor of a process that goes on
+  }
+}
+
+// A round that is not begun in the end leaves the one in hand as it was, on the disk too.
+TEST_F(MaskingBindingTest, ATaskWithWrongParametersEndsNoEarlierRound) {
+  BeginAll();
+  const Assignment good = task_;
+  const std::vector<MaskedRound::Message> roster = mail_;
+  Assignment wrong = task_, denied = task_;
+  wrong.key.round = 9;  // with the parameters of round 1
+  Invite(1, 8);
+  denied.key = task_.key;
+  denied.masking = task_.masking;
+  EXPECT_THAT(ReportOf(DeskOf("ada").Begin(wrong).status()).text, StartsWith("PARAMS"));
+  policy_.masking.n_min = 6;
+  EXPECT_THAT(ReportOf(DeskOf("ada").Begin(denied).status()).text, StartsWith("POLICY"));
+  policy_.masking.n_min = 4;
+  task_ = good;
+  Start("ada");  // a floor of 8 or 9 would keep round 1 from going on
+  for (const MaskedRound::Message& message : roster) {
+    if (message.client == "ada") EXPECT_FALSE(DeskOf("ada").On(Said(message.bytes)).bytes.empty());
   }
 }
 

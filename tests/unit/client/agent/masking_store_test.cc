@@ -49,11 +49,20 @@ TEST_F(MaskingStoreTest, ALaterRoundEndsTheEarlierOnesForGood) {
               absl::StatusCode::kFailedPrecondition);
   }
   EXPECT_TRUE(store->LedgerOf("another", 1).ok());
-  size_t folders = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(folder_ / "masking")) {
-    folders += entry.is_directory();
-  }
-  EXPECT_EQ(folders, 4u);  // two jobs with the folder of one round each
+  const auto folders = [this] {
+    size_t count = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / "masking")) {
+      count += entry.is_directory();
+    }
+    return count;
+  };
+  store->DropRowsBefore("job", 5);  // which was not begun
+  EXPECT_EQ(folders(), 5u);
+  store->DropRowsBefore("job", 4);
+  store->DropRowsBefore("never", 4);
+  EXPECT_EQ(folders(), 4u);  // two jobs with the folder of one round each
+  EXPECT_EQ(store->LedgerOf("job", 3).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(store->LedgerOf("job", 4).ok());
 }
 
 TEST_F(MaskingStoreTest, SessionsAreFoundAgainAndLeftoversRemoved) {
