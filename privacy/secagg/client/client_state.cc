@@ -67,6 +67,15 @@ void TakeSession(ByteReader& in, ClientState& state, const Bytes32& fingerprint)
   state.shares = in.Lp();
 }
 
+// A client whose certificate was renewed meanwhile is not in the roster: it has no index.
+bool IsStateOf(const Bytes32& fingerprint, const ClientState& state) {
+  if (!state.advertisement.empty()) {
+    const auto own = Decode<Advertisement>(state.advertisement);
+    if (!own.ok() || own->entry.fingerprint != fingerprint) return false;
+  }
+  return !state.has_roster() || state.roster.entries[state.self].fingerprint == fingerprint;
+}
+
 // Pairs of secrets by member.
 template <typename Pair>
 void PutPairs(ByteWriter& out, const std::map<uint32_t, Pair>& pairs, Secret32 Pair::*first,
@@ -188,6 +197,9 @@ absl::StatusOr<ClientState> ParseState(std::string_view bytes, const Bytes32& fi
   state.endorsement = in.Lp();
   state.unmask = in.Lp();
   if (!in.Done()) return NoState();
+  if (!IsStateOf(fingerprint, state)) {
+    return Refuse(absl::StatusCode::kInvalidArgument, "state: of another certificate");
+  }
   return state;
 }
 

@@ -57,6 +57,17 @@ TEST_F(MaskingBindingTest, ATaskWithWrongParametersEndsNoEarlierRound) {
   }
 }
 
+// The roster names certificates: with another one this agent has no place in it.
+TEST_F(MaskingBindingTest, ACertificateRenewedBeforeARestartEndsTheAttempt) {
+  BeginAll();
+  CarryAll();
+  Renew("ada");
+  EXPECT_EQ(FileOf(Start("ada"), "ada").status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_FALSE(DeskOf("ada").Begin(task_).ok());  // nor is it advertised twice
+  Invite(2);
+  EXPECT_TRUE(DeskOf("ada").Begin(task_).ok());
+}
+
 TEST_F(MaskingBindingTest, AnUpdateOfAnotherStateOrDocumentIsNotMasked) {
   BeginAll();
   CarryAll();

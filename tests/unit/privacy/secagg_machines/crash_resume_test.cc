@@ -61,6 +61,29 @@ TEST_F(Crash, AClientSaysTheSameBytesAgain) {
   EXPECT_EQ(ValuesOf(run_.server.Finish(run_.sum).value()), cohort_.PlainSum({0, 1, 2, 3}));
 }
 
+// As of a process that starts with a renewed certificate: before the roster, and after.
+TEST_F(Crash, AStateServesTheCertificateItWasMadeWithAlone) {
+  const Params& params = cohort_.params();
+  const auto refused = [this](const std::string& state) {
+    const Bytes32 before = cohort_.certificate(0).fingerprint;
+    cohort_.certificate(0).fingerprint[0] ^= 1;
+    cohort_.Renew(0);
+    const absl::Status status = client().Restore(state);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message(), "state: of another certificate");
+    cohort_.certificate(0).fingerprint = before;
+    Resume(state);
+  };
+  ASSERT_TRUE(client().Advertise(params, cohort_.LocalOf(params)).ok());
+  run_.AdvertiseAll();
+  refused(client().Serialise());
+  run_.RosterAll();
+  refused(client().Serialise());
+  run_.ForwardAll();
+  run_.MaskAll();
+  refused(client().Serialise());
+}
+
 TEST_F(Crash, AnotherVectorIsNeverMasked) {
   run_.AdvertiseAll();
   run_.RosterAll();
