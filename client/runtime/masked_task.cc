@@ -1,5 +1,6 @@
 #include "client/runtime/masked_task.h"
 
+#include <openssl/crypto.h>
 #include <spdlog/spdlog.h>
 
 #include <utility>
@@ -85,8 +86,11 @@ absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf&
 
 std::string MaskedTask::Serialise() const {
   const std::lock_guard lock(mutex_);
-  secagg::ByteWriter out;
-  out.U8(kTaskVersion).Lp(session_.Serialise()).Lp(advertisement_).Lp(file_).Lp(rest_);
+  std::string session = session_.Serialise();
+  // Reserved at once: a text that grows leaves copies of secrets behind.
+  secagg::ByteWriter out(64 + session.size() + advertisement_.size() + file_.size() + rest_.size());
+  out.U8(kTaskVersion).Lp(session).Lp(advertisement_).Lp(file_).Lp(rest_);
+  OPENSSL_cleanse(session.data(), session.size());
   return out.Take();
 }
 
