@@ -63,6 +63,10 @@ AgentFacts FactsOf(const Policy& policy) {
   return facts;
 }
 
+void WarnOfWeaknesses(const Policy& policy) {
+  for (const std::string& weakness : policy.MaskingWeaknesses()) spdlog::warn("{}", weakness);
+}
+
 absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
                  const LinkWrapper& wrap, const RoundingMaker& masked_rounding) {
   RV_RETURN_IF_ERROR(settings.Validate());
@@ -70,7 +74,7 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
   RV_ASSIGN_OR_RETURN(const Identity identity, IdentityFor(settings));
   RV_ASSIGN_OR_RETURN(const Policy policy, LoadPolicy(settings.policy));
   RV_ASSIGN_OR_RETURN(const auto store, AgentStore::Open(settings.daemon.state_dir));
-  if (settings.daemon.insecure) WarnInsecure("rivulet-client");
+  settings.daemon.insecure ? WarnInsecure("rivulet-client") : WarnOfWeaknesses(policy);
   std::unique_ptr<MaskingDesk> desk;  // without certificates there are no signatures
   if (!settings.daemon.insecure) {
     RV_ASSIGN_OR_RETURN(desk, MaskingDesk::Open(policy, settings.daemon.tls_dir,

@@ -287,6 +287,23 @@ std::vector<std::string> Policy::DatasetNames() const {
   return names;
 }
 
+std::vector<std::string> Policy::MaskingWeaknesses() const {
+  constexpr uint32_t kOrganisations = 2;  // the protocol's own default
+  std::vector<std::string> out;
+  if (masking.org_min < kOrganisations) {
+    out.push_back("policy: secagg.org-min: got " + std::to_string(masking.org_min) + ", advised " +
+                  std::to_string(kOrganisations) +
+                  " or more: all the others of a masked round may be of one organisation, the "
+                  "coordinator's too");
+  }
+  if (denylist.empty()) {
+    out.push_back(
+        "policy: secagg.denylist-file: got none: a stolen certificate of another member is trusted "
+        "in masked rounds until it expires");
+  }
+  return out;
+}
+
 absl::Status Policy::Check(const JobDocument& document) const {
   const JobSpec& spec = document.spec;
   if (jobs.has_value() && !Matches(*jobs, spec.job.name)) {

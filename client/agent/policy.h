@@ -62,6 +62,9 @@ struct Policy {
   // OK, or FailedPrecondition (exit 9) naming key, value seen and value allowed.
   absl::Status Check(const JobDocument& document) const;
 
+  // What [secagg] allows and the protocol advises against, a sentence each.
+  std::vector<std::string> MaskingWeaknesses() const;
+
  private:
   absl::Status CheckPrivacy(const JobSpec& spec) const;
 };

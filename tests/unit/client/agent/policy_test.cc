@@ -11,7 +11,9 @@
 namespace rivulet {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 namespace fs = std::filesystem;
 
 const std::string kModel = std::string(RIVULET_SOURCE_DIR) + "/simulations/models/llama-7m";
@@ -33,6 +35,18 @@ JobDocument DocumentOf(const Policy& policy) {
   document.spec.job.min_clients = 3;
   document.spec.train.max_steps = 10;
   return document;
+}
+
+TEST_F(PolicyTest, DefaultsWeakerThanTheProtocolAdvisesAreNamedUntilTheyAreSet) {
+  const auto weaknesses = [this](const std::string& text) {
+    const auto policy = Load(text);
+    EXPECT_TRUE(policy.ok()) << policy.status();
+    return policy.ok() ? policy->MaskingWeaknesses() : std::vector<std::string>();
+  };
+  EXPECT_THAT(weaknesses(""), ElementsAre(HasSubstr("secagg.org-min: got 1, advised 2"),
+                                          HasSubstr("secagg.denylist-file: got none")));
+  EXPECT_THAT(weaknesses("[secagg]\norg-min = 2\n"), ElementsAre(HasSubstr("denylist-file")));
+  EXPECT_THAT(weaknesses("[secagg]\norg-min = 2\ndenylist-file = \"denied\"\n"), IsEmpty());
 }
 
 TEST_F(PolicyTest, WhatTheOwnerAllowsPassesAndWhatExceedsItIsRefusedWithNine) {
