@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <charconv>
+#include <set>
 
 #include "common/io/file.h"
 
@@ -13,6 +14,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSessionPrefix = "masking-";
+constexpr std::string_view kKeyPrefix = "sealing-";
+static_assert(kKeyPrefix.size() == kSessionPrefix.size());
 constexpr uint64_t kMaxSession = uint64_t{8} << 30;
 constexpr uint64_t kMaxRow = 4 << 20;
 constexpr int kNoPeeking = 0600;
@@ -36,6 +39,11 @@ absl::StatusOr<uint64_t> ReadNumber(const fs::path& path) {
   const auto end = std::from_chars(text->data(), text->data() + text->size(), number);
   if (end.ec == std::errc() && end.ptr == text->data() + text->size()) return number;
   return Refuse(absl::StatusCode::kDataLoss, path.string() + ": got no number");
+}
+
+void Destroy(const SealedFile& file) {
+  const absl::Status destroyed = file.Destroy();
+  if (!destroyed.ok()) spdlog::error("masking: {}", std::string(destroyed.message()));
 }
 
 }  // namespace
@@ -123,33 +131,40 @@ absl::Status MaskingStore::Write(const fs::path& path, std::string_view bytes) {
 
 std::vector<std::string> MaskingStore::Sessions() {
   const std::lock_guard lock(mutex_);
-  std::vector<std::string> sessions;
-  std::vector<fs::path> leftovers;
+  std::set<std::string> hashes;
+  std::vector<fs::path> leftovers;  // of writes that were cut off
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory_, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("masked-rows.")) leftovers.push_back(entry.path());
-    if (!name.starts_with(kSessionPrefix)) continue;
-    absl::StatusOr<std::string> bytes = ReadFile(entry.path(), kMaxSession);
-    if (name.find('.') == std::string::npos && bytes.ok()) {
-      sessions.push_back(*std::move(bytes));
-    } else {
-      leftovers.push_back(entry.path());  // of a write that was cut off
+    const bool ours = name.starts_with(kSessionPrefix) || name.starts_with(kKeyPrefix);
+    if (name.starts_with("masked-rows.") || (ours && name.find('.') != std::string::npos)) {
+      leftovers.push_back(entry.path());
+    } else if (ours) {
+      hashes.insert(name.substr(kSessionPrefix.size()));
     }
   }
   for (const fs::path& path : leftovers) fs::remove(path, error);
+  std::vector<std::string> sessions;
+  for (const std::string& hash : hashes) {
+    const SealedFile file = SessionFile(hash);
+    absl::StatusOr<std::string> bytes = file.Read(kMaxSession);
+    if (bytes.ok()) {
+      sessions.push_back(*std::move(bytes));
+    } else {
+      Destroy(file);
+    }
+  }
   return sessions;
 }
 
 absl::Status MaskingStore::PutSession(const TaskKey& key, std::string_view bytes) {
   const std::lock_guard lock(mutex_);
   RV_RETURN_IF_ERROR(fit_);
-  return Write(SessionPath(key), bytes);
+  return Noted(SessionFile(FileNameOf(TextOf(key))).Write(bytes));
 }
 
 void MaskingStore::EraseSession(const TaskKey& key) {
-  std::error_code ignored;
-  fs::remove(SessionPath(key), ignored);
+  Destroy(SessionFile(FileNameOf(TextOf(key))));
 }
 
 absl::StatusOr<std::unique_ptr<secagg::RoundLedger>> MaskingStore::LedgerOf(const std::string& job,
@@ -193,8 +208,9 @@ void MaskingStore::DropRowsBefore(const std::string& job, uint64_t round) {
   for (const fs::path& path : earlier) fs::remove_all(path, error);
 }
 
-fs::path MaskingStore::SessionPath(const TaskKey& key) const {
-  return directory_ / (std::string(kSessionPrefix) + FileNameOf(TextOf(key)));
+SealedFile MaskingStore::SessionFile(const std::string& hash) const {
+  return {directory_ / (std::string(kSessionPrefix) + hash),
+          directory_ / (std::string(kKeyPrefix) + hash)};
 }
 
 }  // namespace rivulet

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "client/agent/sealed_file.h"
 #include "client/session/session.h"
 #include "privacy/secagg/client/ledger.h"
 
@@ -14,7 +15,8 @@ namespace rivulet {
 
 // What an agent must never forget of its part in masked rounds, as small atomic files in its state
 // directory, which its AgentStore holds locked:
-//   masking-<hash>         the session of one attempt, secrets inside, until the attempt is over
+//   masking-<hash>         the session of one attempt, secrets inside, until the attempt is over,
+//   sealing-<hash>         and the key that it is sealed with
 //   masking/<job>/floor    the last round of the job that was begun: no earlier one ever is again
 //   masking/<job>/<round>/ rows of that round's ledger, until a later round begins
 //   masking/rows           how many rows were ever written,
@@ -50,7 +52,7 @@ class MaskingStore {
   absl::Status CountRow();
   absl::Status Noted(absl::Status written);
   absl::Status Write(const std::filesystem::path& path, std::string_view bytes);
-  std::filesystem::path SessionPath(const TaskKey& key) const;
+  SealedFile SessionFile(const std::string& hash) const;
 
   const std::filesystem::path directory_;
   const std::filesystem::path rows_;

@@ -73,6 +73,13 @@ TEST_F(MaskingStoreTest, SessionsAreFoundAgainAndLeftoversRemoved) {
   std::ofstream(folder_ / "masking-0123.x1y2z3") << "half";
   EXPECT_THAT(Open()->Sessions(), UnorderedElementsAre("two", "three"));
   EXPECT_FALSE(fs::exists(folder_ / "masking-0123.x1y2z3"));
+  std::ofstream(folder_ / "sealing-0123.x1y2z3") << "half";
+  std::ofstream(folder_ / "sealing-0123") << std::string(32, 'k');  // before its session
+  std::ofstream(folder_ / "masking-4567") << "no key";
+  EXPECT_THAT(Open()->Sessions(), UnorderedElementsAre("two", "three"));
+  for (const char* name : {"sealing-0123.x1y2z3", "sealing-0123", "masking-4567"}) {
+    EXPECT_FALSE(fs::exists(folder_ / name)) << name;
+  }
   store->EraseSession({"a", 1, 1});
   EXPECT_THAT(Open()->Sessions(), UnorderedElementsAre("two"));
 }
