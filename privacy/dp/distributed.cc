@@ -74,10 +74,13 @@ absl::StatusOr<NoiseShares> SessionShape::Shares() const {
   if (threat == Threat::kMalicious && (threshold < 1 || threshold > most)) {
     return BadSession("t", threshold, "1..n_max");
   }
+  if (graph == Graph::kRing && threat == Threat::kMalicious && corrupt_neighbours < 1) {
+    return BadSession("c", corrupt_neighbours, "1 or more: at least one neighbour is allowed for");
+  }
   const int64_t corrupt = corrupt_ppm * most / kMillion;
   int64_t effective = least - corrupt;
   if (threat == Threat::kMalicious) {
-    effective = graph == Graph::kRing ? threshold - std::max<int64_t>(1, corrupt)
+    effective = graph == Graph::kRing ? threshold - corrupt_neighbours
                                       : std::max(least, threshold) - corrupt;
   }
   if (effective < 1) return BadSession("n_eff", effective, "at least one honest share of noise");

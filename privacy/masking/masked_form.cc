@@ -8,6 +8,7 @@
 #include "common/random.h"
 #include "privacy/dp/accountant.h"
 #include "privacy/masking/keystream_words.h"
+#include "privacy/masking/weakest_session.h"
 #include "privacy/secagg/shared/bytes.h"
 #include "privacy/secagg/shared/transcript.h"
 
@@ -237,17 +238,7 @@ absl::StatusOr<DistributedNoise> MaskedForm::NoiseOf(const secagg::Params& param
   noise.clip_norm = privacy_.clip_norm;
   noise.values = static_cast<int64_t>(values_);
   noise.accumulator_bits = privacy_.ring_bits;
-  noise.session.threat = params.mode == secagg::Mode::kMalicious
-                             ? SessionShape::Threat::kMalicious
-                             : SessionShape::Threat::kSemiHonest;
-  noise.session.least = params.n_min;
-  noise.session.most = params.n_max;
-  RV_ASSIGN_OR_RETURN(
-      const secagg::GraphRule rule,
-      secagg::RuleFor(params.n_min, static_cast<uint8_t>(params.mode), params.gamma_ppm,
-                      params.delta_ppm, secagg::kCompleteGraph, params.complete_max));
-  noise.session.threshold = rule.t;
-  noise.session.corrupt_ppm = params.gamma_ppm;
+  RV_ASSIGN_OR_RETURN(noise.session, WeakestSession(params));
   noise.noise_multiplier = privacy_.noise_multiplier;
   if (noise.noise_multiplier == 0) {
     RV_RETURN_IF_ERROR(Calibrate(noise, privacy_, rounds_));

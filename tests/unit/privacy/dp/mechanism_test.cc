@@ -158,9 +158,13 @@ TEST(SessionShape, GuaranteesTheSharesOfTheTable) {
   // max(n_min, t) - floor(gamma n_max)
   EXPECT_EQ(effective({Threat::kMalicious, Graph::kComplete, 50, 64, 40, 100'000}), 44);
   EXPECT_EQ(effective({Threat::kMalicious, Graph::kComplete, 30, 64, 40, 100'000}), 34);
-  // ring: t - c; the design's n = 1000 with gamma .1 gives 93 at t = 193
-  EXPECT_EQ(effective({Threat::kMalicious, Graph::kRing, 700, 1000, 193, 100'000}), 93);
-  EXPECT_EQ(effective({Threat::kMalicious, Graph::kRing, 700, 1000, 193, 0}), 192);  // c >= 1
+  // ring: t - c; the design's n = 1000 with gamma .1 and delta .2 has t = 163, c = 70
+  EXPECT_EQ(effective({Threat::kMalicious, Graph::kRing, 700, 1000, 163, 100'000, 70}), 93);
+  // ... and needs both: no honest share is left, or nobody was allowed for
+  EXPECT_FALSE(
+      (SessionShape{Threat::kMalicious, Graph::kRing, 700, 1000, 70, 100'000, 70}.Shares().ok()));
+  EXPECT_FALSE(
+      (SessionShape{Threat::kMalicious, Graph::kRing, 700, 1000, 163, 100'000}.Shares().ok()));
   EXPECT_FALSE(
       (SessionShape{Threat::kSemiHonest, Graph::kComplete, 6, 64, 0, 100'000}.Shares().ok()));
   EXPECT_FALSE((SessionShape{Threat::kMalicious, Graph::kComplete, 5, 4, 3, 0}.Shares().ok()));
