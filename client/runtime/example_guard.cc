@@ -1,5 +1,7 @@
 #include "client/runtime/example_guard.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -7,6 +9,7 @@
 #include <utility>
 
 #include "privacy/crypto/entropy.h"
+#include "privacy/dp/budget.h"
 #include "privacy/dp/calibration.h"
 #include "privacy/dp/sampler.h"
 #include "privacy/dp/word_source.h"
@@ -56,6 +59,13 @@ absl::StatusOr<ExampleGuard> GuardExamples(const JobSpec& spec, size_t examples,
                            "a round must not depend on the data; want max-steps >= 1"),
                     ExitCode::kConfig);
   }
+  const absl::StatusOr<std::string> large =
+      CheckDelta(spec.privacy.target_delta, std::max<int64_t>(static_cast<int64_t>(examples), 1));
+  if (!large.ok()) {
+    return WithExit(Annotate(large.status(), "privacy.target-delta of the examples here"),
+                    ExitCode::kConfig);
+  }
+  if (!large->empty()) spdlog::warn("privacy.target-delta of the examples here: {}", *large);
   const double batch =
       double{1} * train.per_device_train_batch_size * train.gradient_accumulation_steps;
   ExampleGuard guard;

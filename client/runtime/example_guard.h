@@ -20,8 +20,9 @@ struct ExampleGuard {
 // What round `round` costs a client of `examples` examples, and what it trains by. The batch of the
 // job is the expected size of a Poisson sample. z: the job's, or the smallest that keeps
 // privacy.target-epsilon over all rounds. Errors: InvalidArgument (exit 3) for a job without
-// train.max-steps, or a target that no noise reaches; ResourceExhausted (exit 6) when this round
-// would pass it.
+// train.max-steps, a target that no noise reaches, or a privacy.target-delta of 1 / examples or
+// more (above a tenth of that: a warning); ResourceExhausted (exit 6) when this round would pass
+// it.
 absl::StatusOr<ExampleGuard> GuardExamples(const JobSpec& spec, size_t examples, uint64_t round);
 
 // Secret words and exact noise, keyed anew by the operating system's generator. Wiped.
