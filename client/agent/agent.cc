@@ -269,8 +269,12 @@ absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(const Assignment& ta
   RV_ASSIGN_OR_RETURN(WorkResult result,
                       work_.Do(task, *state, [&aborted] { return aborted.stop_requested(); }));
   if (result.outcome.kind != Outcome::Kind::kTrained) return result;
-  spdlog::info("{}: trained, loss {:.4f}, {} tokens", TextOf(task.key), result.outcome.loss,
-               result.outcome.tokens);
+  if (result.outcome.tokens > 0) {
+    spdlog::info("{}: trained, loss {:.4f}, {} tokens", TextOf(task.key), result.outcome.loss,
+                 result.outcome.tokens);
+  } else {
+    spdlog::info("{}: trained", TextOf(task.key));
+  }
   if (task.masking.empty()) return result;
   return Mask(task, std::move(result), aborted);
 }

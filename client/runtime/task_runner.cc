@@ -121,6 +121,11 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
                                                            form.chooses_by_movement(),
                                                            [&job] { return InitialOf(*job); }));
   }
+  if (spec.privacy.mechanism != "none") {  // what noise hides, no figure beside it may tell
+    spdlog::debug("{}: loss {:.4f}, {} tokens, which are not reported", task.client, result.loss,
+                  result.tokens);
+    return update;
+  }
   update.examples = result.examples;
   update.tokens = result.tokens;
   update.steps = result.steps;

@@ -292,6 +292,10 @@ constexpr JobKey kKeys[] = {
      RV_KEY(privacy.adaptive_clip)},
     {"privacy.ring-bits", "mechanism distributed: width of the noised sum.",
      RV_KEY(privacy.ring_bits), 12, 40},
+    {"privacy.evaluate-in-clear",
+     "Allow data.held-out-fraction above 0 under a mechanism: held-out figures leave every client "
+     "without noise, and epsilon does not count them.",
+     RV_KEY(privacy.evaluate_in_clear)},
 
     {"robust.rule", "How updates become one where some may lie.", RV_KEY(robust.rule), 0, 0,
      "none|norm-bound|median|trimmed-mean|krum|multi-krum|bulyan|geometric-median|centred-"

@@ -153,6 +153,23 @@ absl::Status CheckExamplePrivacy(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+// Figures of held-out records are a release that nobody adds noise to.
+absl::Status CheckHeldOut(const JobSpec& spec) {
+  if (!EvaluatesInClear(spec)) return absl::OkStatus();
+  const std::string held_out =
+      "data.held-out-fraction = " + NumberText(spec.data.held_out_fraction);
+  const std::string mechanism = Set("privacy.mechanism", spec.privacy.mechanism);
+  if (spec.privacy.mechanism == "example") {
+    return Clash(held_out, mechanism,
+                 "which records are held out depends on how many there are, and one more would "
+                 "change what two others do; want held-out-fraction = 0.0");
+  }
+  if (spec.privacy.evaluate_in_clear) return absl::OkStatus();
+  return Clash(held_out, mechanism,
+               "held-out figures leave every client without noise, and epsilon does not count "
+               "them; want held-out-fraction = 0.0, or privacy.evaluate-in-clear = true");
+}
+
 absl::Status CheckPrivacy(const JobSpec& spec) {
   const PrivacySection& privacy = spec.privacy;
   RV_RETURN_IF_ERROR(CheckSampling(spec));
@@ -166,16 +183,17 @@ absl::Status CheckPrivacy(const JobSpec& spec) {
   if (privacy.noise == "skellam" && privacy.mechanism != "distributed") {
     return Clash(Set("privacy.noise", "skellam"), mechanism, "want noise = \"discrete-gaussian\"");
   }
-  if (privacy.mechanism == "example") return CheckExamplePrivacy(spec);
+  if (privacy.mechanism == "example") RV_RETURN_IF_ERROR(CheckExamplePrivacy(spec));
   if (spec.strategy.weighting != "uniform") {
     return Clash(Set("strategy.weighting", spec.strategy.weighting), mechanism,
                  "weights that depend on data are a second release; want weighting = \"uniform\"");
   }
-  if (!IsAmong(spec.robust.rule, {"none", "norm-bound"}) && spec.robust.groups == 0) {
+  if (privacy.mechanism != "example" && !IsAmong(spec.robust.rule, {"none", "norm-bound"}) &&
+      spec.robust.groups == 0) {
     return Clash(Set("robust.rule", spec.robust.rule), mechanism,
                  "the noise is made for a mean; want rule = \"none\"");
   }
-  return absl::OkStatus();
+  return CheckHeldOut(spec);
 }
 
 // Updates that a rule needs for f liars (robust_aggregation.md).
@@ -260,9 +278,17 @@ std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec) {
        "privacy.mechanism = \"" + spec.privacy.mechanism +
            "\" adds noise to both factors and their product has its square; "
            "strategy.aggregation = \"freeze-a\" avoids that");
-  warn(spec.secure_aggregation.enabled && spec.data.held_out_fraction > 0,
-       "secure-aggregation hides updates; held-out sums of each client are still sent in the "
-       "clear: data.held-out-fraction = 0.0 sends none");
+  warn(EvaluatesInClear(spec),
+       "privacy.evaluate-in-clear = true: held-out figures leave every client without noise; "
+       "epsilon does not count them");
+  warn(spec.privacy.evaluate_in_clear && !EvaluatesInClear(spec),
+       "privacy.evaluate-in-clear has no effect with " +
+           Set("privacy.mechanism", spec.privacy.mechanism) +
+           " and data.held-out-fraction = " + NumberText(spec.data.held_out_fraction));
+  warn(
+      spec.secure_aggregation.enabled && spec.data.held_out_fraction > 0 && !EvaluatesInClear(spec),
+      "secure-aggregation hides updates; held-out sums of each client are still sent in the "
+      "clear: data.held-out-fraction = 0.0 sends none");
   warn(
       spec.robust.rule == "norm-bound" && !spec.secure_aggregation.enabled &&
           !IsAmong(spec.strategy.weighting, {"uniform", "capped"}),
@@ -297,6 +323,10 @@ int FewestInSum(const JobSpec& spec) {
   const int survivors = spec.secure_aggregation.min_survivors;
   return spec.robust.groups > 0 ? std::max(survivors, kSmallestGroup)
                                 : std::max(spec.job.min_clients, survivors);
+}
+
+bool EvaluatesInClear(const JobSpec& spec) {
+  return spec.privacy.mechanism != "none" && spec.data.held_out_fraction > 0;
 }
 
 int FewestSummed(const JobSpec& spec) {

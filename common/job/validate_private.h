@@ -14,6 +14,10 @@ absl::Status CheckPrivateUpload(const JobSpec& spec);
 // What is legal there but should be known, one sentence each.
 std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec);
 
+// Whether clients of a job under a privacy.mechanism report figures of held-out records: without
+// noise, hence outside of its epsilon.
+bool EvaluatesInClear(const JobSpec& spec);
+
 // Clients in a round's result, at least: job.min-clients; with masking also FewestInSum of each of
 // FewestGroups; without it also what robust.rule needs for robust.faulty liars.
 int FewestSummed(const JobSpec& spec);

@@ -94,6 +94,7 @@ json SummaryOf(const v1::Job& job) {
           {"bytes_down", job.bytes_down()},
           {"epsilon", Figure(job.epsilon())},
           {"delta", job.delta()},
+          {"evaluates_in_clear", job.evaluates_in_clear()},
           {"state_hash", job.state_hash()}};
 }
 
@@ -160,6 +161,10 @@ std::string JobText(const v1::Job& job) {
     text += fmt::format(
         "privacy     epsilon {} at delta {:.3g}{}\n", FormatEpsilon(job.epsilon()), job.delta(),
         job.target_epsilon() > 0 ? fmt::format(" of {:.3g}", job.target_epsilon()) : std::string());
+  }
+  if (job.evaluates_in_clear()) {
+    text +=
+        "privacy     held-out figures left clients without noise: epsilon does not count them\n";
   }
   text += LeftOut(job.rounds_left_out(), "rounds");
   for (const v1::Round& round : job.rounds()) {

@@ -65,7 +65,9 @@ class Federation::Impl {
     std::shared_ptr<const JobPlan> plan;  // null once it has ended
     std::unique_ptr<RoundEngine> engine;  // null once it has ended
     uint64_t num_rounds = 0;
-    std::deque<Action> backlog;  // actions that a full disk holds up
+    bool noised = true;  // under a privacy.mechanism; until its document says otherwise
+    bool evaluates_in_clear = false;  // all the same, held-out figures are reported without noise
+    std::deque<Action> backlog;       // actions that a full disk holds up
     std::map<uint64_t, ModelRecord> models;
     std::vector<RoundRecord> rounds;  // every attempt, the last one at the end
     std::vector<EvaluationRecord> evaluations;
@@ -226,6 +228,7 @@ class Federation::Impl {
   void StoredLocked(const EvaluationReportRecord& report);
 
   // ---- views ----
+  void DescribeLocked(Job& job, const JobSpec& spec);
   JobView ViewLocked(const Job& job, bool whole) const;
   RoundView RoundViewLocked(const Job& job, const RoundRecord& round,
                             std::vector<std::string> failed) const;

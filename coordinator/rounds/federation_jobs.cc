@@ -29,6 +29,7 @@ EngineConfig EngineConfigOf(const JobSpec& spec, milliseconds return_grace) {
   config.return_grace = return_grace;
   config.max_failures = spec.job.max_failures;
   config.seed = spec.job.seed;
+  config.evaluates = spec.data.held_out_fraction > 0;
   config.evaluate_every = static_cast<uint64_t>(std::max(spec.evaluate.every, 0));
   return config;
 }
@@ -153,7 +154,7 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   job.plan = plan;
   job.cohort_seed = std::move(cohort_seed);
   job.engine = MakeEngine(job, EngineState{});
-  job.num_rounds = job.engine->config().rounds;
+  DescribeLocked(job, plan->spec);
   job.models[0] = *std::move(model);
   EmitLocked(job, "job.submitted", 0, {{"name", job.record.name}});
   const std::string id = job.record.id;

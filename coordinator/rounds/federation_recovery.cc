@@ -65,7 +65,7 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
 // now) is not the job's end: nothing is decided and the start is refused, with exit code 8.
 absl::Status Federation::Impl::ResumeLocked(Job& job) {
   absl::StatusOr<JobPlan> plan = config_.planner(job.record.document);
-  if (plan.ok()) job.num_rounds = static_cast<uint64_t>(plan->spec.job.num_rounds);
+  if (plan.ok()) DescribeLocked(job, plan->spec);
   if (job.record.state >= JobState::kFinished) {
     job.updates.clear();
     return absl::OkStatus();

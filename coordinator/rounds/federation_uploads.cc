@@ -32,6 +32,13 @@ absl::Status CheckCounts(const UpdateHeader& header) {
   return absl::OkStatus();
 }
 
+// A noised job shows nothing of a single client, so nothing of it is stored.
+UpdateHeader WithoutFigures(UpdateHeader header) {
+  header.examples = header.tokens = header.steps = 0;
+  header.loss = header.grad_norm = 0;
+  return header;
+}
+
 absl::Status RefuseStale(const UpdateHeader& header, const std::string& why) {
   return Refuse(absl::StatusCode::kFailedPrecondition,
                 "job " + header.job_id + " round " + std::to_string(header.round) + " attempt " +
@@ -109,8 +116,9 @@ absl::StatusOr<std::shared_ptr<UploadSession>> Federation::Impl::BeginUpload(
   if (upload != nullptr) upload->End();
   std::optional<secagg::Params> masked;
   if (group != nullptr) masked = group->params();
-  upload = std::make_shared<IncomingUpdate>(*this, client, header, weight, job->plan,
-                                            CodedOfLocked(*job), std::move(masked), blobs_);
+  upload = std::make_shared<IncomingUpdate>(
+      *this, client, job->noised ? WithoutFigures(header) : header, weight, job->plan,
+      CodedOfLocked(*job), std::move(masked), blobs_);
   return upload;
 }
 
@@ -146,12 +154,14 @@ void Federation::Impl::FinishCommit(const ReceivedUpdate& received, const absl::
       work_ready_.notify_one();
     }
     job->uploads.erase(update.client);
-    EmitLocked(*job, "client.completed", update.round,
-               {{"client", update.client},
-                {"loss", update.loss},
-                {"examples", update.examples},
-                {"tokens", update.tokens},
-                {"bytes", static_cast<int64_t>(update.bytes)}});
+    std::vector<std::pair<std::string, JobEvent::Value>> data = {{"client", update.client}};
+    if (!job->noised) {  // the bytes too: how well an update packs depends on it
+      data.insert(data.end(), {{"loss", update.loss},
+                               {"examples", update.examples},
+                               {"tokens", update.tokens},
+                               {"bytes", static_cast<int64_t>(update.bytes)}});
+    }
+    EmitLocked(*job, "client.completed", update.round, std::move(data));
     TaskOverLocked(update.client, {update.job, update.round, update.attempt});
     FeedLocked(*job, UpdateStored{update.client, update.round, update.attempt});
   } else {

@@ -3,6 +3,7 @@
 #include <iterator>
 #include <utility>
 
+#include "common/job/validate_private.h"
 #include "coordinator/rounds/federation_impl.h"
 
 namespace rivulet {
@@ -45,7 +46,9 @@ std::map<uint64_t, Reports> ByRound(const std::vector<EvaluationReportRecord>& r
   return by_round;
 }
 
-EvaluationView EvaluationOf(const EvaluationRecord& record, const Reports& reports) {
+// `each`: with the figures of every client. Without, the sums appear once all are in them: on the
+// way, what one report adds would show.
+EvaluationView EvaluationOf(const EvaluationRecord& record, const Reports& reports, bool each) {
   EvaluationView view;
   view.round = record.round;
   view.done = record.done;
@@ -55,17 +58,23 @@ EvaluationView EvaluationOf(const EvaluationRecord& record, const Reports& repor
   for (const EvaluationReportRecord* report : reports) {
     const double count = static_cast<double>(std::max<int64_t>(report->counted, 1));
     const double summed = static_cast<double>(report->loss_fixed);
-    view.clients.push_back({report->client, summed * 0x1p-20 / count,
-                            static_cast<double>(report->correct) / count, report->counted});
+    if (each) {
+      view.clients.push_back({report->client, summed * 0x1p-20 / count,
+                              static_cast<double>(report->correct) / count, report->counted});
+    }
     reported.push_back(report->client);
     loss += summed;
     correct += report->correct;
     view.counted += report->counted;
   }
+  view.missing = Without(record.clients, reported);
+  if (!each && !record.done) {
+    view.counted = 0;
+    return view;
+  }
   const double count = static_cast<double>(std::max<int64_t>(view.counted, 1));
   view.loss = loss * 0x1p-20 / count;
   view.accuracy = static_cast<double>(correct) / count;
-  view.missing = Without(record.clients, reported);
   return view;
 }
 
@@ -94,6 +103,13 @@ int64_t RawBytesUp(const RoundRecord& round, const std::map<uint64_t, ModelRecor
 
 }  // namespace
 
+// What views need of a job that may have ended long ago.
+void Federation::Impl::DescribeLocked(Job& job, const JobSpec& spec) {
+  job.num_rounds = static_cast<uint64_t>(spec.job.num_rounds);
+  job.noised = spec.privacy.mechanism != "none";
+  job.evaluates_in_clear = EvaluatesInClear(spec);
+}
+
 JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
   JobView view;
   view.id = job.record.id;
@@ -107,6 +123,7 @@ JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
   view.bytes_up = job.all_bytes_up;
   view.bytes_down = job.all_bytes_down + job.bytes_down;
   view.num_rounds = job.num_rounds;
+  view.evaluates_in_clear = job.evaluates_in_clear;
   if (!job.models.empty()) {
     const ModelRecord& model = job.models.rbegin()->second;
     view.round = model.round;
@@ -138,7 +155,7 @@ JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
   }
   std::map<uint64_t, Reports> reports = ByRound(job.reports);
   for (const EvaluationRecord& evaluation : job.evaluations) {
-    view.evaluations.push_back(EvaluationOf(evaluation, reports[evaluation.round]));
+    view.evaluations.push_back(EvaluationOf(evaluation, reports[evaluation.round], !job.noised));
   }
   return view;
 }

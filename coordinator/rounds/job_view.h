@@ -42,7 +42,7 @@ struct EvaluationView {
   double loss = 0;  // summed loss / summed count over all clients; perplexity is its exp
   double accuracy = 0;
   int64_t counted = 0;
-  std::vector<ClientEvaluation> clients;  // sorted by name
+  std::vector<ClientEvaluation> clients;  // sorted by name; none under a privacy.mechanism
   std::vector<std::string> missing;
 };
 
@@ -72,9 +72,10 @@ struct JobView {
   int64_t bytes_down = 0;
   double epsilon = 0;  // spent so far on the job's data set, by all jobs; 0: nothing was released
   double delta = 0;
-  double target_epsilon = 0;  // of the job; 0 once it has ended
-  std::string state_hash;     // ParameterSet::HashHex() of the current global state
-  std::string state_sha256;   // its blob
+  double target_epsilon = 0;        // of the job; 0 once it has ended
+  bool evaluates_in_clear = false;  // held-out figures left without noise: not in epsilon
+  std::string state_hash;           // ParameterSet::HashHex() of the current global state
+  std::string state_sha256;         // its blob
   uint64_t state_bytes = 0;
   std::vector<RoundView> rounds;  // every attempt, in order
   std::vector<EvaluationView> evaluations;

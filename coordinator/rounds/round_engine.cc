@@ -91,7 +91,7 @@ void RoundEngine::Wait() {
 }
 
 bool RoundEngine::EvaluationDue() const {
-  if (state_.evaluated) return false;
+  if (state_.evaluated || !config_.evaluates) return false;
   if (state_.round == 0 || state_.round == config_.rounds) return true;
   return config_.evaluate_every > 0 && state_.round % config_.evaluate_every == 0;
 }

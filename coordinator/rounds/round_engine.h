@@ -29,6 +29,7 @@ struct EngineConfig {
   double max_failures = 0.5;                  // share of a cohort that may report failures
   int max_abandoned = 3;                      // abandoned attempts in a row that fail the job
   uint64_t seed = 0;
+  bool evaluates = true;  // something is held out to evaluate on
   uint64_t evaluate_every = 0;
   // Poisson sampling: who of the eligible (sorted) works on an attempt. A pure function that the
   // driver gives, of a secret it keeps. Nobody may be drawn, and such a round counts.

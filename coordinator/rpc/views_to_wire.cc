@@ -73,6 +73,7 @@ void FillSummary(const JobView& view, v1::Job& wire) {
   wire.set_epsilon(view.epsilon);
   wire.set_delta(view.delta);
   wire.set_target_epsilon(view.target_epsilon);
+  wire.set_evaluates_in_clear(view.evaluates_in_clear);
 }
 
 void Fill(const JobEvent::Value& value, v1::JobEvent::Value& wire) {

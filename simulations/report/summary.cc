@@ -45,6 +45,7 @@ std::string Row(const std::string& name, const std::string& text) {
 std::string ClientRows(const BeforeAfter& ends) {
   std::map<std::string, const ClientEvaluation*> after;
   for (const ClientEvaluation& client : ends.after->clients) after[client.client] = &client;
+  if (after.empty()) return "";  // a noised job shows those of all clients together
   std::string rows;
   int better = 0, compared = 0;
   for (const ClientEvaluation& was : ends.before->clients) {
@@ -163,6 +164,7 @@ std::string SummaryJson(const JobView& view) {
                {"bytes_down", view.bytes_down},
                {"epsilon", view.epsilon},
                {"delta", view.delta},
+               {"evaluates_in_clear", view.evaluates_in_clear},
                {"elapsed_ms", view.elapsed_ms},
                {"failures", Json::array()},
                {"evaluations", Json::array()},
@@ -215,6 +217,10 @@ std::string SummaryTable(const JobView& view, bool per_client) {
                 "%.1f s in all; %lld tokens in %.1f s of rounds, %.0f tokens/s",
                 view.elapsed_ms / 1e3, static_cast<long long>(tokens), milliseconds / 1e3,
                 milliseconds > 0 ? tokens * 1e3 / static_cast<double>(milliseconds) : 0.0);
+  if (tokens == 0) {  // nobody says how many there were
+    std::snprintf(speed, sizeof speed, "%.1f s in all; %.1f s of rounds", view.elapsed_ms / 1e3,
+                  milliseconds / 1e3);
+  }
   table += DroppedRow(view) + FailureRows(view) + BiasRow(view);
   table += Row("bytes", HumanUplink(view.bytes_up, view.raw_bytes_up) + ", " +
                             HumanBytes(view.bytes_down) + " down");
@@ -222,6 +228,9 @@ std::string SummaryTable(const JobView& view, bool per_client) {
     char delta[40];
     std::snprintf(delta, sizeof delta, "%.3g", view.delta);
     table += Row("privacy", "epsilon " + FormatEpsilon(view.epsilon) + " at delta " + delta);
+  }
+  if (view.evaluates_in_clear) {
+    table += Row("privacy", "held-out figures left clients without noise: not in epsilon");
   }
   table += Row("time", speed);
   return table + Row("state", view.state_hash);

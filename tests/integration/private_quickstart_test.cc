@@ -173,9 +173,10 @@ TEST_F(PrivateQuickstart, UnderNoiseTheBudgetHoldsWhoeverDies) {
   const std::vector<std::string> noised =
       With({"secure-aggregation.enabled=true", "secure-aggregation.phase-deadline=40s",
             "job.round-deadline=200s", "privacy.mechanism=distributed", "privacy.clip-norm=0.5",
-            "privacy.target-epsilon=8.0", "strategy.aggregation=freeze-a", "lora.lora-r=1",
-            "lora.lora-alpha=2", "job.clients-per-round=34", "job.min-clients=24",
-            "job.num-rounds=3", "train.learning-rate=8e-3"});
+            "privacy.target-epsilon=8.0", "privacy.evaluate-in-clear=true",
+            "strategy.aggregation=freeze-a", "lora.lora-r=1", "lora.lora-alpha=2",
+            "job.clients-per-round=34", "job.min-clients=24", "job.num-rounds=3",
+            "train.learning-rate=8e-3"});
   const Quality simulated = Simulate(noised);
   Print("noised, simulation", simulated);
   const Quality deployed = Deploy(noised, 0);

@@ -23,6 +23,11 @@ class CountedTuner final : public Tuner {
   absl::StatusOr<TuneResult> Tune(const TuneRequest& request) override {
     TuneResult result;
     result.delta = *request.global;
+    result.examples = 3;
+    result.tokens = 9;
+    result.steps = 2;
+    result.loss = 1.5;
+    result.grad_norm = 0.5;
     return result;
   }
   absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet&,
@@ -51,8 +56,7 @@ class OneModel final : public LocalResources {
 };
 
 // `stretched`: of a model that reads sequences of twice its max_position_embeddings.
-std::string DocumentOf(uint64_t seed, bool stretched = false) {
-  JobSpec spec;
+std::string DocumentOf(uint64_t seed, bool stretched = false, JobSpec spec = {}) {
   spec.model.name = "llama-7m";
   spec.data.dataset = "notes";
   spec.data.seq_length = 64;
@@ -96,6 +100,34 @@ TEST_F(TaskRunnerTest, AJobOfAHundredRoundsLoadsItsModelAndItsDataOnce) {
   for (uint64_t round = 1; round <= 100; ++round) Train(document, round);
   EXPECT_EQ(loads_, 1);
   EXPECT_EQ(resources_.reads, 1);
+}
+
+TEST_F(TaskRunnerTest, UnderNoiseNoFigureLeavesBesideTheUpdate) {
+  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  JobSpec spec;
+  spec.data.held_out_fraction = 0;
+  spec.strategy.weighting = "uniform";
+  const auto plain = runner_.Train({"ann", DocumentOf(1, false, spec), 1}, state, {});
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(plain->examples, 3);
+  EXPECT_EQ(plain->tokens, 9);
+  EXPECT_EQ(plain->steps, 2);
+  EXPECT_EQ(plain->loss, 1.5);
+  EXPECT_EQ(plain->grad_norm, 0.5);
+  for (const char* mechanism : {"central", "example"}) {
+    spec.privacy.mechanism = mechanism;
+    spec.privacy.noise_multiplier = 5;
+    spec.data.packing = false;
+    spec.train.max_steps = 2;
+    const auto noised = runner_.Train({"ann", DocumentOf(1, false, spec), 1}, state, {});
+    ASSERT_TRUE(noised.ok()) << noised.status();
+    EXPECT_EQ(noised->examples, 0) << mechanism;
+    EXPECT_EQ(noised->tokens, 0) << mechanism;
+    EXPECT_EQ(noised->steps, 0) << mechanism;
+    EXPECT_EQ(noised->loss, 0) << mechanism;
+    EXPECT_EQ(noised->grad_norm, 0) << mechanism;
+    EXPECT_FALSE(noised->file.empty());
+  }
 }
 
 TEST_F(TaskRunnerTest, EvaluationAddsUpItsBatchesAndEndsBetweenTwo) {

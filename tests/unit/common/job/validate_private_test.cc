@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "common/job/job_file.h"
 
 namespace rivulet {
@@ -17,6 +19,10 @@ void PrintTo(const PrivateCase& shown, std::ostream* out) { *out << shown.name; 
 
 absl::StatusOr<JobSpec> SpecWith(std::vector<std::string> sets) {
   sets.push_back("model.name=m");
+  const bool held_out = std::any_of(sets.begin(), sets.end(), [](const std::string& set) {
+    return set.starts_with("data.held-out-fraction");
+  });
+  if (!held_out) sets.push_back("data.held-out-fraction=0");
   RV_ASSIGN_OR_RETURN(const auto job, ParseJob("", "job.toml", {}, sets));
   return job.spec;
 }
@@ -152,7 +158,38 @@ INSTANTIATE_TEST_SUITE_P(
                      "secure-aggregation.threshold=3"},
                     "secure-aggregation.threshold: got 3, want 0"},
         PrivateCase{"example_packed", {"privacy.mechanism=example"}, "data.packing = true"},
-        PrivateCase{"example", {"privacy.mechanism=example", "data.packing=false"}, ""},
+        PrivateCase{"example_weighted",
+                    {"privacy.mechanism=example", "data.packing=false"},
+                    "want weighting = \"uniform\""},
+        PrivateCase{
+            "example",
+            {"privacy.mechanism=example", "data.packing=false", "strategy.weighting=uniform"},
+            ""},
+        PrivateCase{"example_krum",
+                    {"privacy.mechanism=example", "data.packing=false",
+                     "strategy.weighting=uniform", "robust.rule=krum"},
+                    ""},
+        PrivateCase{
+            "example_held_out",
+            {"privacy.mechanism=example", "data.packing=false", "strategy.weighting=uniform",
+             "data.held-out-fraction=0.1", "privacy.evaluate-in-clear=true"},
+            "data.held-out-fraction = 0.1 and privacy.mechanism = \"example\""},
+        PrivateCase{"central_held_out",
+                    {"privacy.mechanism=central", "strategy.weighting=uniform",
+                     "data.held-out-fraction=0.1"},
+                    "data.held-out-fraction = 0.1 and privacy.mechanism = \"central\""},
+        PrivateCase{"central_held_out_remedy",
+                    {"privacy.mechanism=central", "strategy.weighting=uniform",
+                     "data.held-out-fraction=0.1"},
+                    "or privacy.evaluate-in-clear = true"},
+        PrivateCase{"central_in_clear",
+                    {"privacy.mechanism=central", "strategy.weighting=uniform",
+                     "data.held-out-fraction=0.1", "privacy.evaluate-in-clear=true"},
+                    ""},
+        PrivateCase{"distributed_held_out",
+                    {"privacy.mechanism=distributed", "strategy.weighting=uniform",
+                     "secure-aggregation.enabled=true", "data.held-out-fraction=0.1"},
+                    "data.held-out-fraction = 0.1 and privacy.mechanism = \"distributed\""},
         PrivateCase{
             "krum_masked",
             {"secure-aggregation.enabled=true", "strategy.weighting=uniform", "robust.rule=krum"},
@@ -245,12 +282,32 @@ TEST(PrivateUpload, WarnsOfANormBoundWithWeightsOfTheClientsOwn) {
 
 TEST(PrivateUpload, WarnsOfNoiseInBothFactorsAndOfClearEvaluations) {
   const auto spec = SpecWith({"privacy.mechanism=distributed", "strategy.weighting=uniform",
-                              "secure-aggregation.enabled=true"});
+                              "secure-aggregation.enabled=true", "data.held-out-fraction=0.1",
+                              "privacy.evaluate-in-clear=true"});
   ASSERT_TRUE(spec.ok()) << spec.status();
   const std::vector<std::string> warnings = PrivateUploadWarnings(*spec);
   ASSERT_EQ(warnings.size(), 2u);
   EXPECT_NE(warnings[0].find("freeze-a"), std::string::npos);
-  EXPECT_NE(warnings[1].find("held-out"), std::string::npos);
+  EXPECT_NE(warnings[1].find("epsilon does not count them"), std::string::npos);
+}
+
+TEST(PrivateUpload, WarnsOfHeldOutSumsThatNoMaskHides) {
+  const auto spec = SpecWith({"strategy.weighting=uniform", "secure-aggregation.enabled=true",
+                              "data.held-out-fraction=0.1"});
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  const std::vector<std::string> warnings = PrivateUploadWarnings(*spec);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("data.held-out-fraction = 0.0 sends none"), std::string::npos);
+}
+
+TEST(PrivateUpload, WarnsOfAnExceptionThatExceptsNothing) {
+  for (const char* held_out : {"data.held-out-fraction=0", "data.held-out-fraction=0.1"}) {
+    const auto spec = SpecWith({"privacy.evaluate-in-clear=true", held_out});
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    const std::vector<std::string> warnings = PrivateUploadWarnings(*spec);
+    ASSERT_EQ(warnings.size(), 1u) << held_out;
+    EXPECT_NE(warnings[0].find("has no effect"), std::string::npos);
+  }
 }
 
 }  // namespace

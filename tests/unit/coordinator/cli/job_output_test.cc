@@ -45,6 +45,16 @@ TEST(JobOutput, CodedBytesAreShownBesideThoseTheyStandFor) {
   EXPECT_EQ(json::parse(JobJson(job))["raw_bytes_up"], 12 << 20);
 }
 
+TEST(JobOutput, WhatEpsilonDoesNotCountIsSaid) {
+  v1::Job job;
+  EXPECT_THAT(JobText(job), Not(HasSubstr("held-out figures")));
+  EXPECT_EQ(json::parse(JobJson(job))["evaluates_in_clear"], false);
+  job.set_evaluates_in_clear(true);
+  EXPECT_THAT(JobText(job), HasSubstr("privacy     held-out figures left clients without noise: "
+                                      "epsilon does not count them\n"));
+  EXPECT_EQ(json::parse(JobJson(job))["evaluates_in_clear"], true);
+}
+
 TEST(JobOutput, WhoARobustRuleLeftOutIsNamed) {
   v1::Job job;
   v1::Round& round = *job.add_rounds();

@@ -257,6 +257,18 @@ TEST(RoundEngine, EvaluationsComeEverySoManyRounds) {
   EXPECT_EQ(evaluated, (std::vector<uint64_t>{2, 4, 5}));
 }
 
+TEST(RoundEngine, WhereNothingIsHeldOutNobodyIsAskedToEvaluate) {
+  EngineConfig config = Config();
+  config.rounds = 1;
+  config.evaluates = false;
+  Play play(config);
+  play.Connect("ab");
+  EXPECT_EQ(play.Do(ClientConnected{"c"}),
+            (Lines{"open 1.1 abc of abc need 3", "train a 1.1", "train b 1.1", "train c 1.1"}));
+  for (const char* name : {"a", "b", "c"}) play.Do(UpdateStored{name, 1, 1});
+  EXPECT_EQ(play.Do(Published{}), Lines{"finished"});
+}
+
 TEST(RoundEngine, ThreeAbandonedAttemptsInARowFailTheJob) {
   Play play;
   play.OpenFirst();

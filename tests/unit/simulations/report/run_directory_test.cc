@@ -198,6 +198,23 @@ TEST(SummaryTable, SaysWhyClientsGaveUp) {
   EXPECT_EQ(nlohmann::json::parse(SummaryJson(view))["failures"][0]["count"], 9);
 }
 
+TEST(SummaryTable, SaysWhatEpsilonDoesNotCountAndShowsNoClientOfANoisedJob) {
+  JobView view = TwoRounds();
+  EXPECT_EQ(SummaryTable(view, true).find("not in epsilon"), std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(SummaryJson(view))["evaluates_in_clear"], false);
+  view.evaluates_in_clear = true;
+  for (EvaluationView& evaluation : view.evaluations) evaluation.clients.clear();
+  const std::string table = SummaryTable(view, true);
+  EXPECT_NE(table.find("held-out figures left clients without noise: not in epsilon"),
+            std::string::npos)
+      << table;
+  EXPECT_NE(table.find("200.00 ->    50.00"), std::string::npos) << "of all clients together";
+  EXPECT_EQ(table.find("better"), std::string::npos);
+  for (RoundView& round : view.rounds) round.figures.tokens = 0;
+  EXPECT_EQ(SummaryTable(view, true).find("tokens"), std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(SummaryJson(view))["evaluates_in_clear"], true);
+}
+
 TEST(SummaryTable, NamesTheBiasOfFactorAveragingWhereItIsKnown) {
   JobView view = TwoRounds();
   EXPECT_EQ(SummaryTable(view, false).find("bias"), std::string::npos);
