@@ -31,15 +31,16 @@ absl::StatusOr<std::vector<ShownRelease>> ReleasesOf(const v1::LedgerReply& repl
 }
 
 std::string ReleaseTable(const std::vector<ShownRelease>& releases) {
-  std::string text =
-      fmt::format("{:<14} {:>5}  {:<20} {:>8} {:>9} {:>7} {:>10} {:>10}  {}\n", "JOB", "ROUND",
-                  "MECHANISM", "CLIENTS", "CLIP", "Z", "EPSILON", "(RDP)", "DELTA");
+  std::string text = fmt::format(
+      "{:<14} {:>5}  {:<20} {:<14} {:>8} {:>9} {:>7} {:>10} {:>10}  {}\n", "JOB", "ROUND",
+      "MECHANISM", "RELATION", "CLIENTS", "CLIP", "Z", "EPSILON", "(RDP)", "DELTA");
   std::map<std::string, const ShownRelease*> last;  // by data set
   for (const ShownRelease& release : releases) {
     const LedgerRow& row = release.row;
-    text += fmt::format("{:<14} {:>5}  {:<20} {:>8} {:>9.4g} {:>7.4g} {:>10} {:>10}  {:.3g}\n",
-                        row.job, row.round, NameOf(row.mechanism), row.survivors, row.clip_norm,
-                        row.z, FormatEpsilon(row.eps_pld), FormatEpsilon(row.eps_rdp), row.delta);
+    text += fmt::format(
+        "{:<14} {:>5}  {:<20} {:<14} {:>8} {:>9.4g} {:>7.4g} {:>10} {:>10}  {:.3g}\n", row.job,
+        row.round, NameOf(row.mechanism), NameOf(row.relation), row.survivors, row.clip_norm, row.z,
+        FormatEpsilon(row.eps_pld), FormatEpsilon(row.eps_rdp), row.delta);
     last[row.data_set] = &release;
   }
   for (const auto& [data_set, release] : last) {

@@ -35,6 +35,7 @@ absl::Status FillDistributed(const MaskedForm& form, const secagg::Params& param
   row.mechanism = noise.noise == DistributedEvent::Noise::kSkellam
                       ? DpMechanism::kDistributedSkellam
                       : DpMechanism::kDistributedGaussian;
+  row.relation = RelationName::kZeroOut;
   row.z = row.z_delta = noise.noise_multiplier;
   row.n_eff = shares.effective();
   row.n_max = shares.most();
@@ -51,6 +52,11 @@ absl::Status FillCentral(const JobPlan& plan, LedgerRow& row) {
                            ValuesOf(plan.manifest)};
   RV_ASSIGN_OR_RETURN(const uint64_t variance, noise.Variance());
   row.mechanism = DpMechanism::kCentralGaussian;
+  // Of a Poisson cohort whole clients come and go; a cohort of fixed size has another in one's
+  // place, and the statement is about what a client's part says, which noise hides at the same
+  // cost.
+  const bool drawn = plan.spec.privacy.sampling == "poisson";
+  row.relation = drawn ? RelationName::kAddRemoveOne : RelationName::kZeroOut;
   row.q = SamplingOf(plan.spec);
   row.z = row.z_delta = plan.noise_multiplier;
   row.values = noise.values;

@@ -84,10 +84,6 @@ absl::Status AddCentralNoise(const NoiseSeed& seed, uint64_t variance, int64_t f
   return AddBlockNoise(seed, "data", variance, 1, first, out);
 }
 
-PrivacyEvent CentralEvent(const CentralNoise& noise, double q) {
-  return PoissonGaussianEvent(q, {noise.noise_multiplier}, 1);
-}
-
 absl::StatusOr<double> FixedDenominator(double q, int64_t population) {
   if (!(q > 0 && q <= 1)) return BadNoise("q", std::to_string(q), "above 0 and at most 1");
   if (population < 1) return BadNoise("population", std::to_string(population), "1 or more");
@@ -126,7 +122,7 @@ absl::StatusOr<PrivacyEvent> DistributedNoise::Event(int64_t steps) const {
     bound = NormBoundWithBit(bound, static_cast<double>(shares.effective()) * variance,
                              total_multiplier, noise_multiplier);
   }
-  return DistributedEvent(AddRemoveOne{}, noise, bound, variance, values, shares, steps);
+  return DistributedEvent(ZeroOut{}, noise, bound, variance, values, shares, steps);
 }
 
 absl::Status AddNoiseShare(const NoiseSeed& seed, DistributedEvent::Noise noise, uint64_t variance,

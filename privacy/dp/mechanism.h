@@ -48,11 +48,6 @@ absl::Status AddCentralNoise(const NoiseSeed& seed, uint64_t variance, int64_t f
 absl::Status AddBlockNoise(const NoiseSeed& seed, std::string_view purpose, uint64_t variance,
                            int sign, int64_t first, std::span<int64_t> out);
 
-// What one round costs, relation AddRemoveOne. q = 1 unless the cohort was drawn by
-// DrawPoissonCohort and kept secret. With an adaptive-clipping bit in the round, `noise` is of the
-// data (z_delta) and the cost is that of z: use LedgerRow::Event, which knows both.
-PrivacyEvent CentralEvent(const CentralNoise& noise, double q);
-
 // The fixed denominator of the mean: q N (N when everybody takes part), never the number received,
 // which would be a second release. Errors: InvalidArgument unless 0 < q <= 1 and population >= 1.
 absl::StatusOr<double> FixedDenominator(double q, int64_t population);
@@ -79,6 +74,7 @@ struct DistributedNoise {
 
   // Errors: InvalidArgument naming the field; see EncodingScale and SessionShape::Shares.
   absl::StatusOr<DistributedPlan> Plan() const;
+  // Relation ZeroOut: cohorts are of fixed size, and everybody in one knows who else is.
   absl::StatusOr<PrivacyEvent> Event(int64_t steps = 1) const;
 };
 

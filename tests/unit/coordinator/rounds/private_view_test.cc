@@ -46,6 +46,15 @@ class PrivateViews : public MaskedFederationTest {
     return {"no such event"};
   }
 
+  std::vector<RelationName> Relations() {
+    std::vector<RelationName> relations;
+    const StoredState stored = *states_->Load();
+    for (const LedgerRecord& record : stored.ledger) {
+      relations.push_back(LedgerRowFrom(record.row)->relation);
+    }
+    return relations;
+  }
+
   std::string job_;
   std::vector<JobEvent> events_;
   int64_t shown_early_ = 0;            // positions counted in evaluations that were under way
@@ -99,6 +108,32 @@ TEST_F(PrivateViews, NothingHeldOutNothingEvaluated) {
   const JobView view = Finished(spec);
   EXPECT_TRUE(view.evaluations.empty());
   EXPECT_FALSE(view.evaluates_in_clear);
+}
+
+// A cohort of fixed size: nobody is added or removed, another would be in the place.
+TEST_F(PrivateViews, ACohortOfFixedSizeIsCountedAsZeroOut) {
+  Finished(Central());
+  EXPECT_EQ(Relations(), std::vector<RelationName>(3, RelationName::kZeroOut));
+}
+
+TEST_F(PrivateViews, APoissonCohortIsCountedAsAddRemoveOne) {
+  JobSpec spec = Central();
+  spec.job.fraction_train = 0.5;
+  spec.privacy.sampling = "poisson";
+  spec.privacy.population = 6;
+  Finished(spec);
+  EXPECT_EQ(Relations(), std::vector<RelationName>(3, RelationName::kAddRemoveOne));
+}
+
+TEST_F(PrivateViews, DistributedNoiseIsCountedAsZeroOut) {
+  JobSpec spec = MaskedToySpec();
+  spec.job.min_clients = 6;
+  spec.privacy.mechanism = "distributed";
+  spec.privacy.noise_multiplier = 0.5;
+  spec.privacy.target_epsilon = 100;
+  spec.privacy.clip_norm = 4;
+  Finished(spec);
+  EXPECT_EQ(Relations(), std::vector<RelationName>(2, RelationName::kZeroOut));
 }
 
 }  // namespace
