@@ -193,6 +193,13 @@ absl::Status CheckPrivacy(const JobSpec& spec) {
     return Clash(Set("robust.rule", spec.robust.rule), mechanism,
                  "the noise is made for a mean; want rule = \"none\"");
   }
+  if (privacy.mechanism == "central" && !spec.secure_aggregation.enabled &&
+      spec.compression.codec == "random-k") {
+    return Clash(Set("compression.codec", "random-k"), mechanism,
+                 "what is drawn stands for all and is decoded larger than it was sent: the clip "
+                 "would take back what the others are worth; want codec = \"public-top-k\", or "
+                 "mechanism = \"distributed\"");
+  }
   return CheckHeldOut(spec);
 }
 
