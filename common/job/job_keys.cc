@@ -288,6 +288,17 @@ constexpr JobKey kKeys[] = {
      RV_KEY(privacy.sampling), 0, 0, "none|poisson"},
     {"privacy.population", "Clients that Poisson sampling draws from; 0 = those of round 1.",
      RV_KEY(privacy.population), 0, 1e6},
+    {"privacy.correlation",
+     "mechanism central: noise that later rounds partly take back (DP-FTRL), counted for all "
+     "rounds "
+     "at once and without sampling.",
+     RV_KEY(privacy.correlation), 0, 0, "none|tree|banded"},
+    {"privacy.min-separation",
+     "With correlation: a client may take part again that many rounds later, at the earliest; "
+     "banded noise has as many bands.",
+     RV_KEY(privacy.min_separation), 1, 1024},
+    {"privacy.tree-restart", "correlation tree: rounds of one tree; 0 = one for the whole run.",
+     RV_KEY(privacy.tree_restart), 0, 1e6},
     {"privacy.adaptive-clip", "clip-norm follows the median of the updates' norms.",
      RV_KEY(privacy.adaptive_clip)},
     {"privacy.ring-bits", "mechanism distributed: width of the noised sum.",

@@ -143,8 +143,11 @@ struct PrivacySection {
       0;  // noise deviation over clip-norm; 0 = smallest that keeps the target
   double target_epsilon = 8.0;  // the job stops before it is passed
   double target_delta = 1e-5;
-  std::string sampling = "none";   // none | poisson: the cohort is drawn in secret and amplifies
-  int population = 0;              // clients that Poisson sampling draws from; 0 = those connected
+  std::string sampling = "none";  // none | poisson: the cohort is drawn in secret and amplifies
+  int population = 0;             // clients that Poisson sampling draws from; 0 = those connected
+  std::string correlation = "none";  // none | tree | banded: central noise over rounds (DP-FTRL)
+  int min_separation = 1;          // with correlation: rounds from one part of a client to its next
+  int tree_restart = 0;            // rounds of one tree; 0 = one for the whole run
   bool adaptive_clip = false;      // clip-norm follows the median of the updates' norms
   int ring_bits = 20;              // distributed: width of the noised sum
   bool evaluate_in_clear = false;  // held-out figures may leave clients without noise

@@ -115,6 +115,46 @@ absl::Status CheckSampling(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status CheckCorrelation(const JobSpec& spec) {
+  const PrivacySection& privacy = spec.privacy;
+  const std::string correlation = Set("privacy.correlation", privacy.correlation);
+  const std::string separation =
+      "privacy.min-separation = " + std::to_string(privacy.min_separation);
+  if (privacy.tree_restart > 0 && privacy.correlation != "tree") {
+    return Clash("privacy.tree-restart = " + std::to_string(privacy.tree_restart), correlation,
+                 "there is no tree; want tree-restart = 0");
+  }
+  if (privacy.correlation == "none") {
+    if (privacy.min_separation == 1) return absl::OkStatus();
+    return Clash(separation, correlation,
+                 "nothing is counted by it; want min-separation = 1, or correlation = \"tree\" or "
+                 "\"banded\"");
+  }
+  if (privacy.mechanism != "central") {
+    return Clash(correlation, Set("privacy.mechanism", privacy.mechanism),
+                 "only the coordinator knows the noise of past rounds; want mechanism = "
+                 "\"central\"");
+  }
+  if (privacy.sampling != "none") {
+    return Clash(correlation, Set("privacy.sampling", privacy.sampling),
+                 "a drawn cohort keeps no distance between rounds, and nothing is amplified; want "
+                 "sampling = \"none\"");
+  }
+  if (privacy.correlation == "banded" && privacy.min_separation == 1) {
+    return Clash(correlation, separation,
+                 "one band is noise without correlation; want min-separation >= 2");
+  }
+  if (privacy.min_separation > 1 &&
+      (spec.job.clients_per_round == 0 || spec.job.selection == "all")) {
+    return Clash(separation,
+                 "job.clients-per-round = " + std::to_string(spec.job.clients_per_round) + ", " +
+                     Set("job.selection", spec.job.selection),
+                 "one cohort would leave nobody for the next; want clients-per-round >= 1 and "
+                 "selection = \"random\"");
+  }
+  return absl::OkStatus();
+}
+
 // What would be sound, but is not built.
 absl::Status CheckBuilt(const JobSpec& spec) {
   const std::string mechanism = Set("privacy.mechanism", spec.privacy.mechanism);
@@ -127,6 +167,7 @@ absl::Status CheckBuilt(const JobSpec& spec) {
     return Clash(mechanism, Set("compression.codec", spec.compression.codec),
                  "its numbers are larger than the update's; want codec = \"none\" or \"random-k\"");
   }
+
   if (spec.privacy.adaptive_clip) {
     return BadJob("privacy.adaptive-clip: got true, want false: not built yet");
   }
@@ -173,6 +214,7 @@ absl::Status CheckHeldOut(const JobSpec& spec) {
 absl::Status CheckPrivacy(const JobSpec& spec) {
   const PrivacySection& privacy = spec.privacy;
   RV_RETURN_IF_ERROR(CheckSampling(spec));
+  RV_RETURN_IF_ERROR(CheckCorrelation(spec));
   if (privacy.mechanism == "none") return absl::OkStatus();
   const std::string mechanism = Set("privacy.mechanism", privacy.mechanism);
   if (privacy.mechanism == "distributed" && !spec.secure_aggregation.enabled) {

@@ -43,9 +43,9 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
                                                 MaskedRound& round, RunningRound& running);
 
 // The same with noise of the coordinator (privacy.mechanism = "central"): every update is clipped
-// to privacy.clip-norm, the sum gets noise from `noise_seed` (32 bytes), and is divided by what was
-// expected of `invited` clients. The same seed gives the same bytes. Errors also: OutOfRange for
-// more noise than the grid holds.
+// to privacy.clip-norm, the sum gets noise from `noise_seed` (32 bytes; of the job where rounds
+// share it), and is divided by what was expected of `invited` clients. The same seed gives the same
+// bytes. Errors also: OutOfRange for more noise than the grid holds.
 absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
                                                  const ModelRecord& parent,
                                                  const std::vector<UpdateRecord>& updates,

@@ -87,6 +87,7 @@ class Federation::Impl {
     std::vector<LedgerRow> releases;          // under differential privacy, oldest first
     std::optional<LedgerRow> planned;         // of the open attempt
     std::string noise_seed;                   // of the closed round; 32 bytes
+    std::string run_seed;                     // of noise that rounds share; 32 bytes
     std::string cohort_seed;                  // of secret draws; 32 bytes
     bool opening = false;                     // the sum can be opened; `masked` is the worker's
     int64_t bytes_down = 0;                   // since the last published round

@@ -30,6 +30,7 @@ EngineConfig EngineConfigOf(const JobSpec& spec, milliseconds return_grace) {
   config.max_failures = spec.job.max_failures;
   config.seed = spec.job.seed;
   config.evaluates = spec.data.held_out_fraction > 0;
+  if (IsCorrelated(spec)) config.separation = static_cast<uint64_t>(spec.privacy.min_separation);
   config.evaluate_every = static_cast<uint64_t>(std::max(spec.evaluate.every, 0));
   return config;
 }
@@ -146,6 +147,11 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
     cohort_seed = SecretBytes(NoiseSeed::kBytes);
     writes.push_back(SetSecret{{record.id, 0, 0, kCohortSecret, cohort_seed}});
   }
+  std::string run_seed;
+  if (IsCorrelated(plan->spec)) {
+    run_seed = SecretBytes(NoiseSeed::kBytes);
+    writes.push_back(SetSecret{{record.id, 0, 0, kNoiseSecret, run_seed}});
+  }
   RV_RETURN_IF_ERROR(states_.Commit(writes));
   PinLocked(model->sha256);
   jobs_.push_back(std::make_unique<Job>());
@@ -153,6 +159,7 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   job.record = std::move(record);
   job.plan = plan;
   job.cohort_seed = std::move(cohort_seed);
+  job.run_seed = std::move(run_seed);
   job.engine = MakeEngine(job, EngineState{});
   DescribeLocked(job, plan->spec);
   job.models[0] = *std::move(model);

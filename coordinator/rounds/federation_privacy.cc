@@ -48,6 +48,9 @@ absl::Status Federation::Impl::ChargeLocked(Job& job, const MoveRound& close,
   job.planned->survivors = static_cast<int64_t>(close.counted.size());
   if (job.masked != nullptr) {
     job.planned->seed_commitment = HexOf(job.masked->group(0).session().sid());
+  } else if (IsCorrelated(job.plan->spec)) {
+    RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(job.run_seed));
+    job.planned->seed_commitment = seed.Commitment();
   } else {
     const NoiseSeed seed = NoiseSeed::Fresh();
     job.noise_seed = seed.SecretForStorage();
@@ -98,7 +101,9 @@ absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {
     Job* const job = FindLocked(secret.job);
     if (job == nullptr) continue;
     if (secret.name == kCohortSecret) job->cohort_seed = secret.bytes;
-    if (secret.name == kNoiseSecret) job->noise_seed = secret.bytes;
+    if (secret.name == kNoiseSecret) {
+      (secret.round == 0 ? job->run_seed : job->noise_seed) = secret.bytes;
+    }
   }
   return absl::OkStatus();
 }

@@ -85,7 +85,7 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
               static_cast<int>(ExitCode::kState),
               std::string(usable.message()),
               clock_.UnixMillis()};
-  RV_RETURN_IF_ERROR(states_.Commit({end}));
+  RV_RETURN_IF_ERROR(states_.Commit({end, DropSecrets{job.record.id, 0, 0}}));
   job.record.state = end.to;
   job.record.exit_code = end.exit_code;
   job.record.reason = end.reason;
@@ -134,6 +134,7 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
     }
   }
   for (const RoundRecord& round : job.rounds) {
+    for (const std::string& client : round.counted) state.counted[client] = round.round;
     if (round.round != state.round + 1) continue;
     state.attempt = round.attempt;
     if (round.state == RoundState::kAbandoned) ++state.abandoned;

@@ -92,7 +92,8 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   std::shared_ptr<RunningRound> running = RunningOf(*job);
   const std::vector<ReceivedUpdate> received = job->received;
   const std::shared_ptr<MaskedRound> masked = job->masked;
-  const std::string noise_seed = job->noise_seed, initial = job->models.begin()->second.sha256;
+  const std::string noise_seed = IsCorrelated(job->plan->spec) ? job->run_seed : job->noise_seed;
+  const std::string initial = job->models.begin()->second.sha256;
   const auto invited = static_cast<int64_t>(job->rounds.back().cohort.size());
   const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
   working_ = true;

@@ -42,6 +42,8 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
   }
   if (plan.spec.privacy.mechanism == "central") {
     RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(plan.spec));
+    const absl::Status held = CentralRunOf(plan).Variance().status();
+    if (!held.ok()) return WithExit(Annotate(held, "[privacy]"), ExitCode::kConfig);
   }
   if (IsCoded(plan.spec)) RV_RETURN_IF_ERROR(JobCodec(plan.spec, plan.manifest).status());
   if (!plan.spec.secure_aggregation.enabled || plan.spec.robust.groups > 0)

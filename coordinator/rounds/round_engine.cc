@@ -54,12 +54,23 @@ bool RoundEngine::ExpectedAreBack() const {
                      [this](const std::string& client) { return connected_.contains(client); });
 }
 
+std::map<std::string, uint64_t> RoundEngine::Rested() const {
+  if (config_.separation <= 1) return connected_;
+  std::map<std::string, uint64_t> rested = connected_;
+  std::erase_if(rested, [this](const auto& client) {
+    const auto last = state_.counted.find(client.first);
+    return last != state_.counted.end() && state_.round + 1 < last->second + config_.separation;
+  });
+  return rested;
+}
+
 // Later rounds wait a while for the clients of the last one, so that a restarted coordinator draws
 // its cohorts from the same list as one that never stopped.
 bool RoundEngine::Ready() const {
+  const auto fewest = static_cast<size_t>(std::max(config_.min_clients, 1));
+  if (!EvaluationDue() && Rested().size() < fewest) return false;
   if (state_.expected.empty()) return connected_.size() >= Required();
-  const size_t enough = EvaluationDue() ? 1 : static_cast<size_t>(std::max(config_.min_clients, 1));
-  if (connected_.size() < enough) return false;
+  if (connected_.empty()) return false;
   return ExpectedAreBack() || now_ >= state_.since + config_.return_grace;
 }
 
@@ -120,10 +131,15 @@ void RoundEngine::WaitIsOver(Actions& out) {
   }
   const size_t enough =
       state_.expected.empty() ? Required() : static_cast<size_t>(std::max(config_.min_clients, 1));
+  const bool tired = config_.separation > 1 && connected_.size() >= enough;
   End(EndJob::How::kFailed,
-      "round " + std::to_string(state_.round + 1) + " could not start: " +
-          std::to_string(connected_.size()) + " of " + std::to_string(enough) +
-          " nodes were connected after " + ClockText(config_.start_deadline),
+      "round " + std::to_string(state_.round + 1) +
+          " could not start: " + std::to_string(tired ? Rested().size() : connected_.size()) +
+          " of " + std::to_string(enough) + " nodes " +
+          (tired ? "had sat out " + std::to_string(config_.separation - 1) +
+                       " rounds (privacy.min-separation)"
+                 : "were connected") +
+          " after " + ClockText(config_.start_deadline),
       out);
 }
 
@@ -142,7 +158,7 @@ bool RoundEngine::Wants(const std::string& client, uint64_t round, uint32_t atte
 void RoundEngine::Open(Actions& out) {
   const uint64_t round = state_.round + 1;
   ++state_.attempt;
-  const Cohort cohort = SelectCohort(config_, connected_, round, state_.attempt);
+  const Cohort cohort = SelectCohort(config_, Rested(), round, state_.attempt);
   state_.phase = Phase::kOpen;
   state_.expected.clear();
   for (const auto& [client, capability] : connected_) state_.expected.push_back(client);
@@ -207,6 +223,7 @@ void RoundEngine::StartFreezing(Actions& out) {
 void RoundEngine::On(const Frozen& event, Actions& out) {
   if (state_.phase != Phase::kFreezing) return;
   state_.phase = Phase::kClosed;
+  for (const std::string& client : state_.reported) state_.counted[client] = state_.round + 1;
   out.push_back(CloseRound{
       state_.round + 1, state_.attempt, {state_.reported.begin(), state_.reported.end()}});
   RevokeRest(state_.attempt,
@@ -358,6 +375,10 @@ std::string RoundEngine::Waiting(milliseconds now) const {
   switch (state_.phase) {
     case Phase::kWaiting:
       if (state_.expected.empty()) return of(connected_.size(), Required()) + " nodes" + left;
+      if (config_.separation > 1 && ExpectedAreBack()) {
+        const auto wanted = static_cast<size_t>(std::max(config_.min_clients, 1));
+        return of(Rested().size(), wanted) + " nodes that may take part again" + left;
+      }
       return of(connected_.size(), state_.expected.size()) + " nodes to return" + left;
     case Phase::kOpen:
       return of(state_.reported.size(), static_cast<size_t>(state_.needed)) + " updates" + left;

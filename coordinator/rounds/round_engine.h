@@ -31,6 +31,8 @@ struct EngineConfig {
   uint64_t seed = 0;
   bool evaluates = true;  // something is held out to evaluate on
   uint64_t evaluate_every = 0;
+  // Rounds from one counted update of a client to its next, at least; 1: any. Cohorts keep to it.
+  uint64_t separation = 1;
   // Poisson sampling: who of the eligible (sorted) works on an attempt. A pure function that the
   // driver gives, of a secret it keeps. Nobody may be drawn, and such a round counts.
   std::function<std::vector<std::string>(std::vector<std::string>, uint64_t, uint32_t)> draw;
@@ -57,10 +59,11 @@ struct EngineState {
   std::vector<std::string> expected;  // clients of the last attempt, waited for; sorted
   std::set<std::string> cohort;       // of the open attempt, or those asked to evaluate
   int needed = 0;
-  std::set<std::string> reported;         // their update or report is stored
-  std::set<std::string> failed;           // gave the task up
-  std::chrono::milliseconds since{0};     // start of this wait
-  std::chrono::milliseconds deadline{0};  // end of this wait
+  std::set<std::string> reported;           // their update or report is stored
+  std::set<std::string> failed;             // gave the task up
+  std::map<std::string, uint64_t> counted;  // client -> last round whose frozen set it was in
+  std::chrono::milliseconds since{0};       // start of this wait
+  std::chrono::milliseconds deadline{0};    // end of this wait
   // Of a stored job that was waiting: what is left of the start deadline; absent: all of it.
   std::optional<std::chrono::milliseconds> wait_left;
 };
@@ -203,6 +206,7 @@ class RoundEngine {
 
   void Wait();  // for clients
   bool Ready() const;
+  std::map<std::string, uint64_t> Rested() const;  // those connected that may take part
   void TryStart(Actions& out);
   void Open(Actions& out);
   void CheckOpen(Actions& out);

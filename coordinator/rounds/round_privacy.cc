@@ -47,9 +47,21 @@ absl::Status FillDistributed(const MaskedForm& form, const secagg::Params& param
   return absl::OkStatus();
 }
 
+CentralRun RunOf(const JobSpec& spec, double noise_multiplier, int64_t values) {
+  CentralRun run;
+  if (spec.privacy.correlation == "tree") run.correlation = CentralRun::Correlation::kTree;
+  if (spec.privacy.correlation == "banded") run.correlation = CentralRun::Correlation::kBanded;
+  run.noise_multiplier = noise_multiplier;
+  run.clip_norm = spec.privacy.clip_norm;
+  run.values = values;
+  run.rounds = spec.job.num_rounds;
+  run.separation = spec.privacy.min_separation;
+  run.restart = spec.privacy.tree_restart;
+  return run;
+}
+
 absl::Status FillCentral(const JobPlan& plan, LedgerRow& row) {
-  const CentralNoise noise{plan.noise_multiplier, plan.spec.privacy.clip_norm,
-                           ValuesOf(plan.manifest)};
+  const CentralRun noise = CentralRunOf(plan);
   RV_ASSIGN_OR_RETURN(const uint64_t variance, noise.Variance());
   row.mechanism = DpMechanism::kCentralGaussian;
   // Of a Poisson cohort whole clients come and go; a cohort of fixed size has another in one's
@@ -60,6 +72,13 @@ absl::Status FillCentral(const JobPlan& plan, LedgerRow& row) {
   row.q = SamplingOf(plan.spec);
   row.z = row.z_delta = plan.noise_multiplier;
   row.values = noise.values;
+  if (IsCorrelated(plan.spec)) {
+    const bool tree = noise.correlation == CentralRun::Correlation::kTree;
+    row.mechanism = tree ? DpMechanism::kTree : DpMechanism::kBanded;
+    row.steps = noise.TreeRounds();
+    row.max_participation = noise.Participations();
+    row.min_separation = noise.separation - 1;  // rounds strictly between two
+  }
   row.sigma_int = std::sqrt(static_cast<double>(variance));
   row.scale = kGridSteps;
   row.norm_bound = noise.Sensitivity();
@@ -72,8 +91,20 @@ bool IsPrivate(const JobSpec& spec) {
   return spec.privacy.mechanism == "central" || spec.privacy.mechanism == "distributed";
 }
 
+bool IsCorrelated(const JobSpec& spec) { return spec.privacy.correlation != "none"; }
+
+CentralRun CentralRunOf(const JobPlan& plan) {
+  return RunOf(plan.spec, plan.noise_multiplier, ValuesOf(plan.manifest));
+}
+
 absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec) {
   if (spec.privacy.noise_multiplier > 0) return spec.privacy.noise_multiplier;
+  if (IsCorrelated(spec)) {
+    const absl::StatusOr<double> z =
+        CalibrateRun(RunOf(spec, 0, 1), spec.privacy.target_epsilon, spec.privacy.target_delta);
+    if (z.ok()) return *z;
+    return WithExit(Annotate(z.status(), "privacy.target-epsilon"), ExitCode::kConfig);
+  }
   const NoiseTarget target{spec.privacy.target_epsilon, spec.privacy.target_delta, SamplingOf(spec),
                            spec.job.num_rounds};
   const absl::StatusOr<CalibratedNoise> noise = CalibrateNoise(target);
@@ -98,6 +129,7 @@ absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string&
 }
 
 absl::StatusOr<double> DenominatorOf(const JobSpec& spec, int64_t invited) {
+  if (IsCorrelated(spec) && spec.job.clients_per_round > 0) return spec.job.clients_per_round;
   if (spec.privacy.sampling != "poisson") return static_cast<double>(invited);
   return FixedDenominator(SamplingOf(spec), spec.privacy.population);
 }

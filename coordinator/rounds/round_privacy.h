@@ -7,6 +7,7 @@
 #include "common/status.h"
 #include "coordinator/rounds/job_plan.h"
 #include "privacy/dp/budget.h"
+#include "privacy/dp/central_run.h"
 #include "privacy/dp/ledger.h"
 #include "privacy/secagg/shared/params.h"
 
@@ -16,13 +17,19 @@ namespace rivulet {
 // privacy.mechanism = "example" each client counts its own.)
 bool IsPrivate(const JobSpec& spec);
 
+// Central noise that rounds share (privacy.correlation): one seed for the job, one event.
+bool IsCorrelated(const JobSpec& spec);
+
+// The central noise of all rounds of a job.
+CentralRun CentralRunOf(const JobPlan& plan);
+
 // z of central noise: the job's own, or the smallest with which all its rounds together keep the
 // target. Takes seconds for a sampled cohort: once a job. Errors: InvalidArgument (exit 3).
 absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec);
 
 // What one round is going to release. `masked`: of its attempt, null without masks. `population`:
-// clients that a Poisson sample is drawn from, or that are invited. The outcome (survivors,
-// epsilon, commitment) is not filled in. Errors: InvalidArgument.
+// clients that a Poisson sample is drawn from, or that are invited. The outcome
+// (survivors, epsilon, commitment) is not filled in. Errors: InvalidArgument.
 absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string& job,
                                          uint64_t round, const secagg::Params* masked);
 
@@ -33,7 +40,8 @@ absl::StatusOr<BudgetAnswer> CheckBudget(const JobPlan& plan, std::span<const Le
                                          const LedgerRow& planned);
 
 // What the sum of a private round is divided by, whoever came: q N of a Poisson sample, or the
-// clients invited.
+// clients invited; with correlated noise job.clients-per-round where the job has it: what one round
+// takes back of another's noise must weigh the same.
 absl::StatusOr<double> DenominatorOf(const JobSpec& spec, int64_t invited);
 
 // Poisson cohorts: each name by itself with probability job.fraction-train, from the job's secret

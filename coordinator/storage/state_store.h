@@ -132,8 +132,9 @@ struct FailureRecord {
 // What one round must not forget and nobody else may see; key (job, round, attempt, name). Names:
 //   "masking"  the state of its secure aggregation (privacy/secagg/server)
 //   "noise"    the seed of its noise: a crash must not draw other noise for the same data
-// and with round 0, attempt 0 "cohort", the seed of a job's secret draws. Erased from the disk when
-// it is dropped.
+// and with round 0, attempt 0, for the life of a job: "cohort", the seed of its secret draws, and
+// "noise", that of noise which its rounds share.
+// Erased from the disk when it is dropped.
 struct SecretRecord {
   std::string job;
   uint64_t round = 0;

@@ -66,14 +66,18 @@ double BandedNoise::Sensitivity() const {
   // Each coefficient is off by at most 2^-33 when it is made a multiple of 2^-32.
   const double norm = std::sqrt(ColumnNormSquared(SquareRootCoefficients(bands))) +
                       std::sqrt(static_cast<double>(bands)) * 0x1p-33;
-  const double contribution = CentralNoise{noise_multiplier, clip_norm, values}.Sensitivity();
+  const double one = contribution > 0
+                         ? contribution
+                         : CentralNoise{noise_multiplier, clip_norm, values}.Sensitivity();
   const double roundings = std::sqrt(static_cast<double>(bands - 1) * static_cast<double>(values));
-  return std::sqrt(static_cast<double>(participations)) * (norm * contribution + roundings);
+  return std::sqrt(static_cast<double>(participations)) * (norm * one + roundings);
 }
 
 absl::StatusOr<uint64_t> BandedNoise::Variance() const {
   RV_RETURN_IF_ERROR(CheckBanded(*this));
-  RV_RETURN_IF_ERROR((CentralNoise{noise_multiplier, clip_norm, values}.Variance().status()));
+  // A contribution that is given in grid steps has no clip norm to be checked.
+  const double clip = contribution > 0 ? 0x1p-24 : clip_norm;
+  RV_RETURN_IF_ERROR((CentralNoise{noise_multiplier, clip, values}.Variance().status()));
   const double stddev = noise_multiplier * Sensitivity();
   return VarianceAbove(stddev * stddev);
 }

@@ -30,6 +30,7 @@ struct BandedNoise {
   int64_t values = 0;           // coordinates, >= 1
   int bands = 1;                // bhat, 1..1024
   int64_t participations = 1;   // kp: of one client, at least `bands` rounds apart (MayTakePart)
+  double contribution = 0;      // norm of one client's in a sum, grid steps; 0: that of clip_norm
 
   // sqrt(kp) (||c|| (C 2^24 + sqrt(values)/2) + sqrt((bands-1) values)), grid steps. Sources: the
   // paper's Theorem 2 for bands that do not overlap; the last term is this implementation's.

@@ -19,10 +19,17 @@ bool IsWholeRun(DpMechanism mechanism) {
   return mechanism == DpMechanism::kTree || mechanism == DpMechanism::kBanded;
 }
 
-// A tree or a factorisation is one event however many of its rounds have been released.
-using Run = std::tuple<std::string, DpMechanism, double, int64_t, int64_t, int64_t>;
+// A tree or a factorisation is one event however many of its rounds have been released. Trees that
+// follow each other in a job have `steps` rounds each.
+using Run = std::tuple<std::string, DpMechanism, double, int64_t, int64_t, int64_t, int64_t>;
 Run RunOf(const LedgerRow& row) {
-  return {row.job, row.mechanism, row.z, row.steps, row.max_participation, row.min_separation};
+  return {row.job,
+          row.mechanism,
+          row.z,
+          row.steps,
+          row.max_participation,
+          row.min_separation,
+          row.mechanism == DpMechanism::kTree ? (row.round - 1) / row.steps : 0};
 }
 
 absl::Status CheckUnit(PrivacyUnit unit, PrivacyUnit wanted) {

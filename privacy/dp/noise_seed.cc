@@ -58,6 +58,17 @@ AesWords NoiseSeed::Words(std::string_view purpose, uint64_t block) const {
   return AesWords(AesWords::Key(key), block);
 }
 
+NoiseSeed NoiseSeed::Derive(std::string_view part) const {
+  AesWords words = Words("seed/" + std::string(part));
+  NoiseSeed seed;
+  for (size_t at = 0; at < kBytes; at += sizeof(uint64_t)) {
+    uint64_t word = words.Next();
+    std::memcpy(seed.bytes_ + at, &word, sizeof word);
+    OPENSSL_cleanse(&word, sizeof word);
+  }
+  return seed;
+}
+
 std::string NoiseSeed::Commitment() const {
   std::string text = std::string("rvl1/noise-commitment") + '\0';
   text.reserve(text.size() + kBytes);  // one buffer to wipe

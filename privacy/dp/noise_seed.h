@@ -29,6 +29,10 @@ class NoiseSeed {
   // HMAC-SHA256(seed, "rvl1/noise" 0x00 purpose). Different purposes and blocks are independent.
   AesWords Words(std::string_view purpose, uint64_t block = 0) const;
 
+  // Another seed, of a part of what this one is for ("round/3"): independent of it to whoever has
+  // only that part's.
+  NoiseSeed Derive(std::string_view part) const;
+
   // 64 hex digits that bind to the seed without revealing it: SHA-256("rvl1/noise-commitment" 0x00
   // seed). Public, kept for ever.
   std::string Commitment() const;

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "common/job/validate_private.h"
@@ -61,7 +62,7 @@ absl::StatusOr<std::string> Submit(Federation& federation, BlobStore& blobs,
   return federation.Submit({config.document, "", reader.get()});
 }
 
-absl::Status TooFew(const std::string& key, int got, size_t clients) {
+absl::Status TooFew(const std::string& key, int64_t got, size_t clients) {
   return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
                          key + ": got " + std::to_string(got) + ", want at most the " +
                              std::to_string(clients) + " clients of this simulation"),
@@ -78,6 +79,11 @@ absl::StatusOr<Cohort> FirstCohort(const JobSpec& spec, const std::vector<std::s
     return TooFew("job.min-available-clients", job.min_available_clients, clients.size());
   const int fewest = FewestSummed(spec);
   if (fewest > count) return TooFew("updates of a round", fewest, clients.size());
+  const int64_t cohorts =
+      int64_t{job.clients_per_round} * std::min(spec.privacy.min_separation, job.num_rounds);
+  if (spec.privacy.min_separation > 1 && cohorts > count) {
+    return TooFew("job.clients-per-round x privacy.min-separation", cohorts, clients.size());
+  }
   EngineConfig config;
   config.min_clients = FewestSummed(spec);
   config.clients_per_round = job.clients_per_round;

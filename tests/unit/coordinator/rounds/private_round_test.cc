@@ -1,42 +1,12 @@
 // Rounds under differential privacy: noise, ledger, budget, secret cohorts.
-#include <gmock/gmock.h>
+#include <cmath>
 
-#include "masked_fixture.h"
+#include "private_fixture.h"
 
 namespace rivulet {
 namespace {
 
 using testing::HasSubstr;
-
-const std::vector<std::string> kAll = {"a", "b", "c", "d", "e", "f"};
-
-JobSpec CentralSpec() {
-  JobSpec spec = ToySpec();
-  spec.job.min_available_clients = 6;
-  spec.strategy.weighting = "uniform";
-  spec.privacy.mechanism = "central";
-  spec.privacy.noise_multiplier = 1;
-  spec.privacy.target_epsilon = 20;
-  spec.data.dataset = "";
-  return spec;
-}
-
-class PrivateRounds : public MaskedFederationTest {
- protected:
-  std::vector<LedgerRow> Ledger() {
-    std::vector<LedgerRow> rows;
-    const StoredState stored = *states_->Load();
-    for (const LedgerRecord& record : stored.ledger) {
-      rows.push_back(*LedgerRowFrom(record.row));
-    }
-    return rows;
-  }
-  std::string Finish(const JobSpec& spec) {
-    StartPrivate(spec);
-    ConnectMembers(kAll);
-    return Submit();
-  }
-};
 
 TEST_F(PrivateRounds, EveryClosedRoundHasOneRowAndEpsilonGrows) {
   const JobView view = Run(Finish(CentralSpec()));

@@ -86,6 +86,23 @@ TEST(Budget, ARunOfATreeOrAFactorisationIsOneEvent) {
               ExactGaussianEpsilon(std::sqrt(mu * mu + 1.0 / 9), 1e-5), 1e-9);
 }
 
+TEST(Budget, TreesOfOneJobThatFollowEachOtherAreEventsOfTheirOwn) {
+  LedgerRow tree = CentralRow(1, 1, 2);
+  tree.mechanism = DpMechanism::kTree;
+  tree.steps = 4;
+  tree.max_participation = 1;
+  std::vector<LedgerRow> rows;
+  for (const int64_t round : {1, 2, 3, 4, 5}) {
+    tree.round = round;
+    rows.push_back(tree);
+  }
+  tree.round = 9;  // the third tree; each weighs bit_width(4) = 3 nodes
+  EXPECT_NEAR(PlanRound({20, 1e-5, 1000}, rows, 5, tree)->before.pld,
+              ExactGaussianEpsilon(std::sqrt(2 * 3.0 / 4), 1e-5), 1e-9);
+  EXPECT_NEAR(PlanRound({20, 1e-5, 1000}, rows, 5, tree)->after.pld,
+              ExactGaussianEpsilon(std::sqrt(3 * 3.0 / 4), 1e-5), 1e-9);
+}
+
 // The fixed-parameter vectors of dp_distributed.json, within what production's orders leave.
 TEST(Budget, DistributedRoundsCostWhatTheVectorsSay) {
   for (const auto& [mechanism, want] :

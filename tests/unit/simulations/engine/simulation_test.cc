@@ -52,6 +52,20 @@ TEST(FirstCohort, FewerClientsThanTheJobNeedsIsAMistakeInTheJob) {
             "job.min-available-clients: got 5, want at most the 4 clients of this simulation");
 }
 
+TEST(FirstCohort, ClientsWhoRestLeaveEnoughForTheNextRounds) {
+  JobSpec spec = Job(2, 3, 1.0, 1.0);
+  spec.job.num_rounds = 10;
+  spec.privacy.correlation = "banded";
+  spec.privacy.min_separation = 3;
+  EXPECT_TRUE(FirstCohort(spec, Clients(9)).ok());
+  const absl::Status few = FirstCohort(spec, Clients(8)).status();
+  EXPECT_EQ(few.message(),
+            "job.clients-per-round x privacy.min-separation: got 9, want at most the 8 clients of "
+            "this simulation");
+  spec.job.num_rounds = 2;  // nobody comes twice
+  EXPECT_TRUE(FirstCohort(spec, Clients(8)).ok());
+}
+
 TEST(WorkersOf, SharesTheCoresAmongTheThreadsOfAStep) {
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   EXPECT_EQ(WorkersOf(7, 4), 7);

@@ -1,0 +1,35 @@
+// Rounds under masks.
+#include <utility>
+#include <vector>
+
+#include "aggregation/upload/plain_upload.h"
+#include "coordinator/rounds/masked_mean.h"
+#include "coordinator/rounds/next_state.h"
+#include "coordinator/rounds/update_file.h"
+
+namespace rivulet {
+
+absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
+                                                const ModelRecord& parent,
+                                                const std::vector<UpdateRecord>& updates,
+                                                const std::string& initial_sha256,
+                                                MaskedRound& round, RunningRound& running) {
+  RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
+  std::vector<float> movement;
+  if (plan.masked->chooses_by_movement() && parent.round > 0) {
+    RV_ASSIGN_OR_RETURN(const ParameterSet initial,
+                        ReadOwnState(blobs, initial_sha256, plan.manifest));
+    const ParameterSet moved = MovementOf(state, initial);
+    std::vector<float> storage;
+    const std::span<const float> flat = Flatten(moved, storage);
+    movement.assign(flat.begin(), flat.end());
+  }
+  RV_ASSIGN_OR_RETURN(MaskedMean mean, OpenMaskedMean(blobs, plan, updates, movement, round));
+  if (plan.spec.strategy.aggregation == "freeze-a") mean.figures.bias = 0;
+  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, mean.mean,
+                                                        std::move(state), std::move(mean.figures)));
+  result.scaled = mean.scaled;
+  return result;
+}
+
+}  // namespace rivulet

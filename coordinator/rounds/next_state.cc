@@ -1,0 +1,108 @@
+#include "coordinator/rounds/next_state.h"
+
+#include <algorithm>
+#include <future>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "aggregation/server_optimizer.h"
+#include "common/formats/safetensors_writer.h"
+#include "coordinator/rounds/update_file.h"
+
+namespace rivulet {
+namespace {
+
+constexpr size_t kPutBytes = size_t{256} << 10;
+constexpr uint64_t kThreadBytes = uint64_t{1} << 20;  // of a state that is worth a thread
+
+absl::StatusOr<std::string> PutFile(BlobStore& blobs, const ParameterSet& state, uint64_t* bytes) {
+  const SafetensorsPieces file = SafetensorsPiecesOf(state);
+  *bytes = file.head.size();
+  for (const std::span<const std::byte> tensor : file.tensors) *bytes += tensor.size();
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, blobs.Create(*bytes));
+  RV_RETURN_IF_ERROR(writer->Append(std::as_bytes(std::span(file.head))));
+  for (std::span<const std::byte> left : file.tensors) {
+    while (!left.empty()) {  // hashed while it is still in the cache
+      const auto piece = left.first(std::min(left.size(), kPutBytes));
+      RV_RETURN_IF_ERROR(writer->Append(piece));
+      left = left.subspan(piece.size());
+    }
+  }
+  return writer->Commit("");
+}
+
+// Two hashes of the same bytes, one of the file and one of the tensors: side by side.
+absl::Status PutState(BlobStore& blobs, const ParameterSet& state, ModelRecord& model) {
+  std::future<std::string> hash = std::async(
+      // Both: where no thread can be started it is computed by get().
+      SizeBytesOf(state.manifest()) < kThreadBytes ? std::launch::deferred
+                                                   : std::launch::async | std::launch::deferred,
+      [&state] { return state.HashHex(); });
+  absl::StatusOr<std::string> name = PutFile(blobs, state, &model.bytes);
+  model.state_hash = hash.get();
+  RV_RETURN_IF_ERROR(name.status());
+  model.sha256 = *std::move(name);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPlan& plan) {
+  ParameterSet values(plan.from_base);
+  if (plan.from_base.empty()) return values;
+  if (file == nullptr || file->size() == 0) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "got no bytes, want a file of " + std::to_string(SizeBytesOf(plan.from_base)) +
+                      " bytes of values");
+  }
+  const auto copy = [&](size_t row, size_t first, std::span<const float> piece) {
+    std::copy(piece.begin(), piece.end(), values.floats(row).subspan(first).begin());
+    return absl::OkStatus();
+  };
+  RV_RETURN_IF_ERROR(
+      StreamTensors(*file, plan.from_base, SafetensorsProfile::kUpload, plan.base_tensors, copy));
+  RV_RETURN_IF_ERROR(CheckFinite(values));
+  return values;
+}
+
+}  // namespace
+
+absl::StatusOr<AggregatedRound> NextState(BlobStore& blobs, const JobPlan& plan,
+                                          const ModelRecord& parent, const ParameterSet& mean,
+                                          ParameterSet state, RoundFigures figures) {
+  AggregatedRound result;
+  result.model.job = parent.job;
+  result.model.round = parent.round + 1;
+  result.model.parent_sha256 = parent.sha256;
+  result.figures = std::move(figures);
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
+                      MakeServerOptimizer(plan.spec.strategy, plan.manifest));
+  if (!parent.optimizer_sha256.empty()) {
+    RV_ASSIGN_OR_RETURN(ParameterSet kept, ReadOwnState(blobs, parent.optimizer_sha256,
+                                                        optimizer->State().manifest()));
+    RV_RETURN_IF_ERROR(optimizer->Restore(std::move(kept)));
+  }
+  RV_RETURN_IF_ERROR(optimizer->Apply(mean, state));
+  RV_RETURN_IF_ERROR(PutState(blobs, state, result.model));
+  if (!optimizer->State().empty()) {
+    RV_ASSIGN_OR_RETURN(result.model.optimizer_sha256,
+                        blobs.Put(SafetensorsBytes(optimizer->State())));
+  }
+  return result;
+}
+
+absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,
+                                              const BlobReader* base_tensors) {
+  absl::StatusOr<ParameterSet> from_base = ReadBaseTensors(base_tensors, plan);
+  if (!from_base.ok()) {
+    const absl::Status status = Annotate(from_base.status(), "base tensors");
+    return from_base.status().code() == absl::StatusCode::kInvalidArgument
+               ? WithExit(status, ExitCode::kConfig)
+               : status;
+  }
+  RV_ASSIGN_OR_RETURN(const ParameterSet state, plan.initial(*from_base));
+  ModelRecord model;
+  RV_RETURN_IF_ERROR(PutState(blobs, state, model));
+  return model;
+}
+
+}  // namespace rivulet
