@@ -51,7 +51,7 @@ absl::StatusOr<double> MultiplierFor(const NoiseTarget& target) {
 
 }  // namespace
 
-absl::StatusOr<ExampleGuard> GuardExamples(const JobSpec& spec, size_t examples, uint64_t round) {
+absl::StatusOr<ExamplePrivacy> ExamplePrivacyOf(const JobSpec& spec, size_t examples) {
   const TrainSection& train = spec.train;
   if (train.max_steps == 0) {
     return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
@@ -68,34 +68,28 @@ absl::StatusOr<ExampleGuard> GuardExamples(const JobSpec& spec, size_t examples,
   if (!large->empty()) spdlog::warn("privacy.target-delta of the examples here: {}", *large);
   const double batch =
       double{1} * train.per_device_train_batch_size * train.gradient_accumulation_steps;
-  ExampleGuard guard;
-  guard.privacy.clip_norm = spec.privacy.clip_norm;
-  guard.privacy.batch_size = batch;
-  guard.privacy.steps = static_cast<uint64_t>(train.max_steps);
-  guard.privacy.sample_rate =
-      std::min(1.0, batch / static_cast<double>(std::max<size_t>(examples, 1)));
+  ExamplePrivacy privacy;
+  privacy.clip_norm = spec.privacy.clip_norm;
+  privacy.batch_size = batch;
+  privacy.steps = static_cast<uint64_t>(train.max_steps);
+  privacy.sample_rate = std::min(1.0, batch / static_cast<double>(std::max<size_t>(examples, 1)));
+  privacy.noise_multiplier = spec.privacy.noise_multiplier;
+  if (privacy.noise_multiplier > 0) return privacy;
   const auto all_steps = int64_t{train.max_steps} * spec.job.num_rounds;
-  guard.privacy.noise_multiplier = spec.privacy.noise_multiplier;
-  if (guard.privacy.noise_multiplier == 0) {
-    RV_ASSIGN_OR_RETURN(guard.privacy.noise_multiplier,
-                        MultiplierFor({spec.privacy.target_epsilon, spec.privacy.target_delta,
-                                       guard.privacy.sample_rate, all_steps}));
-  }
-  Accountant accountant(PrivacyUnit::kExample);
-  const auto steps = static_cast<int64_t>(round) * train.max_steps;
-  const NoiseMultiplier<AddRemoveOne> z{guard.privacy.noise_multiplier};
-  const PrivacyEvent event =
-      guard.privacy.sample_rate < 1
-          ? PrivacyEvent(PoissonGaussianEvent(guard.privacy.sample_rate, z, steps))
-          : PrivacyEvent(GaussianEvent(z, steps));
-  RV_RETURN_IF_ERROR(accountant.Compose(event));
-  RV_ASSIGN_OR_RETURN(guard.spent, accountant.EpsilonAt(spec.privacy.target_delta));
-  if (guard.spent.pld <= spec.privacy.target_epsilon * (1 + 1e-9)) return guard;
-  return WithExit(Refuse(absl::StatusCode::kResourceExhausted,
-                         "privacy.target-epsilon: got " + FormatEpsilon(guard.spent.pld) +
-                             " after round " + std::to_string(round) + ", want at most " +
-                             FormatEpsilon(spec.privacy.target_epsilon)),
-                  ExitCode::kBudget);
+  RV_ASSIGN_OR_RETURN(privacy.noise_multiplier,
+                      MultiplierFor({spec.privacy.target_epsilon, spec.privacy.target_delta,
+                                     privacy.sample_rate, all_steps}));
+  return privacy;
+}
+
+ExampleRelease ReleaseOf(const ExamplePrivacy& privacy, const std::string& job, uint64_t round,
+                         uint32_t attempt) {
+  return {job,
+          round,
+          attempt,
+          privacy.sample_rate,
+          privacy.noise_multiplier,
+          static_cast<int64_t>(privacy.steps)};
 }
 
 std::unique_ptr<GradientNoise> NewSecretGradientNoise() {

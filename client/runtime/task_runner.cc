@@ -30,8 +30,12 @@ struct TaskRunner::Job {
   std::shared_ptr<const ParameterSet> initial;                    // once it was asked for
 };
 
-TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory, UpdateEncoder encoder)
-    : resources_(resources), factory_(std::move(factory)), encoder_(std::move(encoder)) {
+TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory, UpdateEncoder encoder,
+                       std::unique_ptr<ExampleLedger> examples)
+    : resources_(resources),
+      factory_(std::move(factory)),
+      encoder_(std::move(encoder)),
+      examples_(examples != nullptr ? std::move(examples) : std::make_unique<ExampleLedger>()) {
   if (!factory_) factory_ = MakeJobTuner;
 }
 
@@ -101,13 +105,17 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   request.cancelled = cancelled;
   std::unique_ptr<GradientNoise> noise;
   if (job->document.spec.privacy.mechanism == "example") {
-    RV_ASSIGN_OR_RETURN(const ExampleGuard guard,
-                        GuardExamples(job->document.spec, data->train.size(), task.round));
+    const JobSpec& own = job->document.spec;
+    RV_ASSIGN_OR_RETURN(request.privacy, ExamplePrivacyOf(own, data->train.size()));
+    RV_ASSIGN_OR_RETURN(
+        const Epsilon spent,
+        examples_->Charge(task.client, own.data.dataset,
+                          ReleaseOf(*request.privacy, task.job_id, task.round, task.attempt),
+                          {own.privacy.target_epsilon, own.privacy.target_delta}));
     noise = NewSecretGradientNoise();
-    request.privacy = guard.privacy;
     request.noise = noise.get();
-    spdlog::debug("{}: epsilon {} for each example after round {}", task.client,
-                  FormatEpsilon(guard.spent.pld), task.round);
+    spdlog::info("{}: epsilon {} for each example of data set '{}' after round {}", task.client,
+                 FormatEpsilon(spent.pld), own.data.dataset, task.round);
   }
   RV_ASSIGN_OR_RETURN(const TuneResult result, job->tuner->Tune(request));
   LocalUpdate update;

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "client/runtime/example_ledger.h"
 #include "client/runtime/local_update.h"
 #include "client/upload/update_encoder.h"
 #include "common/job/job_spec.h"
@@ -52,9 +53,11 @@ class TaskRunner {
   using TunerFactory = std::function<absl::StatusOr<std::unique_ptr<Tuner>>(
       const std::filesystem::path& base_model, const JobSpec& spec)>;
 
-  // `factory` empty: MakeJobTuner. `resources` must outlive the runner.
+  // `factory` empty: MakeJobTuner. `examples` null: one that is gone with the runner. `resources`
+  // must outlive the runner.
   explicit TaskRunner(LocalResources& resources, TunerFactory factory = {},
-                      UpdateEncoder encoder = UpdateEncoder());
+                      UpdateEncoder encoder = UpdateEncoder(),
+                      std::unique_ptr<ExampleLedger> examples = nullptr);
   ~TaskRunner();
 
   // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
@@ -84,6 +87,7 @@ class TaskRunner {
   LocalResources& resources_;
   TunerFactory factory_;
   const UpdateEncoder encoder_;
+  const std::unique_ptr<ExampleLedger> examples_;
   std::mutex mutex_;  // of what follows; a Job has its own for its data
   std::string document_;
   std::shared_ptr<Job> job_;  // of document_

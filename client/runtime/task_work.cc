@@ -97,11 +97,13 @@ constexpr double kLossUnit = 1048576;  // 2^20: sums of many agents are exact
 
 class TaskWork final : public LocalWork {
  public:
-  TaskWork(const Policy& policy, std::string name, UpdateEncoder encoder)
+  TaskWork(const Policy& policy, std::string name, UpdateEncoder encoder,
+           const std::filesystem::path& state_directory)
       : policy_(policy),
         name_(std::move(name)),
         resources_(policy),
-        runner_(resources_, {}, std::move(encoder)) {}
+        runner_(resources_, {}, std::move(encoder),
+                std::make_unique<ExampleLedger>(state_directory)) {}
 
   absl::Status Check(const Assignment& task) override { return CheckTask(policy_, task); }
 
@@ -156,7 +158,8 @@ std::unique_ptr<LocalWork> NewTaskWork(const Policy& policy, const std::string& 
                                        const std::filesystem::path& state_directory,
                                        RoundingMaker rounding) {
   return std::make_unique<TaskWork>(
-      policy, name, UpdateEncoder(OpenResidualDirectory(state_directory), std::move(rounding)));
+      policy, name, UpdateEncoder(OpenResidualDirectory(state_directory), std::move(rounding)),
+      state_directory);
 }
 
 }  // namespace rivulet

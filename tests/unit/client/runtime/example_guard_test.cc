@@ -15,9 +15,9 @@ JobSpec ExampleSpec() {
 }
 
 TEST(ExampleGuard, DeltaStaysBelowOneOfTheExamples) {
-  EXPECT_TRUE(GuardExamples(ExampleSpec(), 50, 1).ok());
-  EXPECT_TRUE(GuardExamples(ExampleSpec(), 999, 1).ok());
-  const absl::Status refused = GuardExamples(ExampleSpec(), 1000, 1).status();
+  EXPECT_TRUE(ExamplePrivacyOf(ExampleSpec(), 50).ok());
+  EXPECT_TRUE(ExamplePrivacyOf(ExampleSpec(), 999).ok());
+  const absl::Status refused = ExamplePrivacyOf(ExampleSpec(), 1000).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ExitCodeOf(refused), ExitCode::kConfig);
   EXPECT_THAT(

@@ -48,12 +48,13 @@ class TaskWorkTest : public testing::Test {
     const JobDocument document = *DescribeJob(kModelFolder, spec_);
     const Manifest manifest = JobModelOf(document)->plan.wire();
     Assignment task;
-    task.key = {"job", 1, 1};
+    task.key = {"job", round_, 1};
     task.job_document = JobDocumentText(document);
     return work_->Do(task, SafetensorsBytes(ParameterSet(manifest)), [] { return false; });
   }
   void WriteData(const std::string& text) { std::ofstream(folder_ / "n.jsonl") << text; }
 
+  uint64_t round_ = 1;
   fs::path folder_;
   JobSpec spec_;
   Policy policy_;
@@ -120,6 +121,23 @@ TEST_F(TaskWorkTest, AModelThatWasOnlyTouchedIsHashedAgainAndUsed) {
   fs::last_write_time(folder_ / "model" / "model.safetensors", fs::file_time_type::clock::now());
   const auto result = Train();
   EXPECT_TRUE(result.ok()) << result.status();
+}
+
+// privacy.mechanism = "example": what an earlier process spent of the data set is spent.
+TEST_F(TaskWorkTest, ThePrivacyBudgetOfADataSetOutlivesTheProcess) {
+  WriteData(kGood);
+  spec_.data.held_out_fraction = 0;
+  spec_.privacy.mechanism = "example";
+  spec_.privacy.noise_multiplier = 1;  // one example, q = 1: epsilon 4.38, twice 6.6 at 1e-5
+  spec_.privacy.target_epsilon = 5;
+  ASSERT_TRUE(Train().ok());
+  work_.reset();
+  work_ = NewTaskWork(policy_, "ann", folder_);
+  EXPECT_TRUE(Train().ok()) << "the same task again is the same training";
+  round_ = 2;
+  const absl::Status status = Train().status();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kBudget) << status;
+  EXPECT_EQ(ReportOf(status).text, "data set 'notes': its privacy budget is spent");
 }
 
 }  // namespace
