@@ -95,6 +95,10 @@ absl::Status CheckSampling(const JobSpec& spec) {
                  "nothing is amplified: the cohort is no secret there; want mechanism = "
                  "\"central\"");
   }
+  if (spec.secure_aggregation.enabled) {
+    return Clash(Set("privacy.sampling", "poisson"), kMasked,
+                 "every member of a cohort learns who else is; want sampling = \"none\"");
+  }
   if (spec.job.clients_per_round > 0) {
     return Clash(Set("privacy.sampling", "poisson"),
                  "job.clients-per-round = " + std::to_string(spec.job.clients_per_round),
@@ -155,22 +159,62 @@ absl::Status CheckCorrelation(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+// The rounding of fewer bits would add more than a hundredth to the norm that is counted.
+constexpr int kFewestCountedBits = 6;
+constexpr int kFewestUnrotatedBits = 16;
+
+absl::Status CheckCentralMasked(const JobSpec& spec) {
+  if (spec.privacy.mechanism != "central" || !spec.secure_aggregation.enabled) {
+    return absl::OkStatus();
+  }
+  const bool rotated = spec.secure_aggregation.rotation != "off";
+  const bool coarse = IsAmong(spec.compression.codec, {"int4", "int2"});
+  const bool whole = spec.compression.codec == "none";
+  const int own = whole ? 16 : coarse ? 4 : 8;
+  const int bits = spec.compression.bits > 0 ? spec.compression.bits : own;
+  const int fewest = rotated ? kFewestCountedBits : kFewestUnrotatedBits;
+  if (bits >= fewest) return absl::OkStatus();
+  return Clash(Set("privacy.mechanism", "central"),
+               Set("compression.codec", spec.compression.codec) +
+                   ", compression.bits = " + std::to_string(spec.compression.bits) + ", " +
+                   Set("secure-aggregation.rotation", spec.secure_aggregation.rotation),
+               "rounding would be most of what is counted; want at least " +
+                   std::to_string(fewest) + " bits");
+}
+
+absl::Status CheckAdaptiveClip(const JobSpec& spec) {
+  const PrivacySection& privacy = spec.privacy;
+  if (!privacy.adaptive_clip) return absl::OkStatus();
+  const std::string adaptive = "privacy.adaptive-clip = true";
+  if (privacy.mechanism != "central") {
+    return Clash(adaptive, Set("privacy.mechanism", privacy.mechanism),
+                 "clients are not told the clip norm of a round; want mechanism = \"central\"");
+  }
+  if (spec.secure_aggregation.enabled) {
+    return Clash(adaptive, kMasked,
+                 "clients are not told the clip norm of a round; want enabled = false");
+  }
+  if (privacy.correlation != "none") {
+    return Clash(adaptive, Set("privacy.correlation", privacy.correlation),
+                 "one event counts all rounds, with one clip norm; want correlation = \"none\"");
+  }
+  if (privacy.clip_norm < 1e-4 || privacy.clip_norm > 1e3) {
+    return Clash(adaptive, "privacy.clip-norm = " + NumberText(privacy.clip_norm),
+                 "it starts within its bounds; want clip-norm 0.0001..1000");
+  }
+  return absl::OkStatus();
+}
+
 // What would be sound, but is not built.
 absl::Status CheckBuilt(const JobSpec& spec) {
   const std::string mechanism = Set("privacy.mechanism", spec.privacy.mechanism);
-  if (spec.privacy.mechanism == "central" && spec.secure_aggregation.enabled) {
-    return Clash(mechanism, kMasked,
-                 "noise on a masked sum is the clients'; want mechanism = \"distributed\"");
-  }
-  if (spec.privacy.mechanism == "distributed" &&
+  const bool counted = IsAmong(spec.privacy.mechanism, {"central", "distributed"});
+  if (counted && spec.secure_aggregation.enabled &&
       IsAmong(spec.compression.codec, {"count-sketch", "low-rank"})) {
     return Clash(mechanism, Set("compression.codec", spec.compression.codec),
                  "its numbers are larger than the update's; want codec = \"none\" or \"random-k\"");
   }
 
-  if (spec.privacy.adaptive_clip) {
-    return BadJob("privacy.adaptive-clip: got true, want false: not built yet");
-  }
   if (spec.robust.rule == "norm-bound" && spec.secure_aggregation.enabled &&
       spec.robust.groups == 0) {
     return Clash(
@@ -215,6 +259,7 @@ absl::Status CheckPrivacy(const JobSpec& spec) {
   const PrivacySection& privacy = spec.privacy;
   RV_RETURN_IF_ERROR(CheckSampling(spec));
   RV_RETURN_IF_ERROR(CheckCorrelation(spec));
+  RV_RETURN_IF_ERROR(CheckAdaptiveClip(spec));
   if (privacy.mechanism == "none") return absl::OkStatus();
   const std::string mechanism = Set("privacy.mechanism", privacy.mechanism);
   if (privacy.mechanism == "distributed" && !spec.secure_aggregation.enabled) {
@@ -230,6 +275,7 @@ absl::Status CheckPrivacy(const JobSpec& spec) {
     return Clash(Set("strategy.weighting", spec.strategy.weighting), mechanism,
                  "weights that depend on data are a second release; want weighting = \"uniform\"");
   }
+  RV_RETURN_IF_ERROR(CheckCentralMasked(spec));
   if (privacy.mechanism != "example" && !IsAmong(spec.robust.rule, {"none", "norm-bound"}) &&
       spec.robust.groups == 0) {
     return Clash(Set("robust.rule", spec.robust.rule), mechanism,
@@ -268,8 +314,8 @@ absl::Status CheckGroups(const JobSpec& spec) {
                  "the mean of groups is that of all, and shows more of each; want groups = 0, or "
                  "rule = \"median\"");
   }
-  if (spec.privacy.mechanism == "distributed") {
-    return Clash(groups, Set("privacy.mechanism", "distributed"),
+  if (IsAmong(spec.privacy.mechanism, {"central", "distributed"})) {
+    return Clash(groups, Set("privacy.mechanism", spec.privacy.mechanism),
                  "the noise is made for one sum of the cohort; want groups = 0");
   }
   const int each = spec.job.clients_per_round / spec.robust.groups;

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/rounds/coded_round.h"
 #include "coordinator/rounds/job_plan.h"
 #include "coordinator/rounds/masked_round.h"
+#include "coordinator/rounds/round_privacy.h"
 #include "coordinator/rounds/running_round.h"
 #include "coordinator/storage/blob_store.h"
 #include "coordinator/storage/state_store.h"
@@ -15,7 +18,8 @@ namespace rivulet {
 struct AggregatedRound {
   ModelRecord model;  // its blobs are durable; its row is not written yet
   RoundFigures figures;
-  int64_t scaled = 0;  // updates that a robust rule scaled down
+  int64_t scaled = 0;               // updates that a robust rule scaled down
+  std::optional<double> clip_norm;  // adaptive clipping: of the next round
 };
 
 // The next global state: a pure function of the parent and the frozen set `updates`, sorted by
@@ -34,23 +38,26 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
 
 // The same under masks: the sums of the packed vectors, opened by `round`, with every figure in
 // them; robust.rule over the means of the groups where there are several. `initial_sha256`: blob of
-// the state of round 0. Errors also: those of MaskedGroup::Open; FailedPrecondition when fewer
+// the state of round 0. With noise of the coordinator, `noise_seed` as below; clients have clipped
+// their updates. Errors also: those of MaskedGroup::Open; FailedPrecondition when fewer
 // groups can be opened than the rule needs.
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
                                                 const std::vector<UpdateRecord>& updates,
                                                 const std::string& initial_sha256,
-                                                MaskedRound& round, RunningRound& running);
+                                                std::string_view noise_seed, MaskedRound& round,
+                                                RunningRound& running);
 
 // The same with noise of the coordinator (privacy.mechanism = "central"): every update is clipped
-// to privacy.clip-norm, the sum gets noise from `noise_seed` (32 bytes; of the job where rounds
-// share it), and is divided by what was expected of `invited` clients. The same seed gives the same
+// to terms.clip_norm, the sum gets noise from `noise_seed` (32 bytes; of the job where rounds
+// share it), and is divided by what was expected of those invited. The same seed gives the same
 // bytes. Errors also: OutOfRange for more noise than the grid holds.
 absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
                                                  const ModelRecord& parent,
                                                  const std::vector<UpdateRecord>& updates,
-                                                 std::string_view noise_seed, int64_t invited,
-                                                 RunningRound& running, const CodedRound* coded);
+                                                 std::string_view noise_seed,
+                                                 const RoundTerms& terms, RunningRound& running,
+                                                 const CodedRound* coded);
 
 // Round 0. `base_tensors` is the file that plan.base_tensors names; null when there is none. It is
 // not kept: round 0 holds its values. Errors: InvalidArgument (exit 3) for a file that is missing,

@@ -6,23 +6,37 @@
 #include "coordinator/rounds/next_state.h"
 #include "coordinator/rounds/round_privacy.h"
 #include "privacy/dp/clip.h"
+#include "privacy/dp/mechanism.h"
 #include "privacy/dp/noise_seed.h"
 
 namespace rivulet {
+namespace {
+
+// From what is released of the clients' bits, and nothing else.
+absl::StatusOr<double> NextClipNorm(const AdaptiveClip& clip, double clip_norm,
+                                    const NoiseSeed& seed, int64_t bits) {
+  RV_ASSIGN_OR_RETURN(const uint64_t variance, ClipBitVariance(clip.BitSigma()));
+  RV_RETURN_IF_ERROR(AddBlockNoise(seed, "clip-bit", variance, 1, 0, {&bits, 1}));
+  return clip.Next(clip_norm, clip.MeanBit(NoisedBitSum(bits)));
+}
+
+}  // namespace
 
 absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
                                                  const ModelRecord& parent,
                                                  const std::vector<UpdateRecord>& updates,
-                                                 std::string_view noise_seed, int64_t invited,
-                                                 RunningRound& running, const CodedRound* coded) {
+                                                 std::string_view noise_seed,
+                                                 const RoundTerms& terms, RunningRound& running,
+                                                 const CodedRound* coded) {
   RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.manifest));
-  const double clip = plan.spec.privacy.clip_norm;
+  int64_t bits = 0;  // of adaptive clipping
   for (const UpdateRecord& update : updates) {
     ParameterSet delta(plan.manifest);
     RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, update, delta));
     const UpdateView view = ViewOf(delta);
-    absl::StatusOr<Clipped> clipped = ClipOf(view, clip);
+    absl::StatusOr<Clipped> clipped = ClipOf(view, terms.clip_norm);
     if (!clipped.ok()) return Annotate(clipped.status(), "update of " + update.client);
+    bits += ClipBitCoordinate(clipped->within);
     for (size_t row = 0; row < delta.size() && clipped->factor < 1; ++row) {
       for (float& value : delta.floats(row)) {
         value = static_cast<float>(value * clipped->factor);
@@ -31,16 +45,22 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
     RV_RETURN_IF_ERROR(sum.Add(delta, 1));
   }
   RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(noise_seed));
-  RV_RETURN_IF_ERROR(
-      CentralRunOf(plan).AddTo(seed, static_cast<int64_t>(parent.round) + 1, sum.words()));
-  RV_ASSIGN_OR_RETURN(const double denominator, DenominatorOf(plan.spec, invited));
+  RV_ASSIGN_OR_RETURN(const CentralRun noise, CentralRunOf(plan, terms));
+  RV_RETURN_IF_ERROR(noise.AddTo(seed, static_cast<int64_t>(parent.round) + 1, sum.words()));
+  RV_ASSIGN_OR_RETURN(const double denominator, DenominatorOf(plan.spec, terms.invited));
   const ParameterSet mean = sum.MeanOver(denominator);
   RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   RoundFigures figures;  // losses and counts of clients would be releases without noise
   for (const UpdateRecord& update : updates) {
     figures.bytes_up += static_cast<int64_t>(update.bytes);
   }
-  return NextState(blobs, plan, parent, mean, std::move(state), std::move(figures));
+  RV_ASSIGN_OR_RETURN(AggregatedRound result,
+                      NextState(blobs, plan, parent, mean, std::move(state), std::move(figures)));
+  if (plan.spec.privacy.adaptive_clip) {
+    RV_ASSIGN_OR_RETURN(const AdaptiveClip clip, AdaptiveClipOf(plan, terms));
+    RV_ASSIGN_OR_RETURN(result.clip_norm, NextClipNorm(clip, terms.clip_norm, seed, bits));
+  }
+  return result;
 }
 
 }  // namespace rivulet

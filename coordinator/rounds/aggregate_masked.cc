@@ -13,7 +13,8 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
                                                 const ModelRecord& parent,
                                                 const std::vector<UpdateRecord>& updates,
                                                 const std::string& initial_sha256,
-                                                MaskedRound& round, RunningRound& running) {
+                                                std::string_view noise_seed, MaskedRound& round,
+                                                RunningRound& running) {
   RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   std::vector<float> movement;
   if (plan.masked->chooses_by_movement() && parent.round > 0) {
@@ -24,7 +25,8 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
     const std::span<const float> flat = Flatten(moved, storage);
     movement.assign(flat.begin(), flat.end());
   }
-  RV_ASSIGN_OR_RETURN(MaskedMean mean, OpenMaskedMean(blobs, plan, updates, movement, round));
+  RV_ASSIGN_OR_RETURN(MaskedMean mean,
+                      OpenMaskedMean(blobs, plan, updates, movement, noise_seed, round));
   if (plan.spec.strategy.aggregation == "freeze-a") mean.figures.bias = 0;
   RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, mean.mean,
                                                         std::move(state), std::move(mean.figures)));

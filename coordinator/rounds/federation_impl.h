@@ -29,6 +29,7 @@ inline constexpr int64_t kMostCounted = int64_t{1} << 40;
 inline constexpr char kMaskingSecret[] = "masking";
 inline constexpr char kNoiseSecret[] = "noise";
 inline constexpr char kCohortSecret[] = "cohort";
+inline constexpr char kClipNorm[] = "clip-norm";
 
 // Half uploads of one attempt are kept under keys that begin with this.
 std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
@@ -88,10 +89,11 @@ class Federation::Impl {
     std::optional<LedgerRow> planned;         // of the open attempt
     std::string noise_seed;                   // of the closed round; 32 bytes
     std::string run_seed;                     // of noise that rounds share; 32 bytes
-    std::string cohort_seed;                  // of secret draws; 32 bytes
-    bool opening = false;                     // the sum can be opened; `masked` is the worker's
-    int64_t bytes_down = 0;                   // since the last published round
-    int64_t all_bytes_up = 0;                 // of published rounds
+    double clip_norm = 0;      // adaptive clipping: of the next round; 0 = the job's own
+    std::string cohort_seed;   // of secret draws; 32 bytes
+    bool opening = false;      // the sum can be opened; `masked` is the worker's
+    int64_t bytes_down = 0;    // since the last published round
+    int64_t all_bytes_up = 0;  // of published rounds
     int64_t all_bytes_down = 0;
     std::chrono::milliseconds saved_remaining{0};  // when the remaining time was last stored
   };
@@ -194,6 +196,7 @@ class Federation::Impl {
   absl::Status PlanReleaseLocked(Job& job, const OpenRound& action);
   absl::Status ChargeLocked(Job& job, const MoveRound& close, std::vector<Write>& writes);
   void ChargedLocked(Job& job);
+  RoundTerms TermsOfLocked(const Job& job, size_t invited) const;
   absl::Status ResumePlanLocked(Job& job);
   absl::Status AdoptPrivacyLocked(const StoredState& stored);
 

@@ -1,10 +1,29 @@
 // Federation: what rounds release under differential privacy. No row in the ledger, no round.
+#include <charconv>
 #include <utility>
 
 #include "coordinator/rounds/federation_impl.h"
 #include "privacy/dp/noise_seed.h"
 
 namespace rivulet {
+namespace {
+
+absl::StatusOr<double> ClipNormFrom(const SecretRecord& record) {
+  double value = 0;
+  const char* const end = record.bytes.data() + record.bytes.size();
+  const auto [stop, error] = std::from_chars(record.bytes.data(), end, value);
+  if (error == std::errc() && stop == end && value > 0) return value;
+  return WithExit(Refuse(absl::StatusCode::kDataLoss,
+                         "job " + record.job + ": the stored clip norm is no number above 0"),
+                  ExitCode::kState);
+}
+
+}  // namespace
+
+RoundTerms Federation::Impl::TermsOfLocked(const Job& job, size_t invited) const {
+  return {job.clip_norm > 0 ? job.clip_norm : job.plan->spec.privacy.clip_norm,
+          static_cast<int64_t>(invited)};
+}
 
 // Before a round opens: may it be closed one day?
 absl::Status Federation::Impl::PlanReleaseLocked(Job& job, const OpenRound& action) {
@@ -13,6 +32,7 @@ absl::Status Federation::Impl::PlanReleaseLocked(Job& job, const OpenRound& acti
   RV_ASSIGN_OR_RETURN(
       LedgerRow planned,
       PlannedRelease(*job.plan, job.record.id, action.round,
+                     TermsOfLocked(job, action.cohort.size()),
                      job.masked != nullptr ? &job.masked->group(0).params() : nullptr));
   std::vector<LedgerRow> rows;  // of the data set, whichever job released them
   int64_t closed = 0;
@@ -46,7 +66,7 @@ absl::Status Federation::Impl::ChargeLocked(Job& job, const MoveRound& close,
     return Refuse(absl::StatusCode::kDataLoss, "ledger: this round has no planned release");
   }
   job.planned->survivors = static_cast<int64_t>(close.counted.size());
-  if (job.masked != nullptr) {
+  if (job.plan->spec.privacy.mechanism == "distributed") {
     job.planned->seed_commitment = HexOf(job.masked->group(0).session().sid());
   } else if (IsCorrelated(job.plan->spec)) {
     RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(job.run_seed));
@@ -100,6 +120,9 @@ absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {
   for (const SecretRecord& secret : stored.secrets) {
     Job* const job = FindLocked(secret.job);
     if (job == nullptr) continue;
+    if (secret.name == kClipNorm) {
+      RV_ASSIGN_OR_RETURN(job->clip_norm, ClipNormFrom(secret));
+    }
     if (secret.name == kCohortSecret) job->cohort_seed = secret.bytes;
     if (secret.name == kNoiseSecret) {
       (secret.round == 0 ? job->run_seed : job->noise_seed) = secret.bytes;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "common/job/job_keys.h"
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/federation_impl.h"
@@ -94,16 +95,16 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   const std::shared_ptr<MaskedRound> masked = job->masked;
   const std::string noise_seed = IsCorrelated(job->plan->spec) ? job->run_seed : job->noise_seed;
   const std::string initial = job->models.begin()->second.sha256;
-  const auto invited = static_cast<int64_t>(job->rounds.back().cohort.size());
+  const RoundTerms terms = TermsOfLocked(*job, job->rounds.back().cohort.size());
   const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
   working_ = true;
   ++putting_;
   lock.unlock();
   absl::StatusOr<AggregatedRound> result =
-      masked != nullptr ? AggregateMasked(blobs_, *plan, parent, *set, initial, *masked, *running)
+      masked != nullptr
+          ? AggregateMasked(blobs_, *plan, parent, *set, initial, noise_seed, *masked, *running)
       : plan->spec.privacy.mechanism == "central"
-          ? AggregateCentral(blobs_, *plan, parent, *set, noise_seed, invited, *running,
-                             coded.get())
+          ? AggregateCentral(blobs_, *plan, parent, *set, noise_seed, terms, *running, coded.get())
           : AggregateRound(blobs_, *plan, parent, *set, received, *running, coded.get());
   lock.lock();
   PublishLocked(*job, std::move(result));
@@ -193,8 +194,12 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
     done.from = RoundState::kClosed;
     done.to = RoundState::kDone;
     done.figures = result->figures;
-    published = states_.Commit(
-        {done, PutModel{result->model}, DropSecrets{job.record.id, round.round, round.attempt}});
+    std::vector<Write> writes = {done, PutModel{result->model},
+                                 DropSecrets{job.record.id, round.round, round.attempt}};
+    if (result->clip_norm) {
+      writes.push_back(SetSecret{{job.record.id, 0, 0, kClipNorm, NumberText(*result->clip_norm)}});
+    }
+    published = states_.Commit(writes);
   }
   if (published.code() == absl::StatusCode::kResourceExhausted) {
     work_.push_back({job.record.id, Now() + kTryAgainAfter});
@@ -205,6 +210,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
                                       std::string(published.message())});
   }
   EndMaskingLocked(job);
+  if (result->clip_norm) job.clip_norm = *result->clip_norm;
   round.state = RoundState::kDone;
   round.figures = result->figures;
   job.all_bytes_up += round.figures.bytes_up;
@@ -225,6 +231,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
       {"state_hash", result->model.state_hash}};
   data.emplace_back("raw_bytes_up",
                     static_cast<int64_t>(round.counted.size() * result->model.bytes));
+  if (result->clip_norm) data.emplace_back("clip_norm", *result->clip_norm);
   if (round.figures.bias) data.emplace_back("bias", *round.figures.bias);
   if (job.plan->spec.robust.rule != "none") {
     data.emplace_back("left_out", NameList(round.figures.left_out));

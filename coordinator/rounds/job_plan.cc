@@ -10,6 +10,20 @@
 
 namespace rivulet {
 
+namespace {
+
+// Where the size of cohorts is known before there is one.
+absl::Status CheckCentralNoise(const JobPlan& plan) {
+  const bool known = plan.spec.job.clients_per_round > 0 || plan.spec.privacy.sampling == "poisson";
+  if (plan.spec.privacy.adaptive_clip && !known) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(
+      const CentralRun noise,
+      CentralRunOf(plan, {plan.spec.privacy.clip_norm, plan.spec.job.clients_per_round}));
+  return WithExit(Annotate(noise.Variance().status(), "[privacy]"), ExitCode::kConfig);
+}
+
+}  // namespace
+
 absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
   RV_ASSIGN_OR_RETURN(JobDocument job, ParseJobDocument(document));
   if (job.spec.data.task == "classification" && job.spec.data.labels.empty()) {
@@ -42,8 +56,7 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
   }
   if (plan.spec.privacy.mechanism == "central") {
     RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(plan.spec));
-    const absl::Status held = CentralRunOf(plan).Variance().status();
-    if (!held.ok()) return WithExit(Annotate(held, "[privacy]"), ExitCode::kConfig);
+    RV_RETURN_IF_ERROR(CheckCentralNoise(plan));
   }
   if (IsCoded(plan.spec)) RV_RETURN_IF_ERROR(JobCodec(plan.spec, plan.manifest).status());
   if (!plan.spec.secure_aggregation.enabled || plan.spec.robust.groups > 0)

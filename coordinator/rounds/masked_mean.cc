@@ -1,6 +1,7 @@
 #include "coordinator/rounds/masked_mean.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <string>
 #include <thread>
@@ -8,16 +9,36 @@
 
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/masked_upload.h"
+#include "coordinator/rounds/round_privacy.h"
+#include "privacy/dp/noise_seed.h"
 #include "privacy/masking/masked_vector.h"
 #include "privacy/secagg/shared/reason.h"
 
 namespace rivulet {
 namespace {
 
+// Central noise of an attempt of these parameters; nothing under other mechanisms.
+absl::StatusOr<CentralAddition> CentralAdditionOf(const JobPlan& plan, const secagg::Params& params,
+                                                  std::string_view noise_seed) {
+  CentralAddition central;
+  if (!plan.masked->central()) return central;
+  RV_ASSIGN_OR_RETURN(const CentralRun noise,
+                      CentralRunOf(plan, {plan.spec.privacy.clip_norm, params.n_max}));
+  RV_ASSIGN_OR_RETURN(const double divisor, DenominatorOf(plan.spec, params.n_max));
+  central.divisor = std::llround(divisor);
+  central.add = [noise, noise_seed, round = static_cast<int64_t>(params.round)](
+                    std::span<int64_t> integers) -> absl::Status {
+    RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(noise_seed));
+    return noise.AddTo(seed, round, integers);
+  };
+  return central;
+}
+
 // The sum of one group, opened and decoded.
 absl::StatusOr<DecodedSum> OpenGroup(const BlobStore& blobs, const JobPlan& plan,
                                      std::span<const UpdateRecord> updates,
-                                     std::span<const float> movement, MaskedGroup& group) {
+                                     std::span<const float> movement, std::string_view noise_seed,
+                                     MaskedGroup& group) {
   const secagg::Params& params = group.params();
   secagg::RingVector sum(params.b, params.length());
   for (const UpdateRecord& update : updates) {
@@ -29,7 +50,9 @@ absl::StatusOr<DecodedSum> OpenGroup(const BlobStore& blobs, const JobPlan& plan
   RV_ASSIGN_OR_RETURN(
       const MaskedForm::Maps maps,
       plan.masked->MapsOf(params.round, group.session().sid0(), group.session().sid(), movement));
-  return DecodeSum(*plan.masked, maps, params, opened, static_cast<uint32_t>(updates.size()));
+  RV_ASSIGN_OR_RETURN(const CentralAddition central, CentralAdditionOf(plan, params, noise_seed));
+  return DecodeSum(*plan.masked, maps, params, opened, static_cast<uint32_t>(updates.size()),
+                   central);
 }
 
 // Its own members are to blame, not the disk.
@@ -52,7 +75,8 @@ std::vector<UpdateRecord> UpdatesOf(const MaskedGroup& group,
 
 absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan& plan,
                                           const std::vector<UpdateRecord>& updates,
-                                          std::span<const float> movement, MaskedRound& round) {
+                                          std::span<const float> movement,
+                                          std::string_view noise_seed, MaskedRound& round) {
   MaskedMean result;
   RoundFigures& figures = result.figures;
   std::vector<ParameterSet> means;
@@ -69,7 +93,8 @@ absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan&
       leave_out(round.left_out(at));
       continue;
     }
-    absl::StatusOr<DecodedSum> sum = OpenGroup(blobs, plan, own, movement, round.group(at));
+    absl::StatusOr<DecodedSum> sum =
+        OpenGroup(blobs, plan, own, movement, noise_seed, round.group(at));
     if (!sum.ok()) {
       if (round.size() == 1 || !IsSpoiled(sum.status())) return sum.status();
       leave_out(std::string(sum.status().message()));

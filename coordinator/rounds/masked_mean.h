@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/rounds/job_plan.h"
@@ -21,10 +22,12 @@ struct MaskedMean {
 // Opens the sum of every group of `round` that is not left out: over those of `updates`, the frozen
 // set, whose clients are in it. Then the mean of the one sum, or robust.rule over the means of the
 // groups. Where there are several, one whose sum its members have spoiled is left out. `movement`:
-// for public-top-k, flat, or empty. Takes time. Errors: those of MaskedGroup::Open, of the blobs
+// for public-top-k, flat, or empty. `noise_seed`: of central noise (32 bytes), which the one sum
+// gets before it is divided. Takes time. Errors: those of MaskedGroup::Open, of the blobs
 // and of RobustMean; FailedPrecondition when fewer groups can be opened than the rule needs.
 absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan& plan,
                                           const std::vector<UpdateRecord>& updates,
-                                          std::span<const float> movement, MaskedRound& round);
+                                          std::span<const float> movement,
+                                          std::string_view noise_seed, MaskedRound& round);
 
 }  // namespace rivulet

@@ -13,6 +13,7 @@ namespace rivulet {
 namespace {
 
 constexpr double kGridSteps = 16777216;  // of FixedPointSum, for one unit
+constexpr double kMostDeviation = 20;    // z C: what the grid of the noise holds, with room
 
 int64_t ValuesOf(const Manifest& manifest) {
   int64_t values = 0;
@@ -60,8 +61,8 @@ CentralRun RunOf(const JobSpec& spec, double noise_multiplier, int64_t values) {
   return run;
 }
 
-absl::Status FillCentral(const JobPlan& plan, LedgerRow& row) {
-  const CentralRun noise = CentralRunOf(plan);
+absl::Status FillCentral(const JobPlan& plan, const RoundTerms& terms, LedgerRow& row) {
+  RV_ASSIGN_OR_RETURN(const CentralRun noise, CentralRunOf(plan, terms));
   RV_ASSIGN_OR_RETURN(const uint64_t variance, noise.Variance());
   row.mechanism = DpMechanism::kCentralGaussian;
   // Of a Poisson cohort whole clients come and go; a cohort of fixed size has another in one's
@@ -70,7 +71,8 @@ absl::Status FillCentral(const JobPlan& plan, LedgerRow& row) {
   const bool drawn = plan.spec.privacy.sampling == "poisson";
   row.relation = drawn ? RelationName::kAddRemoveOne : RelationName::kZeroOut;
   row.q = SamplingOf(plan.spec);
-  row.z = row.z_delta = plan.noise_multiplier;
+  row.z = plan.noise_multiplier;
+  row.z_delta = noise.noise_multiplier;
   row.values = noise.values;
   if (IsCorrelated(plan.spec)) {
     const bool tree = noise.correlation == CentralRun::Correlation::kTree;
@@ -80,7 +82,7 @@ absl::Status FillCentral(const JobPlan& plan, LedgerRow& row) {
     row.min_separation = noise.separation - 1;  // rounds strictly between two
   }
   row.sigma_int = std::sqrt(static_cast<double>(variance));
-  row.scale = kGridSteps;
+  row.scale = plan.masked ? plan.masked->lattice().scale() : kGridSteps;
   row.norm_bound = noise.Sensitivity();
   return absl::OkStatus();
 }
@@ -93,8 +95,32 @@ bool IsPrivate(const JobSpec& spec) {
 
 bool IsCorrelated(const JobSpec& spec) { return spec.privacy.correlation != "none"; }
 
-CentralRun CentralRunOf(const JobPlan& plan) {
-  return RunOf(plan.spec, plan.noise_multiplier, ValuesOf(plan.manifest));
+absl::StatusOr<CentralRun> CentralRunOf(const JobPlan& plan, const RoundTerms& terms) {
+  CentralRun run = RunOf(plan.spec, plan.noise_multiplier, ValuesOf(plan.manifest));
+  run.clip_norm = terms.clip_norm;
+  if (plan.masked) {
+    run.values = static_cast<int64_t>(plan.masked->values());
+    run.contribution = plan.masked->norm_bound();
+  }
+  if (plan.spec.privacy.adaptive_clip) {
+    RV_ASSIGN_OR_RETURN(const AdaptiveClip clip, AdaptiveClipOf(plan, terms));
+    RV_ASSIGN_OR_RETURN(run.noise_multiplier, clip.VectorNoiseMultiplier(plan.noise_multiplier));
+  }
+  return run;
+}
+
+absl::StatusOr<AdaptiveClip> AdaptiveClipOf(const JobPlan& plan, const RoundTerms& terms) {
+  AdaptiveClip clip;
+  RV_ASSIGN_OR_RETURN(const double expected, DenominatorOf(plan.spec, terms.invited));
+  clip.expected = std::max<int64_t>(1, std::llround(expected));
+  const absl::StatusOr<double> vector = clip.VectorNoiseMultiplier(plan.noise_multiplier);
+  if (!vector.ok()) {
+    return WithExit(Annotate(vector.status(), "privacy.adaptive-clip = true with a cohort of " +
+                                                  std::to_string(clip.expected)),
+                    ExitCode::kConfig);
+  }
+  clip.most = std::min(clip.most, kMostDeviation / *vector);
+  return clip;
 }
 
 absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec) {
@@ -113,18 +139,20 @@ absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec) {
 }
 
 absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string& job,
-                                         uint64_t round, const secagg::Params* masked) {
+                                         uint64_t round, const RoundTerms& terms,
+                                         const secagg::Params* masked) {
   LedgerRow row;
   row.job = job;
   row.data_set = DataSetOf(plan.spec);
   row.round = static_cast<int64_t>(round);
-  row.clip_norm = plan.spec.privacy.clip_norm;
+  row.clip_norm = terms.clip_norm;
   row.delta = plan.spec.privacy.target_delta;
   row.code_version = RIVULET_VERSION;
   row.vectors_sha256 = kKnownAnswersSha256;
   row.seed_commitment = std::string(64, '0');
-  RV_RETURN_IF_ERROR(masked != nullptr ? FillDistributed(*plan.masked, *masked, row)
-                                       : FillCentral(plan, row));
+  const bool shares = plan.spec.privacy.mechanism == "distributed";
+  RV_RETURN_IF_ERROR(shares ? FillDistributed(*plan.masked, *masked, row)
+                            : FillCentral(plan, terms, row));
   return row;
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/status.h"
 #include "coordinator/rounds/job_plan.h"
+#include "privacy/dp/adaptive_clip.h"
 #include "privacy/dp/budget.h"
 #include "privacy/dp/central_run.h"
 #include "privacy/dp/ledger.h"
@@ -20,18 +21,30 @@ bool IsPrivate(const JobSpec& spec);
 // Central noise that rounds share (privacy.correlation): one seed for the job, one event.
 bool IsCorrelated(const JobSpec& spec);
 
-// The central noise of all rounds of a job.
-CentralRun CentralRunOf(const JobPlan& plan);
+// What the noise of one round is scaled by.
+struct RoundTerms {
+  double clip_norm = 0;  // C of this round
+  int64_t invited = 0;   // clients
+};
+
+// The central noise of the rounds of a job with these terms: of all of them, but with adaptive
+// clipping, which gives every round its own. Errors: those of AdaptiveClipOf.
+absl::StatusOr<CentralRun> CentralRunOf(const JobPlan& plan, const RoundTerms& terms);
+
+// privacy.adaptive-clip: how the clip norm goes on after a round, within what the noise's grid
+// holds. Errors: InvalidArgument (exit 3) for a cohort whose bits would cost more than the round
+// may.
+absl::StatusOr<AdaptiveClip> AdaptiveClipOf(const JobPlan& plan, const RoundTerms& terms);
 
 // z of central noise: the job's own, or the smallest with which all its rounds together keep the
 // target. Takes seconds for a sampled cohort: once a job. Errors: InvalidArgument (exit 3).
 absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec);
 
-// What one round is going to release. `masked`: of its attempt, null without masks. `population`:
-// clients that a Poisson sample is drawn from, or that are invited. The outcome
+// What one round is going to release. `masked`: of its attempt, null without masks. The outcome
 // (survivors, epsilon, commitment) is not filled in. Errors: InvalidArgument.
 absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string& job,
-                                         uint64_t round, const secagg::Params* masked);
+                                         uint64_t round, const RoundTerms& terms,
+                                         const secagg::Params* masked);
 
 // May it run? `rows`: of all releases of the job's data set, oldest first; `closed`: rounds closed
 // there. Errors: those of PlanRound; ResourceExhausted with exit 6 when the budget would be passed.

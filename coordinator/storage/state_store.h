@@ -133,7 +133,7 @@ struct FailureRecord {
 //   "masking"  the state of its secure aggregation (privacy/secagg/server)
 //   "noise"    the seed of its noise: a crash must not draw other noise for the same data
 // and with round 0, attempt 0, for the life of a job: "cohort", the seed of its secret draws, and
-// "noise", that of noise which its rounds share.
+// "noise", that of noise which its rounds share; "clip-norm", where adaptive clipping has got to.
 // Erased from the disk when it is dropped.
 struct SecretRecord {
   std::string job;

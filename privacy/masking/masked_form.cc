@@ -7,6 +7,7 @@
 #include "common/job/validate_private.h"
 #include "common/random.h"
 #include "privacy/dp/accountant.h"
+#include "privacy/dp/rounding.h"
 #include "privacy/masking/keystream_words.h"
 #include "privacy/masking/weakest_session.h"
 #include "privacy/secagg/shared/bytes.h"
@@ -29,7 +30,9 @@ int ValueBitsOf(const CompressionSection& compression) {
 
 bool Rotates(const JobSpec& spec, int bits) {
   // The bound of a noised sum counts on coordinates of even size.
-  if (spec.privacy.mechanism == "distributed") return spec.secure_aggregation.rotation != "off";
+  if (spec.privacy.mechanism == "distributed" || spec.privacy.mechanism == "central") {
+    return spec.secure_aggregation.rotation != "off";
+  }
   if (spec.compression.codec == "rotate-lattice") return true;
   const std::string& rotation = spec.secure_aggregation.rotation;
   return rotation == "on" || (rotation == "auto" && bits <= 12);
@@ -136,8 +139,7 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   form.numbers_ = FlatNumbers(manifest);
   form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec.compression);
   form.max_weight_ = spec.strategy.weighting == "capped" ? kCappedWeights : 1;
-  const bool clips = spec.privacy.mechanism == "central" || spec.privacy.mechanism == "distributed";
-  form.range_ = clips ? spec.privacy.clip_norm : spec.secure_aggregation.range;
+  form.range_ = form.counted() ? spec.privacy.clip_norm : spec.secure_aggregation.range;
   if (form.numbers_ == 0) {
     return Refuse(absl::StatusCode::kInvalidArgument, "job: got no trainable number to mask");
   }
@@ -151,13 +153,21 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   if (Rotates(spec, form.value_bits_)) form.rotation_log2_ = BlockLog2Of(form.reduced_);
   RV_ASSIGN_OR_RETURN(const Maps all, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
   form.values_ = all.rotate->OutputSize(form.reduced_);
-  if (!form.noised()) {
+  if (!form.counted()) {
     const int digit = form.value_bits_ - 1;
     form.figure_digits_ = DigitsFor(kExamplesBits, digit) + DigitsFor(kTokensBits, digit) +
                           DigitsFor(kStepsBits, digit) + DigitsFor(kLossBits, digit);
   }
   form.auxiliary_ = 1 + form.figure_digits_ + secagg::kChecksums;
   return form;
+}
+
+LatticeParams MaskedForm::lattice() const {
+  return {value_bits_, LatticeBound(range_, rotated() ? values_ : 0)};
+}
+
+double MaskedForm::norm_bound() const {
+  return RoundedNormBound(lattice().scale() * range_, static_cast<int64_t>(values_));
 }
 
 bool MaskedForm::feedback() const {
@@ -211,6 +221,7 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
   params.p = static_cast<uint8_t>(value_bits_);
   params.W = max_weight_;
   params.mode = masking_.mode == "malicious" ? secagg::Mode::kMalicious : secagg::Mode::kSemiHonest;
+  if (central()) params.dp = secagg::Noise::kCentral;
   if (noised()) {
     params.dp = privacy_.noise == "skellam" ? secagg::Noise::kSkellam : secagg::Noise::kGaussian;
   }

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "aggregation/codec/lattice.h"
 #include "aggregation/codec/linear.h"
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
@@ -73,6 +74,16 @@ class MaskedForm {
   bool chooses_by_movement() const { return compression_.codec == "public-top-k"; }
   // Every client adds noise to its vector (privacy.mechanism = "distributed").
   bool noised() const { return mechanism_ == "distributed"; }
+  // The coordinator adds it to the sum (privacy.mechanism = "central").
+  bool central() const { return mechanism_ == "central"; }
+  // Either: a vector's norm is bounded in integers, and no figure travels beside it.
+  bool counted() const { return noised() || central(); }
+
+  // The lattice of values without noise of the clients.
+  LatticeParams lattice() const;
+  // The norm of a client's integers under central(), at most: what the noise is scaled by.
+  double norm_bound() const;
+
   // That noise in a session of these parameters. The shares counted on are those of the smallest
   // roster that the session allows. Errors: InvalidArgument when no noise multiplier keeps
   // privacy.target-epsilon, or the session promises no honest share.

@@ -19,10 +19,6 @@ double NormOf(std::span<const float> values) {
   return std::sqrt(sum);
 }
 
-LatticeParams LatticeOf(const MaskedForm& form) {
-  return {form.value_bits(), LatticeBound(form.range(), form.rotated() ? form.values() : 0)};
-}
-
 AesWords SecretWords(Entropy& entropy) {
   const Secret32 key = entropy.Secret();
   return AesWords(key.bytes());
@@ -46,6 +42,24 @@ absl::StatusOr<std::vector<int64_t>> NoisedIntegers(const MaskedForm& form,
                           reinterpret_cast<const char*>(bytes.data()), bytes.size())));
   RV_RETURN_IF_ERROR(AddNoiseShare(seed, noise.noise, plan.local_variance, integers));
   return integers;
+}
+
+// Rounds within the norm that the coordinator's noise is scaled by; clamped to the lattice, which
+// only shortens. Returns how many were clamped.
+absl::StatusOr<size_t> BoundedIntegers(const MaskedForm& form, std::span<const float> rotated,
+                                       Entropy& entropy, std::vector<int64_t>& integers) {
+  AesWords words = SecretWords(entropy);
+  const LatticeParams lattice = form.lattice();
+  RV_RETURN_IF_ERROR(
+      RoundWithinNorm(rotated, lattice.scale(), form.norm_bound(), words, integers).status());
+  size_t clamped = 0;
+  const int64_t limit = lattice.limit();
+  for (int64_t& value : integers) {
+    const int64_t inside = std::clamp(value, -limit, limit);
+    clamped += inside != value ? 1 : 0;
+    value = inside;
+  }
+  return clamped;
 }
 
 struct Figure {
@@ -131,16 +145,20 @@ absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedF
   maps.reduce->Project(flat, reduced);
   std::vector<float> rotated(form.values());
   maps.rotate->Project(reduced, rotated);
-  if (form.noised()) {
-    RV_ASSIGN_OR_RETURN(const std::vector<int64_t> noised,
-                        NoisedIntegers(form, params, rotated, entropy));
+  if (form.counted()) {
+    std::vector<int64_t> counted(form.values());
+    if (form.noised()) {
+      RV_ASSIGN_OR_RETURN(counted, NoisedIntegers(form, params, rotated, entropy));
+    } else {
+      RV_ASSIGN_OR_RETURN(encoded.clamped, BoundedIntegers(form, rotated, entropy, counted));
+    }
     encoded.vector = secagg::RingVector(params.b, params.length());
-    for (size_t i = 0; i < noised.size(); ++i) encoded.vector.SetSigned(i, noised[i]);
+    for (size_t i = 0; i < counted.size(); ++i) encoded.vector.SetSigned(i, counted[i]);
     encoded.vector.Set(form.values(), 1);
     return encoded;
   }
   std::vector<int32_t> integers(form.values());
-  const LatticeParams lattice = LatticeOf(form);
+  const LatticeParams lattice = form.lattice();
   encoded.clamped = QuantiseToLattice(rotated, lattice, rounding, integers);
   encoded.vector = secagg::RingVector(params.b, params.length());
   for (size_t i = 0; i < integers.size(); ++i) {
@@ -161,7 +179,7 @@ absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedF
 
 absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::Maps& maps,
                                      const secagg::Params& params, const secagg::RingVector& sum,
-                                     uint32_t clients) {
+                                     uint32_t clients, const CentralAddition& central) {
   DecodedSum decoded;
   decoded.weight = sum.SignedAt(form.values());
   if (decoded.weight < clients || decoded.weight > int64_t{clients} * params.W) {
@@ -171,7 +189,7 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
   }
   std::vector<int64_t> integers(form.values());
   for (size_t i = 0; i < integers.size(); ++i) integers[i] = sum.SignedAt(i);
-  double scale = LatticeOf(form).scale();
+  double scale = form.lattice().scale();
   int64_t divisor = decoded.weight;
   if (form.noised()) {  // by those invited, whoever came: their number is no second release
     RV_ASSIGN_OR_RETURN(const DistributedNoise noise, form.NoiseOf(params));
@@ -179,6 +197,14 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
     RV_RETURN_IF_ERROR(CheckSumRange(integers, params.b));
     scale = plan.scale;
     divisor = params.n_max;
+  }
+  if (form.central()) {
+    if (!central.add || central.divisor < 1) {
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    "masked sum: got no central noise, want what its job promises");
+    }
+    RV_RETURN_IF_ERROR(central.add(integers));
+    divisor = central.divisor;
   }
   std::vector<float> rotated(form.values());
   DequantiseSum(std::span<const int64_t>(integers), scale, divisor, rotated);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <span>
 
 #include "aggregation/codec/rounding.h"
@@ -38,16 +39,23 @@ absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedF
                                            Entropy& entropy, RoundingSource& rounding,
                                            ParameterSet* residual);
 
+// What the coordinator does to the integers of a sum under central noise.
+struct CentralAddition {
+  std::function<absl::Status(std::span<int64_t>)> add;
+  int64_t divisor = 0;  // of the sum, whoever came
+};
+
 struct DecodedSum {
   ParameterSet mean;      // weighted by the clients' integer weights
   int64_t weight = 0;     // their sum
   MaskedFigures figures;  // sums
 };
 
-// What the unmasked sum over `clients` clients says. Errors: InvalidArgument for a sum of weights
-// that no such set can have.
+// What the unmasked sum over `clients` clients says. `central`: where form.central(). Errors:
+// InvalidArgument for a sum of weights that no such set can have, and without its noise; those of
+// the addition.
 absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::Maps& maps,
                                      const secagg::Params& params, const secagg::RingVector& sum,
-                                     uint32_t clients);
+                                     uint32_t clients, const CentralAddition& central = {});
 
 }  // namespace rivulet

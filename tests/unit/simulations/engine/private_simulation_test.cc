@@ -97,6 +97,13 @@ INSTANTIATE_TEST_SUITE_P(
                              spec.privacy.correlation = "banded";
                              spec.privacy.min_separation = 3;
                              spec.job.clients_per_round = 2;
+                           }},
+                    Noised{"adaptive", [](JobSpec& spec) { spec.privacy.adaptive_clip = true; }},
+                    Noised{"masked",
+                           [](JobSpec& spec) {
+                             spec.secure_aggregation.enabled = true;
+                             spec.compression.codec = "int8";
+                             spec.job.min_clients = 6;
                            }}),
     [](const auto& info) { return std::string(info.param.name); });
 
