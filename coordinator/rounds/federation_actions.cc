@@ -185,7 +185,12 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   end.exit_code = end.to == JobState::kFailed ? static_cast<int>(action.exit) : 0;
   end.reason = action.reason;
   end.ended_ms = clock_.UnixMillis();
-  RV_RETURN_IF_ERROR(states_.Commit({end, DropSecrets{job.record.id, 0, 0}}));
+  std::vector<Write> writes = {end, DropSecrets{job.record.id, 0, 0}};
+  if (!job.rounds.empty()) {  // which may have ended before it was published
+    writes.push_back(
+        DropSecrets{job.record.id, job.rounds.back().round, job.rounds.back().attempt});
+  }
+  RV_RETURN_IF_ERROR(states_.Commit(writes));
   job.record.state = end.to;
   job.record.exit_code = end.exit_code;
   job.record.reason = end.reason;

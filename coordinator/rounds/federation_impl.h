@@ -86,6 +86,7 @@ class Federation::Impl {
     std::shared_ptr<MaskedRound> masked;      // of the open or closed attempt, under masks
     std::deque<MaskedRound::Output> masking;  // what it asked for, still to be done
     std::vector<LedgerRow> releases;          // under differential privacy, oldest first
+    std::string data_set;                     // that they are counted under; empty without
     std::optional<LedgerRow> planned;         // of the open attempt
     std::string noise_seed;                   // of the closed round; 32 bytes
     std::string run_seed;                     // of noise that rounds share; 32 bytes

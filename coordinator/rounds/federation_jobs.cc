@@ -94,7 +94,8 @@ std::unique_ptr<RoundEngine> Federation::Impl::MakeEngine(const Job& job, Engine
     config.draw = [plan = job.plan, seed = job.cohort_seed](const std::vector<std::string>& names,
                                                             uint64_t round, uint32_t attempt) {
       auto drawn = SecretCohort(plan->spec, seed, round, attempt, names);
-      return drawn.ok() ? *std::move(drawn) : names;  // q and seed are checked: cannot fail
+      // q and the seed are checked: this cannot fail. If it did, nobody is drawn.
+      return drawn.ok() ? *std::move(drawn) : std::vector<std::string>();
     };
   }
   return std::make_unique<RoundEngine>(std::move(config), std::move(state), Now());

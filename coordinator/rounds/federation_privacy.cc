@@ -40,13 +40,17 @@ absl::Status Federation::Impl::PlanReleaseLocked(Job& job, const OpenRound& acti
     for (const LedgerRow& row : other->releases) {
       if (row.data_set == planned.data_set) rows.push_back(row);
     }
-    const bool same =
-        !other->releases.empty() && other->releases.front().data_set == planned.data_set;
+    // By what the job says, not by its rows: they may be what is missing.
+    const bool same = other->data_set == planned.data_set;
     for (const RoundRecord& round : other->rounds) {
       // An abandoned one that had been closed counts: its set was frozen.
       const bool released = round.state == RoundState::kClosed ||
                             round.state == RoundState::kDone || !round.counted.empty();
       if (same && released) ++closed;
+    }
+    if (other.get() != &job && other->planned && same) {  // an open round of it will be charged
+      rows.push_back(*other->planned);
+      ++closed;
     }
   }
   RV_ASSIGN_OR_RETURN(
@@ -115,6 +119,7 @@ absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {
     if (!row.ok()) {
       return WithExit(Annotate(row.status(), "ledger of job " + record.job), ExitCode::kState);
     }
+    job->data_set = row->data_set;
     job->releases.push_back(*row);
   }
   for (const SecretRecord& secret : stored.secrets) {

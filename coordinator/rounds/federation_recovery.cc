@@ -16,14 +16,19 @@ absl::Status Federation::Impl::Recover() {
   for (const auto& job : jobs_) {
     RV_RETURN_IF_ERROR(ResumeLocked(*job));
     RV_RETURN_IF_ERROR(ResumeMaskingLocked(*job, stored.secrets));
-    RV_RETURN_IF_ERROR(ResumePlanLocked(*job));
   }
   RV_RETURN_IF_ERROR(CollectGarbageLocked());
   SweepPartialsLocked();
   for (const auto& job : jobs_) {
     if (job->engine == nullptr) continue;
     if (job->engine->state().phase == Phase::kClosed) work_.push_back({job->record.id});
-    FeedLocked(*job, TimePassed{});
+    // A budget that is spent meanwhile is the end of that job, not of the coordinator.
+    const absl::Status planned = ResumePlanLocked(*job);
+    if (planned.ok()) {
+      FeedLocked(*job, TimePassed{});
+    } else {
+      FeedLocked(*job, WorkFailed{std::string(planned.message()), ExitCodeOf(planned)});
+    }
   }
   work_ready_.notify_one();
   return absl::OkStatus();
@@ -70,7 +75,8 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
     job.updates.clear();
     return absl::OkStatus();
   }
-  const absl::Status usable = plan.ok() ? CheckBlobs(job, *plan) : plan.status();
+  absl::Status usable = plan.ok() ? CheckBlobs(job, *plan) : plan.status();
+  if (usable.ok()) usable = CheckCohortSecret(plan->spec, job.cohort_seed);
   if (usable.ok()) {
     job.plan = std::make_shared<const JobPlan>(*std::move(plan));
     job.engine = MakeEngine(job, RebuildLocked(job));

@@ -108,6 +108,7 @@ void Federation::Impl::DescribeLocked(Job& job, const JobSpec& spec) {
   job.num_rounds = static_cast<uint64_t>(spec.job.num_rounds);
   job.noised = spec.privacy.mechanism != "none";
   job.evaluates_in_clear = EvaluatesInClear(spec);
+  if (IsPrivate(spec)) job.data_set = DataSetOf(spec);
 }
 
 JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {

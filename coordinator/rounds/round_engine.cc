@@ -199,8 +199,11 @@ void RoundEngine::CheckOpen(Actions& out) {
   const size_t failed = state_.failed.size();
   const size_t minimum = Fewest();
   if (state_.reported.size() >= static_cast<size_t>(state_.needed)) return StartFreezing(out);
-  if (static_cast<double>(failed) > config_.max_failures * static_cast<double>(invited) ||
-      invited - failed < minimum) {
+  // A secret draw is never repeated: whom failures leave would be in more often than q.
+  const bool few =
+      static_cast<double>(failed) > config_.max_failures * static_cast<double>(invited) ||
+      invited - failed < minimum;
+  if (few && config_.draw == nullptr) {
     return Abandon(std::to_string(failed) + " of " + std::to_string(invited) + " clients failed",
                    out);
   }

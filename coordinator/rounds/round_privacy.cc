@@ -25,10 +25,6 @@ double SamplingOf(const JobSpec& spec) {
   return spec.privacy.sampling == "poisson" ? spec.job.fraction_train : 1.0;
 }
 
-std::string DataSetOf(const JobSpec& spec) {
-  return spec.data.dataset.empty() ? spec.job.name : spec.data.dataset;
-}
-
 absl::Status FillDistributed(const MaskedForm& form, const secagg::Params& params, LedgerRow& row) {
   RV_ASSIGN_OR_RETURN(const DistributedNoise noise, form.NoiseOf(params));
   RV_ASSIGN_OR_RETURN(const DistributedPlan plan, noise.Plan());
@@ -88,6 +84,10 @@ absl::Status FillCentral(const JobPlan& plan, const RoundTerms& terms, LedgerRow
 }
 
 }  // namespace
+
+std::string DataSetOf(const JobSpec& spec) {
+  return spec.data.dataset.empty() ? spec.job.name : spec.data.dataset;
+}
 
 bool IsPrivate(const JobSpec& spec) {
   return spec.privacy.mechanism == "central" || spec.privacy.mechanism == "distributed";
@@ -160,6 +160,14 @@ absl::StatusOr<double> DenominatorOf(const JobSpec& spec, int64_t invited) {
   if (IsCorrelated(spec) && spec.job.clients_per_round > 0) return spec.job.clients_per_round;
   if (spec.privacy.sampling != "poisson") return static_cast<double>(invited);
   return FixedDenominator(SamplingOf(spec), spec.privacy.population);
+}
+
+absl::Status CheckCohortSecret(const JobSpec& spec, std::string_view seed) {
+  const bool drawn = IsPrivate(spec) && spec.privacy.sampling == "poisson";
+  if (!drawn || seed.size() == sizeof(Bytes32)) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kDataLoss, "secret of the cohorts: got " +
+                                                 std::to_string(seed.size()) +
+                                                 " bytes, want 32: no cohort can be drawn");
 }
 
 absl::StatusOr<std::vector<std::string>> SecretCohort(const JobSpec& spec, std::string_view seed,

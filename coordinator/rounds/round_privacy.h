@@ -18,6 +18,9 @@ namespace rivulet {
 // privacy.mechanism = "example" each client counts its own.)
 bool IsPrivate(const JobSpec& spec);
 
+// The name that releases are counted under: data.dataset, or the job's own.
+std::string DataSetOf(const JobSpec& spec);
+
 // Central noise that rounds share (privacy.correlation): one seed for the job, one event.
 bool IsCorrelated(const JobSpec& spec);
 
@@ -56,6 +59,9 @@ absl::StatusOr<BudgetAnswer> CheckBudget(const JobPlan& plan, std::span<const Le
 // clients invited; with correlated noise job.clients-per-round where the job has it: what one round
 // takes back of another's noise must weigh the same.
 absl::StatusOr<double> DenominatorOf(const JobSpec& spec, int64_t invited);
+
+// DataLoss unless a job of Poisson cohorts has its secret seed.
+absl::Status CheckCohortSecret(const JobSpec& spec, std::string_view seed);
 
 // Poisson cohorts: each name by itself with probability job.fraction-train, from the job's secret
 // seed of 32 bytes: the same after a restart, and nobody else's to know. Sorted.

@@ -72,6 +72,37 @@ TEST_F(PrivateRounds, WithoutItsRowNoFurtherRoundOpens) {
   const JobView view = Run(job);
   EXPECT_EQ(view.state, JobState::kFailed);
   EXPECT_THAT(view.reason, HasSubstr("row"));
+  EXPECT_EQ(view.round, 1u);  // nothing was published after the loss
+}
+
+// Two jobs on one data set: what one is about to release counts for the other.
+TEST_F(PrivateRounds, AnOpenRoundOfAnotherJobIsCounted) {
+  JobSpec spec = CentralSpec();
+  spec.data.dataset = "shared";
+  spec.job.num_rounds = 1;
+  const std::string first = Finish(spec);  // submits
+  const std::string second = Submit();
+  const JobView one = Run(first), two = Run(second);
+  ASSERT_EQ(one.state, JobState::kFinished) << one.reason;
+  ASSERT_EQ(two.state, JobState::kFinished) << two.reason;
+  EXPECT_GT(std::max(one.epsilon, two.epsilon), 1.2 * std::min(one.epsilon, two.epsilon));
+}
+
+TEST_F(PrivateRounds, WithoutTheSecretOfItsCohortsAJobEnds) {
+  JobSpec spec = CentralSpec();
+  spec.job.num_rounds = 3;
+  spec.job.fraction_train = 0.5;
+  spec.privacy.sampling = "poisson";
+  spec.privacy.population = 6;
+  spec.privacy.noise_multiplier = 2;
+  spec.privacy.target_delta = 1e-3;
+  const std::string job = Finish(spec);
+  ASSERT_TRUE(states_->Commit({DropSecrets{job, 0, 0}}).ok());
+  RestartPrivate();
+  const JobView view = Show(job);
+  EXPECT_EQ(view.state, JobState::kFailed);
+  EXPECT_EQ(view.exit_code, static_cast<int>(ExitCode::kState));
+  EXPECT_THAT(view.reason, HasSubstr("got 0 bytes, want 32"));
 }
 
 TEST_F(PrivateRounds, UpdatesAreClippedByTheCoordinatorItself) {
