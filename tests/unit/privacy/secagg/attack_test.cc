@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tests/unit/privacy/area_under_curve.h"
 #include "tests/unit/privacy/secagg/seed_search.h"
 #include "tests/unit/privacy/seeded_entropy.h"
 
@@ -18,23 +19,6 @@ TEST(SeedSearch, FindsAFoldedSeedAndNoWholeOne) {
 // Whether the masked vectors of two inputs chosen by the attacker can be told apart by their first
 // element, their sum or their largest element. The area under the curve of 60000 against 60000 has
 // a standard deviation of 0.0017: beyond 0.01 by chance 2e-9, for each of the three.
-double AreaUnderCurve(std::vector<double> zeros, std::vector<double> ones) {
-  std::vector<std::pair<double, int>> all;
-  for (const double each : zeros) all.emplace_back(each, 0);
-  for (const double each : ones) all.emplace_back(each, 1);
-  std::sort(all.begin(), all.end());
-  double below = 0, area = 0;
-  for (size_t at = 0; at < all.size();) {  // ties count half
-    size_t end = at;
-    double tied[2] = {};
-    while (end < all.size() && all[end].first == all[at].first) ++tied[all[end++].second];
-    area += tied[1] * (below + tied[0] / 2);
-    below += tied[0];
-    at = end;
-  }
-  return area / (static_cast<double>(zeros.size()) * static_cast<double>(ones.size()));
-}
-
 struct Statistics {
   std::vector<double> first, sum, largest;
 };

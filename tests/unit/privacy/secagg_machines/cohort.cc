@@ -201,21 +201,29 @@ void HonestRun::ForwardAll() {
   }
 }
 
+void HonestRun::Deliver(uint32_t u, const MaskedUpload& upload) {
+  const auto header = Decode<MaskedHeader>(upload.header).value();
+  ASSERT_TRUE(server.OnMaskedHeader(cohort_.fingerprint(u), header).ok());
+  const auto trailer = Decode<MaskedTrailer>(upload.trailer).value();
+  ASSERT_TRUE(CheckMasked(cohort_.params(), upload.packed, trailer).ok());
+  const auto accepted = server.OnMasked(cohort_.fingerprint(u), trailer);
+  ASSERT_TRUE(accepted.ok()) << accepted;
+  ASSERT_TRUE(sum.AddPacked(upload.packed).ok());
+}
+
+void HonestRun::Freeze() {
+  const auto survivors = server.FreezeSurvivors();
+  ASSERT_TRUE(survivors.ok()) << survivors.status();
+  survivors_ = *survivors;
+}
+
 void HonestRun::MaskAll() {
   for (const uint32_t u : Present()) {
     const auto upload = cohort_.session(u).Mask(cohort_.InputOf(u));
     ASSERT_TRUE(upload.ok()) << upload.status();
-    const auto header = Decode<MaskedHeader>(upload->header).value();
-    ASSERT_TRUE(server.OnMaskedHeader(cohort_.fingerprint(u), header).ok());
-    const auto trailer = Decode<MaskedTrailer>(upload->trailer).value();
-    ASSERT_TRUE(CheckMasked(cohort_.params(), upload->packed, trailer).ok());
-    const auto accepted = server.OnMasked(cohort_.fingerprint(u), trailer);
-    ASSERT_TRUE(accepted.ok()) << accepted;
-    ASSERT_TRUE(sum.AddPacked(upload->packed).ok());
+    Deliver(u, *upload);
   }
-  const auto survivors = server.FreezeSurvivors();
-  ASSERT_TRUE(survivors.ok()) << survivors.status();
-  survivors_ = *survivors;
+  Freeze();
 }
 
 void HonestRun::SurvivorsAll() {

@@ -98,7 +98,9 @@ class HonestRun {
   void AdvertiseAll();
   void RosterAll();  // and, on a ring, nonces: up to the shares
   void ForwardAll();
-  void MaskAll();
+  void MaskAll();  // the cohort's inputs: Deliver for everybody, then Freeze
+  void Deliver(uint32_t u, const MaskedUpload& upload);
+  void Freeze();
   void SurvivorsAll();  // mode 1: up to the endorsements
   void UnmaskAll();
 
