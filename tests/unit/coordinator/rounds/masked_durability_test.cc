@@ -7,8 +7,6 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::vector<std::string> kSix = {"a", "b", "c", "d", "e", "f"};
-
 // A store whose disk is full while `full` is set.
 class FullStore : public StateStore {
  public:

@@ -18,6 +18,8 @@
 
 namespace rivulet {
 
+inline const std::vector<std::string> kSix = {"a", "b", "c", "d", "e", "f"};
+
 inline JobSpec MaskedToySpec() {
   JobSpec spec = ToySpec();
   spec.job.num_rounds = 2;

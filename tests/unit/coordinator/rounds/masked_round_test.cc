@@ -10,8 +10,6 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::vector<std::string> kSix = {"a", "b", "c", "d", "e", "f"};
-
 class MaskedRounds : public MaskedFederationTest {
  protected:
   void RunOneRound(const std::vector<std::string>& survivors) {
