@@ -6,6 +6,7 @@
 #include "common/io/sha256.h"
 #include "common/random.h"
 #include "privacy/dp/accountant.h"
+#include "privacy/dp/central_run.h"
 #include "privacy/dp/clip.h"
 #include "privacy/masking/masked_vector.h"
 #include "tests/statistical/one_run_audit.h"
@@ -83,14 +84,20 @@ class Central : public Mechanism {
       const Bytes32 secret = Sha256Of("central " + std::to_string(seed));
       const NoiseSeed noise =
           *NoiseSeed::FromStored({reinterpret_cast<const char*>(secret.data()), secret.size()});
-      EXPECT_TRUE(AddCentralNoise(noise, *NoiseOf(z).Variance(), 0, sum.words()).ok());
+      EXPECT_TRUE(NoiseOf(z).AddTo(noise, 1, sum.words()).ok());
     }
     return ScoresOf(sum.MeanOver(static_cast<double>(kCanaries)));
   }
-  PrivacyEvent Event(double z) override { return CentralEvent(NoiseOf(z), 1); }
+  PrivacyEvent Event(double z) override { return NoiseOf(z).Events().front(); }
 
  private:
-  static CentralNoise NoiseOf(double z) { return {z, kClipNorm, kCanaries}; }
+  static CentralRun NoiseOf(double z) {
+    CentralRun run;
+    run.noise_multiplier = z;
+    run.clip_norm = kClipNorm;
+    run.values = kCanaries;
+    return run;
+  }
 };
 
 // A share of noise in every client's vector, and the sum that opens: of kBystanders that send

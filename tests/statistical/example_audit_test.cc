@@ -3,7 +3,7 @@
 // setting, and sees the update.
 #include <ATen/ATen.h>
 
-#include "client/runtime/example_guard.h"
+#include "client/runtime/example_promise.h"
 #include "common/io/sha256.h"
 #include "privacy/dp/sampler.h"
 #include "tests/statistical/one_run_audit.h"
@@ -61,9 +61,16 @@ class ExampleAudit : public ::testing::Test {
     gram_ = at::matmul(gradients_, gradients_.t());
   }
 
-  ExampleGuard GuardFor(double z) {
+  struct Promise {
+    ExamplePrivacy privacy;
+    Epsilon spent;
+  };
+  Promise PromiseFor(double z) {
     work_.job.privacy.noise_multiplier = z;
-    return *GuardExamples(work_.job, kCanaries, 1);
+    const ExamplePrivacy privacy = *ExamplePrivacyOf(work_.job, kCanaries);
+    ExampleLedger ledger;
+    return {privacy, *ledger.Charge("client", "canaries", ReleaseOf(privacy, "audit", 1, 1),
+                                    {work_.job.privacy.target_epsilon, kDelta})};
   }
 
   // What the update says of each canary: the best linear guess of who was there, given that noise.
@@ -112,22 +119,22 @@ class ExampleAudit : public ::testing::Test {
 // Four audits: one that refutes a true claim by chance 4e-6.
 TEST_F(ExampleAudit, NeverPassesTheClaim) {
   for (const double z : {0.5, 3.0}) {
-    const ExampleGuard guard = GuardFor(z);
+    const Promise promise = PromiseFor(z);
     for (uint32_t seed = 1; seed <= 2; ++seed) {
-      const double audited = Audited(guard.privacy, z, seed);
-      EXPECT_LE(audited, guard.spent.pld) << "z " << z << ", seed " << seed;
+      const double audited = Audited(promise.privacy, z, seed);
+      EXPECT_LE(audited, promise.spent.pld) << "z " << z << ", seed " << seed;
     }
   }
 }
 
 TEST_F(ExampleAudit, IsFarAboveZeroWithoutNoise) {
-  EXPECT_GT(Audited(GuardFor(1).privacy, 0, 1), 2);
+  EXPECT_GT(Audited(PromiseFor(1).privacy, 0, 1), 2);
 }
 
 // The test can fail: noise a tenth of what is claimed is found out.
 TEST_F(ExampleAudit, FindsNoiseThatIsTenTimesTooSmall) {
-  const ExampleGuard guard = GuardFor(3);
-  EXPECT_GT(Audited(guard.privacy, 0.3, 1), guard.spent.pld);
+  const Promise promise = PromiseFor(3);
+  EXPECT_GT(Audited(promise.privacy, 0.3, 1), promise.spent.pld);
 }
 
 }  // namespace

@@ -75,10 +75,9 @@ TEST_F(PrivateRounds, WithoutItsRowNoFurtherRoundOpens) {
   EXPECT_EQ(view.round, 1u);  // nothing was published after the loss
 }
 
-// Two jobs on one data set: what one is about to release counts for the other.
+// Two jobs of one name count for one data set: what one is about to release counts for the other.
 TEST_F(PrivateRounds, AnOpenRoundOfAnotherJobIsCounted) {
   JobSpec spec = CentralSpec();
-  spec.data.dataset = "shared";
   spec.job.num_rounds = 1;
   const std::string first = Finish(spec);  // submits
   const std::string second = Submit();
