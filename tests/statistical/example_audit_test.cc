@@ -3,7 +3,8 @@
 // setting, and sees the update.
 #include <ATen/ATen.h>
 
-#include "client/runtime/example_promise.h"
+#include "client/runtime/example_guard.h"
+#include "client/runtime/example_ledger.h"
 #include "common/io/sha256.h"
 #include "privacy/dp/sampler.h"
 #include "tests/statistical/one_run_audit.h"
