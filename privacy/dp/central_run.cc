@@ -125,7 +125,7 @@ absl::Status CentralRun::AddTo(const NoiseSeed& seed, int64_t round, std::span<i
 }
 
 std::vector<PrivacyEvent> CentralRun::Events() const {
-  const NoiseMultiplier<AddRemoveOne> z{noise_multiplier};
+  const NoiseMultiplier<ZeroOut> z{noise_multiplier};
   switch (correlation) {
     case Correlation::kNone:
       return {GaussianEvent(z, rounds)};

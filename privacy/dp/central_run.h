@@ -48,7 +48,8 @@ struct CentralRun {
   absl::Status AddTo(const NoiseSeed& seed, int64_t round, std::span<int64_t> sum) const;
 
   // What the run costs: one event for each tree, one for a factorisation, one for each round
-  // without correlation. A last tree that is not whole is counted as a whole one.
+  // without correlation. A last tree that is not whole is counted as a whole one. Relation ZeroOut:
+  // the cohorts are of fixed size.
   std::vector<PrivacyEvent> Events() const;
 };
 

@@ -84,6 +84,8 @@ absl::StatusOr<PrivacyUnit> PrivacyUnitFrom(std::string_view name) {
 RelationName RelationOf(const PrivacyEvent& event) {
   if (const auto* gaussian = std::get_if<GaussianEvent>(&event)) return gaussian->relation;
   if (const auto* shares = std::get_if<DistributedEvent>(&event)) return shares->relation;
+  if (const auto* tree = std::get_if<TreeEvent>(&event)) return tree->relation;
+  if (const auto* banded = std::get_if<BandedEvent>(&event)) return banded->relation;
   return RelationName::kAddRemoveOne;
 }
 

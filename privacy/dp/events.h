@@ -113,25 +113,31 @@ struct DistributedEvent {
 // contribution), each unit at most `max_participation` times with at least `min_separation` rounds
 // strictly between two of them. One event is a whole tree.
 struct TreeEvent {
-  TreeEvent(NoiseMultiplier<AddRemoveOne> noise, int64_t steps, int64_t max_participation,
+  template <typename Relation>
+  TreeEvent(NoiseMultiplier<Relation> noise, int64_t steps, int64_t max_participation,
             int64_t min_separation)
       : sigma(noise.value),
         steps(steps),
         max_participation(max_participation),
-        min_separation(min_separation) {}
+        min_separation(min_separation),
+        relation(Relation::kName) {}
 
   double sigma;
   int64_t steps;
   int64_t max_participation;
   int64_t min_separation;
+  RelationName relation;
 };
 
 // Banded matrix factorisation. Its noise is relative to the sensitivity of the whole run
 // (sqrt(participations) ||c|| C, see banded.h), so all its rounds together are one Gaussian
 // release.
 struct BandedEvent {
-  explicit BandedEvent(NoiseMultiplier<AddRemoveOne> noise) : sigma(noise.value) {}
+  template <typename Relation>
+  explicit BandedEvent(NoiseMultiplier<Relation> noise)
+      : sigma(noise.value), relation(Relation::kName) {}
   double sigma;
+  RelationName relation;
 };
 
 using PrivacyEvent =

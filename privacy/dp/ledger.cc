@@ -104,6 +104,25 @@ absl::StatusOr<PrivacyEvent> DistributedOf(const LedgerRow& row) {
   return DistributedEvent(AddRemoveOne{}, noise, bound, variance, row.values, shares, 1);
 }
 
+template <typename Relation>
+PrivacyEvent WholeRunUnder(const LedgerRow& row) {
+  const NoiseMultiplier<Relation> z{row.z};
+  if (row.mechanism == DpMechanism::kBanded) return BandedEvent(z);
+  return TreeEvent(z, row.steps, row.max_participation, row.min_separation);
+}
+
+absl::StatusOr<PrivacyEvent> WholeRunOf(const LedgerRow& row) {
+  switch (row.relation) {
+    case RelationName::kAddRemoveOne:
+      return WholeRunUnder<AddRemoveOne>(row);
+    case RelationName::kZeroOut:
+      return WholeRunUnder<ZeroOut>(row);
+    case RelationName::kReplaceOne:
+      break;
+  }
+  return BadRow("relation", "replace-one", "add-remove-one or zero-out for noise over rounds");
+}
+
 absl::StatusOr<PrivacyEvent> CentralOf(const LedgerRow& row) {
   switch (row.relation) {
     case RelationName::kAddRemoveOne:
@@ -172,10 +191,8 @@ absl::StatusOr<PrivacyEvent> LedgerRow::Event() const {
                   : DistributedOf(*this);
       break;
     case DpMechanism::kTree:
-      event = TreeEvent({z}, steps, max_participation, min_separation);
-      break;
     case DpMechanism::kBanded:
-      event = BandedEvent({z});
+      event = WholeRunOf(*this);
       break;
   }
   RV_RETURN_IF_ERROR(event.status());

@@ -127,6 +127,7 @@ TEST_F(TaskWorkTest, AModelThatWasOnlyTouchedIsHashedAgainAndUsed) {
 TEST_F(TaskWorkTest, ThePrivacyBudgetOfADataSetOutlivesTheProcess) {
   WriteData(kGood);
   spec_.data.held_out_fraction = 0;
+  spec_.strategy.weighting = "uniform";
   spec_.privacy.mechanism = "example";
   spec_.privacy.noise_multiplier = 1;  // one example, q = 1: epsilon 4.38, twice 6.6 at 1e-5
   spec_.privacy.target_epsilon = 5;

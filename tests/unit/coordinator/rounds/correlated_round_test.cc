@@ -40,6 +40,8 @@ TEST_F(CorrelatedRounds, ATreeIsChargedOnceForAllRoundsAndCohortsKeepTheSeparati
   ASSERT_EQ(rows.size(), 6u);
   for (const LedgerRow& row : rows) {
     EXPECT_EQ(row.mechanism, DpMechanism::kTree);
+    EXPECT_EQ(RelationOf(*row.Event()), RelationName::kZeroOut);
+    EXPECT_EQ(row.relation, RelationName::kZeroOut);
     EXPECT_EQ(row.steps, 6);
     EXPECT_EQ(row.max_participation, 2);
     EXPECT_EQ(row.min_separation, 2);

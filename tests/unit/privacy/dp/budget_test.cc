@@ -86,6 +86,27 @@ TEST(Budget, ARunOfATreeOrAFactorisationIsOneEvent) {
               ExactGaussianEpsilon(std::sqrt(mu * mu + 1.0 / 9), 1e-5), 1e-9);
 }
 
+// Cohorts of fixed size: noise over rounds and noise of single ones speak of the same neighbours.
+TEST(Budget, ARunAddsUpWithRowsOfItsOwnRelationAlone) {
+  LedgerRow central = CentralRow(1, 1, 2);
+  central.relation = RelationName::kZeroOut;
+  for (const DpMechanism mechanism : {DpMechanism::kTree, DpMechanism::kBanded}) {
+    LedgerRow run = CentralRow(1, 1, 3);
+    run.mechanism = mechanism;
+    run.relation = RelationName::kZeroOut;
+    run.max_participation = 1;
+    const std::vector<LedgerRow> rows = {central};
+    EXPECT_NEAR(PlanRound({20, 1e-5, 1000}, rows, 1, run)->after.pld,
+                ExactGaussianEpsilon(std::sqrt(1.0 / 4 + 1.0 / 9), 1e-5), 1e-9);
+    run.relation = RelationName::kAddRemoveOne;
+    EXPECT_EQ(PlanRound({20, 1e-5, 1000}, rows, 1, run).status().code(),
+              absl::StatusCode::kFailedPrecondition);
+    run.relation = RelationName::kReplaceOne;
+    EXPECT_EQ(PlanRound({20, 1e-5, 1000}, rows, 1, run).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+}
+
 TEST(Budget, TreesOfOneJobThatFollowEachOtherAreEventsOfTheirOwn) {
   LedgerRow tree = CentralRow(1, 1, 2);
   tree.mechanism = DpMechanism::kTree;
