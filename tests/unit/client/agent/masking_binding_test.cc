@@ -53,7 +53,8 @@ TEST_F(MaskingBindingTest, ATaskWithWrongParametersEndsNoEarlierRound) {
   task_ = good;
   Start("ada");  // a floor of 8 or 9 would keep round 1 from going on
   for (const MaskedGroup::Message& message : roster) {
-    if (message.client == "ada") EXPECT_FALSE(DeskOf("ada").On(Said(message.bytes)).bytes.empty());
+    if (message.client != "ada") continue;
+    EXPECT_FALSE(DeskOf("ada").On(Said(message.bytes)).bytes.empty());
   }
 }
 
