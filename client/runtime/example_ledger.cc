@@ -2,7 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -52,10 +51,6 @@ absl::Status Damaged(const fs::path& path, const absl::Status& why) {
   return WithExit(
       Refuse(absl::StatusCode::kDataLoss, path.string() + ": " + std::string(why.message())),
       ExitCode::kState);
-}
-
-bool SameTraining(const ExampleRelease& one, const ExampleRelease& other) {
-  return one.job == other.job && one.round == other.round && one.attempt == other.attempt;
 }
 
 std::string FileName(const std::string& data_set) {
@@ -128,16 +123,13 @@ absl::StatusOr<Epsilon> ExampleLedger::Charge(const std::string& owner, const st
   RV_RETURN_IF_ERROR(damaged_);
   const std::shared_ptr<Book> book = BookOf(owner, data_set);
   const std::lock_guard lock(book->mutex);
-  const bool known =
-      std::any_of(book->releases.begin(), book->releases.end(),
-                  [&release](const ExampleRelease& one) { return SameTraining(one, release); });
   Accountant accountant(PrivacyUnit::kExample);
   for (const ExampleRelease& one : book->releases) {
     RV_RETURN_IF_ERROR(accountant.Compose(EventOf(one)));
   }
-  if (!known) RV_RETURN_IF_ERROR(accountant.Compose(EventOf(release)));
+  RV_RETURN_IF_ERROR(accountant.Compose(EventOf(release)));
   RV_ASSIGN_OR_RETURN(const Epsilon spent, accountant.EpsilonAt(limit.delta));
-  if (!known && !(spent.pld <= limit.epsilon * (1 + 1e-9))) {
+  if (!(spent.pld <= limit.epsilon * (1 + 1e-9))) {
     const absl::Status passed =
         Refuse(absl::StatusCode::kResourceExhausted,
                "privacy.target-epsilon: got " + FormatEpsilon(spent.pld) + " for data set '" +
@@ -146,7 +138,6 @@ absl::StatusOr<Epsilon> ExampleLedger::Charge(const std::string& owner, const st
     return WithReport(WithExit(passed, ExitCode::kBudget), "refused_policy",
                       "data set '" + data_set + "': its privacy budget is spent");
   }
-  if (known) return spent;
   book->releases.push_back(release);
   const absl::Status written = Write(*book);
   if (written.ok()) return spent;

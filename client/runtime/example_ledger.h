@@ -25,8 +25,9 @@ struct ExampleRelease {
 };
 
 // What a client's trainings have cost the examples of each of its data sets, over all jobs: the
-// coordinator knows nothing of it. A training is entered before it begins, so a crash can only
-// count too much. Thread safe.
+// coordinator knows nothing of it. Every training is entered before it begins, also when it is of
+// the same task as one before: its noise is fresh, and who asks twice may have had the first. So a
+// crash can only count too much. Thread safe.
 class ExampleLedger {
  public:
   struct Limit {
@@ -42,8 +43,7 @@ class ExampleLedger {
   // trained.
   explicit ExampleLedger(std::filesystem::path directory);
 
-  // Enters a training and returns what all of the data set cost together. The same job, round and
-  // attempt again is the same training: of one that was cut short nothing has left. Errors:
+  // Enters a training and returns what all of the data set cost together. Errors:
   // ResourceExhausted (exit 6) when it would cost more than the limit, and then nothing is entered;
   // InvalidArgument for a release out of range; DataLoss (exit 8) for damaged files; those of
   // writing.
