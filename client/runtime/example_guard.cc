@@ -17,9 +17,9 @@
 namespace rivulet {
 namespace {
 
-class SecretGradientNoise final : public GradientNoise {
+class KeyedGradientNoise final : public GradientNoise {
  public:
-  explicit SecretGradientNoise(const Secret32& key) : words_(key.bytes()) {}
+  explicit KeyedGradientNoise(const Secret32& key) : words_(key.bytes()) {}
 
   absl::Status Draw(std::span<uint64_t> words) override {
     for (uint64_t& word : words) word = words_.Next();
@@ -92,8 +92,12 @@ ExampleRelease ReleaseOf(const ExamplePrivacy& privacy, const std::string& job, 
           static_cast<int64_t>(privacy.steps)};
 }
 
+std::unique_ptr<GradientNoise> GradientNoiseOf(const Secret32& key) {
+  return std::make_unique<KeyedGradientNoise>(key);
+}
+
 std::unique_ptr<GradientNoise> NewSecretGradientNoise() {
-  return std::make_unique<SecretGradientNoise>(SystemEntropy().Secret());
+  return GradientNoiseOf(SystemEntropy().Secret());
 }
 
 }  // namespace rivulet

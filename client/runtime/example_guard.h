@@ -6,6 +6,7 @@
 #include "common/job/job_spec.h"
 #include "common/status.h"
 #include "peft/trainer/example_privacy.h"
+#include "privacy/crypto/secret.h"
 #include "privacy/dp/accountant.h"
 
 namespace rivulet {
@@ -25,7 +26,9 @@ absl::StatusOr<ExamplePrivacy> ExamplePrivacyOf(const JobSpec& spec, size_t exam
 ExampleRelease ReleaseOf(const ExamplePrivacy& privacy, const std::string& job, uint64_t round,
                          uint32_t attempt);
 
-// Secret words and exact noise, keyed anew by the operating system's generator. Wiped.
+// Words and exact noise, all from `key`; wiped. Whoever knows the key knows the noise.
+std::unique_ptr<GradientNoise> GradientNoiseOf(const Secret32& key);
+// The same, keyed anew by the operating system's generator.
 std::unique_ptr<GradientNoise> NewSecretGradientNoise();
 
 }  // namespace rivulet

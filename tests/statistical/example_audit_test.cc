@@ -6,7 +6,6 @@
 #include "client/runtime/example_guard.h"
 #include "client/runtime/example_ledger.h"
 #include "common/io/sha256.h"
-#include "privacy/dp/sampler.h"
 #include "tests/statistical/one_run_audit.h"
 #include "tests/unit/peft/trainer/private_work.h"
 
@@ -17,25 +16,6 @@ constexpr double kDelta = 1e-9;   // of claims; the theorem pays 2 m delta for i
 constexpr double kChance = 1e-6;  // that an audit refutes a true claim
 constexpr int kCanaries = 500;
 constexpr size_t kEach = 150;  // guesses of either kind
-
-// As NewSecretGradientNoise, from a seed.
-class SeededGradientNoise : public GradientNoise {
- public:
-  explicit SeededGradientNoise(uint32_t seed)
-      : words_(Sha256Of("example audit " + std::to_string(seed))) {}
-  absl::Status Draw(std::span<uint64_t> words) override {
-    for (uint64_t& word : words) word = words_.Next();
-    return absl::OkStatus();
-  }
-  absl::Status Add(uint64_t variance, std::span<int64_t> sums) override {
-    RV_ASSIGN_OR_RETURN(const DiscreteGaussian noise, DiscreteGaussian::Make(variance));
-    for (int64_t& sum : sums) sum += noise.Draw(words_);
-    return absl::OkStatus();
-  }
-
- private:
-  AesWords words_;
-};
 
 class ExampleAudit : public ::testing::Test {
  protected:
@@ -97,8 +77,8 @@ class ExampleAudit : public ::testing::Test {
       there.push_back(coins.Bounded(2) == 1);
       if (there.back()) present.push_back(example);
     }
-    SeededGradientNoise noise(seed);
-    TuneRequest request = work_.RequestOf(privacy, noise);
+    const auto noise = GradientNoiseOf(Secret32(Sha256Of("example audit " + std::to_string(seed))));
+    TuneRequest request = work_.RequestOf(privacy, *noise);
     request.examples = present;
     const auto result = work_.Tune(request);
     EXPECT_TRUE(result.ok()) << result.status();
