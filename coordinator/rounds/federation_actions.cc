@@ -39,11 +39,8 @@ void Federation::Impl::DrainLocked(Job& job) {
     job.backlog.pop_front();
     if (done.ok()) continue;
     job.backlog.clear();
-    const ExitCode exit =
-        ExitCodeOf(done) == ExitCode::kBudget ? ExitCode::kBudget : ExitCode::kJobFailed;
-    for (Action& next : job.engine->Step(WorkFailed{std::string(done.message()), exit}, Now())) {
-      job.backlog.push_back(std::move(next));
-    }
+    const WorkFailed failed{std::string(done.message()), JobExitOf(done)};
+    for (Action& next : job.engine->Step(failed, Now())) job.backlog.push_back(std::move(next));
   }
 }
 
@@ -134,6 +131,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& actio
   EndMaskingLocked(job);
   job.rounds.back().state = RoundState::kAbandoned;
   job.rounds.back().reason = action.reason;
+  job.planned.reset();  // or other jobs of its data set would count it for ever
   EndUploadsLocked(job);
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.updates.clear();
@@ -206,6 +204,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.updates.clear();
   DropSumLocked(job);
   job.backlog.clear();
+  job.planned.reset();
   EndMaskingLocked(job);
   job.engine.reset();
   dropped_.push_back(std::exchange(job.coded, nullptr));

@@ -31,6 +31,11 @@ inline constexpr char kNoiseSecret[] = "noise";
 inline constexpr char kCohortSecret[] = "cohort";
 inline constexpr char kClipNorm[] = "clip-norm";
 
+// The exit code of a job that an error ends.
+inline ExitCode JobExitOf(const absl::Status& error) {
+  return ExitCodeOf(error) == ExitCode::kBudget ? ExitCode::kBudget : ExitCode::kJobFailed;
+}
+
 // Half uploads of one attempt are kept under keys that begin with this.
 std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
 

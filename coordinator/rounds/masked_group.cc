@@ -270,7 +270,8 @@ void MaskedGroup::CloseEndorsements(Output& out, milliseconds now) {
   SayToAll(*endorsements, out);
 }
 
-// Every two further answers outvote one more wrong share: between them nothing can change.
+// A try is dear where shares are wrong, and a single answer more outvotes none of them: the next
+// one comes with two answers more, with the last, or when the time is up.
 void MaskedGroup::TryReconstruct(Output& out) {
   const bool all = waiting_.empty();
   if (tried_without_ && !all && *tried_without_ < waiting_.size() + 2) return;

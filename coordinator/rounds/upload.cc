@@ -34,8 +34,8 @@ IncomingUpdate::IncomingUpdate(Federation::Impl& owner, std::string client, Upda
       header_(std::move(header)),
       weight_(weight),
       plan_(std::move(plan)),
-      coded_(std::move(coded)),
-      masked_(std::move(masked)) {}
+      masked_(std::move(masked)),
+      coded_(std::move(coded)) {}
 
 IncomingUpdate::IncomingUpdate(Federation::Impl& owner, const UpdateRecord& accepted,
                                BlobStore& blobs)

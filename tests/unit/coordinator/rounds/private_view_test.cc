@@ -1,25 +1,15 @@
 // What people see of a job under differential privacy.
-#include "masked_fixture.h"
+#include "private_fixture.h"
 
 namespace rivulet {
 namespace {
 
 class PrivateViews : public MaskedFederationTest {
  protected:
-  static JobSpec Central() {
-    JobSpec spec = ToySpec();
-    spec.job.min_available_clients = 6;
-    spec.strategy.weighting = "uniform";
-    spec.privacy.mechanism = "central";
-    spec.privacy.noise_multiplier = 1;
-    spec.privacy.target_epsilon = 20;
-    return spec;
-  }
-
   // Of a job that was run to its end, with the events told meanwhile.
   JobView Finished(const JobSpec& spec) {
     StartPrivate(spec);
-    ConnectMembers({"a", "b", "c", "d", "e", "f"});
+    ConnectMembers(kAll);
     const uint64_t watch =
         federation_->Subscribe("", [this](const JobEvent& event) { events_.push_back(event); });
     job_ = Submit();
@@ -64,7 +54,7 @@ class PrivateViews : public MaskedFederationTest {
 using Keys = std::vector<std::string>;
 
 TEST_F(PrivateViews, NoFigureOfASingleClientIsToldOrStored) {
-  const JobView view = Finished(Central());
+  const JobView view = Finished(CentralSpec());
   EXPECT_EQ(KeysOf("client.completed"), Keys{"client"});
   ASSERT_FALSE(updates_.empty());
   for (const UpdateRecord& update : updates_) {
@@ -82,7 +72,7 @@ TEST_F(PrivateViews, NoFigureOfASingleClientIsToldOrStored) {
 }
 
 TEST_F(PrivateViews, WithoutAMechanismTheyAre) {
-  JobSpec spec = Central();
+  JobSpec spec = CentralSpec();
   spec.privacy.mechanism = "none";
   const JobView view = Finished(spec);
   EXPECT_EQ(KeysOf("client.completed"), (Keys{"client", "loss", "examples", "tokens", "bytes"}));
@@ -94,7 +84,7 @@ TEST_F(PrivateViews, WithoutAMechanismTheyAre) {
 }
 
 TEST_F(PrivateViews, AnEndedJobIsShownSoAfterARestartToo) {
-  Finished(Central());
+  Finished(CentralSpec());
   RestartPrivate();
   const JobView view = Show(job_);
   EXPECT_TRUE(view.evaluates_in_clear);
@@ -103,7 +93,7 @@ TEST_F(PrivateViews, AnEndedJobIsShownSoAfterARestartToo) {
 }
 
 TEST_F(PrivateViews, NothingHeldOutNothingEvaluated) {
-  JobSpec spec = Central();
+  JobSpec spec = CentralSpec();
   spec.data.held_out_fraction = 0;
   const JobView view = Finished(spec);
   EXPECT_TRUE(view.evaluations.empty());
@@ -112,12 +102,12 @@ TEST_F(PrivateViews, NothingHeldOutNothingEvaluated) {
 
 // A cohort of fixed size: nobody is added or removed, another would be in the place.
 TEST_F(PrivateViews, ACohortOfFixedSizeIsCountedAsZeroOut) {
-  Finished(Central());
+  Finished(CentralSpec());
   EXPECT_EQ(Relations(), std::vector<RelationName>(3, RelationName::kZeroOut));
 }
 
 TEST_F(PrivateViews, APoissonCohortIsCountedAsAddRemoveOne) {
-  JobSpec spec = Central();
+  JobSpec spec = CentralSpec();
   spec.job.fraction_train = 0.5;
   spec.privacy.sampling = "poisson";
   spec.privacy.population = 6;
