@@ -153,10 +153,10 @@ TEST(Permutation, MatchesTheKnownAnswers) {
   for (const auto& each : kat["cases"]) {
     const std::vector<uint32_t> pi = Permutation(key, each["n"]);
     for (size_t at = 0; at < 10; ++at) EXPECT_EQ(pi[at], each["perm_first_10"][at]);
-    EXPECT_EQ(hash(pi), each["perm_sha256_u32le"]);
+    EXPECT_EQ(hash(pi), each["perm_sha256_u32le"].get<std::string>());
     const std::vector<uint32_t> of_0 = Neighbours(pi, 0, each["k"]);
     EXPECT_EQ(of_0.size(), each["k"]);
-    EXPECT_EQ(hash(of_0), each["neighbours_of_0_sha256_u32le"]);
+    EXPECT_EQ(hash(of_0), each["neighbours_of_0_sha256_u32le"].get<std::string>());
   }
 }
 

@@ -156,7 +156,7 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
   EXPECT_EQ(rule.t, known_["t"]);
   EXPECT_EQ(rule.quorum, known_["T_g"]);
   EXPECT_EQ(HexOf(Sha256Of(RosterBytes(rule, Decode<Roster>(roster)->entries))),
-            known_["roster_sha256"]);
+            known_["roster_sha256"].get<std::string>());
   EXPECT_EQ(HexOf(server.sid()), known_["sid"].get<std::string>());
 
   std::string ciphertexts;
