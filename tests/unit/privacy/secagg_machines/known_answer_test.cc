@@ -203,7 +203,7 @@ TEST_F(KnownTranscript, EveryMessageOfClientsAndServerIsTheKnownOne) {
   const std::string survivors = server.FreezeSurvivors().value();
   EXPECT_EQ(HexText(server.u3().bytes()), known_["U3_bitmap"].get<std::string>());
   EXPECT_EQ(HexText(EndorsementMessage(server.sid(), server.u2(), server.u3())),
-            known_["endorse_message"]);
+            known_["endorse_message"].get<std::string>());
   for (const uint32_t u : {0, 1, 3}) {
     const auto bytes = sessions_[u]->Handle(survivors);
     ASSERT_TRUE(bytes.ok()) << bytes.status();
@@ -257,9 +257,9 @@ TEST_F(KnownTranscript, DerivedSeedsAreTheKnownOnes) {
   for (const auto& row : known_["shares"]["messages"]) {
     const uint32_t from = row["from"], to = row["to"];
     EXPECT_EQ(HexOf(ChannelKeysOf(view, channel[from], from, to)->outgoing.bytes()),
-              row["channel_key"]);
+              row["channel_key"].get<std::string>());
     EXPECT_EQ(HexOf(ChannelKeysOf(view, channel[to], to, from)->incoming.bytes()),
-              row["channel_key"]);
+              row["channel_key"].get<std::string>());
   }
   for (uint32_t u = 0; u < 4; ++u) {
     const Secret32 b(ArrayOf(known_["clients"][u]["b"]));
