@@ -79,7 +79,8 @@ TEST(TokenText, RoundTripsAndNeverRepeatsWhatItRefuses) {
   ASSERT_TRUE(parsed.ok());
   EXPECT_EQ(parsed->token, token.token);
   EXPECT_EQ(parsed->fingerprint, token.fingerprint);
-  for (const std::string& bad : {std::string(), std::string("rvt1.secret"), std::string(134, 'z')}) {
+  for (const std::string& bad :
+       {std::string(), std::string("rvt1.secret"), std::string(134, 'z')}) {
     const absl::Status status = ParseTokenText(bad).status();
     EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);
     EXPECT_EQ(std::string(status.message()).find("secret"), std::string::npos);
