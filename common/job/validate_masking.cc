@@ -1,0 +1,73 @@
+#include <array>
+#include <cmath>
+
+#include "common/job/validate_parts.h"
+
+namespace rivulet {
+namespace {
+
+absl::Status CheckMaskedCodec(const CompressionSection& compression) {
+  const std::string codec = Set("compression.codec", compression.codec);
+  if (IsAmong(compression.codec, {"top-k", "fed-obd"})) {
+    return Clash(codec, kMasked,
+                 "each client sends other places, which would show; want codec = "
+                 "\"public-top-k\" or \"random-k\"");
+  }
+  if (IsAmong(compression.codec, {"bf16", "fp16"})) {
+    return Clash(codec, kMasked, "only integers can be masked; want codec = \"int8\"");
+  }
+  if (compression.codec == "sign") {
+    return Clash(codec, kMasked,
+                 "a scale of each client does not add up; want codec = \"int2\", or \"int4\"");
+  }
+  if (compression.zstd) {
+    return Clash("compression.zstd = true", kMasked,
+                 "masked bytes cannot be compressed; want zstd = false");
+  }
+  return absl::OkStatus();
+}
+
+bool IsTableRate(double rate) {
+  constexpr std::array kRates = {0.05, 0.1, 0.2, 0.333334};
+  return std::any_of(kRates.begin(), kRates.end(),
+                     [rate](double known) { return std::abs(rate - known) < 1e-9; });
+}
+
+}  // namespace
+
+absl::Status CheckMasking(const JobSpec& spec) {
+  const SecureAggregationSection& masking = spec.secure_aggregation;
+  if (!masking.enabled) return absl::OkStatus();
+  RV_RETURN_IF_ERROR(CheckMaskedCodec(spec.compression));
+  if (!IsAmong(spec.strategy.weighting, {"uniform", "capped"})) {
+    return Clash(Set("strategy.weighting", spec.strategy.weighting), kMasked,
+                 "a weight of any size does not fit the masked sum; want weighting = \"uniform\", "
+                 "or \"capped\"");
+  }
+  if (masking.mode == "malicious" && masking.min_survivors < 4) {
+    return Clash("secure-aggregation.min-survivors = " + std::to_string(masking.min_survivors),
+                 Set("secure-aggregation.mode", masking.mode),
+                 "a sum of fewer says too much of each; want min-survivors >= 4");
+  }
+  if (!IsTableRate(masking.corrupt_fraction)) {
+    return BadJob("secure-aggregation.corrupt-fraction: got " +
+                  NumberText(masking.corrupt_fraction) + ", want 0.05, 0.1, 0.2 or 0.333334");
+  }
+  if (spec.job.clients_per_round > 0 && spec.job.clients_per_round < masking.min_survivors) {
+    return Clash("job.clients-per-round = " + std::to_string(spec.job.clients_per_round),
+                 "secure-aggregation.min-survivors = " + std::to_string(masking.min_survivors),
+                 "want clients-per-round >= min-survivors");
+  }
+  if (masking.threshold > 0) {
+    return BadJob("secure-aggregation.threshold: got " + std::to_string(masking.threshold) +
+                  ", want 0: clients accept the value of the protocol's table alone");
+  }
+  if (spec.job.over_selection > 1) {
+    return Clash("job.over-selection = " + NumberText(spec.job.over_selection), kMasked,
+                 "who is left out after masks were shared counts as dropped; want over-selection = "
+                 "1.0 and a smaller job.min-clients");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace rivulet
