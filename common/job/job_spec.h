@@ -156,11 +156,13 @@ struct PrivacySection {
 // How one update may not spoil a round (docs/private_upload.md).
 struct RobustSection {
   // none | norm-bound | median | trimmed-mean | krum | multi-krum | bulyan | geometric-median |
-  // centred-clipping
+  // centred-clipping | fltrust
   std::string rule = "none";
   int faulty = 0;         // clients, or groups, that may lie
   double norm_bound = 0;  // L2 norm that updates are scaled down to; centred-clipping: radius
   int groups = 0;         // masked: so many sums, the rule over their means
+  // fltrust: its update is what the others are judged by; it is in every cohort, beside them
+  std::string trusted_client;
 };
 
 struct EvaluateSection {

@@ -101,7 +101,7 @@ constexpr JobKey kUploadKeys[] = {
 
     {"robust.rule", "How updates become one where some may lie.", RV_KEY(robust.rule), 0, 0,
      "none|norm-bound|median|trimmed-mean|krum|multi-krum|bulyan|geometric-median|centred-"
-     "clipping"},
+     "clipping|fltrust"},
     {"robust.faulty", "Clients, or groups, that may lie.", RV_KEY(robust.faulty), 0, 1e6},
     {"robust.norm-bound",
      "L2 norm that every update is scaled down to before the rule, 0 = none; of centred-clipping "
@@ -109,6 +109,11 @@ constexpr JobKey kUploadKeys[] = {
      RV_KEY(robust.norm_bound), 0, 1e6},
     {"robust.groups", "Masked: so many sums, the rule over their means; 0 = one sum.",
      RV_KEY(robust.groups), 0, 5000},
+    {"robust.trusted-client",
+     "fltrust: the client whose update the others are judged by. It takes part in every round "
+     "beside "
+     "the cohort and is not counted in it.",
+     RV_KEY(robust.trusted_client)},
 };
 
 }  // namespace

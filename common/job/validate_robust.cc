@@ -6,9 +6,41 @@ namespace {
 
 // Updates that a rule needs for f liars (robust_aggregation.md).
 int NeededBy(const std::string& rule, int f) {
+  if (rule == "fltrust") return 1;
   if (rule == "krum" || rule == "multi-krum") return 2 * f + 3;
   if (rule == "bulyan") return 4 * f + 3;
   return 2 * f + 1;
+}
+
+absl::Status CheckTrusted(const JobSpec& spec) {
+  const RobustSection& robust = spec.robust;
+  const std::string rule = Set("robust.rule", robust.rule);
+  const std::string trusted = Set("robust.trusted-client", robust.trusted_client);
+  if (robust.rule != "fltrust") {
+    if (robust.trusted_client.empty()) return absl::OkStatus();
+    return Clash(trusted, rule,
+                 "it judges without a reference; want trusted-client = \"\", or rule = "
+                 "\"fltrust\"");
+  }
+  if (robust.trusted_client.empty()) {
+    return Clash(rule, trusted,
+                 "there is nothing to judge updates by; want trusted-client = the name of a client "
+                 "whose data you trust, or rule = \"median\"");
+  }
+  if (spec.secure_aggregation.enabled) {
+    return Clash(rule, kMasked,
+                 "the coordinator sees no single update, that of robust.trusted-client neither; "
+                 "want rule = \"median\" and robust.groups, or enabled = false");
+  }
+  if (robust.norm_bound > 0) {
+    return Clash(rule, "robust.norm-bound = " + NumberText(robust.norm_bound),
+                 "every update gets the norm of the trusted one; want norm-bound = 0.0");
+  }
+  if (robust.faulty > 0) {
+    return Clash(rule, "robust.faulty = " + std::to_string(robust.faulty),
+                 "updates are judged one by one, whatever their number; want faulty = 0");
+  }
+  return absl::OkStatus();
 }
 
 // Fewest members of a group whatever min-survivors says: the protocol's own limit.
@@ -46,6 +78,7 @@ absl::Status CheckGroups(const JobSpec& spec) {
 
 absl::Status CheckRobust(const JobSpec& spec) {
   const RobustSection& robust = spec.robust;
+  RV_RETURN_IF_ERROR(CheckTrusted(spec));
   RV_RETURN_IF_ERROR(CheckGroups(spec));
   if (robust.rule == "none") return absl::OkStatus();
   const std::string rule = Set("robust.rule", robust.rule);
