@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "aggregation/fixed_point_sum.h"
@@ -107,13 +108,19 @@ absl::StatusOr<ParameterSet> StartOf(const std::vector<UpdateView>& views,
 
 absl::StatusOr<RobustResult> ApplyRule(const JobPlan& plan,
                                        const std::vector<ParameterSet>& updates,
-                                       std::span<const int64_t> weights) {
+                                       std::span<const int64_t> weights,
+                                       const ParameterSet* trusted) {
   RobustSettings settings = RobustSettingsOf(plan.spec.robust);
   RobustContext context;
   context.manifest = &plan.manifest;
   if (settings.rule == "norm-bound") context.weights = weights;
   std::vector<UpdateView> views;
   for (const ParameterSet& update : updates) views.push_back(ViewOf(update));
+  UpdateView root;
+  if (trusted != nullptr) {
+    root = ViewOf(*trusted);
+    context.root = &root;
+  }
   ParameterSet start;
   if (settings.rule == "centred-clipping") {
     RV_ASSIGN_OR_RETURN(start, StartOf(views, updates, context, settings));
@@ -148,24 +155,37 @@ absl::StatusOr<RoundMean> DecodedMean(const BlobStore& blobs, const JobPlan& pla
   if (rule == "none" || rule == "norm-bound") return WeightedMean(blobs, plan, coded, updates);
   RV_RETURN_IF_ERROR(CheckMemory(updates.size(), plan.manifest, rule));
   std::vector<ParameterSet> sets;
-  sets.reserve(updates.size());
+  std::vector<std::string> clients;  // whose they are
+  std::optional<ParameterSet> trusted;
   for (const UpdateRecord& record : updates) {
-    sets.emplace_back(plan.manifest);
-    RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, record, sets.back()));
+    ParameterSet update(plan.manifest);
+    RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, record, update));
+    if (record.client == plan.spec.robust.trusted_client) {
+      trusted = std::move(update);
+      continue;
+    }
+    sets.push_back(std::move(update));
+    clients.push_back(record.client);
   }
-  RV_ASSIGN_OR_RETURN(RuledMean ruled, RobustMean(plan, sets, {}));
+  absl::StatusOr<RuledMean> ruled = RobustMean(plan, sets, {}, trusted ? &*trusted : nullptr);
   RoundMean result;
-  result.mean = std::move(ruled.mean);
-  result.scaled = ruled.scaled;
-  for (size_t each = 0; each < updates.size(); ++each) {
-    if (!ruled.kept[each]) result.left_out.push_back(updates[each].client);
+  if (ruled.status().code() == absl::StatusCode::kAborted) {  // nobody is to be trusted
+    result.left_out = std::move(clients);
+    return result;
+  }
+  RV_RETURN_IF_ERROR(ruled.status());
+  result.mean = std::move(ruled->mean);
+  result.scaled = ruled->scaled;
+  for (size_t each = 0; each < clients.size(); ++each) {
+    if (!ruled->kept[each]) result.left_out.push_back(clients[each]);
   }
   return result;
 }
 
 absl::StatusOr<RuledMean> RobustMean(const JobPlan& plan, const std::vector<ParameterSet>& updates,
-                                     std::span<const int64_t> weights) {
-  absl::StatusOr<RobustResult> robust = ApplyRule(plan, updates, weights);
+                                     std::span<const int64_t> weights,
+                                     const ParameterSet* trusted) {
+  absl::StatusOr<RobustResult> robust = ApplyRule(plan, updates, weights, trusted);
   if (!robust.ok()) return Annotate(robust.status(), "robust.rule " + plan.spec.robust.rule);
   RuledMean result;
   result.mean = std::move(robust->mean);

@@ -16,7 +16,7 @@ namespace rivulet {
 // because a rule must see each as a whole.
 
 struct RoundMean {
-  ParameterSet mean;
+  ParameterSet mean;                  // empty: no update is to be trusted, the state stays
   std::vector<std::string> left_out;  // clients whose update has no part in it, sorted
   int64_t scaled = 0;                 // updates that were scaled down to robust.norm-bound
 };
@@ -36,7 +36,8 @@ absl::Status ReadUpdate(const BlobStore& blobs, const JobPlan& plan, const Coded
 //     latter each update is first scaled by min(1, norm-bound / |x|_2). Memory: one update, one
 //     sum.
 //   others: docs/private_upload.md. Every client counts once, whatever weight it claims. Memory:
-//     all updates.
+//     all updates. For fltrust the update of robust.trusted-client is the one that the others are
+//     judged by: it is no part of the mean, nor ever among those left out.
 // Errors: as ReadUpdate; FailedPrecondition when there are too few updates for the rule, or when
 // they do not fit into half of the memory.
 absl::StatusOr<RoundMean> DecodedMean(const BlobStore& blobs, const JobPlan& plan,
@@ -51,9 +52,11 @@ struct RuledMean {
 
 // robust.rule of the job, not "none", over updates that are all in memory: those of clients, or the
 // means of masked groups. `weights`: for norm-bound alone, one for each; the others count all once.
-// Errors: as DecodedMean, of the rule.
+// `trusted`: for fltrust alone, the update of robust.trusted-client. Errors: as DecodedMean, of the
+// rule; Aborted when fltrust trusts nobody.
 absl::StatusOr<RuledMean> RobustMean(const JobPlan& plan, const std::vector<ParameterSet>& updates,
-                                     std::span<const int64_t> weights);
+                                     std::span<const int64_t> weights,
+                                     const ParameterSet* trusted = nullptr);
 
 // That MakeRobustRule takes the job's settings. Errors: InvalidArgument (exit 3).
 absl::Status CheckRobustRule(const JobSpec& spec);

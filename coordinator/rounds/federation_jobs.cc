@@ -27,6 +27,7 @@ EngineConfig EngineConfigOf(const JobSpec& spec, milliseconds return_grace) {
   config.round_deadline = spec.job.round_deadline;
   config.start_deadline = spec.job.start_deadline;
   config.return_grace = return_grace;
+  config.trusted = spec.robust.trusted_client;
   config.max_failures = spec.job.max_failures;
   config.seed = spec.job.seed;
   config.evaluates = spec.data.held_out_fraction > 0;

@@ -81,7 +81,7 @@ absl::StatusOr<AggregatedRound> NextState(BlobStore& blobs, const JobPlan& plan,
                                                         optimizer->State().manifest()));
     RV_RETURN_IF_ERROR(optimizer->Restore(std::move(kept)));
   }
-  RV_RETURN_IF_ERROR(optimizer->Apply(mean, state));
+  if (!mean.empty()) RV_RETURN_IF_ERROR(optimizer->Apply(mean, state));
   RV_RETURN_IF_ERROR(PutState(blobs, state, result.model));
   if (!optimizer->State().empty()) {
     RV_ASSIGN_OR_RETURN(result.model.optimizer_sha256,

@@ -44,9 +44,22 @@ void RoundEngine::On(const ClientDisconnected& event, Actions& out) {
 
 size_t RoundEngine::Required() const {
   const int cohort = std::max(config_.clients_per_round, config_.min_clients);
-  const int wanted =
-      config_.min_available > 0 ? std::max(config_.min_available, config_.min_clients) : cohort;
-  return static_cast<size_t>(std::max(wanted, 1));
+  const size_t of_cohort =
+      static_cast<size_t>(std::max(cohort, 1)) + static_cast<size_t>(HasTrusted());
+  if (config_.min_available <= 0) return of_cohort;
+  return std::max(static_cast<size_t>(config_.min_available), FewestPresent());
+}
+
+size_t RoundEngine::FewestPresent() const {
+  return static_cast<size_t>(std::max(config_.min_clients, 1)) + static_cast<size_t>(HasTrusted());
+}
+
+bool RoundEngine::TrustedIsAway() const {
+  return HasTrusted() && !connected_.contains(config_.trusted);
+}
+
+bool RoundEngine::TrustedHasReported() const {
+  return !HasTrusted() || state_.reported.contains(config_.trusted);
 }
 
 bool RoundEngine::ExpectedAreBack() const {
@@ -67,9 +80,8 @@ std::map<std::string, uint64_t> RoundEngine::Rested() const {
 // Later rounds wait a while for the clients of the last one, so that a restarted coordinator draws
 // its cohorts from the same list as one that never stopped.
 bool RoundEngine::Ready() const {
-  const auto fewest = static_cast<size_t>(std::max(config_.min_clients, 1));
-  if (!EvaluationDue() && Rested().size() < fewest) return false;
-  if (state_.expected.empty()) return connected_.size() >= Required();
+  if (!EvaluationDue() && (Rested().size() < FewestPresent() || TrustedIsAway())) return false;
+  if (state_.expected.empty()) return connected_.size() >= Required() && !TrustedIsAway();
   if (connected_.empty()) return false;
   return ExpectedAreBack() || now_ >= state_.since + config_.return_grace;
 }
@@ -129,13 +141,19 @@ void RoundEngine::WaitIsOver(Actions& out) {
     state_.evaluated = true;
     return TryStart(out);
   }
-  const size_t enough =
-      state_.expected.empty() ? Required() : static_cast<size_t>(std::max(config_.min_clients, 1));
+  const size_t enough = state_.expected.empty() ? Required() : FewestPresent();
+  const std::string not_started =
+      "round " + std::to_string(state_.round + 1) + " could not start: ";
+  if (connected_.size() >= enough && TrustedIsAway()) {
+    return End(EndJob::How::kFailed,
+               not_started + TrustedText() + " was not connected after " +
+                   ClockText(config_.start_deadline),
+               out);
+  }
   const bool tired = config_.separation > 1 && connected_.size() >= enough;
   End(EndJob::How::kFailed,
-      "round " + std::to_string(state_.round + 1) +
-          " could not start: " + std::to_string(tired ? Rested().size() : connected_.size()) +
-          " of " + std::to_string(enough) + " nodes " +
+      not_started + std::to_string(tired ? Rested().size() : connected_.size()) + " of " +
+          std::to_string(enough) + " nodes " +
           (tired ? "had sat out " + std::to_string(config_.separation - 1) +
                        " rounds (privacy.min-separation)"
                  : "were connected") +
@@ -198,7 +216,12 @@ void RoundEngine::CheckOpen(Actions& out) {
   const size_t invited = state_.cohort.size();
   const size_t failed = state_.failed.size();
   const size_t minimum = Fewest();
-  if (state_.reported.size() >= static_cast<size_t>(state_.needed)) return StartFreezing(out);
+  if (HasTrusted() && state_.failed.contains(config_.trusted)) {
+    return Abandon(TrustedText() + " failed, and no other update says what to trust", out);
+  }
+  if (state_.reported.size() >= static_cast<size_t>(state_.needed) && TrustedHasReported()) {
+    return StartFreezing(out);
+  }
   // A secret draw is never repeated: whom failures leave would be in more often than q.
   const bool few =
       static_cast<double>(failed) > config_.max_failures * static_cast<double>(invited) ||
@@ -212,7 +235,10 @@ void RoundEngine::CheckOpen(Actions& out) {
 
 void RoundEngine::OpenIsOver(Actions& out) {
   const size_t minimum = Fewest();
-  if (state_.reported.size() >= minimum) return StartFreezing(out);
+  if (state_.reported.size() >= minimum && TrustedHasReported()) return StartFreezing(out);
+  if (!TrustedHasReported()) {
+    return Abandon("the deadline passed without the update of " + TrustedText(), out);
+  }
   Abandon("the deadline passed with " + std::to_string(state_.reported.size()) + " of " +
               std::to_string(minimum) + " updates; missing: " + ListText(Outstanding()),
           out);
@@ -275,47 +301,6 @@ void RoundEngine::On(const MaskingFailed& event, Actions& out) {
       "round " + std::to_string(state_.round + 1) + " cannot be repeated: " + event.reason, out);
 }
 
-// ---- evaluation ----
-
-bool RoundEngine::WantsReport(const std::string& client, uint64_t round) const {
-  return state_.phase == Phase::kEvaluating && round == state_.round &&
-         state_.cohort.contains(client) && !state_.reported.contains(client) &&
-         !state_.failed.contains(client);
-}
-
-void RoundEngine::StartEvaluation(Actions& out) {
-  Wait();
-  state_.phase = Phase::kEvaluating;
-  state_.deadline = now_ + config_.round_deadline;
-  state_.expected.clear();
-  for (const auto& [client, capability] : connected_) state_.expected.push_back(client);
-  state_.cohort = {state_.expected.begin(), state_.expected.end()};
-  out.push_back(OpenEvaluation{state_.round, state_.expected, config_.round_deadline});
-  for (const std::string& client : state_.expected) {
-    out.push_back(AssignEvaluation{client, state_.round});
-  }
-}
-
-void RoundEngine::On(const ReportStored& event, Actions& out) {
-  if (!WantsReport(event.client, event.round)) return;
-  state_.reported.insert(event.client);
-  CheckEvaluation(out);
-}
-
-void RoundEngine::CheckEvaluation(Actions& out) {
-  // Cheap first: this runs for every report.
-  if (state_.reported.size() + state_.failed.size() < state_.cohort.size()) return;
-  if (Outstanding().empty()) FinishEvaluation(out);
-}
-
-void RoundEngine::FinishEvaluation(Actions& out) {
-  out.push_back(EndEvaluation{state_.round, Outstanding()});
-  RevokeRest(0, "the evaluation is over", out);
-  state_.evaluated = true;
-  Wait();
-  TryStart(out);
-}
-
 // ---- time and the operator ----
 
 std::optional<milliseconds> RoundEngine::NextDeadline() const {
@@ -360,8 +345,10 @@ void RoundEngine::On(const StopRequested& event, Actions& out) {
   End(EndJob::How::kStopped, reason, out);
 }
 
-size_t RoundEngine::Fewest() const {
-  return config_.draw ? 0 : static_cast<size_t>(std::max(config_.min_clients, 1));
+size_t RoundEngine::Fewest() const { return config_.draw ? 0 : FewestPresent(); }
+
+std::string RoundEngine::TrustedText() const {
+  return "robust.trusted-client \"" + config_.trusted + "\"";
 }
 
 void RoundEngine::End(EndJob::How how, const std::string& reason, Actions& out, ExitCode exit) {
@@ -377,10 +364,12 @@ std::string RoundEngine::Waiting(milliseconds now) const {
   };
   switch (state_.phase) {
     case Phase::kWaiting:
+      if (TrustedIsAway() && connected_.size() >= FewestPresent()) {
+        return "waiting: " + TrustedText() + " to connect" + left;
+      }
       if (state_.expected.empty()) return of(connected_.size(), Required()) + " nodes" + left;
       if (config_.separation > 1 && ExpectedAreBack()) {
-        const auto wanted = static_cast<size_t>(std::max(config_.min_clients, 1));
-        return of(Rested().size(), wanted) + " nodes that may take part again" + left;
+        return of(Rested().size(), FewestPresent()) + " nodes that may take part again" + left;
       }
       return of(connected_.size(), state_.expected.size()) + " nodes to return" + left;
     case Phase::kOpen:

@@ -26,8 +26,11 @@ struct EngineConfig {
   std::chrono::milliseconds round_deadline{0};
   std::chrono::milliseconds start_deadline{0};
   std::chrono::milliseconds return_grace{0};  // how long a round waits for the clients of the last
-  double max_failures = 0.5;                  // share of a cohort that may report failures
-  int max_abandoned = 3;                      // abandoned attempts in a row that fail the job
+  // In every cohort beside those drawn, and not one of min_clients or clients_per_round; no round
+  // counts without its update. Empty: nobody.
+  std::string trusted;
+  double max_failures = 0.5;  // share of a cohort that may report failures
+  int max_abandoned = 3;      // abandoned attempts in a row that fail the job
   uint64_t seed = 0;
   bool evaluates = true;  // something is held out to evaluate on
   uint64_t evaluate_every = 0;
@@ -220,7 +223,12 @@ class RoundEngine {
   void FinishEvaluation(Actions& out);
   void End(EndJob::How how, const std::string& reason, Actions& out,
            ExitCode exit = ExitCode::kJobFailed);
-  size_t Fewest() const;  // updates that a round needs
+  size_t Fewest() const;         // updates that a round needs
+  size_t FewestPresent() const;  // clients without whom no round opens
+  bool HasTrusted() const { return !config_.trusted.empty(); }
+  bool TrustedIsAway() const;
+  bool TrustedHasReported() const;  // or nobody has to
+  std::string TrustedText() const;
   bool EvaluationDue() const;
   bool ExpectedAreBack() const;
   size_t Required() const;  // eligible clients that a job's first start waits for

@@ -37,10 +37,8 @@ std::vector<std::string> ByChance(const EngineConfig& config,
   return names;
 }
 
-}  // namespace
-
-Cohort SelectCohort(const EngineConfig& config, const std::map<std::string, uint64_t>& eligible,
-                    uint64_t round, uint32_t attempt) {
+Cohort Choose(const EngineConfig& config, const std::map<std::string, uint64_t>& eligible,
+              uint64_t round, uint32_t attempt) {
   Cohort cohort;
   if (config.draw) {
     std::vector<std::string> names;
@@ -57,6 +55,20 @@ Cohort SelectCohort(const EngineConfig& config, const std::map<std::string, uint
       std::max<size_t>(static_cast<size_t>(cohort.needed), static_cast<size_t>(wanted));
   if (invited < cohort.invited.size()) cohort.invited.resize(invited);
   std::sort(cohort.invited.begin(), cohort.invited.end());
+  return cohort;
+}
+
+}  // namespace
+
+Cohort SelectCohort(const EngineConfig& config, const std::map<std::string, uint64_t>& eligible,
+                    uint64_t round, uint32_t attempt) {
+  if (!eligible.contains(config.trusted)) return Choose(config, eligible, round, attempt);
+  std::map<std::string, uint64_t> others = eligible;
+  others.erase(config.trusted);
+  Cohort cohort = Choose(config, others, round, attempt);
+  ++cohort.needed;
+  const auto place = std::lower_bound(cohort.invited.begin(), cohort.invited.end(), config.trusted);
+  cohort.invited.insert(place, config.trusted);
   return cohort;
 }
 

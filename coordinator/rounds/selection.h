@@ -18,7 +18,8 @@ struct Cohort {
 //   random      by the addressed stream (seed, round, kCohort, attempt): the same on every machine
 //   all         everybody
 //   capability  the most capable, ties by name
-// With config.draw whoever that says.
+// With config.draw whoever that says. config.trusted, one of the eligible, is invited beside those
+// that are chosen from the others, and `needed` counts it.
 Cohort SelectCohort(const EngineConfig& config, const std::map<std::string, uint64_t>& eligible,
                     uint64_t round, uint32_t attempt);
 

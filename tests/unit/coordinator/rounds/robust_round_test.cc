@@ -162,5 +162,92 @@ TEST_F(RobustRoundTest, TooFewForTheRuleAbandonTheAttempt) {
   EXPECT_EQ(Show(id).round, 0u);
 }
 
+// ---- fltrust: "a" is the client whose data are trusted
+
+JobSpec TrustingToy() {
+  JobSpec spec = RobustToy("fltrust", 0);
+  spec.robust.trusted_client = "a";
+  return spec;
+}
+
+TEST_F(RobustRoundTest, ATrustedClientStandsAgainstLiarsInTheMajority) {
+  EXPECT_GT(ErrorOf(RobustToy("none", 0), 5), 100);
+  EXPECT_GT(ErrorOf(RobustToy("median", 3), 5), 100);
+  EXPECT_LT(ErrorOf(TrustingToy(), 5), 0.1);  // "b" alone agrees with "a"
+  const std::string hash = view_.state_hash;
+  for (const RoundView& round : view_.rounds) {
+    EXPECT_EQ(round.figures.left_out, (std::vector<std::string>{"c", "d", "e", "f", "g"}));
+  }
+  EXPECT_LT(ErrorOf(TrustingToy(), 5, /*last_first=*/true), 0.1);
+  EXPECT_EQ(view_.state_hash, hash);
+}
+
+// With a single honest client beside it the result has that one's direction and the length of the
+// reference: b |a| / |b|, by hand from the definition.
+TEST_F(RobustRoundTest, TheTrustedUpdateItselfIsNotWeighed) {
+  JobSpec spec = TrustingToy();
+  spec.job.num_rounds = 1;
+  ErrorOf(spec, 5);
+  ClientTask first;
+  first.round = 1;
+  const ToyUpdate a = Honest({"a", first}), b = Honest({"b", first});
+  const auto norm = [](const ParameterSet& set) {
+    double square = 0;
+    for (size_t row = 0; row < set.size(); ++row) {
+      for (const float value : set.floats(row)) square += static_cast<double>(value) * value;
+    }
+    return std::sqrt(square);
+  };
+  const double factor = norm(a.delta) / norm(b.delta);
+  const Manifest manifest = ToyManifest();
+  const ParameterSet state =
+      *ReadParameterSet(*blobs_->Get(view_.state_sha256, 1 << 20), &manifest);
+  const ParameterSet initial = *ToyPlanner(spec)("toy")->initial({});
+  for (size_t row = 0; row < state.size(); ++row) {
+    for (size_t at = 0; at < state.floats(row).size(); ++at) {
+      const double want = initial.floats(row)[at] + factor * b.delta.floats(row)[at];
+      EXPECT_NEAR(state.floats(row)[at], want, 1e-6) << row << " " << at;
+    }
+  }
+}
+
+// Nobody agrees with the reference: the round counts, the state stays, and so it is after a
+// restart.
+TEST_F(RobustRoundTest, ARoundThatTrustsNobodyMovesNothing) {
+  JobSpec spec = TrustingToy();
+  spec.strategy.name = "fedavgm";
+  EXPECT_DOUBLE_EQ(ErrorOf(spec, 6), 2 * 0.125);  // as far from the path as the start
+  EXPECT_EQ(view_.rounds[1].figures.left_out.size(), 6u);
+  const std::string hash = view_.state_hash;
+  Restart(spec);
+  EXPECT_EQ(Show(view_.id).state_hash, hash);
+  EXPECT_EQ(Show(view_.id).rounds[1].figures.left_out.size(), 6u);
+}
+
+TEST_F(RobustRoundTest, ARestartAmidARoundOfATrustedClientChangesNothing) {
+  ErrorOf(TrustingToy(), 0);
+  const std::string hash = view_.state_hash;
+  states_ = MakeMemoryStateStore();
+  blobs_ = MakeMemoryBlobStore();
+  Start(TrustingToy());
+  for (char name = 'a'; name < 'h'; ++name) Connect({std::string(1, name)});
+  const std::string id = Submit();
+  for (int updates = 0; Show(id).state != JobState::kFinished; federation_->Tick()) {
+    ASSERT_FALSE(gateway_.orders.empty());
+    const auto order = gateway_.orders.front();
+    gateway_.orders.pop_front();
+    const bool training = order.task.kind == ClientTask::Kind::kTrain;
+    const absl::Status done =
+        training ? ToyUpload(*federation_, order.client, order.task, Honest(order)).status()
+                 : ToyWork(*federation_, order);
+    ASSERT_TRUE(done.ok()) << done;
+    updates += training;
+    if (!training || updates % 3 != 1) continue;  // the trusted one's, which comes first, is there
+    Restart(TrustingToy());
+    for (char name = 'a'; name < 'h'; ++name) Connect({std::string(1, name)});
+  }
+  EXPECT_EQ(Show(id).state_hash, hash);
+}
+
 }  // namespace
 }  // namespace rivulet

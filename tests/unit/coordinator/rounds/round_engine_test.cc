@@ -331,5 +331,82 @@ TEST(RoundEngine, WithoutRestedClientsTheJobEndsWithThatReason) {
                    "(privacy.min-separation) after 00:16:40"}));
 }
 
+// ---- a client whose update every round needs
+
+EngineConfig Trusting() {
+  EngineConfig config = Config();
+  config.trusted = "t";
+  config.min_available = 0;
+  config.clients_per_round = 2;
+  config.evaluates = false;
+  return config;
+}
+
+TEST(TrustedClient, IsWaitedForAndWorksBesideTheCohort) {
+  Play play(Trusting());
+  play.Connect("abc");
+  EXPECT_EQ(play.engine.state().phase, Phase::kWaiting);
+  EXPECT_EQ(play.engine.Waiting(play.now),
+            "waiting: robust.trusted-client \"t\" to connect, 00:16:40 left");
+  const Lines lines = play.Do(ClientConnected{"t"});
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_TRUE(lines[0].ends_with("t of abct need 3")) << lines[0];
+  EXPECT_EQ(lines[3], "train t 1.1");
+}
+
+TEST(TrustedClient, ThatNeverConnectsIsTheReasonTheJobEnds) {
+  Play play(Trusting());
+  play.Connect("abc");
+  EXPECT_EQ(play.After(seconds(1000)),
+            (Lines{"failed: round 1 could not start: robust.trusted-client \"t\" was not connected "
+                   "after 00:16:40"}));
+}
+
+TEST(TrustedClient, ClosesTheRoundOnlyWithItsUpdate) {
+  EngineConfig config = Trusting();
+  config.over_selection = 2;  // three invited, two of them and the trusted one needed
+  Play play(config);
+  play.Connect("abct");
+  ASSERT_EQ(play.engine.state().cohort.size(), 4u);
+  for (const char* name : {"a", "b", "c"}) EXPECT_EQ(play.Do(UpdateStored{name, 1, 1}), Lines{});
+  EXPECT_EQ(play.Do(UpdateStored{"t", 1, 1}), (Lines{"close 1 with abct"}));
+}
+
+TEST(TrustedClient, WithoutItsUpdateTheAttemptIsAbandonedWithThatReason) {
+  Play late(Trusting());
+  late.Connect("abt");
+  for (const char* name : {"a", "b"}) late.Do(UpdateStored{name, 1, 1});
+  EXPECT_EQ(late.After(seconds(100))[0],
+            "abandon: the deadline passed without the update of robust.trusted-client \"t\"");
+  EXPECT_EQ(late.engine.state().attempt, 2u);
+  Play failing(Trusting());
+  failing.Connect("abt");
+  for (const char* name : {"a", "b"}) failing.Do(UpdateStored{name, 1, 1});
+  EXPECT_EQ(failing.Do(TaskFailed{"t", 1, 1})[0],
+            "abandon: robust.trusted-client \"t\" failed, and no other update says what to trust");
+}
+
+// min_clients counts the others: one of them and the trusted one are one too few.
+TEST(TrustedClient, IsNotCountedAmongTheFewest) {
+  Play play(Trusting());
+  play.Connect("abt");
+  for (const char* name : {"a", "t"}) play.Do(UpdateStored{name, 1, 1});
+  EXPECT_EQ(play.After(seconds(100))[0],
+            "abandon: the deadline passed with 2 of 3 updates; missing: b");
+}
+
+TEST(TrustedClient, IsStillWaitedForAfterARestart) {
+  EngineState stored;
+  stored.round = 1;
+  stored.evaluated = true;
+  stored.expected = {"a", "b", "t"};
+  Play play(Trusting(), stored);
+  play.Connect("ab");
+  EXPECT_EQ(play.After(seconds(11)), Lines{});  // others are not waited for so long
+  const Lines lines = play.Do(ClientConnected{"t"});
+  ASSERT_FALSE(lines.empty());
+  EXPECT_EQ(lines[0], "open 2.1 abt of abt need 3");
+}
+
 }  // namespace
 }  // namespace rivulet

@@ -90,5 +90,23 @@ TEST(Selection, CapabilityTakesTheMostCapableAndAllTakesAll) {
   EXPECT_EQ(SelectCohort(config, Clients(9), 1, 1).needed, 9);
 }
 
+// The others are those who would be drawn without it.
+TEST(Selection, TheTrustedOneIsInvitedBesideTheCohort) {
+  EngineConfig config = Drawing();
+  config.clients_per_round = 5;
+  std::map<std::string, uint64_t> others = Clients(20);
+  others.erase("c15");
+  EngineConfig trusting = config;
+  trusting.trusted = "c15";
+  for (uint64_t round = 1; round <= 20; ++round) {
+    std::vector<std::string> want = SelectCohort(config, others, round, 1).invited;
+    want.push_back("c15");
+    std::sort(want.begin(), want.end());
+    const Cohort cohort = SelectCohort(trusting, Clients(20), round, 1);
+    EXPECT_EQ(cohort.invited, want) << round;
+    EXPECT_EQ(cohort.needed, 6);
+  }
+}
+
 }  // namespace
 }  // namespace rivulet
