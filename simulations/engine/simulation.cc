@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "common/job/validate_private.h"
+#include "coordinator/rounds/sentences.h"
 #include "simulations/engine/fleet.h"
 #include "simulations/rounding/seeded_rounding.h"
 
@@ -62,7 +63,7 @@ absl::StatusOr<std::string> Submit(Federation& federation, BlobStore& blobs,
   return federation.Submit({config.document, "", reader.get()});
 }
 
-absl::Status TooFew(const std::string& key, int64_t got, size_t clients) {
+absl::Status TooFew(const std::string& key, int64_t got, int clients) {
   return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
                          key + ": got " + std::to_string(got) + ", want at most the " +
                              std::to_string(clients) + " clients of this simulation"),
@@ -73,18 +74,28 @@ absl::Status TooFew(const std::string& key, int64_t got, size_t clients) {
 
 absl::StatusOr<Cohort> FirstCohort(const JobSpec& spec, const std::vector<std::string>& clients) {
   const JobSection& job = spec.job;
-  const auto count = static_cast<int>(clients.size());
-  if (job.min_clients > count) return TooFew("job.min-clients", job.min_clients, clients.size());
-  if (job.min_available_clients > count)
-    return TooFew("job.min-available-clients", job.min_available_clients, clients.size());
+  const std::string& trusted = spec.robust.trusted_client;
+  if (!trusted.empty() && std::find(clients.begin(), clients.end(), trusted) == clients.end()) {
+    return WithExit(Refuse(absl::StatusCode::kInvalidArgument,
+                           "robust.trusted-client: got \"" + trusted + "\", want one of the " +
+                               std::to_string(clients.size()) +
+                               " clients of this simulation: " + ListText(clients)),
+                    ExitCode::kConfig);
+  }
+  const auto all = static_cast<int>(clients.size());
+  const int count = all - (trusted.empty() ? 0 : 1);
+  if (job.min_clients > count) return TooFew("job.min-clients", job.min_clients, count);
+  if (job.min_available_clients > all)
+    return TooFew("job.min-available-clients", job.min_available_clients, all);
   const int fewest = FewestSummed(spec);
-  if (fewest > count) return TooFew("updates of a round", fewest, clients.size());
+  if (fewest > count) return TooFew("updates of a round", fewest, count);
   const int64_t cohorts =
       int64_t{job.clients_per_round} * std::min(spec.privacy.min_separation, job.num_rounds);
   if (spec.privacy.min_separation > 1 && cohorts > count) {
-    return TooFew("job.clients-per-round x privacy.min-separation", cohorts, clients.size());
+    return TooFew("job.clients-per-round x privacy.min-separation", cohorts, count);
   }
   EngineConfig config;
+  config.trusted = trusted;
   config.min_clients = FewestSummed(spec);
   config.clients_per_round = job.clients_per_round;
   config.fraction = job.fraction_train;

@@ -30,7 +30,8 @@ struct SimulationResult {
 };
 
 // Whom the first round of `spec` invites when all `clients` are there from the start.
-// Errors: InvalidArgument (exit 3) when the job asks for more clients than there are.
+// Errors: InvalidArgument (exit 3) when the job asks for more clients than there are, or trusts one
+// that is not among them.
 absl::StatusOr<Cohort> FirstCohort(const JobSpec& spec, const std::vector<std::string>& clients);
 
 // Runs a whole job in this process: the daemon's federation over memory stores, `clients` behind it

@@ -52,6 +52,27 @@ TEST(FirstCohort, FewerClientsThanTheJobNeedsIsAMistakeInTheJob) {
             "job.min-available-clients: got 5, want at most the 4 clients of this simulation");
 }
 
+TEST(FirstCohort, ATrustedClientIsOneOfTheSimulation) {
+  JobSpec spec = Job(3, 0, 1.0, 1.0);
+  const std::vector<std::string> clients = Clients(4);
+  spec.robust.rule = "fltrust";
+  spec.robust.trusted_client = clients[2];
+  const auto cohort = FirstCohort(spec, clients);
+  ASSERT_TRUE(cohort.ok()) << cohort.status();
+  EXPECT_EQ(cohort->needed, 4);
+  spec.job.min_clients = 4;
+  EXPECT_EQ(FirstCohort(spec, clients).status().message(),
+            "job.min-clients: got 4, want at most the 3 clients of this simulation");
+  spec.robust.trusted_client = "nobody";
+  const absl::Status unknown = FirstCohort(spec, clients).status();
+  EXPECT_TRUE(std::string(unknown.message())
+                  .starts_with("robust.trusted-client: got \"nobody\", want one of the 4 clients "
+                               "of this simulation: " +
+                               clients[0]))
+      << unknown;
+  EXPECT_EQ(ExitCodeOf(unknown), ExitCode::kConfig);
+}
+
 TEST(FirstCohort, ClientsWhoRestLeaveEnoughForTheNextRounds) {
   JobSpec spec = Job(2, 3, 1.0, 1.0);
   spec.job.num_rounds = 10;

@@ -1,0 +1,141 @@
+// Whole jobs of a small model in which most clients lie, and one is trusted.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "client/runtime/job_tuner.h"
+#include "common/job/job_document.h"
+#include "common/job/job_model.h"
+#include "peft/data/client_data.h"
+#include "simulations/engine/simulation.h"
+
+namespace rivulet {
+namespace {
+
+const std::filesystem::path kModel =
+    std::filesystem::path(RIVULET_SOURCE_DIR) / "simulations/models/llama-7m";
+const std::vector<std::string> kHonest = {"ada", "bob", "own"};
+const std::vector<std::string> kLiars = {"xan", "yve", "zoe"};
+
+class LetterResources final : public LocalResources {
+ public:
+  absl::StatusOr<std::filesystem::path> BaseModel(const JobSpec&, const std::string&) override {
+    return kModel;
+  }
+  absl::StatusOr<ClientData> Data(const std::string& client, const JobSpec& spec,
+                                  const Tokenizer& tokenizer, int max_positions) override {
+    std::vector<Record> records(30);
+    for (size_t at = 0; at < records.size(); ++at) {
+      records[at].fields["text"] =
+          client + " wrote that the lamps were lit, and put the letter away. " + std::to_string(at);
+    }
+    return BuildClientData(records, spec.data, tokenizer, max_positions);
+  }
+};
+
+// An honest client's tuner; what a liar sends goes the other way, five times as far.
+class LyingTuner final : public Tuner {
+ public:
+  explicit LyingTuner(std::unique_ptr<Tuner> honest) : honest_(std::move(honest)) {}
+  absl::StatusOr<TuneResult> Tune(const TuneRequest& request) override {
+    RV_ASSIGN_OR_RETURN(TuneResult result, honest_->Tune(request));
+    if (std::find(kLiars.begin(), kLiars.end(), request.client) == kLiars.end()) return result;
+    for (size_t row = 0; row < result.delta.size(); ++row) {
+      for (float& value : result.delta.floats(row)) value *= -5;
+    }
+    return result;
+  }
+  absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet& global,
+                                          std::span<const Example> examples) override {
+    return honest_->Evaluate(global, examples);
+  }
+  const Manifest& manifest() const override { return honest_->manifest(); }
+
+ private:
+  const std::unique_ptr<Tuner> honest_;
+};
+
+JobSpec LetterJob() {
+  JobSpec spec;
+  spec.job.num_rounds = 3;
+  spec.job.min_clients = 2;
+  spec.job.min_available_clients = 6;
+  spec.job.seed = 3;
+  spec.model.name = kModel.string();
+  spec.lora.lora_r = 4;
+  spec.lora.lora_dropout = 0;
+  spec.lora.lora_target_modules = {"q_proj", "v_proj", "down_proj"};
+  spec.data.dataset = "letters";
+  spec.data.seq_length = 32;
+  spec.data.held_out_max_blocks = 4;
+  spec.train.max_steps = 4;
+  spec.train.learning_rate = 3e-3;
+  spec.train.per_device_train_batch_size = 2;
+  spec.strategy.weighting = "uniform";
+  return spec;
+}
+
+JobSpec TrustingJob() {
+  JobSpec spec = LetterJob();
+  spec.robust.rule = "fltrust";
+  spec.robust.trusted_client = "own";
+  return spec;
+}
+
+JobView RunWithLiars(const JobSpec& spec) {
+  const absl::StatusOr<JobDocument> document = DescribeJob(kModel, spec);
+  EXPECT_TRUE(document.ok()) << document.status();
+  if (!document.ok()) return {};
+  SimulationConfig config;
+  config.spec = document->spec;
+  config.base_model = kModel;
+  config.document = JobDocumentText(*document);
+  config.tuners = [](const std::filesystem::path& base,
+                     const JobSpec& job) -> absl::StatusOr<std::unique_ptr<Tuner>> {
+    RV_ASSIGN_OR_RETURN(std::unique_ptr<Tuner> honest, MakeJobTuner(base, job));
+    return std::make_unique<LyingTuner>(std::move(honest));
+  };
+  std::vector<std::string> clients = kHonest;
+  clients.insert(clients.end(), kLiars.begin(), kLiars.end());
+  LetterResources resources;
+  const auto result = RunSimulation(
+      config, clients, resources, [](const JobEvent&) {}, [](const JobView&) { return true; });
+  EXPECT_TRUE(result.ok()) << result.status();
+  return result.ok() ? result->view : JobView();
+}
+
+TEST(TrustedSimulation, LearnsWhereMostClientsLieAndTheMeanDoesNot) {
+  const JobView mean = RunWithLiars(LetterJob());
+  ASSERT_EQ(mean.state, JobState::kFinished) << mean.reason;
+  EXPECT_GT(mean.evaluations[1].loss, mean.evaluations[0].loss);
+
+  const JobView trusting = RunWithLiars(TrustingJob());
+  ASSERT_EQ(trusting.state, JobState::kFinished) << trusting.reason;
+  RecordProperty("loss_before", std::to_string(trusting.evaluations[0].loss));
+  RecordProperty("loss_mean", std::to_string(mean.evaluations[1].loss));
+  RecordProperty("loss_trusting", std::to_string(trusting.evaluations[1].loss));
+  EXPECT_LT(trusting.evaluations[1].loss, trusting.evaluations[0].loss - 0.05);
+  for (const RoundView& round : trusting.rounds) {
+    EXPECT_EQ(round.figures.left_out, kLiars);
+    EXPECT_EQ(round.reported.size(), 6u);
+  }
+}
+
+TEST(TrustedSimulation, HasTheTrustedClientInEveryCohort) {
+  JobSpec spec = TrustingJob();
+  spec.job.clients_per_round = 2;
+  spec.job.num_rounds = 4;
+  const JobView view = RunWithLiars(spec);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
+  std::set<std::string> seen;
+  for (const RoundView& round : view.rounds) {
+    EXPECT_EQ(round.reported.size(), 3u);
+    EXPECT_EQ(std::count(round.reported.begin(), round.reported.end(), "own"), 1);
+    seen.insert(round.reported.begin(), round.reported.end());
+  }
+  EXPECT_GT(seen.size(), 3u);  // the others change
+  EXPECT_EQ(RunWithLiars(spec).state_hash, view.state_hash);
+}
+
+}  // namespace
+}  // namespace rivulet
