@@ -239,7 +239,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Kind{"top_k", kPlain + Coded("top-k", "fraction = 0.1\n")},
                     // Round 0 has values of the base model: both ends compute it.
                     Kind{"public_top_k", kSavedModule + Coded("public-top-k", "fraction = 0.1\n")},
-                    Kind{"median", kPlain + "[robust]\nrule = \"median\"\n"}),
+                    Kind{"median", kPlain + "[robust]\nrule = \"median\"\n"},
+                    Kind{"fltrust",
+                         kPlain + "[robust]\nrule = \"fltrust\"\n" + "trusted-client = \"bob\"\n"}),
     [](const auto& info) { return info.param.name; });
 
 // ---- under masks, unrotated: nothing is keyed by the session, and agents round as a simulation
