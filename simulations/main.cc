@@ -16,6 +16,7 @@
 #include "common/job/job_model.h"
 #include "common/settings/settings.h"
 #include "common/terminal/progress.h"
+#include "privacy/masking/masking_terms.h"
 #include "simulations/engine/simulated_resources.h"
 #include "simulations/engine/simulation.h"
 #include "simulations/report/run_directory.h"
@@ -164,6 +165,9 @@ void PrintForecast(const JobSpec& spec, const JobModel& model, size_t clients,
   std::cerr << ", " << spec.job.num_rounds << (spec.job.num_rounds == 1 ? " round; " : " rounds; ")
             << bytes / 4 << " trainable parameters, " << HumanBytes(bytes)
             << " up and down per client and round\n";
+  if (!spec.secure_aggregation.enabled) return;
+  const auto terms = MaskingTermsText(spec, static_cast<uint32_t>(cohort.invited.size()));
+  if (terms.ok()) std::cerr << "masked: " << *terms << '\n';  // else the run says why not
 }
 
 absl::Status ExportAdapter(const std::filesystem::path& directory, const JobDocument& document,
@@ -218,8 +222,18 @@ absl::StatusOr<PartitionedData> OpenData(const JobSpec& spec) {
   return opened;
 }
 
+// The zeros of [secure-aggregation] in numbers: a comment, where the size of a cohort is known.
+std::string MaskingComment(const JobSpec& spec) {
+  if (!spec.secure_aggregation.enabled) return "";
+  const std::string comment = "\n# secure-aggregation, in force: ";
+  const int cohort = spec.job.clients_per_round;
+  if (cohort == 0) return comment + "by the size of the cohort, for job.clients-per-round is 0\n";
+  const auto terms = MaskingTermsText(spec, static_cast<uint32_t>(cohort));
+  return comment + (terms.ok() ? *terms : std::string(terms.status().message())) + "\n";
+}
+
 void PrintConfig(const Options& options, const LoadedJob& job) {
-  if (!options.origins) std::cout << JobToml(job.spec);
+  if (!options.origins) std::cout << JobToml(job.spec) << MaskingComment(job.spec);
   if (options.origins) std::cout << (options.format == "json" ? OriginJson(job) : OriginTable(job));
 }
 

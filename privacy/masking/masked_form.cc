@@ -9,6 +9,7 @@
 #include "privacy/dp/accountant.h"
 #include "privacy/dp/rounding.h"
 #include "privacy/masking/keystream_words.h"
+#include "privacy/masking/masking_terms.h"
 #include "privacy/masking/weakest_session.h"
 #include "privacy/secagg/shared/bytes.h"
 #include "privacy/secagg/shared/transcript.h"
@@ -119,8 +120,6 @@ Bytes32 ConfigOf(const std::string& document, uint32_t groups, uint32_t group) {
   return Sha256Of(out.Take());
 }
 
-uint32_t PartsPerMillion(double share) { return static_cast<uint32_t>(std::llround(share * 1e6)); }
-
 }  // namespace
 
 absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& manifest) {
@@ -220,26 +219,18 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
   params.d_aux = static_cast<uint32_t>(auxiliary_);
   params.p = static_cast<uint8_t>(value_bits_);
   params.W = max_weight_;
-  params.mode = masking_.mode == "malicious" ? secagg::Mode::kMalicious : secagg::Mode::kSemiHonest;
+  SetMaskingTerms(masking_, fewest_, attempt.cohort, params);
   if (central()) params.dp = secagg::Noise::kCentral;
   if (noised()) {
     params.dp = privacy_.noise == "skellam" ? secagg::Noise::kSkellam : secagg::Noise::kGaussian;
   }
-  params.gamma_ppm = PartsPerMillion(masking_.corrupt_fraction);
-  params.delta_ppm = PartsPerMillion(masking_.dropout_fraction);
-  params.n_min = std::max(fewest_, params.roster_min());
-  params.n_max = attempt.cohort;
-  params.complete_max = params.mode == secagg::Mode::kMalicious ? 256 : 64;
-  params.graph_policy = masking_.neighbours > 0 || attempt.cohort > params.complete_max
-                            ? secagg::GraphPolicy::kRingAllowed
-                            : secagg::GraphPolicy::kCompleteOnly;
   params.b = static_cast<uint8_t>(secagg::RingBits(params));
   return params;
 }
 
 uint32_t MaskedForm::GroupsOf(uint32_t cohort) const {
   const uint32_t least = ParamsOf({.attempt = 1, .cohort = cohort}).n_min;
-  return std::clamp<uint32_t>(cohort / least, 1, most_groups());
+  return MaskedSums(groups_, least, cohort);
 }
 
 absl::StatusOr<DistributedNoise> MaskedForm::NoiseOf(const secagg::Params& params) const {

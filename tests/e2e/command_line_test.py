@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 SOURCE, BIN = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
@@ -55,6 +56,16 @@ class CommandLine(unittest.TestCase):
         json.loads(done.stdout)
         done = run("rivulet", "--format=json", "model", "inspect", "simulations/models/llama-7m")
         self.assertEqual(json.loads(done.stdout)["api"], "rivulet/v1", done.stderr)
+
+    def test_the_printed_configuration_has_the_terms_of_masks_and_is_a_job_file(self):
+        words = ["--print-config", "--set", "job.clients-per-round=8"]
+        self.assertNotIn("# secure-aggregation", run("rivulet-simulate", JOB, *words).stdout)
+        masked = run("rivulet-simulate", JOB, *words, "--set", "secure-aggregation.enabled=true").stdout
+        self.assertIn("8 clients a sum: neighbours 7, threshold 5, quorum 5, min-survivors 8\n", masked)  # min-clients is 8
+        with tempfile.TemporaryDirectory() as folder:
+            printed = pathlib.Path(folder) / "job.toml"
+            printed.write_text(masked)
+            self.assertEqual(run("rivulet-simulate", str(printed), "--print-config").stdout, masked)
 
     def test_help_of_a_command_is_its_own(self):
         for words in ([], ["simulate"], ["model", "generate"], ["job"], ["job", "submit"], ["client"]):

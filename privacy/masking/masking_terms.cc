@@ -1,0 +1,60 @@
+#include "privacy/masking/masking_terms.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/job/validate_private.h"
+
+namespace rivulet {
+namespace {
+
+// Above it masks form a ring: the protocol's limits.
+constexpr uint32_t kLargestComplete = 256;
+constexpr uint32_t kLargestCompleteSemiHonest = 64;
+
+uint32_t PartsPerMillion(double share) { return static_cast<uint32_t>(std::llround(share * 1e6)); }
+
+uint32_t FewestOf(const JobSpec& spec) { return static_cast<uint32_t>(FewestInSum(spec)); }
+
+absl::StatusOr<std::string> TermsOfSum(const JobSpec& spec, uint32_t invited) {
+  secagg::Params params;
+  SetMaskingTerms(spec.secure_aggregation, FewestOf(spec), invited, params);
+  RV_ASSIGN_OR_RETURN(const secagg::GraphRule rule, params.RuleOf(invited));
+  std::string text = std::to_string(invited) + " clients a sum: neighbours " +
+                     std::to_string(rule.k) + ", threshold " + std::to_string(rule.t);
+  if (rule.quorum > 0) text += ", quorum " + std::to_string(rule.quorum);
+  return text + ", min-survivors " + std::to_string(params.n_min);
+}
+
+}  // namespace
+
+void SetMaskingTerms(const SecureAggregationSection& masking, uint32_t fewest, uint32_t invited,
+                     secagg::Params& params) {
+  const bool malicious = masking.mode == "malicious";
+  params.mode = malicious ? secagg::Mode::kMalicious : secagg::Mode::kSemiHonest;
+  params.gamma_ppm = PartsPerMillion(masking.corrupt_fraction);
+  params.delta_ppm = PartsPerMillion(masking.dropout_fraction);
+  params.n_min = std::max(fewest, params.roster_min());
+  params.n_max = invited;
+  params.complete_max = malicious ? kLargestComplete : kLargestCompleteSemiHonest;
+  params.graph_policy = masking.neighbours > 0 || invited > params.complete_max
+                            ? secagg::GraphPolicy::kRingAllowed
+                            : secagg::GraphPolicy::kCompleteOnly;
+}
+
+uint32_t MaskedSums(uint32_t groups, uint32_t least, uint32_t cohort) {
+  return std::clamp<uint32_t>(cohort / least, 1, std::max<uint32_t>(groups, 1));
+}
+
+absl::StatusOr<std::string> MaskingTermsText(const JobSpec& spec, uint32_t cohort) {
+  secagg::Params params;
+  SetMaskingTerms(spec.secure_aggregation, FewestOf(spec), cohort, params);
+  const uint32_t sums = MaskedSums(static_cast<uint32_t>(spec.robust.groups), params.n_min, cohort);
+  const uint32_t smaller = cohort / sums;
+  RV_ASSIGN_OR_RETURN(const std::string text, TermsOfSum(spec, smaller));
+  if (cohort % sums == 0) return text;
+  RV_ASSIGN_OR_RETURN(const std::string larger, TermsOfSum(spec, smaller + 1));
+  return text + "; " + larger;
+}
+
+}  // namespace rivulet
