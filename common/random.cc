@@ -85,9 +85,9 @@ void RandomStream::FillUniform(uint32_t tensor, std::span<float> out) const {
   }
 }
 
-void RandomStream::FillGauss(uint32_t tensor, std::span<float> out) const {
+void RandomStream::FillGauss(uint32_t tensor, std::span<float> out, uint64_t first_block) const {
   for (size_t begin = 0; begin < out.size(); begin += 4) {
-    const PhiloxBlock block = Block(begin / 4, tensor);
+    const PhiloxBlock block = Block(first_block + begin / 4, tensor);
     const Pair low = GaussPair(block.word[0], block.word[1]);
     const Pair high = GaussPair(block.word[2], block.word[3]);
     const float values[4] = {low.first, low.second, high.first, high.second};

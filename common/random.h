@@ -46,8 +46,9 @@ class RandomStream {
 
   // out[i] uniform in (-1, 1): word w of element i gives (2 (w >> 8) + 1 - 2^24) 2^-24.
   void FillUniform(uint32_t tensor, std::span<float> out) const;
-  // out[i] standard normal with fully specified binary32 arithmetic (absolute error <= 5.4e-7).
-  void FillGauss(uint32_t tensor, std::span<float> out) const;
+  // out[i] standard normal with fully specified binary32 arithmetic (absolute error <= 5.4e-7):
+  // element 4 first_block + i of the tensor.
+  void FillGauss(uint32_t tensor, std::span<float> out, uint64_t first_block = 0) const;
 
   PhiloxKey key() const { return key_; }
   uint32_t lane() const { return lane_; }

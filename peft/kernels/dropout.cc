@@ -7,6 +7,7 @@
 #define HWY_TARGET_INCLUDE "peft/kernels/dropout.cc"
 #include "hwy/foreach_target.h"  // compiles this file once per instruction set
 //
+#include "common/philox-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,43 +28,16 @@ void DropBlocks(const DropoutMask& mask, int64_t first, const float* x, float* y
 }
 
 #if HWY_TARGET != HWY_SCALAR
-using Words = hn::CappedTag<uint32_t, 16>;
-using WordVector = hn::Vec<Words>;
-
-// Low and high halves of m * x, lane by lane.
-HWY_INLINE void MulWide(WordVector m, WordVector x, WordVector& low, WordVector& high) {
-  const Words d;
-  const hn::Repartition<uint64_t, Words> wide;
-  const auto even = hn::BitCast(d, hn::MulEven(m, x));
-  const auto odd =
-      hn::BitCast(d, hn::MulEven(m, hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(wide, x)))));
-  low = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(hn::BitCast(wide, odd))), even);
-  high = hn::OddEven(odd, hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(wide, even))));
-}
-
 // 4 * lanes elements: a block a lane.
 HWY_INLINE void DropVector(const DropoutMask& mask, uint64_t block, const float* x, float* y) {
-  const Words d;
-  const hn::RebindToFloat<Words> f;
-  WordVector c0 = hn::Iota(d, static_cast<uint32_t>(block));
-  WordVector c1 = hn::Set(d, static_cast<uint32_t>(block >> 32));
-  WordVector c2 = hn::Set(d, mask.tensor), c3 = hn::Set(d, mask.lane);
-  const WordVector m0 = hn::Set(d, 0xD2511F53u), m1 = hn::Set(d, 0xCD9E8D57u);
-  uint32_t k0 = mask.key.word[0], k1 = mask.key.word[1];
-  for (int round = 0; round < 10; ++round) {
-    WordVector low0, high0, low1, high1;
-    MulWide(m0, c0, low0, high0);
-    MulWide(m1, c2, low1, high1);
-    c0 = hn::Xor(hn::Xor(high1, c1), hn::Set(d, k0));
-    c2 = hn::Xor(hn::Xor(high0, c3), hn::Set(d, k1));
-    c1 = low1;
-    c3 = low0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
+  using rivulet::HWY_NAMESPACE::PhiloxLanes;
+  const rivulet::HWY_NAMESPACE::PhiloxTag d;
+  const hn::RebindToFloat<rivulet::HWY_NAMESPACE::PhiloxTag> f;
+  PhiloxLanes c0, c1, c2, c3;
+  rivulet::HWY_NAMESPACE::PhiloxVector(mask.key, mask.lane, mask.tensor, block, c0, c1, c2, c3);
   const auto factor = hn::Set(f, mask.factor);
-  const WordVector threshold = hn::Set(d, mask.threshold);
-  const auto keep = [&](WordVector word) HWY_ATTR {
+  const PhiloxLanes threshold = hn::Set(d, mask.threshold);
+  const auto keep = [&](PhiloxLanes word) HWY_ATTR {
     const auto dropped = hn::Lt(hn::ShiftRight<8>(word), threshold);
     return hn::BitCast(f, hn::IfThenZeroElse(dropped, hn::BitCast(d, factor)));
   };
@@ -80,12 +54,11 @@ void DropAll(const DropoutMask& mask, int64_t first, const float* x, float* y, i
 #if HWY_TARGET == HWY_SCALAR
   DropBlocks(mask, first, x, y, n);
 #else
-  const int64_t step = 4 * hn::Lanes(Words());
+  const int64_t step = 4 * hn::Lanes(rivulet::HWY_NAMESPACE::PhiloxTag());
   for (int64_t i = 0; i < n; i += step) {
     const uint64_t block = static_cast<uint64_t>(first + i) / 4;
     const int64_t count = std::min(step, n - i);
-    // Lane counters must not carry into the upper word.
-    if ((block & 0xFFFFFFFF) + hn::Lanes(Words()) > uint64_t{1} << 32) {
+    if (rivulet::HWY_NAMESPACE::PhiloxCarries(block)) {
       DropBlocks(mask, first + i, x + i, y + i, count);
     } else if (count == step) {
       DropVector(mask, block, x + i, y + i);
