@@ -6,19 +6,22 @@
 
 namespace rivulet {
 
-TrainableState::TrainableState(const ParameterSet& global) {
+TrainableState::TrainableState(const ParameterSet& global, Gradient gradient) {
   int64_t total = 0;
   for (const TensorSpec& spec : global.manifest()) total += spec.elements();
   values_ = at::empty({total}, at::kFloat);
-  gradient_ = at::zeros({total}, at::kFloat);
+  const bool kept = gradient == Gradient::kKept;
+  gradient_ = at::zeros({kept ? total : 0}, at::kFloat);
   int64_t offset = 0;
   for (size_t i = 0; i < global.size(); ++i) {
     const TensorSpec& spec = global.manifest()[i];
     const std::span<const float> from = global.floats(i);
     std::copy(from.begin(), from.end(), values() + offset);
     at::Tensor leaf = values_.narrow(0, offset, spec.elements()).view(spec.shape).detach();
-    leaf.set_requires_grad(true);
-    leaf.mutable_grad() = gradient_.narrow(0, offset, spec.elements()).view(spec.shape);
+    if (kept) {
+      leaf.set_requires_grad(true);
+      leaf.mutable_grad() = gradient_.narrow(0, offset, spec.elements()).view(spec.shape);
+    }
     leaves_.push_back(std::move(leaf));
     offset += spec.elements();
   }

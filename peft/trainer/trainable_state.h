@@ -15,8 +15,9 @@ namespace rivulet {
 // safe.
 class TrainableState {
  public:
+  enum class Gradient { kKept, kNone };  // kNone: values alone, for passes without autograd
   // Copies the values of `global` (all F32).
-  explicit TrainableState(const ParameterSet& global);
+  explicit TrainableState(const ParameterSet& global, Gradient gradient = Gradient::kKept);
 
   int64_t size() const { return values_.numel(); }
   std::span<const at::Tensor> leaves() const { return leaves_; }

@@ -8,15 +8,13 @@
 #include "peft/kernels/optimizer.h"
 
 namespace rivulet {
-namespace {
-
-int64_t TargetsOf(std::span<const Batch> batches) {
+absl::StatusOr<int64_t> TargetsOf(std::span<const Batch> batches, int64_t step) {
   int64_t total = 0;
   for (const Batch& batch : batches) total += batch.targets.size(0);
-  return total;
+  if (total > 0) return total;
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "step " + std::to_string(step) + ": got no position with a target, want one");
 }
-
-}  // namespace
 
 absl::Status CheckFinite(std::string_view what, double value, int64_t step) {
   if (std::isfinite(value)) return absl::OkStatus();
@@ -36,11 +34,7 @@ TrainingRun::TrainingRun(const Setting& setting, const ParameterSet& global,
 
 absl::StatusOr<StepReport> TrainingRun::Step(std::span<const Batch> batches, double learning_rate) {
   ++step_;
-  const int64_t targets = TargetsOf(batches);
-  if (targets == 0) {
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "step " + std::to_string(step_) + ": got no position with a target, want one");
-  }
+  RV_ASSIGN_OR_RETURN(const int64_t targets, TargetsOf(batches, step_));
   state_.ClearGradient();
   StepReport report;
   for (const Batch& batch : batches) {

@@ -20,9 +20,24 @@ struct StepReport {
 // Internal when `value` is not finite, naming it and the step.
 absl::Status CheckFinite(std::string_view what, double value, int64_t step);
 
-// One client's round, step by step: state, optimiser, dropout. Everything it reads beside that is
-// frozen and shared. Not thread safe. Must not outlive its arguments.
-class TrainingRun {
+// One client's round, step by step. Not thread safe.
+class StepRun {
+ public:
+  virtual ~StepRun() = default;
+  // One optimiser step over micro-batches, weighted by their targets, so that accumulating equals
+  // one larger batch. Errors: Internal when what it computes is not finite, InvalidArgument when no
+  // position has a target. Throws libtorch's exceptions.
+  virtual absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate) = 0;
+  // Trained minus received.
+  virtual ParameterSet Delta() const = 0;
+};
+
+// Targets of a step. Errors: InvalidArgument, naming the step, when there is none.
+absl::StatusOr<int64_t> TargetsOf(std::span<const Batch> batches, int64_t step);
+
+// Steps by backpropagation: state, optimiser, dropout. Everything it reads beside that is frozen
+// and shared. Must not outlive its arguments.
+class TrainingRun : public StepRun {
  public:
   struct Setting {
     const Network* network;
@@ -34,10 +49,8 @@ class TrainingRun {
   };
   TrainingRun(const Setting& setting, const ParameterSet& global, kernels::Workspace& workspace);
 
-  // One optimiser step over micro-batches, weighted by their targets, so that accumulating equals
-  // one larger batch. Errors: Internal when loss or gradient is not finite, InvalidArgument when no
-  // position has a target. Throws libtorch's exceptions.
-  absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate);
+  absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate) override;
+  ParameterSet Delta() const override { return state_.DeltaFrom(global_); }
 
   TrainableState& state() { return state_; }
 
