@@ -93,6 +93,12 @@ struct TrainSection {
   int per_device_train_batch_size = 8;
   int gradient_accumulation_steps = 1;
   int threads = 1;  // of one client's step; part of the result's identity
+  // Where gradients come from: backprop, or differences of losses (docs/backprop_free.md).
+  std::string estimator = "backprop";    // backprop | central | one-sided | fzoo
+  double perturbation = 1e-2;            // width of a difference, in units of the trained numbers
+  int queries = 1;                       // directions of one step
+  std::string direction = "rademacher";  // rademacher | gauss | low-rank
+  int direction_rank = 1;                // low-rank
 };
 
 struct StrategySection {

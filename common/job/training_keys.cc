@@ -181,6 +181,20 @@ constexpr JobKey kTrainingKeys[] = {
      RV_KEY(train.gradient_accumulation_steps), 1, 65536},
     {"train.threads", "Threads of one client's step; part of the result's identity.",
      RV_KEY(train.threads), 1, 1024},
+    {"train.estimator",
+     "Where gradients come from: backpropagation, or differences of losses that need the memory of "
+     "inference alone: two-point (MeZO), one-sided, or one-sided over the spread of its losses "
+     "(FZOO).",
+     RV_KEY(train.estimator), 0, 0, "backprop|central|one-sided|fzoo"},
+    {"train.perturbation", "Differences: how far from the trained numbers losses are measured.",
+     RV_KEY(train.perturbation), 1e-8, 1e3},
+    {"train.queries", "Differences: random directions of one step.", RV_KEY(train.queries), 1,
+     65536},
+    {"train.direction",
+     "Differences: signs, normal numbers, or for each matrix a sum of direction-rank products of "
+     "two vectors of signs.",
+     RV_KEY(train.direction), 0, 0, "rademacher|gauss|low-rank"},
+    {"train.direction-rank", "Of direction low-rank.", RV_KEY(train.direction_rank), 1, 1024},
 
     {"strategy.name", "How the mean update moves the global state.", RV_KEY(strategy.name), 0, 0,
      "fedavg|fedavgm|fedadam|fedyogi|fedadagrad"},

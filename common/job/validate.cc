@@ -110,6 +110,34 @@ absl::Status CheckData(const DataSection& data) {
   return absl::OkStatus();
 }
 
+// Steps from losses alone are plain gradient descent: what else the optimiser can do is refused
+// rather than left out in silence.
+absl::Status CheckEstimator(const JobSpec& spec) {
+  const TrainSection& train = spec.train;
+  if (train.estimator == "backprop") return absl::OkStatus();
+  const std::string chosen = "train.estimator = \"" + train.estimator + "\" and ";
+  if (train.optimizer != "sgd") {
+    return BadJob(chosen + "train.optimizer = \"" + train.optimizer +
+                  "\": want optimizer = \"sgd\"");
+  }
+  const std::pair<const char*, double> unsupported[] = {{"train.momentum", train.momentum},
+                                                        {"train.weight-decay", train.weight_decay},
+                                                        {"train.proximal-mu", train.proximal_mu}};
+  for (const auto& [key, value] : unsupported) {
+    if (value != 0) return BadJob(chosen + key + " = " + NumberText(value) + ": want 0.0");
+  }
+  if (train.estimator == "fzoo" && train.queries < 2) {
+    return BadJob(chosen + "train.queries = " + std::to_string(train.queries) +
+                  ": one loss has no spread; want queries >= 2");
+  }
+  if (spec.privacy.mechanism == "example") {
+    return BadJob(chosen +
+                  "privacy.mechanism = \"example\": gradients of single examples come "
+                  "from backpropagation; want estimator = \"backprop\"");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckTrain(const TrainSection& train) {
   if (train.max_steps == 0 && train.local_epochs == 0) {
     return BadJob("train.max-steps = 0 and train.local-epochs = 0: want one of them above 0");
@@ -188,6 +216,7 @@ absl::Status JobSpec::Validate() const {
   if (method == "lora") RV_RETURN_IF_ERROR(CheckLora(lora));
   RV_RETURN_IF_ERROR(CheckData(data));
   RV_RETURN_IF_ERROR(CheckTrain(train));
+  RV_RETURN_IF_ERROR(CheckEstimator(*this));
   RV_RETURN_IF_ERROR(CheckStrategy(*this));
   RV_RETURN_IF_ERROR(CheckPrivateUpload(*this));
   RV_RETURN_IF_ERROR(CheckEvaluate(*this));
@@ -205,6 +234,13 @@ std::vector<std::string> JobSpec::Warnings() const {
                      train.adam_epsilon != usual.adam_epsilon;
   warn(train.optimizer == "sgd" && moved,
        "train.adam-* has no effect with train.optimizer = \"sgd\"");
+  const bool measures = train.perturbation != usual.perturbation ||
+                        train.queries != usual.queries || train.direction != usual.direction;
+  warn(train.estimator == "backprop" && measures,
+       "train.perturbation, queries and direction have no effect with train.estimator = "
+       "\"backprop\"");
+  warn(train.direction_rank != usual.direction_rank && train.direction != "low-rank",
+       "train.direction-rank has no effect with train.direction = \"" + train.direction + "\"");
   warn(
       strategy.weight_cap > 0 && strategy.weighting != "capped",
       "strategy.weight-cap has no effect with strategy.weighting = \"" + strategy.weighting + "\"");

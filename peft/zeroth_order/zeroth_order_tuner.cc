@@ -1,0 +1,43 @@
+#include "peft/zeroth_order/zeroth_order_tuner.h"
+
+#include "peft/model/base_model.h"
+#include "peft/trainer/guarded.h"
+#include "peft/trainer/network_tuner.h"
+#include "peft/trainer/process.h"
+#include "peft/zeroth_order/zeroth_order_run.h"
+
+namespace rivulet {
+namespace {
+
+class ZerothOrderTuner : public NetworkTuner {
+ public:
+  ZerothOrderTuner(std::unique_ptr<Network> network, std::unique_ptr<Method> method,
+                   const JobSpec& job)
+      : NetworkTuner(std::move(network), std::move(method), job) {}
+
+ private:
+  absl::StatusOr<TuneResult> TuneWith(const TuneRequest& request,
+                                      kernels::Workspace& workspace) override {
+    if (request.privacy) {
+      return Refuse(absl::StatusCode::kInvalidArgument,
+                    "train.estimator: got \"" + train().estimator +
+                        "\" with example privacy, which clips gradients; want backprop");
+    }
+    ZerothOrderRun run(SettingWith(RootOfClient(request)), *request.global, workspace);
+    return Walk(request, run);
+  }
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tuner>> MakeZerothOrderTuner(std::shared_ptr<const BaseModel> base,
+                                                            const JobSpec& job) {
+  RV_ASSIGN_OR_RETURN(const AdapterPlan plan, PlanAdapter(base->config(), base->match(), job));
+  PrepareProcess();
+  return Guarded([&]() -> absl::StatusOr<std::unique_ptr<Tuner>> {
+    RV_ASSIGN_OR_RETURN(std::unique_ptr<Method> method, MakeMethod(plan, job));
+    return std::make_unique<ZerothOrderTuner>(MakeNetwork(std::move(base)), std::move(method), job);
+  });
+}
+
+}  // namespace rivulet

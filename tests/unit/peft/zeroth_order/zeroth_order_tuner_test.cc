@@ -1,0 +1,195 @@
+// Steps from losses alone, on a small drawn llama.
+#include "peft/zeroth_order/zeroth_order_tuner.h"
+
+#include <cmath>
+#include <thread>
+
+#include "common/direction/direction.h"
+#include "common/formats/adapter_manifest.h"
+#include "peft/model/base_model.h"
+#include "peft/trainer/first_order_tuner.h"
+#include "tests/unit/peft/random_model.h"
+
+namespace rivulet {
+namespace {
+
+class ZerothOrder : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    job_.lora.lora_target_modules = {"all-linear"};
+    job_.lora.lora_r = 2;
+    job_.lora.lora_dropout = 0;
+    job_.train.estimator = "central";
+    job_.train.optimizer = "sgd";
+    job_.train.max_grad_norm = 0;
+    job_.train.per_device_train_batch_size = 12;  // all of them
+    job_.train.max_steps = 1;
+    const auto base = LoadBaseModel(testing::RandomModel(testing::SmallLlama()), job_);
+    ASSERT_TRUE(base.ok()) << base.status();
+    base_ = *base;
+    const auto plan = PlanAdapter(base_->config(), base_->match(), job_);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    state_ = testing::Moved(*InitialState(*plan, 1));
+    examples_ = testing::RandomExamples(12, 8, 14);
+  }
+
+  TuneRequest RequestOf(const std::string& client) const {
+    TuneRequest request;
+    request.global = &state_;
+    request.examples = examples_;
+    request.round = 3;
+    request.client = client;
+    return request;
+  }
+  TuneResult TuneWith(const JobSpec& job, const std::string& client = "a") const {
+    auto result = (*MakeZerothOrderTuner(base_, job))->Tune(RequestOf(client));
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? std::move(*result) : TuneResult{};
+  }
+  double MeanLoss(const ParameterSet& state) const {
+    const auto sums = (*MakeFirstOrderTuner(base_, job_))->Evaluate(state, examples_);
+    EXPECT_TRUE(sums.ok()) << sums.status();
+    return sums->loss / static_cast<double>(sums->counted);
+  }
+  ParameterSet Plus(const ParameterSet& delta) const {
+    ParameterSet sum = state_;
+    for (size_t i = 0; i < sum.size(); ++i) {
+      for (size_t j = 0; j < sum.floats(i).size(); ++j) sum.floats(i)[j] += delta.floats(i)[j];
+    }
+    return sum;
+  }
+
+  JobSpec job_;
+  std::shared_ptr<const BaseModel> base_;
+  ParameterSet state_;
+  std::vector<Example> examples_;
+};
+
+// Written out once more with the evaluation that all tuners share: losses at w + eps z and w - eps
+// z, then w - rate * slope * z.
+TEST_F(ZerothOrder, AStepIsThatOfMezo) {
+  job_.train.direction = "gauss";
+  job_.train.learning_rate = 1e-3;
+  const float width = static_cast<float>(job_.train.perturbation);
+  const auto z = MakeDirection({DirectionKind::kGauss}, RootOf(job_.job.seed, 3, "a"), 0);
+  const std::vector<TensorPart> parts = PartsOf(state_.manifest());
+  const auto moved = [&](float scale) {
+    ParameterSet at = state_;
+    for (size_t i = 0; i < at.size(); ++i) AddDirection(*z, parts[i], scale, at.floats(i));
+    return at;
+  };
+  const double slope = (MeanLoss(moved(width)) - MeanLoss(moved(-width))) / (2 * double{width});
+  const ParameterSet want = moved(static_cast<float>(-1e-3 * slope));
+  const TuneResult result = TuneWith(job_);
+  EXPECT_EQ(result.steps, 1);
+  EXPECT_EQ(result.examples, 12);
+  EXPECT_NEAR(result.grad_norm, std::abs(slope), 1e-3 * std::abs(slope));
+  // Sums of losses of one batch in another order of its examples: slopes agree to 1e-3.
+  const ParameterSet got = Plus(result.delta);
+  double error = 0, size = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    for (size_t j = 0; j < got.floats(i).size(); ++j) {
+      error = std::max<double>(error, std::abs(got.floats(i)[j] - want.floats(i)[j]));
+      size = std::max<double>(size, std::abs(want.floats(i)[j] - state_.floats(i)[j]));
+    }
+  }
+  EXPECT_GT(size, 0);
+  EXPECT_LE(error, 1e-3 * size + 0x1p-22);
+}
+
+// The slope along a direction that losses measure is that of backpropagation's gradient: plain
+// gradient descent at rate 1 moves by minus the gradient.
+TEST_F(ZerothOrder, MeasuredSlopesAreThoseOfBackpropagation) {
+  JobSpec backprop = job_;
+  backprop.train.estimator = "backprop";
+  backprop.train.learning_rate = 1;
+  const auto exact = (*MakeFirstOrderTuner(base_, backprop))->Tune(RequestOf("a"));
+  ASSERT_TRUE(exact.ok()) << exact.status();
+  const std::vector<TensorPart> parts = PartsOf(state_.manifest());
+  for (const char* direction : {"rademacher", "low-rank"}) {
+    job_.train.direction = direction;
+    job_.train.perturbation = 1e-3;
+    const DirectionKind kind =
+        direction[0] == 'r' ? DirectionKind::kRademacher : DirectionKind::kLowRank;
+    const auto z = MakeDirection({kind}, RootOf(job_.job.seed, 3, "a"), 0);
+    double slope = 0;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      slope -= DotDirection(*z, parts[i], exact->delta.floats(i));
+    }
+    // Third derivatives and the rounding of two losses of about 5 at a width of 1e-3.
+    EXPECT_NEAR(TuneWith(job_).grad_norm, std::abs(slope), 0.02 * std::abs(slope) + 0.01)
+        << direction;
+  }
+}
+
+// Each estimator on one full batch. The seed is fixed: this holds for ever or not at all.
+TEST_F(ZerothOrder, TheLossFallsWithEveryEstimator) {
+  const double before = MeanLoss(state_);
+  job_.train.max_steps = 150;
+  job_.train.queries = 4;
+  job_.train.perturbation = 1e-3;
+  for (const auto& [estimator, rate] :
+       {std::pair{"central", 2e-3}, {"one-sided", 2e-3}, {"fzoo", 2e-5}}) {
+    for (const char* direction : {"rademacher", "gauss", "low-rank"}) {
+      JobSpec job = job_;
+      job.train.estimator = estimator;
+      job.train.direction = direction;
+      job.train.learning_rate = rate;
+      const double after = MeanLoss(Plus(TuneWith(job).delta));
+      EXPECT_LT(after, before - 0.1) << estimator << ", " << direction;
+    }
+  }
+}
+
+TEST_F(ZerothOrder, ClientsSideBySideGetTheBitsTheyGetAlone) {
+  job_.lora.lora_dropout = 0.1;
+  job_.train.per_device_train_batch_size = 4;
+  job_.train.max_steps = 4;
+  const auto tuner = MakeZerothOrderTuner(base_, job_);
+  ASSERT_TRUE(tuner.ok());
+  const std::vector<std::string> clients = {"a", "b", "c", "d"};
+  std::vector<std::string> alone, together(clients.size());
+  for (const std::string& client : clients) alone.push_back(TuneWith(job_, client).delta.HashHex());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    threads.emplace_back([&, i] {
+      const auto result = (*tuner)->Tune(RequestOf(clients[i]));
+      if (result.ok()) together[i] = result->delta.HashHex();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(together, alone);
+  EXPECT_NE(alone[0], alone[1]);
+}
+
+// Without common masks the two losses of a pair would differ by their masks, and a slope over a
+// width of 1e-4 by thousands.
+TEST_F(ZerothOrder, BothLossesOfAPairHaveTheSameDropout) {
+  job_.lora.lora_dropout = 0.5;
+  job_.train.perturbation = 1e-3;
+  const double wide = TuneWith(job_).grad_norm;
+  job_.train.perturbation = 1e-4;
+  EXPECT_NEAR(TuneWith(job_).grad_norm, wide, 0.05 * wide + 0.1);
+}
+
+TEST_F(ZerothOrder, ClippingBoundsTheStep) {
+  job_.train.learning_rate = 1;
+  job_.train.max_grad_norm = 1e-3;
+  const TuneResult result = TuneWith(job_);
+  ASSERT_GT(result.grad_norm, 1e-3);
+  for (size_t i = 0; i < result.delta.size(); ++i) {
+    for (float value : result.delta.floats(i)) ASSERT_NEAR(std::abs(value), 1e-3, 1e-6);
+  }
+}
+
+TEST_F(ZerothOrder, ExamplePrivacyIsRefused) {
+  TuneRequest request = RequestOf("a");
+  request.privacy = ExamplePrivacy{};
+  const auto result = (*MakeZerothOrderTuner(base_, job_))->Tune(request);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(std::string(result.status().message()).find("train.estimator: got \"central\""),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace rivulet
