@@ -114,32 +114,38 @@ HWY_INLINE void GaussPairs(WordVector a, WordVector b, FloatVector& first, Float
 }
 #endif
 
+// Words first and then values, in pieces that stay in the first cache.
 void FillGaussAll(const RandomStream& stream, uint32_t tensor, uint64_t first_block,
                   std::span<float> out) {
-  size_t done = 0;
 #if HWY_NATIVE_FMA && HWY_TARGET != HWY_SCALAR
+  const Words d;
   const Floats f;
   const size_t step = 4 * hn::Lanes(f);
+  HWY_ALIGN uint32_t words[512] = {};
   HWY_ALIGN float part[64];
-  while (done < out.size() && !rivulet::HWY_NAMESPACE::PhiloxCarries(first_block + done / 4)) {
-    WordVector c0, c1, c2, c3;
-    rivulet::HWY_NAMESPACE::PhiloxVector(stream.key(), stream.lane(), tensor,
-                                         first_block + done / 4, c0, c1, c2, c3);
-    FloatVector v0, v1, v2, v3;
-    GaussPairs(c0, c1, v0, v1);
-    GaussPairs(c2, c3, v2, v3);
-    const size_t count = std::min(step, out.size() - done);
-    if (count == step) {
-      hn::StoreInterleaved4(v0, v1, v2, v3, f, out.data() + done);
-    } else {
-      hn::StoreInterleaved4(v0, v1, v2, v3, f, part);
-      std::memcpy(out.data() + done, part, count * sizeof(float));
+  while (!out.empty()) {
+    const size_t count = std::min(std::size(words), out.size());
+    FillWordsAll(stream, tensor, first_block, {words, (count + 3) / 4 * 4});
+    for (size_t at = 0; at < count; at += step) {
+      WordVector a, b, c, e;
+      hn::LoadInterleaved4(d, words + at, a, b, c, e);
+      FloatVector v0, v1, v2, v3;
+      GaussPairs(a, b, v0, v1);
+      GaussPairs(c, e, v2, v3);
+      if (at + step <= count) {
+        hn::StoreInterleaved4(v0, v1, v2, v3, f, out.data() + at);
+      } else {
+        hn::StoreInterleaved4(v0, v1, v2, v3, f, part);
+        std::memcpy(out.data() + at, part, (count - at) * sizeof(float));
+      }
     }
-    done += count;
+    first_block += count / 4;
+    out = out.subspan(count);
   }
+#else
+  // The fused multiply-add of the C library: the same bits.
+  stream.FillGauss(tensor, out, first_block);
 #endif
-  // Without fused multiply-add of its own, the machine takes that of the C library: the same bits.
-  if (done < out.size()) stream.FillGauss(tensor, out.subspan(done), first_block + done / 4);
 }
 
 HWY_INLINE uint32_t BitsFrom(const uint32_t* words, uint64_t bit) {
@@ -157,13 +163,16 @@ HWY_INLINE void Signs(const uint32_t* words, uint64_t bit, bool flip, std::span<
   const Words d;
   const size_t lanes = hn::Lanes(f);
   const auto one = hn::Set(d, 0x3F800000u), sign = hn::Set(d, 0x80000000u);
-  const auto top = hn::Sub(hn::Set(d, 31u), hn::Iota(d, 0u));  // lane l: bit l to the sign
+  // Of 32 bits, that of lane l of vector v goes to the sign.
+  WordVector shifts[8];
+  for (size_t v = 0; v < 32 / lanes; ++v) {
+    shifts[v] = hn::Sub(hn::Set(d, static_cast<uint32_t>(31 - v * lanes)), hn::Iota(d, 0u));
+  }
   for (; at + 32 <= out.size(); at += 32) {
-    const uint32_t bits = BitsFrom(words, bit + at) ^ flips;
-    for (size_t from = 0; from < 32; from += lanes) {
-      const auto shifted = hn::Shl(hn::Set(d, bits >> from), top);
-      const auto value = hn::BitCast(f, hn::Or(hn::And(shifted, sign), one));
-      float* const to = out.data() + at + from;
+    const auto bits = hn::Set(d, BitsFrom(words, bit + at) ^ flips);
+    for (size_t v = 0; v < 32 / lanes; ++v) {
+      const auto value = hn::BitCast(f, hn::Or(hn::And(hn::Shl(bits, shifts[v]), sign), one));
+      float* const to = out.data() + at + v * lanes;
       hn::StoreU(kAdd ? hn::Add(hn::LoadU(f, to), value) : value, f, to);
     }
   }
