@@ -202,6 +202,7 @@ class Federation::Impl {
   absl::Status PlanReleaseLocked(Job& job, const OpenRound& action);
   absl::Status ChargeLocked(Job& job, const MoveRound& close, std::vector<Write>& writes);
   void ChargedLocked(Job& job);
+  void RebuildSecrets(Job& job, std::unique_lock<std::mutex>& lock);
   RoundTerms TermsOfLocked(const Job& job, size_t invited) const;
   absl::Status ResumePlanLocked(Job& job);
   absl::Status AdoptPrivacyLocked(const StoredState& stored);

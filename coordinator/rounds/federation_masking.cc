@@ -203,6 +203,10 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
     if (job.masked != nullptr) TellLocked(job, message.client, message.bytes);
   }
   for (const auto& [client, why] : output.lost) LoseLocked(job, client, why);
+  if (output.rebuild && job.masked != nullptr) {
+    work_.push_back({job.record.id});
+    work_ready_.notify_one();
+  }
   if (!output.failed.ok()) {
     feed(MaskingFailed{std::string(output.failed.message()), output.repeatable});
   } else if (output.opened && job.masked != nullptr) {
@@ -210,6 +214,23 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
     work_.push_back({job.record.id});
     work_ready_.notify_one();
   }
+}
+
+// The secrets of a group from its shares. Further messages are taken meanwhile.
+void Federation::Impl::RebuildSecrets(Job& job, std::unique_lock<std::mutex>& lock) {
+  const std::shared_ptr<MaskedRound> masked = job.masked;
+  if (masked == nullptr) return;
+  std::optional<MaskedRound::Rebuild> rebuild = masked->BeginRebuild();
+  if (!rebuild) return;
+  working_ = true;
+  lock.unlock();
+  rebuild->work.Run();
+  lock.lock();
+  working_ = false;
+  if (job.masked != masked) return;  // the attempt is over
+  work_.push_back({job.record.id});  // for the next group
+  job.masking.push_back(masked->Rebuilt(*std::move(rebuild), Now()));
+  DrainLocked(job);
 }
 
 // The survivor sets and the closing of the round are one commit, before a byte of a set leaves.

@@ -78,7 +78,10 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   if (job == nullptr || job->engine == nullptr) return true;
   const bool alone = job->plan->spec.privacy.mechanism == "central";  // each is clipped
   if (alone && job->engine->state().phase == Phase::kOpen) return true;
-  if (job->plan->masked && !job->opening) return true;  // until its sum can be opened
+  if (job->plan->masked && !job->opening) {  // its sum cannot be opened yet
+    RebuildSecrets(*job, lock);
+    return true;
+  }
   if (job->engine->state().phase == Phase::kOpen) SumArrived(*job, lock);
   if (job->engine == nullptr || job->engine->state().phase != Phase::kClosed) return true;
   if (job->rounds.empty()) return true;

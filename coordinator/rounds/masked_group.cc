@@ -230,7 +230,7 @@ void MaskedGroup::Advance(Output& out, milliseconds now) {
       if (session_.EndorsementsReady()) CloseEndorsements(out, now);
       break;
     case Session::Phase::kUnmask:
-      if (session_.UnmaskReady()) TryReconstruct(out);
+      if (session_.UnmaskReady()) WantSecrets(out);
       break;
     default:
       break;
@@ -272,29 +272,56 @@ void MaskedGroup::CloseEndorsements(Output& out, milliseconds now) {
 
 // A try is dear where shares are wrong, and a single answer more outvotes none of them: the next
 // one comes with two answers more, with the last, or when the time is up.
-void MaskedGroup::TryReconstruct(Output& out) {
+void MaskedGroup::WantSecrets(Output& out) {
   const bool all = waiting_.empty();
+  if (rebuild_due_ || rebuilding_) return;
   if (tried_without_ && !all && *tried_without_ < waiting_.size() + 2) return;
+  rebuild_due_ = out.rebuild = true;
+}
+
+std::optional<secagg::Reconstruction> MaskedGroup::BeginRebuild() {
+  if (!std::exchange(rebuild_due_, false)) return std::nullopt;
+  absl::StatusOr<secagg::Reconstruction> work = session_.BeginReconstruct();
+  if (!work.ok()) return std::nullopt;  // the attempt ended meanwhile
+  rebuilding_ = true;
   tried_without_ = waiting_.size();
-  const absl::Status done = session_.Reconstruct();
-  if (done.ok()) {
+  return *std::move(work);
+}
+
+MaskedGroup::Output MaskedGroup::Rebuilt(secagg::Reconstruction done, milliseconds now) {
+  Output out;
+  rebuilding_ = false;
+  if (session_.phase() != Session::Phase::kUnmask) return out;
+  const absl::Status taken = session_.Take(std::move(done));
+  if (taken.ok()) {
     out.opened = true;
-  } else if (done.code() != absl::StatusCode::kUnavailable) {
-    Fail(done, out);
+  } else if (session_.phase() == Session::Phase::kAborted) {
+    Fail(taken, out);
+  } else if (*tried_without_ != waiting_.size()) {  // answers have come meanwhile
+    Advance(out, now);
+  } else if (late_) {
+    FailLate(out);
   }
+  return out;
+}
+
+void MaskedGroup::FailLate(Output& out) {
+  Fail(secagg::RefuseFor(Reason::kDeadline, "too few unmasking shares came within " +
+                                                std::to_string(limits_.unmask.count() / 1000) +
+                                                " s"),
+       out);
 }
 
 void MaskedGroup::PhaseIsOver(Output& out, milliseconds now) {
   const Session::Phase phase = session_.phase();
   if (phase == Session::Phase::kEndorse) return CloseEndorsements(out, now);
   if (phase == Session::Phase::kUnmask) {
+    late_ = true;
     waiting_.clear();
-    Advance(out, now);
-    if (out.opened || !out.failed.ok()) return;
-    return Fail(secagg::RefuseFor(Reason::kDeadline,
-                                  "too few unmasking shares came within " +
-                                      std::to_string(limits_.unmask.count() / 1000) + " s"),
-                out);
+    if (rebuild_due_ || rebuilding_) return;  // what comes of it decides
+    if (!session_.UnmaskReady()) return FailLate(out);
+    rebuild_due_ = out.rebuild = true;
+    return;
   }
   const std::string why = std::string("sent no ") + AwaitedIn(phase) + " within " +
                           std::to_string(limits_.phase.count() / 1000) + " s";
@@ -374,6 +401,7 @@ std::vector<std::string> MaskedGroup::MessagesFor(const std::string& client) con
 }
 
 std::optional<std::chrono::milliseconds> MaskedGroup::NextDeadline() const {
+  if (late_) return std::nullopt;
   switch (session_.phase()) {
     case Session::Phase::kMasked:
     case Session::Phase::kDone:

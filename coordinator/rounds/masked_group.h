@@ -34,6 +34,7 @@ class MaskedGroup {
     std::vector<std::pair<std::string, std::string>> lost;  // clients without whom it goes on, why
     absl::Status failed;                                    // the sum will not be opened
     bool repeatable = true;  // a failed one: no client may have given shares away
+    bool rebuild = false;    // BeginRebuild() has something to do
     bool opened = false;     // Open() has everything it needs
   };
 
@@ -71,6 +72,11 @@ class MaskedGroup {
 
   Output GiveUp(const absl::Status& why);
 
+  // The secrets from the shares that are there. Takes time: Run() without the driver's lock, while
+  // further shares may come; then Rebuilt. Nothing where there is nothing to do.
+  std::optional<secagg::Reconstruction> BeginRebuild();
+  Output Rebuilt(secagg::Reconstruction done, milliseconds now);
+
   // The sum of the encoded vectors from the sum of the uploads of those that Freeze counted. Takes
   // time: without the driver's lock. Errors with a Reason end the attempt.
   absl::StatusOr<secagg::RingVector> Open(secagg::RingVector sum, unsigned threads);
@@ -95,10 +101,11 @@ class MaskedGroup {
   void CloseReveal(Output& out, milliseconds now);
   void CloseShares(Output& out, milliseconds now);
   void CloseEndorsements(Output& out, milliseconds now);
-  void TryReconstruct(Output& out);
+  void WantSecrets(Output& out);
   void PhaseIsOver(Output& out, milliseconds now);
   void SayToAll(const std::string& bytes, Output& out);
   void Fail(const absl::Status& status, Output& out);
+  void FailLate(Output& out);
   bool Expected(const std::string& client) const;
   void KnowMembers();
   void ExpectMembers();
@@ -115,6 +122,9 @@ class MaskedGroup {
   bool forwarding_ = false;              // so is that the uploads may come
   bool unmasking_ = false;               // shares may have been given away
   std::optional<size_t> tried_without_;  // how many answers were missing at the last attempt
+  bool rebuild_due_ = false;             // one is to begin
+  bool rebuilding_ = false;
+  bool late_ = false;  // the time for shares is up: what there is decides
   milliseconds deadline_{0};
 };
 

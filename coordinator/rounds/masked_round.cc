@@ -96,6 +96,7 @@ absl::Status MaskedRound::TooFew(size_t left, const std::vector<std::string>& wh
 // Does what one of the groups asked for, as part of what the attempt asks for.
 void MaskedRound::Take(Group& from, Output part, Output& out) {
   out.save = out.save || part.save;
+  out.rebuild = out.rebuild || part.rebuild;
   Append(std::move(part.send), out.send);
   Append(std::move(part.lost), out.lost);
   if (!part.failed.ok()) {
@@ -182,6 +183,21 @@ MaskedRound::Output MaskedRound::Freeze(const std::vector<std::string>& counted,
     }
     Take(group, group.group->Freeze(members, now), out);
   }
+  return out;
+}
+
+std::optional<MaskedRound::Rebuild> MaskedRound::BeginRebuild() {
+  for (size_t at = 0; at < size(); ++at) {
+    auto work = group(at).BeginRebuild();
+    if (work) return Rebuild{at, *std::move(work)};
+  }
+  return std::nullopt;
+}
+
+MaskedRound::Output MaskedRound::Rebuilt(Rebuild done, milliseconds now) {
+  Output out;
+  Group& group = groups_[done.group];
+  if (group.waits()) Take(group, group.group->Rebuilt(std::move(done.work), now), out);
   return out;
 }
 

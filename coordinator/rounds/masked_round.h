@@ -53,6 +53,13 @@ class MaskedRound {
   Output OnGone(const std::string& client, milliseconds now);
   Output OnTime(milliseconds now);
   Output Freeze(const std::vector<std::string>& counted, milliseconds now);
+  // As those of MaskedGroup, of the first group that has something to do.
+  struct Rebuild {
+    size_t group = 0;
+    secagg::Reconstruction work;
+  };
+  std::optional<Rebuild> BeginRebuild();
+  Output Rebuilt(Rebuild done, milliseconds now);
   std::optional<milliseconds> NextDeadline() const;
   std::string Waiting() const;  // "waiting: keys of 3 more clients"; empty while uploads come
 

@@ -30,6 +30,24 @@ struct Blame {
   std::vector<uint32_t> dealers;
 };
 
+// Rebuilding the secrets of an attempt apart from its session, which goes on taking messages
+// meanwhile: error correction may take minutes where many shares are wrong. A copy of the shares
+// that were there when it was made; they are wiped with it.
+class Reconstruction {
+ public:
+  ~Reconstruction();
+  Reconstruction(Reconstruction&&) noexcept;
+  Reconstruction& operator=(Reconstruction&&) noexcept;
+
+  void Run();  // the work; touches no session
+
+ private:
+  friend class ServerSession;
+  struct Problem;
+  explicit Reconstruction(std::unique_ptr<Problem> problem);
+  std::unique_ptr<Problem> problem_;
+};
+
 // The server's side of one attempt. Pure: no socket, clock or disk, and no randomness of its own:
 // the same calls in the same order give the same state, so a caller that stores accepted messages
 // may replay them instead of storing Serialise().
@@ -104,8 +122,11 @@ class ServerSession {
 
   // Rebuilds the secrets. Unavailable (reason RECONSTRUCT) when shares are missing or wrong and
   // more could still help: the phase stays kUnmask, call again after another OnUnmask. blame()
-  // tells who was at fault.
+  // tells who was at fault. The same in three steps, of which the second needs no session: Begin,
+  // Reconstruction::Run, Take; Take may come at any time, and does nothing once the phase is over.
   absl::Status Reconstruct();
+  absl::StatusOr<Reconstruction> BeginReconstruct() const;
+  absl::Status Take(Reconstruction done);
   const Blame& blame() const;
 
   // Removes the masks: `sum` is the sum over U3 of the uploads (RingVector::AddPacked), the result

@@ -158,13 +158,6 @@ std::vector<std::vector<Share>> ServerState::CollectShares() const {
   return out;
 }
 
-bool ServerState::Matches(uint32_t owner, const Secret32& secret) const {
-  const RosterEntry& entry = roster.entries[owner];
-  if (u3.Contains(owner))
-    return SeedCommitment(sid0, entry.fingerprint, secret) == entry.seed_commitment;
-  return X25519PairOf(secret).public_key == entry.mask_key;
-}
-
 std::string SerialiseServer(const ServerState& state) {
   ByteWriter out;
   out.U8(kServerStateVersion).U8(static_cast<uint8_t>(state.phase));

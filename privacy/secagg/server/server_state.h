@@ -71,7 +71,6 @@ struct ServerState {
   void CountShares(const Unmask& unmask);
   // By owner, ascending by x.
   std::vector<std::vector<Share>> CollectShares() const;
-  bool Matches(uint32_t owner, const Secret32& secret) const;
   absl::StatusOr<std::vector<Mask>> MasksToRemove(unsigned threads) const;
   absl::Status CheckSum(const RingVector& sum) const;
 };

@@ -44,6 +44,14 @@ class FastCombiner {
   std::optional<Reconstructor> known_;
 };
 
+// What the owner committed to in its roster entry: its self seed where it survived, else its mask
+// secret.
+bool IsSecretOf(const Bytes32& sid0, const RosterEntry& entry, bool survived,
+                const Secret32& secret) {
+  if (survived) return SeedCommitment(sid0, entry.fingerprint, secret) == entry.seed_commitment;
+  return X25519PairOf(secret).public_key == entry.mask_key;
+}
+
 // A secret and whose shares of it were wrong.
 struct Rebuilt {
   Secret32 secret;
@@ -177,38 +185,91 @@ bool ServerSession::UnmaskReady() const {
                      [&](uint32_t owner) { return state.arrived[owner] >= state.roster.rule.t; });
 }
 
-absl::Status ServerSession::Reconstruct() {
-  ServerState& state = *state_;
+struct Reconstruction::Problem {
+  struct Owner {
+    uint32_t index = 0;
+    bool survived = false;
+    bool complete = false;  // nobody is left who could send another share
+    RosterEntry entry;
+    std::vector<uint32_t> holders;
+    std::vector<Share> shares;
+  };
+  Bytes32 sid0{};
+  size_t threshold = 0;
+  std::vector<Owner> owners;
+  // What comes of it.
+  std::map<uint32_t, Secret32> secrets;
+  Blame blame;
+  bool waiting = false, hopeless = false;
+
+  void Solve(const Owner& owner, FastCombiner& combiner) {
+    const auto matches = [&](const Secret32& secret) {
+      return IsSecretOf(sid0, owner.entry, owner.survived, secret);
+    };
+    auto secret = combiner.Combine(owner.shares);
+    if (secret.ok() && matches(*secret)) {
+      secrets[owner.index] = *std::move(secret);
+      return;
+    }
+    auto rebuilt = Correct(owner.shares, threshold, matches);
+    if (rebuilt.has_value()) {
+      for (const uint16_t x : rebuilt->faulty_x) Note(blame.holders, owner.holders[x - 1]);
+      secrets[owner.index] = std::move(rebuilt->secret);
+      return;
+    }
+    if (owner.complete) Note(blame.dealers, owner.index);
+    (owner.complete ? hopeless : waiting) = true;
+  }
+};
+
+Reconstruction::Reconstruction(std::unique_ptr<Problem> problem) : problem_(std::move(problem)) {}
+Reconstruction::~Reconstruction() = default;
+Reconstruction::Reconstruction(Reconstruction&&) noexcept = default;
+Reconstruction& Reconstruction::operator=(Reconstruction&&) noexcept = default;
+
+void Reconstruction::Run() {
+  FastCombiner combiner(problem_->threshold);
+  for (const Problem::Owner& owner : problem_->owners) problem_->Solve(owner, combiner);
+}
+
+absl::StatusOr<Reconstruction> ServerSession::BeginReconstruct() const {
+  const ServerState& state = *state_;
   RV_RETURN_IF_ERROR(state.Ended());
   RV_RETURN_IF_ERROR(Awaited("secrets", state.phase, Phase::kUnmask));
   if (!UnmaskReady()) return RefuseFor(Reason::kReconstruct, "shares are missing");
-  const size_t t = state.roster.rule.t;
+  auto problem = std::make_unique<Reconstruction::Problem>();
+  problem->sid0 = state.sid0;
+  problem->threshold = state.roster.rule.t;
   auto shares = state.CollectShares();
-  FastCombiner combiner(t);
-  bool waiting = false, hopeless = false;
-  for (const uint32_t owner : state.u2.Indices()) {
-    if (state.secrets.contains(owner)) continue;
-    auto secret = combiner.Combine(shares[owner]);
-    if (secret.ok() && state.Matches(owner, *secret)) {
-      state.secrets[owner] = *std::move(secret);
-      continue;
-    }
-    auto rebuilt = Correct(shares[owner], t, [&](const Secret32& candidate) {
-      return state.Matches(owner, candidate);
-    });
-    if (rebuilt.has_value()) {
-      const auto holders = state.topology.SharingSetOf(owner);
-      for (const uint16_t x : rebuilt->faulty_x) Note(state.blame.holders, holders[x - 1]);
-      state.secrets[owner] = std::move(rebuilt->secret);
-      continue;
-    }
-    const bool complete = state.arrived[owner] == state.HoldersLeft(owner);
-    if (complete) Note(state.blame.dealers, owner);
-    (complete ? hopeless : waiting) = true;
+  for (const uint32_t index : state.u2.Indices()) {
+    if (state.secrets.contains(index)) continue;
+    problem->owners.push_back({.index = index,
+                               .survived = state.u3.Contains(index),
+                               .complete = state.arrived[index] == state.HoldersLeft(index),
+                               .entry = state.roster.entries[index],
+                               .holders = state.topology.SharingSetOf(index),
+                               .shares = std::move(shares[index])});
   }
-  if (hopeless) return state.End(Reason::kReconstruct, "shares that give no secret");
-  if (waiting) return RefuseFor(Reason::kReconstruct, "wrong shares, more are needed");
+  return Reconstruction(std::move(problem));
+}
+
+absl::Status ServerSession::Take(Reconstruction done) {
+  ServerState& state = *state_;
+  RV_RETURN_IF_ERROR(state.Ended());
+  RV_RETURN_IF_ERROR(Awaited("secrets", state.phase, Phase::kUnmask));
+  Reconstruction::Problem& found = *done.problem_;
+  state.secrets.merge(found.secrets);
+  for (const uint32_t holder : found.blame.holders) Note(state.blame.holders, holder);
+  for (const uint32_t dealer : found.blame.dealers) Note(state.blame.dealers, dealer);
+  if (found.hopeless) return state.End(Reason::kReconstruct, "shares that give no secret");
+  if (found.waiting) return RefuseFor(Reason::kReconstruct, "wrong shares, more are needed");
   return absl::OkStatus();
+}
+
+absl::Status ServerSession::Reconstruct() {
+  RV_ASSIGN_OR_RETURN(Reconstruction work, BeginReconstruct());
+  work.Run();
+  return Take(std::move(work));
 }
 
 absl::StatusOr<RingVector> ServerSession::Finish(RingVector sum, unsigned threads) {

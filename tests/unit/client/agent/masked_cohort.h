@@ -148,6 +148,11 @@ class MaskedCohort : public testing::Test {
     EXPECT_TRUE(output.failed.ok()) << output.failed;
     opened_ = opened_ || output.opened;
     for (const auto& message : output.send) mail_.push_back(message);
+    if (!output.rebuild) return;
+    auto work = round_->BeginRebuild();
+    ASSERT_TRUE(work.has_value());
+    work->Run();
+    Post(round_->Rebuilt(*std::move(work), now_));
   }
   // Carries messages to and fro until nobody has anything to say.
   void CarryAll() {

@@ -244,6 +244,39 @@ TEST_F(LyingClients, WrongSharesWaitForMoreAndThenEndTheAttempt) {
   EXPECT_EQ(run_.server.blame().dealers, std::vector<uint32_t>{3});
 }
 
+// Whoever rebuilds the secrets elsewhere decides by the shares that were there when it began.
+TEST_F(LyingClients, SharesAreTakenWhileSecretsAreRebuilt) {
+  Until(ServerSession::Phase::kUnmask);
+  const auto answer = [&](uint32_t u) {
+    Unmask unmask = AnswerOf(u);
+    if (u <= 1) unmask.shares[3].value = cohort_.client(u).entropy->Secret();
+    return run_.server.OnUnmask(cohort_.fingerprint(u), unmask);
+  };
+  for (uint32_t u = 0; u < 4; ++u) ASSERT_TRUE(answer(u).ok());
+  auto work = run_.server.BeginReconstruct();
+  ASSERT_TRUE(work.ok()) << work.status();
+  ASSERT_TRUE(answer(4).ok());
+  work->Run();
+  EXPECT_EQ(run_.server.Take(*std::move(work)).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(run_.server.phase(), ServerSession::Phase::kUnmask);
+  EXPECT_TRUE(run_.server.blame().dealers.empty());
+  EXPECT_EQ(ReasonOf(run_.server.Reconstruct()), Reason::kReconstruct);
+  EXPECT_EQ(run_.server.phase(), ServerSession::Phase::kAborted);
+}
+
+TEST_F(LyingClients, WhatWasRebuiltForAnAttemptThatEndedIsDropped) {
+  Until(ServerSession::Phase::kUnmask);
+  for (uint32_t u = 0; u < 5; ++u) {
+    ASSERT_TRUE(run_.server.OnUnmask(cohort_.fingerprint(u), AnswerOf(u)).ok());
+  }
+  auto work = run_.server.BeginReconstruct();
+  ASSERT_TRUE(work.ok()) << work.status();
+  work->Run();
+  run_.server.GiveUp(Reason::kDeadline);
+  EXPECT_FALSE(run_.server.Take(*std::move(work)).ok());
+  EXPECT_EQ(run_.server.phase(), ServerSession::Phase::kAborted);
+}
+
 TEST(Corrections, TwoLiarsOfTenAreNamed) {
   Cohort cohort(10, SmallParams());  // t = 6: 10 shares correct 2
   HonestRun run(cohort);
