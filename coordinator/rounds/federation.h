@@ -23,6 +23,7 @@ namespace rivulet {
 
 struct FederationConfig {
   JobPlanner planner = PlanOf;
+  SpecReader reader = SpecOf;  // of the same documents
   // true: a thread of the federation's own aggregates and publishes; false: Tick() does, in the
   // caller's thread (tests and virtual time).
   bool background = true;

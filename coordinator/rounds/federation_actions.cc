@@ -12,7 +12,8 @@ void Federation::Impl::FeedLocked(Job& job, const Event& event) {
   DrainLocked(job);
 }
 
-// Performs what is waiting, in order. A full disk stops it: the next Tick goes on from there.
+// Performs what is waiting, in order. A full disk stops it: the next Tick goes on from there. So
+// does a release that is not planned yet: the worker goes on.
 void Federation::Impl::DrainLocked(Job& job) {
   while (job.engine != nullptr) {
     if (job.backlog.empty()) {
@@ -30,6 +31,8 @@ void Federation::Impl::DrainLocked(Job& job) {
       continue;
     }
     const Action action = job.backlog.front();
+    const auto* const open = std::get_if<OpenRound>(&action);
+    if (open != nullptr && !ReleaseIsPlannedLocked(job, *open)) return;
     const absl::Status done =
         std::visit([&](const auto& one) { return PerformLocked(job, one); }, action);
     const bool full = done.code() == absl::StatusCode::kResourceExhausted &&
@@ -54,9 +57,10 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const OpenRound& action) 
   round.needed = action.needed;
   round.remaining_ms = action.deadline.count();
   round.opened_ms = clock_.UnixMillis();
+  RV_RETURN_IF_ERROR(TakePlanLocked(job));
   if (job.plan->masked) RV_RETURN_IF_ERROR(StartMaskingLocked(job, action));
-  RV_RETURN_IF_ERROR(PlanReleaseLocked(job, action));
   RV_RETURN_IF_ERROR(states_.Commit({PutRound{round}, SetWaiting{job.record.id}}));
+  job.planning.reset();
   if (action.round == 1 && action.attempt == 1) EmitLocked(job, "job.started", 0);
   job.rounds.push_back(std::move(round));
   job.updates.clear();
@@ -204,6 +208,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.updates.clear();
   DropSumLocked(job);
   job.backlog.clear();
+  job.planning.reset();
   job.planned.reset();
   EndMaskingLocked(job);
   job.engine.reset();

@@ -66,6 +66,12 @@ class Federation::Impl {
     int64_t last_seen_ms = 0;
   };
 
+  // What an attempt that is about to open would release; no answer while it is being found.
+  struct Planning {
+    ReleaseQuestion question;
+    std::optional<absl::StatusOr<LedgerRow>> answer;
+  };
+
   struct Job {
     JobRecord record;
     std::shared_ptr<const JobPlan> plan;  // null once it has ended
@@ -92,6 +98,7 @@ class Federation::Impl {
     std::deque<MaskedRound::Output> masking;  // what it asked for, still to be done
     std::vector<LedgerRow> releases;          // under differential privacy, oldest first
     std::string data_set;                     // that they are counted under; empty without
+    std::optional<Planning> planning;         // of the attempt that is about to open
     std::optional<LedgerRow> planned;         // of the open attempt
     std::string noise_seed;                   // of the closed round; 32 bytes
     std::string run_seed;                     // of noise that rounds share; 32 bytes
@@ -195,14 +202,17 @@ class Federation::Impl {
   void MaskingGoneLocked(Job& job, const std::string& client);
   void MaskingReturnedLocked(Job& job, const std::string& client);
   void EndMaskingLocked(Job& job);
+  void RebuildSecrets(Job& job, std::unique_lock<std::mutex>& lock);
   MaskedRound::Limits MaskingLimits(const Job& job) const;
   SecretRecord MaskingSecret(const Job& job) const;
 
   // ---- privacy ----
-  absl::Status PlanReleaseLocked(Job& job, const OpenRound& action);
+  ReleaseQuestion ReleaseQuestionLocked(const Job& job, const OpenRound& action) const;
+  bool ReleaseIsPlannedLocked(Job& job, const OpenRound& action);
+  void PlanRelease(Job& job, std::unique_lock<std::mutex>& lock);
+  absl::Status TakePlanLocked(Job& job);
   absl::Status ChargeLocked(Job& job, const MoveRound& close, std::vector<Write>& writes);
   void ChargedLocked(Job& job);
-  void RebuildSecrets(Job& job, std::unique_lock<std::mutex>& lock);
   RoundTerms TermsOfLocked(const Job& job, size_t invited) const;
   absl::Status ResumePlanLocked(Job& job);
   absl::Status AdoptPrivacyLocked(const StoredState& stored);
@@ -213,6 +223,7 @@ class Federation::Impl {
   static std::shared_ptr<RunningRound> RunningOf(Job& job);
   // What reads the uploads of the round in progress; null where they are not coded.
   std::shared_ptr<const CodedRound> CodedOfLocked(Job& job);
+  static bool AwaitsPlan(const Job& job) { return job.planning && !job.planning->answer; }
   std::deque<Work>::iterator DueLocked();
   void SumArrived(Job& job, std::unique_lock<std::mutex>& lock);
   void DropSumLocked(Job& job);

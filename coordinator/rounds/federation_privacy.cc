@@ -25,40 +25,63 @@ RoundTerms Federation::Impl::TermsOfLocked(const Job& job, size_t invited) const
           static_cast<int64_t>(invited)};
 }
 
-// Before a round opens: may it be closed one day?
-absl::Status Federation::Impl::PlanReleaseLocked(Job& job, const OpenRound& action) {
-  job.planned.reset();
-  if (!IsPrivate(job.plan->spec)) return absl::OkStatus();
-  RV_ASSIGN_OR_RETURN(
-      LedgerRow planned,
-      PlannedRelease(*job.plan, job.record.id, action.round,
-                     TermsOfLocked(job, action.cohort.size()),
-                     job.masked != nullptr ? &job.masked->group(0).params() : nullptr));
-  std::vector<LedgerRow> rows;  // of the data set, whichever job released them
-  int64_t closed = 0;
-  for (const auto& other : jobs_) {
+ReleaseQuestion Federation::Impl::ReleaseQuestionLocked(const Job& job,
+                                                        const OpenRound& action) const {
+  ReleaseQuestion question;
+  question.plan = job.plan;
+  question.job = job.record.id;
+  question.round = action.round;
+  question.terms = TermsOfLocked(job, action.cohort.size());
+  question.population = static_cast<int64_t>(action.eligible.size());
+  for (const auto& other : jobs_) {  // of the data set, whichever job released them
     for (const LedgerRow& row : other->releases) {
-      if (row.data_set == planned.data_set) rows.push_back(row);
+      if (row.data_set == job.data_set) question.rows.push_back(row);
     }
     // By what the job says, not by its rows: they may be what is missing.
-    const bool same = other->data_set == planned.data_set;
+    const bool same = other->data_set == job.data_set;
     for (const RoundRecord& round : other->rounds) {
       // An abandoned one that had been closed counts: its set was frozen.
       const bool released = round.state == RoundState::kClosed ||
                             round.state == RoundState::kDone || !round.counted.empty();
-      if (same && released) ++closed;
+      if (same && released) ++question.closed;
     }
     if (other.get() != &job && other->planned && same) {  // an open round of it will be charged
-      rows.push_back(*other->planned);
-      ++closed;
+      question.rows.push_back(*other->planned);
+      ++question.closed;
     }
   }
-  RV_ASSIGN_OR_RETURN(
-      const BudgetAnswer answer,
-      CheckBudget(*job.plan, rows, closed, static_cast<int64_t>(action.eligible.size()), planned));
-  planned.eps_pld = answer.after.pld;
-  planned.eps_rdp = answer.after.rdp;
-  job.planned = std::move(planned);
+  return question;
+}
+
+// Before a round opens: may it be closed one day? The answer takes seconds: the worker finds it,
+// and DrainLocked goes on when it is there. False while it is not.
+bool Federation::Impl::ReleaseIsPlannedLocked(Job& job, const OpenRound& action) {
+  if (!IsPrivate(job.plan->spec)) return true;
+  ReleaseQuestion question = ReleaseQuestionLocked(job, action);
+  // Meanwhile another job of the data set may have opened, closed or given up a round.
+  if (job.planning && job.planning->question == question) return job.planning->answer.has_value();
+  job.planning = Planning{std::move(question), std::nullopt};
+  work_.push_back({job.record.id});
+  work_ready_.notify_one();
+  return false;
+}
+
+void Federation::Impl::PlanRelease(Job& job, std::unique_lock<std::mutex>& lock) {
+  const ReleaseQuestion question = job.planning->question;
+  working_ = true;
+  lock.unlock();
+  absl::StatusOr<LedgerRow> answer = AnswerTo(question);
+  lock.lock();
+  working_ = false;
+  if (!job.planning || job.planning->question != question) return;
+  job.planning->answer = std::move(answer);
+  DrainLocked(job);
+}
+
+absl::Status Federation::Impl::TakePlanLocked(Job& job) {
+  job.planned.reset();
+  if (!job.planning) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(job.planned, *job.planning->answer);
   return absl::OkStatus();
 }
 
@@ -100,15 +123,17 @@ void Federation::Impl::ChargedLocked(Job& job) {
 
 // After a restart: an open round will be closed, and charged then.
 absl::Status Federation::Impl::ResumePlanLocked(Job& job) {
-  if (job.engine == nullptr || job.engine->state().phase != Phase::kOpen) return absl::OkStatus();
+  const bool open = job.engine != nullptr && job.engine->state().phase == Phase::kOpen;
+  if (!open || !IsPrivate(job.plan->spec)) return absl::OkStatus();
   const RoundRecord& round = job.rounds.back();
   if (job.plan->masked && job.masked == nullptr) return absl::OkStatus();  // it begins anew
-  OpenRound open;
-  open.round = round.round;
-  open.attempt = round.attempt;
-  open.eligible = round.eligible;
-  open.cohort = round.cohort;
-  return PlanReleaseLocked(job, open);
+  OpenRound action;
+  action.round = round.round;
+  action.attempt = round.attempt;
+  action.eligible = round.eligible;
+  action.cohort = round.cohort;
+  RV_ASSIGN_OR_RETURN(job.planned, AnswerTo(ReleaseQuestionLocked(job, action)));
+  return absl::OkStatus();
 }
 
 absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {

@@ -72,12 +72,14 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
 // go on. Any other trouble (a document that this version cannot read, a blob that cannot be opened
 // now) is not the job's end: nothing is decided and the start is refused, with exit code 8.
 absl::Status Federation::Impl::ResumeLocked(Job& job) {
-  absl::StatusOr<JobPlan> plan = config_.planner(job.record.document);
-  if (plan.ok()) DescribeLocked(job, plan->spec);
   if (job.record.state >= JobState::kFinished) {
+    const absl::StatusOr<JobSpec> spec = config_.reader(job.record.document);
+    if (spec.ok()) DescribeLocked(job, *spec);
     job.updates.clear();
     return absl::OkStatus();
   }
+  absl::StatusOr<JobPlan> plan = config_.planner(job.record.document);
+  if (plan.ok()) DescribeLocked(job, plan->spec);
   absl::Status usable = plan.ok() ? CheckBlobs(job, *plan) : plan.status();
   if (usable.ok()) usable = CheckCohortSecret(plan->spec, job.cohort_seed);
   if (usable.ok()) {

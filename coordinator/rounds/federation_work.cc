@@ -55,15 +55,15 @@ void Federation::Impl::WorkLoop() {
   }
 }
 
-// A closed round goes first: its clients wait, those of an open one do not.
+// What clients wait for goes first: a round that is about to open, or that has closed.
 std::deque<Federation::Impl::Work>::iterator Federation::Impl::DueLocked() {
   auto due = work_.end();
   for (auto work = work_.begin(); work != work_.end(); ++work) {
     if (work->not_before > Now()) continue;
     const Job* const job = FindLocked(work->job);
-    const bool closed =
-        job != nullptr && job->engine != nullptr && job->engine->state().phase == Phase::kClosed;
-    if (closed) return work;
+    const bool waited_for = job != nullptr && job->engine != nullptr &&
+                            (job->engine->state().phase == Phase::kClosed || AwaitsPlan(*job));
+    if (waited_for) return work;
     if (due == work_.end()) due = work;
   }
   return due;
@@ -76,6 +76,10 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   Job* const job = FindLocked(due->job);
   work_.erase(due);
   if (job == nullptr || job->engine == nullptr) return true;
+  if (AwaitsPlan(*job)) {
+    PlanRelease(*job, lock);
+    return true;
+  }
   const bool alone = job->plan->spec.privacy.mechanism == "central";  // each is clipped
   if (alone && job->engine->state().phase == Phase::kOpen) return true;
   if (job->plan->masked && !job->opening) {  // its sum cannot be opened yet

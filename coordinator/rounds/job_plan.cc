@@ -24,6 +24,11 @@ absl::Status CheckCentralNoise(const JobPlan& plan) {
 
 }  // namespace
 
+absl::StatusOr<JobSpec> SpecOf(std::string_view document) {
+  RV_ASSIGN_OR_RETURN(JobDocument job, ParseJobDocument(document));
+  return std::move(job.spec);
+}
+
 absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
   RV_ASSIGN_OR_RETURN(JobDocument job, ParseJobDocument(document));
   if (job.spec.data.task == "classification" && job.spec.data.labels.empty()) {

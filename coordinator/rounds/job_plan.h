@@ -27,6 +27,11 @@ struct JobPlan {
 // Reads a job document. Production: PlanOf; tests plan toy jobs with it.
 using JobPlanner = std::function<absl::StatusOr<JobPlan>(std::string_view document)>;
 
+// The settings alone, without the work of a plan: what an ended job is shown by. Production:
+// SpecOf.
+using SpecReader = std::function<absl::StatusOr<JobSpec>(std::string_view document)>;
+absl::StatusOr<JobSpec> SpecOf(std::string_view document);
+
 // The plan of a canonical job document (common/job/job_document.h). Errors: InvalidArgument (exit
 // 3) as the job file's, and for a document that names base tensors it does not need, or none where
 // it does.

@@ -25,7 +25,10 @@ double SamplingOf(const JobSpec& spec) {
   return spec.privacy.sampling == "poisson" ? spec.job.fraction_train : 1.0;
 }
 
-absl::Status FillDistributed(const MaskedForm& form, const secagg::Params& params, LedgerRow& row) {
+absl::Status FillDistributed(const MaskedForm& form, const RoundTerms& terms, LedgerRow& row) {
+  // Of any attempt: the noise depends on how many are invited to it and nothing else.
+  const secagg::Params params =
+      form.ParamsOf({.attempt = 1, .cohort = static_cast<uint32_t>(terms.invited)});
   RV_ASSIGN_OR_RETURN(const DistributedNoise noise, form.NoiseOf(params));
   RV_ASSIGN_OR_RETURN(const DistributedPlan plan, noise.Plan());
   RV_ASSIGN_OR_RETURN(const NoiseShares shares, noise.session.Shares());
@@ -139,8 +142,7 @@ absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec) {
 }
 
 absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string& job,
-                                         uint64_t round, const RoundTerms& terms,
-                                         const secagg::Params* masked) {
+                                         uint64_t round, const RoundTerms& terms) {
   LedgerRow row;
   row.job = job;
   row.data_set = DataSetOf(plan.spec);
@@ -151,7 +153,7 @@ absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string&
   row.vectors_sha256 = kKnownAnswersSha256;
   row.seed_commitment = std::string(64, '0');
   const bool shares = plan.spec.privacy.mechanism == "distributed";
-  RV_RETURN_IF_ERROR(shares ? FillDistributed(*plan.masked, *masked, row)
+  RV_RETURN_IF_ERROR(shares ? FillDistributed(*plan.masked, terms, row)
                             : FillCentral(plan, terms, row));
   return row;
 }
@@ -178,13 +180,18 @@ absl::StatusOr<std::vector<std::string>> SecretCohort(const JobSpec& spec, std::
   return DrawPoissonCohort(SamplingOf(spec), names, words);
 }
 
-absl::StatusOr<BudgetAnswer> CheckBudget(const JobPlan& plan, std::span<const LedgerRow> rows,
-                                         int64_t closed, int64_t population,
-                                         const LedgerRow& planned) {
+absl::StatusOr<LedgerRow> AnswerTo(const ReleaseQuestion& question) {
+  const JobPlan& plan = *question.plan;
+  RV_ASSIGN_OR_RETURN(LedgerRow row,
+                      PlannedRelease(plan, question.job, question.round, question.terms));
   const PrivacySection& privacy = plan.spec.privacy;
   const BudgetLimit limit{privacy.target_epsilon, privacy.target_delta,
-                          std::max<int64_t>(privacy.population, population)};
-  return PlanRound(limit, rows, closed, planned);
+                          std::max<int64_t>(privacy.population, question.population)};
+  RV_ASSIGN_OR_RETURN(const BudgetAnswer answer,
+                      PlanRound(limit, question.rows, question.closed, row));
+  row.eps_pld = answer.after.pld;
+  row.eps_rdp = answer.after.rdp;
+  return row;
 }
 
 }  // namespace rivulet

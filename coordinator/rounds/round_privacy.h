@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,6 +30,8 @@ bool IsCorrelated(const JobSpec& spec);
 struct RoundTerms {
   double clip_norm = 0;  // C of this round
   int64_t invited = 0;   // clients
+
+  bool operator==(const RoundTerms&) const = default;
 };
 
 // The central noise of the rounds of a job with these terms: of all of them, but with adaptive
@@ -43,17 +47,28 @@ absl::StatusOr<AdaptiveClip> AdaptiveClipOf(const JobPlan& plan, const RoundTerm
 // target. Takes seconds for a sampled cohort: once a job. Errors: InvalidArgument (exit 3).
 absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec);
 
-// What one round is going to release. `masked`: of its attempt, null without masks. The outcome
-// (survivors, epsilon, commitment) is not filled in. Errors: InvalidArgument.
+// What one round is going to release. The outcome (survivors, epsilon, commitment) is not filled
+// in. Errors: InvalidArgument.
 absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string& job,
-                                         uint64_t round, const RoundTerms& terms,
-                                         const secagg::Params* masked);
+                                         uint64_t round, const RoundTerms& terms);
 
-// May it run? `rows`: of all releases of the job's data set, oldest first; `closed`: rounds closed
-// there. Errors: those of PlanRound; ResourceExhausted with exit 6 when the budget would be passed.
-absl::StatusOr<BudgetAnswer> CheckBudget(const JobPlan& plan, std::span<const LedgerRow> rows,
-                                         int64_t closed, int64_t population,
-                                         const LedgerRow& planned);
+// May a round run, and what will it release? All that the answer depends on: it can be found
+// without a lock, and holds as long as the question is still the same.
+struct ReleaseQuestion {
+  std::shared_ptr<const JobPlan> plan;
+  std::string job;
+  uint64_t round = 0;
+  RoundTerms terms;
+  int64_t population = 0;       // eligible clients
+  std::vector<LedgerRow> rows;  // of all releases of the job's data set, oldest first
+  int64_t closed = 0;           // rounds closed there
+
+  bool operator==(const ReleaseQuestion&) const = default;
+};
+
+// Its row, with the epsilon after it. Takes seconds. Errors: those of PlannedRelease and PlanRound;
+// ResourceExhausted with exit 6 when the budget would be passed.
+absl::StatusOr<LedgerRow> AnswerTo(const ReleaseQuestion& question);
 
 // What the sum of a private round is divided by, whoever came: q N of a Poisson sample, or the
 // clients invited; with correlated noise job.clients-per-round where the job has it: what one round

@@ -42,6 +42,7 @@ int RunCoordinator(const fs::path& directory, int crash_at) {
   const VirtualClock clock;
   FederationConfig config;
   config.planner = ToyPlanner(CrashSpec());
+  config.reader = ToyReader(CrashSpec());
   config.background = false;
   config.low_water_bytes = 0;
   Federation federation(config, **states, **blobs, gateway, clock);

@@ -19,6 +19,7 @@ class FederationTest : public testing::Test {
   void Start(const JobSpec& spec) {
     FederationConfig config;
     config.planner = ToyPlanner(spec);
+    config.reader = ToyReader(spec);
     config.background = false;
     federation_ = std::make_unique<Federation>(config, *states_, *blobs_, gateway_, clock_);
     ASSERT_TRUE(federation_->Recover().ok());

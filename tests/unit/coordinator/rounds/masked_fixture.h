@@ -145,6 +145,7 @@ class MaskedFederationTest : public FederationTest {
     spec_ = spec;
     FederationConfig config;
     config.planner = PrivateToyPlanner(spec);
+    config.reader = ToyReader(spec);
     config.background = false;
     federation_ = std::make_unique<Federation>(config, *states_, *blobs_, masked_, clock_);
     const absl::Status recovered = federation_->Recover();

@@ -51,6 +51,18 @@ TEST_F(PrivateRounds, ARecomputedRoundHasTheSameNoiseAndIsChargedOnce) {
   EXPECT_EQ(Show(job).state_hash, once);
 }
 
+// The accountant takes seconds: no caller of the federation waits for it, and it does not run
+// under the lock.
+TEST_F(PrivateRounds, ARoundOpensOnceTheWorkerHasPlannedItsRelease) {
+  const std::string job = Finish(CentralSpec());
+  for (size_t evaluation = 0; evaluation < kAll.size(); ++evaluation) ASSERT_TRUE(Once());
+  EXPECT_TRUE(masked_.orders.empty());
+  EXPECT_TRUE(Show(job).rounds.empty());
+  federation_->Tick();
+  ASSERT_EQ(Show(job).rounds.size(), 1u);
+  EXPECT_EQ(masked_.orders.size(), kAll.size());
+}
+
 TEST_F(PrivateRounds, WithoutItsRowNoFurtherRoundOpens) {
   const std::string job = Finish(CentralSpec());
   while (Show(job).round == 0) ASSERT_TRUE(Once());
@@ -101,6 +113,26 @@ TEST_F(TwoJobs, AnOpenRoundOfAnotherJobIsCounted) {
   const std::vector<LedgerRow> rows = Ledger();
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_NEAR(std::max(rows[0].eps_pld, rows[1].eps_pld), 6.57, 0.01);
+}
+
+// Both ask what they may release before either has an answer: the later one is asked anew.
+TEST_F(TwoJobs, APlanIsMadeAgainWhenAnotherJobOpensMeanwhile) {
+  JobSpec spec = CentralSpec();
+  spec.job.num_rounds = 1;
+  spec.privacy.target_epsilon = 5;
+  first_ = Finish(spec);
+  second_ = Submit();
+  while (!masked_.orders.empty()) {  // evaluations, without a Tick
+    const ToyGateway::Order order = masked_.orders.front();
+    masked_.orders.pop_front();
+    ASSERT_TRUE(ToyWork(*federation_, order).ok());
+  }
+  ASSERT_FALSE(IsOpen(first_) || IsOpen(second_));
+  federation_->Tick();
+  EXPECT_NE(IsOpen(first_), IsOpen(second_));
+  const JobView refused = Show(IsOpen(first_) ? second_ : first_);
+  EXPECT_EQ(refused.state, JobState::kFailed);
+  EXPECT_EQ(refused.exit_code, static_cast<int>(ExitCode::kBudget));
 }
 
 TEST_F(TwoJobs, ARoundThatWasGivenUpIsCountedNoMore) {

@@ -24,6 +24,26 @@ TEST_F(FederationTest, ADocumentThatThisVersionCannotReadStopsTheStartAndNotTheJ
   EXPECT_TRUE(blobs_->Has(Show(id).state_sha256));
 }
 
+// A plan may calibrate noise for seconds; an ended job needs no more than its settings.
+TEST_F(FederationTest, AnEndedJobIsNotPlannedAgain) {
+  Start(ToySpec());
+  const std::string id = Submit();
+  ASSERT_TRUE(federation_->Stop(id, true).ok());
+  ASSERT_EQ(Show(id).state, JobState::kStopped);
+  int plans = 0;
+  FederationConfig config;
+  config.background = false;
+  config.planner = [&plans](std::string_view document) {
+    ++plans;
+    return ToyPlanner(ToySpec())(document);
+  };
+  config.reader = ToyReader(ToySpec());
+  federation_ = std::make_unique<Federation>(config, *states_, *blobs_, gateway_, clock_);
+  ASSERT_TRUE(federation_->Recover().ok());
+  EXPECT_EQ(plans, 0);
+  EXPECT_EQ(Show(id).num_rounds, 3u);
+}
+
 TEST_F(FederationTest, ABlobThatCannotBeOpenedNowStopsTheStartAndNotTheJob) {
   const std::filesystem::path directory = Scratch();
   blobs_ = *OpenDirectoryBlobStore(directory);
@@ -35,6 +55,7 @@ TEST_F(FederationTest, ABlobThatCannotBeOpenedNowStopsTheStartAndNotTheJob) {
   FederationConfig config;
   config.background = false;
   config.planner = ToyPlanner(ToySpec());
+  config.reader = ToyReader(ToySpec());
   federation_ = std::make_unique<Federation>(config, *states_, *blobs_, gateway_, clock_);
   EXPECT_EQ(ExitCodeOf(federation_->Recover()), ExitCode::kState);
   std::filesystem::rename(directory / "aside", blob);

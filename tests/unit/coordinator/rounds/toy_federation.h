@@ -62,6 +62,10 @@ inline JobPlanner ToyPlanner(JobSpec spec, Manifest manifest = ToyManifest()) {
   };
 }
 
+inline SpecReader ToyReader(JobSpec spec) {
+  return [spec](std::string_view) { return spec; };
+}
+
 struct ToyUpdate {
   std::string file;
   int64_t tokens = 0;
