@@ -204,7 +204,7 @@ class Federation::Impl {
   void EndMaskingLocked(Job& job);
   void RebuildSecrets(Job& job, std::unique_lock<std::mutex>& lock);
   MaskedRound::Limits MaskingLimits(const Job& job) const;
-  SecretRecord MaskingSecret(const Job& job) const;
+  std::vector<Write> MaskingWrites(const Job& job) const;
 
   // ---- privacy ----
   ReleaseQuestion ReleaseQuestionLocked(const Job& job, const OpenRound& action) const;

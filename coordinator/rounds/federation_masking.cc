@@ -6,6 +6,7 @@
 #include "common/job/validate_private.h"
 #include "common/random.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/storage/secret_pieces.h"
 #include "privacy/crypto/entropy.h"
 
 namespace rivulet {
@@ -36,9 +37,9 @@ MaskedRound::Limits Federation::Impl::MaskingLimits(const Job& job) const {
   return {spec.secure_aggregation.phase_deadline, spec.job.round_deadline};
 }
 
-SecretRecord Federation::Impl::MaskingSecret(const Job& job) const {
+std::vector<Write> Federation::Impl::MaskingWrites(const Job& job) const {
   const RoundRecord& round = job.rounds.back();
-  return {round.job, round.round, round.attempt, kMaskingSecret, job.masked->Serialise()};
+  return WritesOf({round.job, round.round, round.attempt, kMaskingSecret, job.masked->Serialise()});
 }
 
 // Positions in the cohort. Nobody can know beforehand who will be with whom.
@@ -95,23 +96,19 @@ absl::Status Federation::Impl::ResumeMaskingLocked(Job& job,
   const RoundRecord& round = job.rounds.back();
   const Phase phase = job.engine->state().phase;
   if (phase != Phase::kOpen && phase != Phase::kClosed) return absl::OkStatus();
-  for (const SecretRecord& secret : secrets) {
-    if (secret.job != round.job || secret.round != round.round || secret.attempt != round.attempt ||
-        secret.name != kMaskingSecret) {
-      continue;
-    }
-    RV_ASSIGN_OR_RETURN(std::unique_ptr<MaskedRound> masked,
-                        MaskedRound::Restore(secret.bytes, MaskingLimits(job), Now()));
-    job.masked = std::move(masked);
-    MaskedRound::Output lost;  // what the process before may not have got to
-    lost.lost = job.masked->Lost();
+  const auto state =
+      JoinedSecret(secrets, {round.job, round.round, round.attempt, kMaskingSecret, ""});
+  MaskedRound::Output lost;  // what the process before may not have got to
+  if (state.status().code() == absl::StatusCode::kNotFound) {
+    lost.failed = absl::AbortedError("the coordinator was restarted while keys were exchanged");
     job.masking.push_back(std::move(lost));
-    return phase == Phase::kOpen ? ReadTrailersLocked(job) : absl::OkStatus();
+    return absl::OkStatus();
   }
-  MaskedRound::Output lost;
-  lost.failed = absl::AbortedError("the coordinator was restarted while keys were exchanged");
+  RV_RETURN_IF_ERROR(state.status());
+  RV_ASSIGN_OR_RETURN(job.masked, MaskedRound::Restore(*state, MaskingLimits(job), Now()));
+  lost.lost = job.masked->Lost();
   job.masking.push_back(std::move(lost));
-  return absl::OkStatus();
+  return phase == Phase::kOpen ? ReadTrailersLocked(job) : absl::OkStatus();
 }
 
 // Uploads that were acknowledged before a restart count.
@@ -193,7 +190,7 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
     for (Action& action : job.engine->Step(event, Now())) job.backlog.push_back(std::move(action));
   };
   if (output.save && job.masked != nullptr && output.failed.ok()) {
-    const absl::Status saved = states_.Commit({SetSecret{MaskingSecret(job)}});
+    const absl::Status saved = states_.Commit(MaskingWrites(job));
     if (!saved.ok()) {
       return feed(MaskingFailed{"masking: " + std::string(saved.message()), output.repeatable});
     }
@@ -238,7 +235,8 @@ absl::Status Federation::Impl::CloseMaskedLocked(Job& job, MoveRound close) {
   MaskedRound::Output output = job.masked->Freeze(close.counted, Now());
   if (output.failed.ok()) {
     close.counted = job.masked->Remaining(close.counted);
-    std::vector<Write> writes = {close, SetSecret{MaskingSecret(job)}};
+    std::vector<Write> writes = MaskingWrites(job);
+    writes.push_back(close);
     RV_RETURN_IF_ERROR(ChargeLocked(job, close, writes));
     RV_RETURN_IF_ERROR(states_.Commit(writes));
     ChargedLocked(job);

@@ -130,7 +130,8 @@ struct FailureRecord {
 };
 
 // What one round must not forget and nobody else may see; key (job, round, attempt, name). Names:
-//   "masking"  the state of its secure aggregation (privacy/secagg/server)
+//   "masking"  the state of its secure aggregation (privacy/secagg/server), perhaps in pieces
+//              (secret_pieces.h)
 //   "noise"    the seed of its noise: a crash must not draw other noise for the same data
 // and with round 0, attempt 0, for the life of a job: "cohort", the seed of its secret draws, and
 // "noise", that of noise which its rounds share; "clip-norm", where adaptive clipping has got to.

@@ -147,6 +147,7 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
                                                           std::to_string(form.value_bits_) +
                                                           ", want at least 2 of a masked value");
   }
+  RV_RETURN_IF_ERROR(form.CheckMembers(static_cast<uint32_t>(spec.job.clients_per_round)));
   RV_ASSIGN_OR_RETURN(const Maps maps, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
   form.reduced_ = maps.reduced;
   if (Rotates(spec, form.value_bits_)) form.rotation_log2_ = BlockLog2Of(form.reduced_);
@@ -159,6 +160,18 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   }
   form.auxiliary_ = 1 + form.figure_digits_ + secagg::kChecksums;
   return form;
+}
+
+// Where the size of cohorts is known before there is one.
+absl::Status MaskedForm::CheckMembers(uint32_t cohort) const {
+  const uint32_t groups = GroupsOf(cohort);
+  const uint32_t members = cohort / groups + (cohort % groups != 0);
+  if (members <= secagg::kMaxMembers) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "job.clients-per-round: got " + std::to_string(cohort) + ", which puts " +
+                    std::to_string(members) + " clients into one masked sum; want at most " +
+                    std::to_string(secagg::kMaxMembers) +
+                    ": fewer clients, or more of robust.groups");
 }
 
 LatticeParams MaskedForm::lattice() const {

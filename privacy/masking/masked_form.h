@@ -106,6 +106,7 @@ class MaskedForm {
 
  private:
   MaskedForm() = default;
+  absl::Status CheckMembers(uint32_t cohort) const;
 
   Manifest manifest_;
   CompressionSection compression_;
