@@ -60,6 +60,10 @@ void Federation::Impl::Connected(const ClientFacts& facts) {
   if (!IsName(facts.name)) return;
   const std::lock_guard lock(mutex_);
   Client& client = clients_[facts.name];
+  if (client.facts.fingerprint != facts.fingerprint) {
+    client.former_fingerprint = client.facts.fingerprint;
+    client.former_certificate = client.facts.certificate;
+  }
   client.facts = facts;
   client.connected = true;
   client.last_seen_ms = clock_.UnixMillis();

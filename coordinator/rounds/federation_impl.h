@@ -60,6 +60,8 @@ class Federation::Impl {
 
   struct Client {
     ClientFacts facts;
+    // Before it was renewed: an attempt in hand names the one that it began with.
+    std::string former_fingerprint, former_certificate;
     bool connected = false;
     std::optional<TaskKey> running;
     std::deque<TaskKey> queue;  // one task at a time: the others wait
@@ -197,6 +199,7 @@ class Federation::Impl {
   absl::Status ReadTrailersLocked(Job& job);
   void DoMaskingLocked(Job& job, MaskedRound::Output output);
   void LoseLocked(Job& job, const std::string& client, const std::string& why);
+  static const std::string& CertificateOf(const Client& client, const Bytes32& fingerprint);
   void TellLocked(const Job& job, const std::string& client, const std::string& bytes);
   void MaskingTimeLocked(Job& job);
   void MaskingGoneLocked(Job& job, const std::string& client);

@@ -148,6 +148,15 @@ absl::Status Federation::Impl::Masking(const std::string& client, const MaskingM
   return absl::OkStatus();
 }
 
+// The one that a roster names.
+const std::string& Federation::Impl::CertificateOf(const Client& client,
+                                                   const Bytes32& fingerprint) {
+  const bool former = std::equal(fingerprint.begin(), fingerprint.end(),
+                                 client.former_fingerprint.begin(), client.former_fingerprint.end(),
+                                 [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); });
+  return former ? client.former_certificate : client.facts.certificate;
+}
+
 void Federation::Impl::TellLocked(const Job& job, const std::string& client,
                                   const std::string& bytes) {
   const RoundRecord& round = job.rounds.back();
@@ -156,9 +165,9 @@ void Federation::Impl::TellLocked(const Job& job, const std::string& client,
   if (group.ok() && SpeaksOfMembers(bytes)) {
     for (const secagg::MemberCertificate& member : (*group)->session().members()) {
       const auto known = clients_.find(member.client_id);
-      if (known != clients_.end() && !known->second.facts.certificate.empty()) {
-        message.certificates.push_back(known->second.facts.certificate);
-      }
+      if (known == clients_.end()) continue;
+      const std::string& certificate = CertificateOf(known->second, member.fingerprint);
+      if (!certificate.empty()) message.certificates.push_back(certificate);
     }
   }
   gateway_.Tell(client, message);

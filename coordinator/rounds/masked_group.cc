@@ -194,7 +194,9 @@ absl::StatusOr<MaskedGroup::Output> MaskedGroup::OnMessage(const secagg::MemberC
     out.lost.emplace_back(client, "refused: " + std::string(NameOf(message.reason)));
     waiting_.erase(client);
   } else {
-    RV_RETURN_IF_ERROR(session_.Handle(who.fingerprint, bytes));
+    // The one that it advertised with: its certificate may have been renewed since.
+    const Bytes32* const known = FingerprintOf(client);
+    RV_RETURN_IF_ERROR(session_.Handle(known != nullptr ? *known : who.fingerprint, bytes));
   }
   if (meant == session_.phase()) waiting_.erase(client);
   Advance(out, now);

@@ -52,8 +52,8 @@ class MaskedGroup {
                                                               milliseconds now);
   std::string Serialise() const;
 
-  // `who`: from the verified certificate of the connection; its client_id is the name. An error is
-  // the sender's alone.
+  // `who`: from the verified certificate of the connection; its client_id is the name, whose
+  // messages are taken whatever its certificate is by then. An error is the sender's alone.
   absl::StatusOr<Output> OnMessage(const secagg::MemberCertificate& who, std::string_view bytes,
                                    milliseconds now);
   Output OnGone(const std::string& client, milliseconds now);  // it gave its task up

@@ -157,14 +157,26 @@ class MaskedFederationTest : public FederationTest {
     masked_.messages.clear();
     StartPrivate(spec_);
   }
+  ClientFacts FactsOf(const std::string& name) {
+    ClientFacts facts = ToyClient(name);
+    const secagg::MemberCertificate& certificate = members_.Of(name).self.certificate;
+    facts.fingerprint.assign(certificate.fingerprint.begin(), certificate.fingerprint.end());
+    facts.signing_key.assign(certificate.public_key.begin(), certificate.public_key.end());
+    facts.certificate = "certificate of " + name;
+    return facts;
+  }
   void ConnectMembers(const std::vector<std::string>& names) {
-    for (const std::string& name : names) {
-      ClientFacts facts = ToyClient(name);
-      const secagg::MemberCertificate& certificate = members_.Of(name).self.certificate;
-      facts.fingerprint.assign(certificate.fingerprint.begin(), certificate.fingerprint.end());
-      facts.signing_key.assign(certificate.public_key.begin(), certificate.public_key.end());
-      federation_->Connected(facts);
-    }
+    for (const std::string& name : names) federation_->Connected(FactsOf(name));
+  }
+  // It comes back with another certificate, and goes on with the attempt that it is in.
+  void ReconnectRenewed(const std::string& name) {
+    ClientFacts facts = FactsOf(name);
+    const Bytes32 fingerprint = Sha256Of(name + ", renewed");
+    facts.fingerprint.assign(fingerprint.begin(), fingerprint.end());
+    facts.certificate += ", renewed";
+    std::erase_if(masked_.orders, [&](const auto& order) { return order.client == name; });
+    std::erase_if(masked_.messages, [&](const auto& message) { return message.first == name; });
+    federation_->Connected(facts);
   }
 
   bool Gone(const std::string& client, Vanishes at) const {

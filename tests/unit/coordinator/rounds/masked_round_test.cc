@@ -85,6 +85,42 @@ TEST_F(MaskedRounds, TwoOfSixMayVanish) {
   RunOneRound({"a", "c", "d", "e", "f"});
 }
 
+// Who it is says the connection; its certificate may be another one than it began with.
+class MaskedRenewal : public MaskedRounds, public testing::WithParamInterface<int> {};
+
+TEST_P(MaskedRenewal, AMemberWhoseCertificateWasRenewedGoesOn) {
+  JobSpec spec = MaskedToySpec();
+  spec.job.num_rounds = 1;
+  StartPrivate(spec);
+  ConnectMembers(kSix);
+  job_ = Submit();
+  while (!masked_.rosters.contains("c")) ASSERT_TRUE(Once());
+  for (int step = 0; step < GetParam(); ++step) (void)Once();
+  ReconnectRenewed("c");
+  const JobView view = Run(job_);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
+  EXPECT_EQ(view.rounds.back().reported, kSix);
+  ExpectMeanOf(kSix);
+}
+
+// All the steps of an attempt from its roster on.
+INSTANTIATE_TEST_SUITE_P(AfterSteps, MaskedRenewal, testing::Range(0, 32, 1));
+
+TEST_F(MaskedRounds, ARosterComesWithTheCertificatesThatItNames) {
+  StartPrivate(MaskedToySpec());
+  ConnectMembers(kSix);
+  job_ = Submit();
+  while (!masked_.rosters.contains("d")) ASSERT_TRUE(Once());
+  ReconnectRenewed("c");
+  masked_.messages.clear();
+  ConnectMembers({"d"});
+  ASSERT_FALSE(masked_.messages.empty());
+  EXPECT_THAT(
+      masked_.messages.front().second.certificates,
+      testing::UnorderedElementsAre("certificate of a", "certificate of b", "certificate of c",
+                                    "certificate of d", "certificate of e", "certificate of f"));
+}
+
 TEST_F(MaskedRounds, BelowTheThresholdNothingIsOpenedAndTheJobSaysWhy) {
   for (const char* client : {"b", "c", "d"}) vanish_[client] = Vanishes::kAfterKeys;
   StartPrivate(MaskedToySpec());
