@@ -95,6 +95,7 @@ json SummaryOf(const v1::Job& job) {
           {"epsilon", Figure(job.epsilon())},
           {"delta", job.delta()},
           {"evaluates_in_clear", job.evaluates_in_clear()},
+          {"excluded", List(job.excluded())},
           {"state_hash", job.state_hash()}};
 }
 
@@ -166,6 +167,7 @@ std::string JobText(const v1::Job& job) {
     text +=
         "privacy     held-out figures left clients without noise: epsilon does not count them\n";
   }
+  for (const std::string& client : job.excluded()) text += "excluded    " + client + "\n";
   text += LeftOut(job.rounds_left_out(), "rounds");
   for (const v1::Round& round : job.rounds()) {
     text += fmt::format(

@@ -24,7 +24,8 @@ void RoundMetrics::Take(const JobEvent& event) {
     ++completed_;
     seconds_.Observe(event.Number("milliseconds") / 1000);
   }
-  if (event.type == "round.abandoned") ++abandoned_;
+  const bool abandoned = event.type == "round.abandoned" || event.type == "round.lost";
+  if (abandoned) ++abandoned_;
   if (event.type == "eval.completed" && event.Number("counted") > 0) {
     held_out_[event.job] = {event.Number("loss"), event.Number("accuracy")};
   }
@@ -33,8 +34,8 @@ void RoundMetrics::Take(const JobEvent& event) {
     if (since == free_since_ms_.end()) return;  // it waited since before this program's start
     wait_seconds_.Observe(static_cast<double>(event.unix_ms - since->second) / 1000);
     free_since_ms_.erase(since);
-  } else if (event.type == "job.submitted" || event.type == "round.completed" ||
-             event.type == "round.abandoned" || event.type == "eval.completed") {
+  } else if (event.type == "job.submitted" || event.type == "round.completed" || abandoned ||
+             event.type == "eval.completed") {
     free_since_ms_[event.job] = event.unix_ms;
   } else if (event.type == "job.completed" || event.type == "job.failed" ||
              event.type == "job.stopped") {

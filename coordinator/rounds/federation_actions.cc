@@ -132,16 +132,44 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& actio
   abandon.reason = action.reason;
   RV_RETURN_IF_ERROR(
       states_.Commit({abandon, DropSecrets{job.record.id, action.round, action.attempt}}));
+  EndAttemptLocked(job, action.reason);
+  EmitLocked(job, "round.abandoned", action.round,
+             {{"attempt", int64_t{action.attempt}}, {"reason", action.reason}});
+  return absl::OkStatus();
+}
+
+// The attempt is over and nothing was published.
+void Federation::Impl::EndAttemptLocked(Job& job, const std::string& reason) {
   EndMaskingLocked(job);
   job.rounds.back().state = RoundState::kAbandoned;
-  job.rounds.back().reason = action.reason;
+  job.rounds.back().reason = reason;
   job.planned.reset();  // or other jobs of its data set would count it for ever
   EndUploadsLocked(job);
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.updates.clear();
   DropSumLocked(job);
   job.freezing = false;
-  EmitLocked(job, "round.abandoned", action.round,
+}
+
+absl::Status Federation::Impl::PerformLocked(Job& job, const LoseRound& action) {
+  MoveRound lose;
+  lose.job = job.record.id;
+  lose.round = action.round;
+  lose.attempt = action.attempt;
+  lose.from = job.rounds.back().state;
+  lose.to = RoundState::kAbandoned;
+  lose.reason = action.reason;
+  ModelRecord same = job.models.rbegin()->second;
+  same.round = action.round;
+  same.parent_sha256 = same.sha256;
+  RV_RETURN_IF_ERROR(states_.Commit(
+      {lose, PutModel{same}, DropSecrets{job.record.id, action.round, action.attempt}}));
+  EndAttemptLocked(job, action.reason);
+  PinLocked(same.sha256);
+  if (!same.optimizer_sha256.empty()) PinLocked(same.optimizer_sha256);
+  job.models[action.round] = std::move(same);
+  RetireParentLocked(job);
+  EmitLocked(job, "round.lost", action.round,
              {{"attempt", int64_t{action.attempt}}, {"reason", action.reason}});
   return absl::OkStatus();
 }

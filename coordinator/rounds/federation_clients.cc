@@ -49,7 +49,7 @@ FailureRecord TidyFailure(FailureRecord failure) {
 // ---- connections ----
 
 bool Federation::Impl::EligibleLocked(const Job& job, const Client& client) const {
-  if (!client.connected) return false;
+  if (!client.connected || job.excluded.contains(client.facts.name)) return false;
   if (job.plan->masked && client.facts.fingerprint.empty()) return false;  // signs nothing
   const std::string& dataset = job.plan->spec.data.dataset;
   if (!dataset.empty() && !Contains(client.facts.datasets, dataset)) return false;

@@ -31,6 +31,9 @@ inline constexpr char kNoiseSecret[] = "noise";
 inline constexpr char kCohortSecret[] = "cohort";
 inline constexpr char kClipNorm[] = "clip-norm";
 
+// The code of a failure that its client takes part in its job no more for.
+inline constexpr char kFaultyShares[] = "faulty-shares";
+
 // The exit code of a job that an error ends.
 inline ExitCode JobExitOf(const absl::Status& error) {
   return ExitCodeOf(error) == ExitCode::kBudget ? ExitCode::kBudget : ExitCode::kJobFailed;
@@ -87,12 +90,13 @@ class Federation::Impl {
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;
     std::vector<FailureRecord> failures;
-    std::vector<UpdateRecord> updates;        // acknowledged, of the last attempt
-    std::vector<ReceivedUpdate> received;     // those of them that this process received
-    size_t summed = 0;                        // the first so many of them are in `running`
-    std::shared_ptr<RunningRound> running;    // used by whoever holds `working_`
-    std::shared_ptr<const CodedRound> coded;  // of the last round that was asked for
-    std::vector<UpdateRecord> previous;       // counted in the last published round
+    std::map<std::string, std::string> excluded;  // clients that take part no more, and why
+    std::vector<UpdateRecord> updates;            // acknowledged, of the last attempt
+    std::vector<ReceivedUpdate> received;         // those of them that this process received
+    size_t summed = 0;                            // the first so many of them are in `running`
+    std::shared_ptr<RunningRound> running;        // used by whoever holds `working_`
+    std::shared_ptr<const CodedRound> coded;      // of the last round that was asked for
+    std::vector<UpdateRecord> previous;           // counted in the last published round
     std::map<std::string, std::shared_ptr<IncomingUpdate>> uploads;  // under way, by client
     int committing = 0;  // updates between check and row
     bool freezing = false;
@@ -181,9 +185,11 @@ class Federation::Impl {
   absl::Status PerformLocked(Job& job, const Freeze& action);
   absl::Status PerformLocked(Job& job, const CloseRound& action);
   absl::Status PerformLocked(Job& job, const AbandonRound& action);
+  absl::Status PerformLocked(Job& job, const LoseRound& action);
   absl::Status PerformLocked(Job& job, const OpenEvaluation& action);
   absl::Status PerformLocked(Job& job, const EndEvaluation& action);
   absl::Status PerformLocked(Job& job, const EndJob& action);
+  void EndAttemptLocked(Job& job, const std::string& reason);
   void EndUploadsLocked(Job& job);
   void SweepPartialsLocked();
   void EmitLocked(const Job& job, const char* type, uint64_t round,
@@ -198,6 +204,7 @@ class Federation::Impl {
   absl::Status CloseMaskedLocked(Job& job, MoveRound close);
   absl::Status ReadTrailersLocked(Job& job);
   void DoMaskingLocked(Job& job, MaskedRound::Output output);
+  void ExcludeLocked(Job& job, const std::string& client, const std::string& why);
   void LoseLocked(Job& job, const std::string& client, const std::string& why);
   static const std::string& CertificateOf(const Client& client, const Bytes32& fingerprint);
   void TellLocked(const Job& job, const std::string& client, const std::string& bytes);
@@ -233,6 +240,7 @@ class Federation::Impl {
   void FreeDropped(std::unique_lock<std::mutex>& lock);
   void PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result);
   void RetireLocked(Job& job);
+  void RetireParentLocked(Job& job);
 
   // ---- blobs: names in use; unused ones are deleted when nobody is about to use one ----
   void PinLocked(const std::string& sha256);

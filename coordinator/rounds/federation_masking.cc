@@ -193,6 +193,20 @@ void Federation::Impl::LoseLocked(Job& job, const std::string& client, const std
   }
 }
 
+// It takes part in no further attempt of the job.
+void Federation::Impl::ExcludeLocked(Job& job, const std::string& client, const std::string& why) {
+  if (!job.excluded.emplace(client, why).second) return;
+  const RoundRecord& round = job.rounds.back();
+  const FailureRecord failure{round.job, round.round, round.attempt, client, kFaultyShares, why};
+  // One that had given its task up has a row of this attempt, and a disk may be full: then a
+  // restart forgets, and it has to be found out again.
+  if (states_.Commit({PutFailure{failure}}).ok()) job.failures.push_back(failure);
+  EmitLocked(job, "client.excluded", round.round, {{"client", client}, {"reason", why}});
+  for (Action& action : job.engine->Step(ClientExcluded{client}, Now())) {
+    job.backlog.push_back(std::move(action));
+  }
+}
+
 // Called by DrainLocked between two actions of the engine.
 void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
   const auto feed = [this, &job](const Event& event) {
@@ -209,12 +223,14 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
     if (job.masked != nullptr) TellLocked(job, message.client, message.bytes);
   }
   for (const auto& [client, why] : output.lost) LoseLocked(job, client, why);
+  for (const auto& [client, why] : output.faulty) ExcludeLocked(job, client, why);
   if (output.rebuild && job.masked != nullptr) {
     work_.push_back({job.record.id});
     work_ready_.notify_one();
   }
   if (!output.failed.ok()) {
-    feed(MaskingFailed{std::string(output.failed.message()), output.repeatable});
+    feed(MaskingFailed{std::string(output.failed.message()), output.repeatable,
+                       !output.faulty.empty()});
   } else if (output.opened && job.masked != nullptr) {
     job.opening = true;
     work_.push_back({job.record.id});

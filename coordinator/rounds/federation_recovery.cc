@@ -64,7 +64,10 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
   deal(stored.reports,
        [](Job& job, const EvaluationReportRecord& row) { job.reports.push_back(row); });
   RV_RETURN_IF_ERROR(AdoptPrivacyLocked(stored));
-  deal(stored.failures, [](Job& job, const FailureRecord& row) { job.failures.push_back(row); });
+  deal(stored.failures, [](Job& job, const FailureRecord& row) {
+    job.failures.push_back(row);
+    if (row.code == kFaultyShares) job.excluded.emplace(row.client, row.text);
+  });
   return absl::OkStatus();
 }
 
@@ -144,6 +147,8 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
       RebuildEvaluation(job, evaluation, state);
     }
   }
+  std::erase_if(state.expected,
+                [&](const std::string& client) { return job.excluded.contains(client); });
   for (const RoundRecord& round : job.rounds) {
     for (const std::string& client : round.counted) state.counted[client] = round.round;
     if (round.round != state.round + 1) continue;

@@ -143,6 +143,7 @@ JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
   }
   for (const RoundRecord& round : job.rounds) view.raw_bytes_up += RawBytesUp(round, job.models);
   view.failures = Commonest(job.failures);
+  for (const auto& [client, why] : job.excluded) view.excluded.push_back(client + ": " + why);
   if (!job.releases.empty()) {
     view.epsilon = job.releases.back().eps_pld;
     view.delta = job.releases.back().delta;

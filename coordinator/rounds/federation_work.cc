@@ -259,6 +259,10 @@ void Federation::Impl::RetireLocked(Job& job) {
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.previous = std::exchange(job.updates, {});
   DropSumLocked(job);
+  RetireParentLocked(job);
+}
+
+void Federation::Impl::RetireParentLocked(Job& job) {
   const ModelRecord& parent = std::next(job.models.rbegin())->second;
   if (!IsKept(*job.plan, parent.round)) UnpinLocked(parent.sha256);
   if (!parent.optimizer_sha256.empty()) UnpinLocked(parent.optimizer_sha256);

@@ -80,6 +80,7 @@ struct JobView {
   std::vector<RoundView> rounds;  // every attempt, in order
   std::vector<EvaluationView> evaluations;
   std::vector<FailureCount> failures;  // the three commonest client errors
+  std::vector<std::string> excluded;   // clients that take part no more: "eve: why"
 
   bool ended() const { return state >= JobState::kFinished; }
 };
@@ -102,7 +103,8 @@ struct NamedBlob {
 
 // One line of `job watch`: types are listed in docs (job.submitted, job.started, round.started,
 // round.waiting, client.selected, client.completed, client.dropped, round.completed,
-// round.abandoned, eval.started, eval.completed, job.completed, job.failed, job.stopped).
+// round.abandoned, round.lost, client.excluded, eval.started, eval.completed, job.completed,
+// job.failed, job.stopped).
 struct JobEvent {
   using Value = std::variant<int64_t, double, std::string>;
   std::string type;

@@ -57,15 +57,21 @@ bool SharesMayBeOut(const Session& session) {
 }
 
 // Who was found at fault, for the operator.
-std::string Blamed(const Session& session) {
+std::string Blamed(const Session& session,
+                   std::vector<std::pair<std::string, std::string>>& faulty) {
   std::string text;
-  const auto list = [&](const std::vector<uint32_t>& indices, const char* what) {
+  const auto list = [&](const std::vector<uint32_t>& indices, const char* what, const char* why) {
     if (indices.empty()) return;
     text += (text.empty() ? "" : ", ") + std::string(what);
-    for (const uint32_t index : indices) text += " '" + session.members()[index].client_id + "'";
+    for (const uint32_t index : indices) {
+      const std::string& client = session.members()[index].client_id;
+      text += " '" + client + "'";
+      faulty.emplace_back(client, why);
+    }
   };
-  list(session.blame().holders, "wrong shares came from");
-  list(session.blame().dealers, "shares that belong to no secret were dealt by");
+  list(session.blame().holders, "wrong shares came from", "sent wrong shares of others' secrets");
+  list(session.blame().dealers, "shares that belong to no secret were dealt by",
+       "dealt shares that belong to no secret");
   return text;
 }
 
@@ -168,7 +174,7 @@ void MaskedGroup::SayToAll(const std::string& bytes, Output& out) {
 }
 
 void MaskedGroup::Fail(const absl::Status& status, Output& out) {
-  const std::string blamed = Blamed(session_);
+  const std::string blamed = Blamed(session_, out.faulty);
   out.failed = blamed.empty() ? status : Annotate(status, blamed);
   out.repeatable = session_.phase() != Session::Phase::kUnmask && !unmasking_;
   if (session_.phase() != Session::Phase::kAborted) {

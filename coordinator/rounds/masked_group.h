@@ -33,6 +33,8 @@ class MaskedGroup {
     std::vector<Message> send;
     std::vector<std::pair<std::string, std::string>> lost;  // clients without whom it goes on, why
     absl::Status failed;                                    // the sum will not be opened
+    // With `failed`: clients whose shares were wrong, and why they are thought so; no proof.
+    std::vector<std::pair<std::string, std::string>> faulty;
     bool repeatable = true;  // a failed one: no client may have given shares away
     bool rebuild = false;    // BeginRebuild() has something to do
     bool opened = false;     // Open() has everything it needs

@@ -99,6 +99,7 @@ void MaskedRound::Take(Group& from, Output part, Output& out) {
   out.rebuild = out.rebuild || part.rebuild;
   Append(std::move(part.send), out.send);
   Append(std::move(part.lost), out.lost);
+  Append(std::move(part.faulty), out.faulty);
   if (!part.failed.ok()) {
     from.repeatable = part.repeatable;
     LeaveOut(from, part.failed, out);

@@ -278,7 +278,10 @@ void RoundEngine::Abandon(const std::string& reason, Actions& out) {
 }
 
 void RoundEngine::On(const Published& event, Actions& out) {
-  if (state_.phase != Phase::kClosed) return;
+  if (state_.phase == Phase::kClosed) NextRound(out);
+}
+
+void RoundEngine::NextRound(Actions& out) {
   ++state_.round;
   state_.attempt = 0;
   state_.abandoned = 0;
@@ -291,11 +294,20 @@ void RoundEngine::On(const WorkFailed& event, Actions& out) {
   End(EndJob::How::kFailed, event.reason, out, event.exit);
 }
 
+void RoundEngine::On(const ClientExcluded& event, Actions& out) {
+  connected_.erase(event.client);
+  std::erase(state_.expected, event.client);
+}
+
 void RoundEngine::On(const MaskingFailed& event, Actions& out) {
   const bool taken = state_.phase == Phase::kOpen || state_.phase == Phase::kFreezing ||
                      state_.phase == Phase::kClosed;
   if (!taken) return;
   if (event.repeatable) return Abandon(event.reason, out);
+  if (event.excluded && state_.round + 1 < config_.rounds) {
+    out.push_back(LoseRound{state_.round + 1, state_.attempt, event.reason});
+    return NextRound(out);
+  }
   out.push_back(AbandonRound{state_.round + 1, state_.attempt, event.reason});
   End(EndJob::How::kFailed,
       "round " + std::to_string(state_.round + 1) + " cannot be repeated: " + event.reason, out);

@@ -99,17 +99,21 @@ struct WorkFailed {   // aggregating or publishing is impossible
   std::string reason;
   ExitCode exit = ExitCode::kJobFailed;
 };
+struct ClientExcluded {  // it takes part in this job no more
+  std::string client;
+};
 struct MaskingFailed {  // the clients' keys and shares do not open a sum
   std::string reason;
   bool repeatable = true;  // false: clients have given shares away, and never do twice in a round
+  bool excluded = false;   // whoever was at fault is excluded: a later round may fare better
 };
 struct TimePassed {};
 struct StopRequested {
   bool now = false;  // abandon the open round instead of finishing it
 };
-using Event =
-    std::variant<ClientConnected, ClientDisconnected, UpdateStored, ReportStored, TaskFailed,
-                 Frozen, Published, WorkFailed, MaskingFailed, TimePassed, StopRequested>;
+using Event = std::variant<ClientConnected, ClientDisconnected, UpdateStored, ReportStored,
+                           TaskFailed, Frozen, Published, WorkFailed, ClientExcluded, MaskingFailed,
+                           TimePassed, StopRequested>;
 
 // ---- actions: what the driver must do, in order; each is made durable before the next acts ----
 struct OpenRound {
@@ -146,6 +150,11 @@ struct AbandonRound {
   uint32_t attempt = 0;
   std::string reason;
 };
+struct LoseRound {  // it can be neither finished nor repeated: its state is that of before
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+  std::string reason;
+};
 struct OpenEvaluation {
   uint64_t round = 0;
   std::vector<std::string> clients;       // sorted
@@ -162,7 +171,7 @@ struct EndJob {
   ExitCode exit = ExitCode::kJobFailed;  // of a failed one
 };
 using Action = std::variant<OpenRound, AssignTraining, AssignEvaluation, Revoke, Freeze, CloseRound,
-                            AbandonRound, OpenEvaluation, EndEvaluation, EndJob>;
+                            AbandonRound, LoseRound, OpenEvaluation, EndEvaluation, EndJob>;
 
 // One job's rounds as a pure state machine: no clock, no I/O, no threads, no randomness of its own.
 // The same events at the same times give the same actions. Not thread safe.
@@ -170,7 +179,8 @@ using Action = std::variant<OpenRound, AssignTraining, AssignEvaluation, Revoke,
 //   waiting -> open -> freezing -> closed -> (published) -> evaluating when due -> waiting ...
 //   ended
 //                `--> abandoned -> waiting, a fresh attempt, at most max_abandoned in a row
-// With masks a closed round may still be abandoned: its sum has to be opened first.
+// With masks a closed round may still be abandoned: its sum has to be opened first. It is lost when
+// clients have given shares for it away: the next one goes on from the same state.
 class RoundEngine {
  public:
   // A new job: EngineState{}; a stored one: what was rebuilt from its rows, with `deadline` set for
@@ -203,6 +213,7 @@ class RoundEngine {
   void On(const Frozen& event, Actions& out);
   void On(const Published& event, Actions& out);
   void On(const WorkFailed& event, Actions& out);
+  void On(const ClientExcluded& event, Actions& out);
   void On(const MaskingFailed& event, Actions& out);
   void On(const TimePassed& event, Actions& out);
   void On(const StopRequested& event, Actions& out);
@@ -215,6 +226,7 @@ class RoundEngine {
   void CheckOpen(Actions& out);
   void StartFreezing(Actions& out);
   void Abandon(const std::string& reason, Actions& out);
+  void NextRound(Actions& out);
   void OpenIsOver(Actions& out);
   void WaitIsOver(Actions& out);
   void RevokeRest(uint32_t attempt, const std::string& reason, Actions& out);

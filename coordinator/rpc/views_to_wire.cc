@@ -74,6 +74,7 @@ void FillSummary(const JobView& view, v1::Job& wire) {
   wire.set_delta(view.delta);
   wire.set_target_epsilon(view.target_epsilon);
   wire.set_evaluates_in_clear(view.evaluates_in_clear);
+  for (const std::string& client : view.excluded) wire.add_excluded(client);
 }
 
 void Fill(const JobEvent::Value& value, v1::JobEvent::Value& wire) {

@@ -24,7 +24,7 @@ struct ServerState;
 
 // Who may be at fault for shares that do not fit, by roster index; no proof. A holder's share of
 // somebody's secret was wrong: it lied, or was dealt a wrong one. A dealer's shares give no secret
-// that it committed to.
+// that it committed to, or did not open for so many that too few are left.
 struct Blame {
   std::vector<uint32_t> holders;
   std::vector<uint32_t> dealers;

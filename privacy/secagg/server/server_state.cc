@@ -1,5 +1,7 @@
 #include "privacy/secagg/server/server_state.h"
 
+#include <algorithm>
+
 #include "privacy/crypto/x25519.h"
 #include "privacy/secagg/shared/bytes.h"
 
@@ -130,6 +132,12 @@ uint32_t ServerState::HoldersLeft(uint32_t owner) const {
   for (const uint32_t holder : topology.SharingSetOf(owner))
     left += u3.Contains(holder) && !members[holder].masked->failed.Contains(owner);
   return left;
+}
+
+uint32_t ServerState::HoldersThere(uint32_t owner) const {
+  const std::vector<uint32_t> holders = topology.SharingSetOf(owner);
+  return static_cast<uint32_t>(std::count_if(
+      holders.begin(), holders.end(), [this](uint32_t holder) { return u3.Contains(holder); }));
 }
 
 std::vector<uint32_t> ServerState::OwnersFor(uint32_t member) const {

@@ -65,7 +65,8 @@ struct ServerState {
   void FixTopology();
   // Survivors who hold a share of `owner` and could open it.
   uint32_t HoldersLeft(uint32_t owner) const;
-  bool CheckHolders() const;  // at least the threshold for every member of U2
+  uint32_t HoldersThere(uint32_t owner) const;  // survivors who were sent one, opened or not
+  bool CheckHolders() const;                    // at least the threshold for every member of U2
   // The owners whose share `member` must give, ascending.
   std::vector<uint32_t> OwnersFor(uint32_t member) const;
   void CountShares(const Unmask& unmask);

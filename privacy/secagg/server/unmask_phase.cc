@@ -98,10 +98,14 @@ absl::StatusOr<std::string> ServerSession::FreezeSurvivors() {
                                               ", want at least " + std::to_string(least));
     }
     state.u3 = u3;
+    bool held = true;
     for (const uint32_t owner : state.u2.Indices()) {
-      if (state.HoldersLeft(owner) < state.roster.rule.t)
-        return state.End(Reason::kDeadline, "too few holders of somebody's shares survive");
+      if (state.HoldersLeft(owner) >= state.roster.rule.t) continue;
+      held = false;
+      // Enough survive, but what it sent them did not open.
+      if (state.HoldersThere(owner) >= state.roster.rule.t) Note(state.blame.dealers, owner);
     }
+    if (!held) return state.End(Reason::kDeadline, "too few holders of somebody's shares survive");
     state.phase = state.params.mode == Mode::kMalicious ? Phase::kEndorse : Phase::kUnmask;
   }
   if (state.params.mode == Mode::kMalicious)

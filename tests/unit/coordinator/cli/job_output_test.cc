@@ -55,6 +55,15 @@ TEST(JobOutput, WhatEpsilonDoesNotCountIsSaid) {
   EXPECT_EQ(json::parse(JobJson(job))["evaluates_in_clear"], true);
 }
 
+TEST(JobOutput, WhoTakesPartNoMoreIsNamed) {
+  v1::Job job;
+  EXPECT_THAT(JobText(job), Not(HasSubstr("excluded")));
+  job.add_excluded("eve: dealt shares that belong to no secret");
+  EXPECT_THAT(JobText(job), HasSubstr("excluded    eve: dealt shares that belong to no secret\n"));
+  EXPECT_EQ(json::parse(JobJson(job))["excluded"],
+            json::parse(R"(["eve: dealt shares that belong to no secret"])"));
+}
+
 TEST(JobOutput, WhoARobustRuleLeftOutIsNamed) {
   v1::Job job;
   v1::Round& round = *job.add_rounds();

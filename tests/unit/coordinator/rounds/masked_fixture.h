@@ -226,7 +226,7 @@ class MaskedFederationTest : public FederationTest {
       refused_.push_back(client + ": " + std::string(answer.status().message()));
       return Say(client, message, member.task->abort_message());
     }
-    Say(client, message, *answer);
+    Say(client, message, Tampered(client, *answer));
     if (kind == secagg::MessageKind::kForward) Deliver(client);
   }
 
@@ -257,6 +257,30 @@ class MaskedFederationTest : public FederationTest {
     return delta;
   }
 
+  // Shares that do not open, from those who deal so; wrong ones of a secret, from those who lie.
+  std::string Tampered(const std::string& client, const std::string& said) {
+    const auto lie = lies_.find(client);
+    const auto kind = said.empty() ? secagg::MessageKind() : secagg::MessageKind(said[0]);
+    if (kind == secagg::MessageKind::kShares && dealing_rubbish_.contains(client)) {
+      auto shares = *secagg::Decode<secagg::Shares>(said);
+      for (secagg::AddressedShare& share : shares.shares) share.sealed.back() ^= 1;
+      return secagg::Encode(shares);
+    }
+    if (kind != secagg::MessageKind::kUnmask || lie == lies_.end()) return said;
+    auto unmask = *secagg::Decode<secagg::Unmask>(said);
+    const uint32_t index = IndexOf(client, lie->second);
+    if (index < unmask.shares.size()) unmask.shares[index].value = SystemEntropy().Secret();
+    return secagg::Encode(unmask);
+  }
+  // In the roster that `reader` was sent last.
+  uint32_t IndexOf(const std::string& reader, const std::string& member) {
+    const auto entries = secagg::Decode<secagg::Roster>(masked_.rosters.at(reader))->entries;
+    const auto found = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) {
+      return entry.fingerprint == members_.Of(member).self.certificate.fingerprint;
+    });
+    return static_cast<uint32_t>(found - entries.begin());
+  }
+
   // Another vector than the honest one, well signed.
   std::string Garbled(const std::string& client, const std::string& file) {
     ToyMembers::Member& member = members_.Of(client);
@@ -269,13 +293,8 @@ class MaskedFederationTest : public FederationTest {
     auto trailer = *secagg::Decode<secagg::MaskedTrailer>(file.substr(packed.size()));
     for (size_t at = 0; at + 1 < packed.size(); ++at) packed[at] = static_cast<char>(37 * at);
     trailer.packed_sha256 = Sha256Of(packed);
-    const auto entries = secagg::Decode<secagg::Roster>(masked_.rosters.at(client))->entries;
-    const auto own = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) {
-      return entry.fingerprint == member.self.certificate.fingerprint;
-    });
-    const auto index = static_cast<uint32_t>(own - entries.begin());
-    trailer.signature = member.signer.Sign(
-        secagg::UploadMessage(trailer.sid, index, packed.size(), trailer.packed_sha256));
+    trailer.signature = member.signer.Sign(secagg::UploadMessage(
+        trailer.sid, IndexOf(client, client), packed.size(), trailer.packed_sha256));
     return packed + secagg::Encode(trailer);
   }
 
@@ -317,6 +336,8 @@ class MaskedFederationTest : public FederationTest {
   std::map<std::string, Vanishes> vanish_;
   std::set<std::string> boosted_;   // whose owners lie as much as the encoding lets them
   std::set<std::string> garbling_;  // who upload what is no masked vector
+  std::set<std::string> dealing_rubbish_;
+  std::map<std::string, std::string> lies_;  // client -> whose shares it gives wrong ones of
   std::vector<std::string> refused_;
 };
 

@@ -42,6 +42,9 @@ struct Teller {
     return "close " + std::to_string(a.round) + " with " + Text(a.counted);
   }
   std::string operator()(const AbandonRound& a) const { return "abandon: " + a.reason; }
+  std::string operator()(const LoseRound& a) const {
+    return "lose " + std::to_string(a.round) + ": " + a.reason;
+  }
   std::string operator()(const OpenEvaluation& a) const {
     return "open evaluation " + std::to_string(a.round) + " " + Text(a.clients);
   }
@@ -89,6 +92,28 @@ class Play {
 };
 
 using Lines = std::vector<std::string>;
+
+// Shares were given away, so the round is not repeated. Without the one at fault the next may do.
+TEST(RoundEngine, ALostRoundIsFollowedByTheNextWithoutTheOneExcluded) {
+  Play play;
+  play.OpenFirst();
+  for (const char* name : {"a", "b", "c"}) play.Do(UpdateStored{name, 1, 1});
+  ASSERT_EQ(play.engine.state().phase, Phase::kClosed);
+  EXPECT_EQ(play.Do(ClientExcluded{"c"}), Lines{});
+  const Lines lines = play.Do(MaskingFailed{"wrong shares", false, true});
+  ASSERT_GE(lines.size(), 2u);
+  EXPECT_EQ(lines[0], "lose 1: wrong shares");
+  EXPECT_EQ(lines[1], "open 2.1 " + Text({"a", "b"}) + " of " + Text({"a", "b"}) + " need 2");
+  EXPECT_EQ(play.engine.state().round, 1u);
+}
+
+TEST(RoundEngine, WithoutSomebodyToExcludeALostRoundIsTheEnd) {
+  Play play;
+  play.OpenFirst();
+  for (const char* name : {"a", "b", "c"}) play.Do(UpdateStored{name, 1, 1});
+  EXPECT_EQ(play.Do(MaskingFailed{"wrong shares", false, false}),
+            (Lines{"abandon: wrong shares", "failed: round 1 cannot be repeated: wrong shares"}));
+}
 
 TEST(RoundEngine, AWholeJobIsThisTranscript) {
   Play play;
