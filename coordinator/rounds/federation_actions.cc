@@ -141,6 +141,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& actio
 // The attempt is over and nothing was published.
 void Federation::Impl::EndAttemptLocked(Job& job, const std::string& reason) {
   EndMaskingLocked(job);
+  job.noise_seed.Wipe();
   job.rounds.back().state = RoundState::kAbandoned;
   job.rounds.back().reason = reason;
   job.planned.reset();  // or other jobs of its data set would count it for ever
@@ -239,6 +240,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.planning.reset();
   job.planned.reset();
   EndMaskingLocked(job);
+  for (SecretText* const seed : {&job.noise_seed, &job.run_seed, &job.cohort_seed}) seed->Wipe();
   job.engine.reset();
   dropped_.push_back(std::exchange(job.coded, nullptr));
   job.plan.reset();

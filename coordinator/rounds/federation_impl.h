@@ -106,10 +106,10 @@ class Federation::Impl {
     std::string data_set;                     // that they are counted under; empty without
     std::optional<Planning> planning;         // of the attempt that is about to open
     std::optional<LedgerRow> planned;         // of the open attempt
-    std::string noise_seed;                   // of the closed round; 32 bytes
-    std::string run_seed;                     // of noise that rounds share; 32 bytes
+    SecretText noise_seed;                    // of the closed round; 32 bytes
+    SecretText run_seed;                      // of noise that rounds share; 32 bytes
     double clip_norm = 0;      // adaptive clipping: of the next round; 0 = the job's own
-    std::string cohort_seed;   // of secret draws; 32 bytes
+    SecretText cohort_seed;    // of secret draws; 32 bytes
     bool opening = false;      // the sum can be opened; `masked` is the worker's
     int64_t bytes_down = 0;    // since the last published round
     int64_t all_bytes_up = 0;  // of published rounds

@@ -144,12 +144,12 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   record.submitted_ms = clock_.UnixMillis();
   model->job = record.id;
   std::vector<Write> writes = {PutJob{record}, PutModel{*model}};
-  std::string cohort_seed;
+  SecretText cohort_seed;
   if (plan->spec.privacy.sampling == "poisson") {
     cohort_seed = SecretBytes(NoiseSeed::kBytes);
     writes.push_back(SetSecret{{record.id, 0, 0, kCohortSecret, cohort_seed}});
   }
-  std::string run_seed;
+  SecretText run_seed;
   if (IsCorrelated(plan->spec)) {
     run_seed = SecretBytes(NoiseSeed::kBytes);
     writes.push_back(SetSecret{{record.id, 0, 0, kNoiseSecret, run_seed}});

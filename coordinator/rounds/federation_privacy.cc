@@ -10,8 +10,9 @@ namespace {
 
 absl::StatusOr<double> ClipNormFrom(const SecretRecord& record) {
   double value = 0;
-  const char* const end = record.bytes.data() + record.bytes.size();
-  const auto [stop, error] = std::from_chars(record.bytes.data(), end, value);
+  const std::string_view text = record.bytes;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
   if (error == std::errc() && stop == end && value > 0) return value;
   return WithExit(Refuse(absl::StatusCode::kDataLoss,
                          "job " + record.job + ": the stored clip norm is no number above 0"),

@@ -100,7 +100,7 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   std::shared_ptr<RunningRound> running = RunningOf(*job);
   const std::vector<ReceivedUpdate> received = job->received;
   const std::shared_ptr<MaskedRound> masked = job->masked;
-  const std::string noise_seed = IsCorrelated(job->plan->spec) ? job->run_seed : job->noise_seed;
+  const SecretText noise_seed = IsCorrelated(job->plan->spec) ? job->run_seed : job->noise_seed;
   const std::string initial = job->models.begin()->second.sha256;
   const RoundTerms terms = TermsOfLocked(*job, job->rounds.back().cohort.size());
   const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
@@ -217,6 +217,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
                                       std::string(published.message())});
   }
   EndMaskingLocked(job);
+  job.noise_seed.Wipe();
   if (result->clip_norm) job.clip_norm = *result->clip_norm;
   round.state = RoundState::kDone;
   round.figures = result->figures;

@@ -16,14 +16,17 @@ std::vector<Write> WritesOf(const SecretRecord& whole, size_t piece_bytes) {
   for (size_t piece = 0; piece <= whole.bytes.size() / piece_bytes; ++piece) {
     writes.push_back(
         SetSecret{{whole.job, whole.round, whole.attempt, NameOfPiece(whole.name, piece),
-                   whole.bytes.substr(piece * piece_bytes, piece_bytes)}});
+                   whole.bytes.view().substr(piece * piece_bytes, piece_bytes)}});
   }
   return writes;
 }
 
-absl::StatusOr<std::string> JoinedSecret(std::span<const SecretRecord> secrets,
-                                         const SecretRecord& which, size_t piece_bytes) {
+absl::StatusOr<SecretText> JoinedSecret(std::span<const SecretRecord> secrets,
+                                        const SecretRecord& which, size_t piece_bytes) {
+  size_t bytes = 0;  // reserved at once: a text that grows leaves copies behind
+  for (const SecretRecord& secret : secrets) bytes += secret.bytes.size();
   std::string joined;
+  joined.reserve(bytes);
   for (size_t piece = 0;; ++piece) {
     const std::string name = NameOfPiece(which.name, piece);
     const auto found = std::find_if(secrets.begin(), secrets.end(), [&](const auto& secret) {
@@ -35,8 +38,8 @@ absl::StatusOr<std::string> JoinedSecret(std::span<const SecretRecord> secrets,
                     "secret '" + name + "' of job " + which.job + " round " +
                         std::to_string(which.round) + ": is missing");
     }
-    joined += found->bytes;
-    if (found->bytes.size() < piece_bytes) return joined;
+    joined += found->bytes.view();
+    if (found->bytes.size() < piece_bytes) return SecretText(std::move(joined));
   }
 }
 

@@ -20,8 +20,8 @@ std::vector<Write> WritesOf(const SecretRecord& whole, size_t piece_bytes = kSec
 
 // The bytes that were cut into pieces under the key and name of `which`. Errors: NotFound where
 // there is no piece; DataLoss where one is missing.
-absl::StatusOr<std::string> JoinedSecret(std::span<const SecretRecord> secrets,
-                                         const SecretRecord& which,
-                                         size_t piece_bytes = kSecretPieceBytes);
+absl::StatusOr<SecretText> JoinedSecret(std::span<const SecretRecord> secrets,
+                                        const SecretRecord& which,
+                                        size_t piece_bytes = kSecretPieceBytes);
 
 }  // namespace rivulet

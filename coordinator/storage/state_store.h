@@ -10,6 +10,7 @@
 
 #include "common/status.h"
 #include "coordinator/storage/durable_step.h"
+#include "privacy/crypto/secret_text.h"
 
 namespace rivulet {
 
@@ -141,7 +142,7 @@ struct SecretRecord {
   uint64_t round = 0;
   uint32_t attempt = 0;
   std::string name;
-  std::string bytes;
+  SecretText bytes;
 };
 
 // One release under differential privacy (privacy/dp/ledger.h); key (job, round, attempt). Never
