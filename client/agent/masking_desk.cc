@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <ctime>
 #include <utility>
 
 #include "client/agent/failure_report.h"
@@ -20,10 +21,11 @@
 namespace rivulet {
 namespace {
 
-constexpr uint8_t kSessionVersion = 1;
+constexpr uint8_t kSessionVersion = 2;
 constexpr uint64_t kMaxDenylist = uint64_t{4} << 20;
 constexpr std::chrono::seconds kPatience{30};  // beside the exchanges' own deadlines
 constexpr int kExchanges = 4;                  // keys, nonces, shares, and one that just began
+constexpr std::chrono::hours kOutage{24};      // of a coordinator that then goes on with the round
 
 // What the coordinator may be told: the protocol's own sentences name no path and no data.
 absl::Status ForTheReport(const absl::Status& status) {
@@ -78,6 +80,7 @@ struct MaskingDesk::Attempt {
   TaskKey key;
   MaskedTaskFacts facts;
   std::chrono::seconds patience{0};
+  int64_t expires_s = 0;  // Unix time: nobody will ask for it any more
   std::shared_ptr<const Self> self;
   std::unique_ptr<PeerCertificates> peers;
   std::unique_ptr<secagg::RoundLedger> ledger;
@@ -92,21 +95,24 @@ struct MaskingDesk::Attempt {
 };
 
 MaskingDesk::MaskingDesk(const Policy& policy, std::filesystem::path tls,
-                         std::unique_ptr<MaskingStore> store, RoundingMaker rounding)
+                         std::unique_ptr<MaskingStore> store, RoundingMaker rounding,
+                         UnixSeconds clock)
     : policy_(policy),
       tls_(std::move(tls)),
       store_(std::move(store)),
-      rounding_(std::move(rounding)) {}
+      rounding_(std::move(rounding)),
+      clock_(clock ? std::move(clock) : [] { return static_cast<int64_t>(std::time(nullptr)); }) {}
 
 MaskingDesk::~MaskingDesk() = default;
 
 absl::StatusOr<std::unique_ptr<MaskingDesk>> MaskingDesk::Open(const Policy& policy,
                                                                const std::filesystem::path& tls,
                                                                const std::filesystem::path& state,
-                                                               RoundingMaker rounding) {
+                                                               RoundingMaker rounding,
+                                                               UnixSeconds clock) {
   RV_ASSIGN_OR_RETURN(std::unique_ptr<MaskingStore> store, MaskingStore::Open(state));
   std::unique_ptr<MaskingDesk> desk(
-      new MaskingDesk(policy, tls, std::move(store), std::move(rounding)));
+      new MaskingDesk(policy, tls, std::move(store), std::move(rounding), std::move(clock)));
   if (const absl::Status read = desk->ReadIdentity(); !read.ok()) {
     spdlog::warn("{}; this agent takes part in no masked round", std::string(read.message()));
     return desk;
@@ -153,6 +159,9 @@ absl::StatusOr<MaskingDesk::AttemptPtr> MaskingDesk::NewAttempt(const TaskKey& k
   attempt->facts = MaskedFactsOf(key, task);
   attempt->patience = document.spec.secure_aggregation.phase_deadline * kExchanges + kPatience;
   attempt->self = self_;
+  attempt->expires_s =
+      clock_() +
+      std::chrono::seconds(document.spec.job.round_deadline + attempt->patience + kOutage).count();
   RV_ASSIGN_OR_RETURN(attempt->peers, PeerCertificates::Make(self_->files, std::move(denied)));
   RV_ASSIGN_OR_RETURN(attempt->ledger, store_->LedgerOf(key.job, key.round));
   attempt->signer = std::make_unique<secagg::KeySigner>(*self_->key);
@@ -174,7 +183,16 @@ absl::StatusOr<std::string> MaskingDesk::Begin(const Assignment& task) {
   return said;
 }
 
+// Secrets of an attempt whose end this agent never heard of.
+void MaskingDesk::EndExpiredLocked() {
+  for (const auto& [job, attempt] : attempts_) {
+    if (attempt->expires_s <= clock_()) End(*attempt);
+  }
+  std::erase_if(attempts_, [this](const auto& one) { return one.second->expires_s <= clock_(); });
+}
+
 absl::StatusOr<std::string> MaskingDesk::BeginLocked(const Assignment& task) {
+  EndExpiredLocked();
   const auto known = attempts_.find(task.key.job);
   if (known != attempts_.end()) {
     Attempt& attempt = *known->second;
@@ -311,6 +329,7 @@ absl::Status MaskingDesk::Save(Attempt& attempt) {
   secagg::ByteWriter out(256 + facts.job.size() + facts.document.size() + facts.parameters.size() +
                          state.size());
   out.U8(kSessionVersion).Lp(facts.job).U64(facts.round).U32(facts.attempt);
+  out.U64(static_cast<uint64_t>(attempt.expires_s));
   out.Lp(facts.state_sha256).Lp(facts.document).Lp(facts.parameters).Lp(state);
   std::string bytes = out.Take();
   const absl::Status saved = store_->PutSession(attempt.key, bytes);
@@ -334,6 +353,7 @@ absl::Status MaskingDesk::RestoreLocked(std::string_view bytes) {
   TaskKey key{std::string(in.Lp())};
   key.round = in.U64();
   key.attempt = in.U32();
+  const auto expires_s = static_cast<int64_t>(in.U64());
   Assignment task;
   task.state_sha256 = in.Lp();
   task.job_document = in.Lp();
@@ -341,6 +361,10 @@ absl::Status MaskingDesk::RestoreLocked(std::string_view bytes) {
   const std::string_view state = in.Lp();
   if (version != kSessionVersion || !in.Done()) {
     return Refuse(absl::StatusCode::kDataLoss, "its file is damaged");
+  }
+  if (expires_s <= clock_()) {
+    store_->EraseSession(key);
+    return Refuse(absl::StatusCode::kDeadlineExceeded, TextOf(key) + ": its time is over");
   }
   const auto known = attempts_.find(key.job);
   if (known != attempts_.end() && !IsBefore(known->second->key, key)) {
@@ -352,6 +376,7 @@ absl::Status MaskingDesk::RestoreLocked(std::string_view bytes) {
     store_->EraseSession(key);
     return Annotate(attempt.status(), TextOf(key));
   }
+  (*attempt)->expires_s = expires_s;
   if (known != attempts_.end()) End(*known->second);
   attempts_[key.job] = *std::move(attempt);
   return absl::OkStatus();

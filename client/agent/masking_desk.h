@@ -1,7 +1,9 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,14 +25,17 @@ namespace rivulet {
 // safe.
 class MaskingDesk {
  public:
+  using UnixSeconds = std::function<int64_t()>;
+
   // `tls`: folder with key.pem, cert.pem, ca.pem; `state`: of the agent's store, locked. Both
   // policy and folders must outlive it. Goes on with the attempts of the process before. Without
-  // credentials, or when the folder is an older copy, it refuses whatever it is asked. `rounding`:
-  // for tests; empty in production. Errors: those of the file system.
+  // credentials, or when the folder is an older copy, it refuses whatever it is asked. `rounding`,
+  // `clock`: for tests; empty in production. Errors: those of the file system.
   static absl::StatusOr<std::unique_ptr<MaskingDesk>> Open(const Policy& policy,
                                                            const std::filesystem::path& tls,
                                                            const std::filesystem::path& state,
-                                                           RoundingMaker rounding = {});
+                                                           RoundingMaker rounding = {},
+                                                           UnixSeconds clock = {});
   ~MaskingDesk();
 
   // Takes key and certificate as they are now, for the attempts to come: before a connection is
@@ -69,7 +74,7 @@ class MaskingDesk {
   using AttemptPtr = std::shared_ptr<Attempt>;
 
   MaskingDesk(const Policy& policy, std::filesystem::path tls, std::unique_ptr<MaskingStore> store,
-              RoundingMaker rounding);
+              RoundingMaker rounding, UnixSeconds clock);
   absl::StatusOr<AttemptPtr> NewAttempt(const TaskKey& key, const Assignment& task) const;
   absl::StatusOr<std::string> BeginLocked(const Assignment& task);
   absl::StatusOr<AttemptPtr> Resumed(const TaskKey& key, const Assignment& task,
@@ -77,12 +82,14 @@ class MaskingDesk {
   absl::Status RestoreLocked(std::string_view bytes);
   absl::Status Save(Attempt& attempt);
   void End(Attempt& attempt);
+  void EndExpiredLocked();
   AttemptPtr Find(const TaskKey& key);
 
   const Policy& policy_;
   const std::filesystem::path tls_;
   const std::unique_ptr<MaskingStore> store_;
   const RoundingMaker rounding_;
+  const UnixSeconds clock_;
   std::mutex mutex_;  // of what follows; before an attempt's own
   std::shared_ptr<const Self> self_;
   std::map<std::string, AttemptPtr> attempts_;                        // by job: the one in hand

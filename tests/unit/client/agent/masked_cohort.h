@@ -87,7 +87,8 @@ class MaskedCohort : public testing::Test {
   // The desk as a process that starts has it.
   MaskingDesk& Start(const std::string& name) {
     desks_.erase(name);
-    auto desk = MaskingDesk::Open(policy_, folder_ / name, folder_ / name / "state", rounding_);
+    auto desk = MaskingDesk::Open(policy_, folder_ / name, folder_ / name / "state", rounding_,
+                                  [this] { return unix_s_; });
     EXPECT_TRUE(desk.ok()) << desk.status();
     desks_[name] = *std::move(desk);
     return *desks_[name];
@@ -199,6 +200,7 @@ class MaskedCohort : public testing::Test {
 
   const fs::path folder_ = ScratchFolder();
   const std::chrono::milliseconds now_{0};
+  int64_t unix_s_ = 1'700'000'000;
   JobDocument document_;
   Policy policy_;
   RoundingMaker rounding_;

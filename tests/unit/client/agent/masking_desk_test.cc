@@ -102,6 +102,32 @@ TEST_F(MaskingDeskTest, WhatTheFileDoesNotCarryStaysWithItsBytesAlsoAfterARestar
   }
 }
 
+// An agent that was away hears of no end. A day after every deadline nobody asks any more.
+TEST_F(MaskingDeskTest, SecretsOfAnAttemptGoADayAfterItsDeadlines) {
+  const fs::path state = folder_ / "ada" / "state";
+  ASSERT_TRUE(DeskOf("ada").Begin(task_).ok());
+  const int64_t latest = document_.spec.job.round_deadline.count() +
+                         4 * document_.spec.secure_aggregation.phase_deadline.count() + 30 + 86400;
+  unix_s_ += latest - 1;
+  const auto keys = Start("ada").Begin(task_);
+  ASSERT_TRUE(keys.ok()) << keys.status();
+  ASSERT_EQ(SessionFiles(state), 1u);
+  unix_s_ += 1;
+  Start("ada");
+  EXPECT_EQ(SessionFiles(state), 0u);
+}
+
+TEST_F(MaskingDeskTest, SecretsOfAnAttemptGoWithTheNextTaskOfAnyJobToo) {
+  const fs::path state = folder_ / "ada" / "state";
+  ASSERT_TRUE(DeskOf("ada").Begin(task_).ok());
+  unix_s_ += int64_t{30} * 86400;
+  Assignment other = task_;
+  other.key.job = "rnd-2";
+  other.masking.clear();  // refused: no parameters
+  EXPECT_FALSE(DeskOf("ada").Begin(other).ok());
+  EXPECT_EQ(SessionFiles(state), 0u);
+}
+
 TEST_F(MaskingDeskTest, TheFileIsWaitedForUntilMasksAreAgreed) {
   BeginAll();
   absl::StatusOr<std::string> file;
