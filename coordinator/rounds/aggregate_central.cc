@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "aggregation/fixed_point_sum.h"
+#include "coordinator/rounds/bounded_sum.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/next_state.h"
 #include "coordinator/rounds/round_privacy.h"
@@ -29,6 +30,10 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
                                                  const RoundTerms& terms, RunningRound& running,
                                                  const CodedRound* coded) {
   RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.manifest));
+  RV_ASSIGN_OR_RETURN(const CentralRun noise, CentralRunOf(plan, terms));
+  // Of one update in one round, whatever the noise of other rounds.
+  const double bound =
+      CentralNoise{noise.noise_multiplier, noise.clip_norm, noise.values}.Sensitivity();
   int64_t bits = 0;  // of adaptive clipping
   for (const UpdateRecord& update : updates) {
     ParameterSet delta(plan.manifest);
@@ -42,10 +47,10 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
         value = static_cast<float>(value * clipped->factor);
       }
     }
-    RV_RETURN_IF_ERROR(sum.Add(delta, 1));
+    const absl::Status added = AddBounded(delta, bound, sum);
+    if (!added.ok()) return Annotate(added, "update of " + update.client);
   }
   RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(noise_seed));
-  RV_ASSIGN_OR_RETURN(const CentralRun noise, CentralRunOf(plan, terms));
   RV_RETURN_IF_ERROR(noise.AddTo(seed, static_cast<int64_t>(parent.round) + 1, sum.words()));
   RV_ASSIGN_OR_RETURN(const double denominator, DenominatorOf(plan.spec, terms.invited));
   const ParameterSet mean = sum.MeanOver(denominator);
