@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -56,8 +55,10 @@ absl::Status AtomicFile::Append(std::span<const std::byte> bytes) {
 
 absl::Status AtomicFile::Commit() {
   if (fsync(state_->fd) != 0) {
-    return Refuse(absl::StatusCode::kDataLoss,
-                  state_->path.string() + ": fsync: " + std::strerror(errno));
+    // A full disk may show only now; the file has no name yet, and nothing of it is missed.
+    const absl::Status status = FileError(state_->path, "fsync", errno);
+    if (status.code() == absl::StatusCode::kResourceExhausted) return status;
+    return Refuse(absl::StatusCode::kDataLoss, std::string(status.message()));
   }
   if (rename(state_->temporary.c_str(), state_->path.c_str()) != 0)
     return FileError(state_->path, "rename", errno);

@@ -26,9 +26,9 @@ class AtomicFile {
   absl::Status Append(std::string_view bytes);
   absl::Status Append(std::span<const std::byte> bytes);
 
-  // Errors: DataLoss when an fsync failed: the caller must stop then, Linux may have dropped the
-  // pages, and the new file may be under its name without being durable. After any other error it
-  // is not.
+  // Errors: ResourceExhausted when the disk turns out to be full; DataLoss when an fsync failed for
+  // another reason: the caller must stop then, Linux may have dropped the pages, and the new file
+  // may be under its name without being durable. After any other error it is not.
   absl::Status Commit();
 
  private:

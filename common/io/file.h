@@ -19,8 +19,9 @@ absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path, uint64_t
 
 // Writes `bytes` so that a crash leaves the old file or the new one, never a mixture: temporary
 // sibling, fsync, rename, fsync of the directory. `mode` are the permissions of a new file. Errors:
-// NotFound (directory), PermissionDenied, ResourceExhausted (disk full), DataLoss when an fsync
-// failed: the caller must stop then, Linux may have dropped the pages.
+// NotFound (directory), PermissionDenied, ResourceExhausted (disk full, if only at the
+// fsync), DataLoss when an fsync failed otherwise: the caller must stop then, Linux may have
+// dropped the pages.
 absl::Status WriteFileAtomically(const std::filesystem::path& path, std::string_view bytes,
                                  int mode = 0644);
 
