@@ -146,6 +146,15 @@ RoundFigures FiguresOf(const std::vector<UpdateRecord>& updates) {
   return figures;
 }
 
+double GradNormOf(std::span<const UpdateRecord> updates) {
+  double sum = 0, weight = 0;
+  for (const UpdateRecord& update : updates) {
+    sum += update.grad_norm * static_cast<double>(update.weight);
+    weight += static_cast<double>(update.weight);
+  }
+  return weight > 0 ? sum / weight : 0;
+}
+
 }  // namespace
 
 absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
@@ -166,6 +175,7 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
   RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, mean.mean,
                                                         std::move(state), std::move(figures)));
   result.scaled = mean.scaled;
+  if (plan.spec.privacy.mechanism == "none") result.grad_norm = GradNormOf(updates);
   return result;
 }
 

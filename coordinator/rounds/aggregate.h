@@ -20,6 +20,7 @@ struct AggregatedRound {
   RoundFigures figures;
   int64_t scaled = 0;               // updates that a robust rule scaled down
   std::optional<double> clip_norm;  // adaptive clipping: of the next round
+  std::optional<double> grad_norm;  // mean of the clients', weighted as the loss; where it is known
 };
 
 // The next global state: a pure function of the parent and the frozen set `updates`, sorted by

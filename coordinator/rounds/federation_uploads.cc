@@ -157,6 +157,7 @@ void Federation::Impl::FinishCommit(const ReceivedUpdate& received, const absl::
     std::vector<std::pair<std::string, JobEvent::Value>> data = {{"client", update.client}};
     if (!job->noised) {  // the bytes too: how well an update packs depends on it
       data.insert(data.end(), {{"loss", update.loss},
+                               {"grad_norm", update.grad_norm},
                                {"examples", update.examples},
                                {"tokens", update.tokens},
                                {"bytes", static_cast<int64_t>(update.bytes)}});

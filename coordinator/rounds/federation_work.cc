@@ -239,6 +239,8 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
       {"state_hash", result->model.state_hash}};
   data.emplace_back("raw_bytes_up",
                     static_cast<int64_t>(round.counted.size() * result->model.bytes));
+  data.emplace_back("learning_rate", job.plan->spec.train.learning_rate);
+  if (result->grad_norm) data.emplace_back("grad_norm", *result->grad_norm);
   if (result->clip_norm) data.emplace_back("clip_norm", *result->clip_norm);
   if (round.figures.bias) data.emplace_back("bias", *round.figures.bias);
   if (job.plan->spec.robust.rule != "none") {

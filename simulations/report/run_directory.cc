@@ -80,15 +80,18 @@ absl::Status RunDirectory::AddToTensorBoard(const JobEvent& event) {
                 static_cast<float>(value)});
   };
   if (event.type == "round.completed") {
+    const auto add_if_there = [&](const char* tag, std::string_view key) {
+      if (const double value = event.Number(key, NAN); !std::isnan(value)) add(*train_, tag, value);
+    };
     add(*train_, "train/loss", event.Number("loss"));
+    add_if_there("train/grad_norm", "grad_norm");
+    add_if_there("train/learning_rate", "learning_rate");
     add(*train_, "round/duration_seconds", event.Number("milliseconds") / 1e3);
     add(*train_, "round/clients_selected", static_cast<double>(selected_));
     add(*train_, "round/clients_completed", event.Number("clients"));
-    const double bias = event.Number("bias", NAN);
-    if (!std::isnan(bias)) add(*train_, "round/factor_bias", bias);
+    add_if_there("round/factor_bias", "bias");
     add(*train_, "comm/uplink_bytes", event.Number("bytes_up"));
-    const double raw = event.Number("raw_bytes_up", NAN);
-    if (!std::isnan(raw)) add(*train_, "comm/uplink_raw_bytes", raw);
+    add_if_there("comm/uplink_raw_bytes", "raw_bytes_up");
     add(*train_, "comm/downlink_bytes", event.Number("bytes_down"));
     return train_->Flush();
   }

@@ -336,6 +336,31 @@ TEST_F(FederationTest, EventsTellTheStoryInOrder) {
   federation_->Unsubscribe(watch);
 }
 
+// By hand: norms of tokens / 4, weighted with tokens.
+TEST_F(FederationTest, ARoundTellsTheMeanGradientNormAndTheLearningRate) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  spec.train.learning_rate = 0.002;
+  Start(spec);
+  double sum = 0, tokens = 0;
+  std::vector<JobEvent> rounds;
+  const uint64_t watch = federation_->Subscribe("", [&](const JobEvent& event) {
+    if (event.type == "round.completed") rounds.push_back(event);
+    if (event.type != "client.completed") return;
+    sum += event.Number("tokens") * event.Number("grad_norm");
+    EXPECT_EQ(event.Number("grad_norm"), event.Number("tokens") / 4);
+    tokens += event.Number("tokens");
+  });
+  Connect({"a", "b", "c"});
+  Submit();
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  ASSERT_EQ(rounds.size(), 1u);
+  EXPECT_GT(tokens, 0);
+  EXPECT_DOUBLE_EQ(rounds[0].Number("grad_norm"), sum / tokens);
+  EXPECT_EQ(rounds[0].Number("learning_rate"), 0.002);
+  federation_->Unsubscribe(watch);
+}
+
 TEST_F(FederationTest, EvaluationReportsMustAddUp) {
   Start(ToySpec());
   Connect({"a", "b", "c"});

@@ -75,7 +75,8 @@ TEST_F(PrivateViews, WithoutAMechanismTheyAre) {
   JobSpec spec = CentralSpec();
   spec.privacy.mechanism = "none";
   const JobView view = Finished(spec);
-  EXPECT_EQ(KeysOf("client.completed"), (Keys{"client", "loss", "examples", "tokens", "bytes"}));
+  EXPECT_EQ(KeysOf("client.completed"),
+            (Keys{"client", "loss", "grad_norm", "examples", "tokens", "bytes"}));
   ASSERT_FALSE(updates_.empty());
   EXPECT_GT(updates_[0].tokens, 0);
   EXPECT_FALSE(view.evaluates_in_clear);

@@ -108,12 +108,16 @@ TEST(RunDirectory, TensorBoardFilesAreCompleteAfterEveryRound) {
                {"raw_bytes_up", int64_t{4096}},
                {"bytes_down", int64_t{2048}},
                {"state_hash", std::string("ab")},
-               {"bias", 0.25}}),
+               {"bias", 0.25},
+               {"grad_norm", 0.75},
+               {"learning_rate", 0.002}}),
         Event("eval.completed", 1, {{"loss", 0.0}, {"counted", int64_t{0}}})}) {
     ASSERT_TRUE((*run)->Append(event).ok());
   }
   EXPECT_EQ(EventsIn(path / "train"),
             (std::vector<ScalarEvent>{{1700000002, 1, "train/loss", 4.5f},
+                                      {1700000002, 1, "train/grad_norm", 0.75f},
+                                      {1700000002, 1, "train/learning_rate", 0.002f},
                                       {1700000002, 1, "round/duration_seconds", 0.5f},
                                       {1700000002, 1, "round/clients_selected", 3},
                                       {1700000002, 1, "round/clients_completed", 2},
