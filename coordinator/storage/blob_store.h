@@ -100,7 +100,8 @@ absl::Status CheckRoom(ByteSpans pieces, uint64_t size, uint64_t max_bytes);
 absl::StatusOr<std::unique_ptr<BlobStore>> OpenDirectoryBlobStore(
     const std::filesystem::path& directory, DurableStep before_step = {});
 
-// The twin for tests and the simulation.
-std::unique_ptr<BlobStore> MakeMemoryBlobStore();
+// The twin for tests and the simulation. `trusting`: a blob gets the name its writer wants, unread;
+// where none is wanted it is hashed as ever. For a process that hashed those bytes itself.
+std::unique_ptr<BlobStore> MakeMemoryBlobStore(bool trusting = false);
 
 }  // namespace rivulet

@@ -31,6 +31,7 @@ class MemoryReader : public BlobReader {
 
 // Blobs by name; writers and readers share it, so that they may outlive the store.
 struct Shelf {
+  const bool trusting;
   std::mutex mutex;
   std::map<std::string, Bytes, std::less<>> blobs;
   std::map<std::string, Buffer, std::less<>> kept;  // by key
@@ -44,9 +45,7 @@ class MemoryWriter : public BlobWriter {
       : shelf_(std::move(shelf)),
         max_bytes_(max_bytes),
         key_(std::move(key)),
-        bytes_(std::move(bytes)) {
-    hash_.Update(*bytes_);
-  }
+        bytes_(std::move(bytes)) {}
   ~MemoryWriter() override {
     if (key_.empty()) return;
     const std::lock_guard lock(shelf_->mutex);
@@ -60,7 +59,6 @@ class MemoryWriter : public BlobWriter {
     RV_RETURN_IF_ERROR(CheckRoom(pieces, bytes_->size(), max_bytes_));
     for (const std::span<const std::byte> bytes : pieces) {
       bytes_->insert(bytes_->end(), bytes.begin(), bytes.end());
-      hash_.Update(bytes);
     }
     return absl::OkStatus();
   }
@@ -72,7 +70,7 @@ class MemoryWriter : public BlobWriter {
   }
 
   absl::StatusOr<std::string> Seal(std::string_view want) override {
-    if (name_.empty()) name_ = HexOf(hash_.Finish());
+    if (name_.empty()) name_ = shelf_->trusting && !want.empty() ? std::string(want) : Hash();
     if (want.empty() || want == name_) return name_;
     return Refuse(absl::StatusCode::kDataLoss,
                   "upload: got bytes with hash " + name_ + ", want " + std::string(want),
@@ -87,17 +85,24 @@ class MemoryWriter : public BlobWriter {
   }
 
  private:
+  std::string Hash() const {
+    Sha256 hash;
+    hash.Update(*bytes_);
+    return HexOf(hash.Finish());
+  }
+
   std::shared_ptr<Shelf> shelf_;
   uint64_t max_bytes_;
   std::string key_;
   Buffer bytes_;
   bool keep_ = false;
-  Sha256 hash_;
   std::string name_;  // once sealed
 };
 
 class MemoryBlobStore : public BlobStore {
  public:
+  explicit MemoryBlobStore(bool trusting) : shelf_(new Shelf{.trusting = trusting}) {}
+
   absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) override {
     return std::make_unique<MemoryWriter>(shelf_, max_bytes, "", NewBuffer());
   }
@@ -164,11 +169,13 @@ class MemoryBlobStore : public BlobStore {
                       " characters, want 64 lower-case hex digits");
   }
 
-  std::shared_ptr<Shelf> shelf_ = std::make_shared<Shelf>();
+  const std::shared_ptr<Shelf> shelf_;
 };
 
 }  // namespace
 
-std::unique_ptr<BlobStore> MakeMemoryBlobStore() { return std::make_unique<MemoryBlobStore>(); }
+std::unique_ptr<BlobStore> MakeMemoryBlobStore(bool trusting) {
+  return std::make_unique<MemoryBlobStore>(trusting);
+}
 
 }  // namespace rivulet

@@ -195,8 +195,22 @@ std::unique_ptr<BlobStore> Directory() { return std::move(*OpenDirectoryBlobStor
 
 INSTANTIATE_TEST_SUITE_P(All, BlobStoreContract,
                          testing::Values(BlobStoreKind{"Directory", Directory},
-                                         BlobStoreKind{"Memory", MakeMemoryBlobStore}),
+                                         BlobStoreKind{"Memory",
+                                                       [] { return MakeMemoryBlobStore(); }}),
                          [](const auto& info) { return std::string(info.param.name); });
+
+TEST(MemoryBlobStore, ATrustingOneTakesTheNameItIsToldAndHashesWhereThereIsNone) {
+  const auto store = MakeMemoryBlobStore(/*trusting=*/true);
+  const auto writer = *store->Create(3);
+  ASSERT_TRUE(writer->Append(Bytes("abc")).ok());
+  const std::string told(64, '7');
+  EXPECT_EQ(*writer->Seal(told), told);
+  EXPECT_EQ(writer->Seal(std::string(64, '8')).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(*writer->Commit(told), told);
+  EXPECT_TRUE(store->Has(told));
+  EXPECT_EQ(store->Get(told, 3).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(*store->Put("abc"), Sha256Hex("abc"));
+}
 
 // ---- what only a directory can suffer ----
 
