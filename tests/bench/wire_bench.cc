@@ -7,6 +7,8 @@
 // ingest    uploads until the next model is published (received, hashed, checked, synced, summed),
 // two at a time,
 //           against a server that throws the bytes away
+// store_only what that same server reaches once it hashes, writes and syncs the bytes, without
+// checks, rounds or sums
 // durable   evaluation reports, each acknowledged when its row is on disk, against a server that
 // acknowledges at once
 #include <grpcpp/create_channel.h>
@@ -27,6 +29,7 @@
 #include "common/formats/safetensors_writer.h"
 #include "common/io/sha256.h"
 #include "common/rpc/chunk.h"
+#include "common/rpc/hash_bytes.h"
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
@@ -60,18 +63,25 @@ class Stopwatch {
   const double cpu_ = CpuNow();
 };
 
-// ---- the limit: a server that answers without doing anything ----
+// ---- the limit: a server that answers without doing anything, or only stores ----
 
 class ByteSink final : public grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply> {
  public:
-  ByteSink() { StartRead(&message_); }
+  // `blobs` null: throws the bytes away.
+  explicit ByteSink(BlobStore* blobs) : blobs_(blobs) { StartRead(&message_); }
   void OnReadDone(bool ok) override {
     if (ok && message_.has_begin()) {
       begin_ = message_.begin();
+      if (blobs_ != nullptr) writer_ = *blobs_->Create(begin_.bytes());
       reply_.set_committed(0);
       return StartWrite(&reply_);
     }
-    if (ok) return StartRead(&message_);
+    if (ok) {
+      if (blobs_ != nullptr)
+        Die(writer_->Append(std::as_bytes(std::span(message_.chunk().data()))));
+      return StartRead(&message_);
+    }
+    if (blobs_ != nullptr) Die(writer_->Commit(HexOfBytes(begin_.sha256())).status());
     reply_.mutable_receipt()->set_sha256(begin_.sha256());
     done_ = true;
     StartWrite(&reply_);
@@ -80,6 +90,8 @@ class ByteSink final : public grpc::ServerBidiReactor<v1::UploadMessage, v1::Upl
   void OnDone() override { delete this; }
 
  private:
+  BlobStore* const blobs_;
+  std::unique_ptr<BlobWriter> writer_;
   v1::UploadMessage message_;
   v1::UploadReply reply_;
   v1::UploadBegin begin_;
@@ -108,14 +120,18 @@ class Echo final : public grpc::ServerBidiReactor<v1::AgentMessage, v1::Coordina
 
 class BareService final : public v1::Federation::CallbackService {
  public:
+  explicit BareService(BlobStore* blobs) : blobs_(blobs) {}
   grpc::ServerBidiReactor<v1::UploadMessage, v1::UploadReply>* Upload(
       grpc::CallbackServerContext*) override {
-    return new ByteSink;
+    return new ByteSink(blobs_);
   }
   grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* Connect(
       grpc::CallbackServerContext*) override {
     return new Echo;
   }
+
+ private:
+  BlobStore* const blobs_;
 };
 
 TlsFiles TlsOf(const fs::path& folder) {
@@ -126,7 +142,7 @@ TlsFiles TlsOf(const fs::path& folder) {
 
 class BareServer {
  public:
-  explicit BareServer(const TlsFiles& tls) {
+  explicit BareServer(const TlsFiles& tls, BlobStore* blobs = nullptr) : service_(blobs) {
     grpc::ServerBuilder builder;
     builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
     builder.AddListeningPort("127.0.0.1:0", MutualTlsServer(tls), &port_);
@@ -279,6 +295,20 @@ Cost IngestBare(const TlsFiles& tls, const Agents& agents, std::vector<Update>& 
   return watch.Read();
 }
 
+Cost IngestStored(const fs::path& directory, const TlsFiles& tls, const Agents& agents,
+                  std::vector<Update>& updates) {
+  const std::unique_ptr<BlobStore> blobs = *OpenDirectoryBlobStore(directory);
+  Cost cost;
+  {
+    BareServer server(tls, blobs.get());
+    const Stopwatch watch;
+    UploadAll(agents, server.port(), updates, "bare");
+    cost = watch.Read();
+  }
+  fs::remove_all(directory);
+  return cost;
+}
+
 // Every agent sends a report of every job over its one stream and reads until all are acknowledged.
 // The first job's, the one task it was given, comes last, so that nothing but acknowledgements
 // comes back.
@@ -401,6 +431,10 @@ void Run(const fs::path& directory, int64_t mib, int uploads, int agent_count, i
       "ingest_and_aggregate", "GiB/s", static_cast<double>(mib) * uploads / 1024, repeats,
       [&] { return IngestBare(tls, agents, updates); },
       [&] { return IngestOurs(directory / "state", tls, agents, manifest, updates); });
+  Compare(
+      "store_only", "GiB/s", static_cast<double>(mib) * uploads / 1024, repeats,
+      [&] { return IngestBare(tls, agents, updates); },
+      [&] { return IngestStored(directory / "state", tls, agents, updates); });
   Compare(
       "durable_acknowledgements", "1/s", static_cast<double>(reports) * agents.count(), repeats,
       [&] { return DurableBare(tls, agents, reports); },
