@@ -50,9 +50,17 @@ absl::Status LatticeParams::Validate() const {
   return absl::OkStatus();
 }
 
-double LatticeBound(double clip, size_t rotated_size) {
-  return rotated_size == 0 ? clip : 8 * clip / std::sqrt(static_cast<double>(rotated_size));
+double LatticeBound(double clip, size_t rotated_size, double deviations) {
+  return rotated_size == 0 ? clip
+                           : deviations * clip / std::sqrt(static_cast<double>(rotated_size));
 }
+
+double LatticeDeviations(int bits) {
+  constexpr double kBest[] = {1.7, 2.4, 2.9, 3.3, 3.6, 3.9};  // 2..7 bits
+  return bits >= 2 && bits <= 7 ? kBest[bits - 2] : 8;
+}
+
+double ShareBeyond(double deviations) { return std::erfc(deviations / std::sqrt(2.0)); }
 
 void RoundStochastically(std::span<const float> values, double scale, RoundingSource& rounding,
                          std::span<int32_t> out) {

@@ -16,7 +16,7 @@ namespace rivulet {
 namespace {
 
 constexpr uint8_t kTaskVersion = 2;
-constexpr double kManyClamped = 1e-5;  // of the coordinates
+constexpr double kManyClamped = 1e-5;  // of the coordinates, beside those meant to be
 
 absl::StatusOr<MaskedForm> FormOf(const std::string& text) {
   RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(text));
@@ -164,7 +164,9 @@ absl::StatusOr<std::string> MaskedTask::File(LocalUpdate& update) {
   if (encoded.norm > form_.range()) {
     spdlog::info("update: L2 norm {:.4g} scaled down to {:.4g}", encoded.norm, form_.range());
   }
-  if (static_cast<double>(encoded.clamped) > kManyClamped * static_cast<double>(form_.values())) {
+  const double meant = form_.rotated() ? ShareBeyond(LatticeDeviations(form_.value_bits())) : 0;
+  if (static_cast<double>(encoded.clamped) >
+      (2 * meant + kManyClamped) * static_cast<double>(form_.values())) {
     spdlog::warn("update: {} of {} masked values were clamped", encoded.clamped, form_.values());
   }
   RV_ASSIGN_OR_RETURN(const secagg::MaskedUpload masked, session_.Mask(std::move(encoded.vector)));

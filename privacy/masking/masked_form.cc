@@ -63,8 +63,8 @@ size_t SubsetSize(size_t numbers, double fraction) {
       1, static_cast<size_t>(std::llround(fraction * static_cast<double>(numbers))));
 }
 
-size_t DigitsFor(int bits, int digit_bits) {
-  return static_cast<size_t>((bits + digit_bits - 1) / digit_bits);
+uint32_t DigitsFor(int bits, int digit_bits) {
+  return static_cast<uint32_t>((bits + digit_bits - 1) / digit_bits);
 }
 
 Bytes32 HexBytes(const std::string& hex) {
@@ -153,12 +153,6 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   if (Rotates(spec, form.value_bits_)) form.rotation_log2_ = BlockLog2Of(form.reduced_);
   RV_ASSIGN_OR_RETURN(const Maps all, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
   form.values_ = all.rotate->OutputSize(form.reduced_);
-  if (!form.counted()) {
-    const int digit = form.value_bits_ - 1;
-    form.figure_digits_ = DigitsFor(kExamplesBits, digit) + DigitsFor(kTokensBits, digit) +
-                          DigitsFor(kStepsBits, digit) + DigitsFor(kLossBits, digit);
-  }
-  form.auxiliary_ = 1 + form.figure_digits_ + secagg::kChecksums;
   return form;
 }
 
@@ -175,7 +169,13 @@ absl::Status MaskedForm::CheckMembers(uint32_t cohort) const {
 }
 
 LatticeParams MaskedForm::lattice() const {
-  return {value_bits_, LatticeBound(range_, rotated() ? values_ : 0)};
+  if (!rotated()) return {value_bits_, LatticeBound(range_, 0)};
+  return {value_bits_, LatticeBound(range_, values_, LatticeDeviations(value_bits_))};
+}
+
+SlotLayout MaskedForm::SlotsOf(uint32_t clients) const {
+  return noised() ? SlotLayout::Single(value_bits_)
+                  : SlotLayout(value_bits_, uint64_t{clients} * max_weight_);
 }
 
 double MaskedForm::norm_bound() const {
@@ -228,9 +228,16 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
   params.attempt = attempt.attempt - 1;
   params.model_sha256 = HexBytes(attempt.state_sha256);
   params.config_sha256 = ConfigOf(attempt.document, groups_, attempt.group);
-  params.d = values_;
-  params.d_aux = static_cast<uint32_t>(auxiliary_);
-  params.p = static_cast<uint8_t>(value_bits_);
+  const SlotLayout slots = SlotsOf(attempt.cohort);
+  params.d = slots.ElementsFor(values_);
+  params.p = static_cast<uint8_t>(slots.element_bits());
+  params.d_aux = 1 + secagg::kChecksums;
+  if (!counted()) {
+    const int digit = FigureBits(params);
+    for (const int bits : {kExamplesBits, kTokensBits, kStepsBits, kLossBits}) {
+      params.d_aux += DigitsFor(bits, digit);
+    }
+  }
   params.W = max_weight_;
   SetMaskingTerms(masking_, fewest_, attempt.cohort, params);
   if (central()) params.dp = secagg::Noise::kCentral;

@@ -13,6 +13,7 @@
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
 #include "privacy/dp/mechanism.h"
+#include "privacy/masking/slots.h"
 #include "privacy/secagg/shared/params.h"
 
 namespace rivulet {
@@ -38,10 +39,11 @@ struct MaskedAttempt {
 
 // How the updates of a job become integers under the mask, and what their sum becomes. A function
 // of the job alone, so that coordinator and clients agree without a word. Layout of a vector:
-//   values       the update: reduced (random-k, count-sketch, ...), rotated, quantised
+//   values       the update: reduced (random-k, count-sketch, ...), rotated, quantised; as many in
+//                an element as the ring holds (slots.h), one where every client adds noise
 //   weight       of the client
-//   figures      examples, tokens, steps, loss as digits of value-bits - 1 bits, low digit first;
-//                none where noise would have to hide them
+//   figures      examples, tokens, steps, loss as digits of FigureBits bits, low digit first; none
+//                where noise would have to hide them
 //   checksums    4, the protocol's own
 // Source: the protocol's document, section 8.
 class MaskedForm {
@@ -49,14 +51,14 @@ class MaskedForm {
   // Errors: InvalidArgument naming the key that does not fit.
   static absl::StatusOr<MaskedForm> Of(const JobSpec& spec, const Manifest& manifest);
 
-  size_t values() const { return values_; }        // d, with padding
-  size_t auxiliary() const { return auxiliary_; }  // d_aux
-  int value_bits() const { return value_bits_; }   // p
+  size_t values() const { return values_; }  // with padding
+  int value_bits() const { return value_bits_; }
   uint32_t max_weight() const { return max_weight_; }
+  // The values of a vector among the elements of a sum over so many clients.
+  SlotLayout SlotsOf(uint32_t clients) const;
   bool rotated() const { return rotation_log2_ > 0; }
   double range() const { return range_; }  // L2 norm of an update, at most
   size_t numbers() const { return numbers_; }
-  size_t figure_digits() const { return figure_digits_; }
   const Manifest& manifest() const { return manifest_; }
   uint64_t seed() const { return seed_; }  // the job's
 
@@ -121,8 +123,6 @@ class MaskedForm {
   size_t numbers_ = 0;   // of the update
   size_t reduced_ = 0;
   size_t values_ = 0;
-  size_t auxiliary_ = 0;
-  size_t figure_digits_ = 0;
   int value_bits_ = 0;
   int rotation_log2_ = 0;  // 0: none
   uint32_t max_weight_ = 1;
@@ -135,5 +135,8 @@ inline constexpr int kTokensBits = 40;
 inline constexpr int kStepsBits = 32;
 inline constexpr int kLossBits = 24;  // 2^-14 nats each
 inline constexpr double kLossUnit = 1.0 / 16384;
+
+// Of a digit of the figures, beside values of p bits.
+constexpr int FigureBits(const secagg::Params& params) { return std::min(params.p - 1, 40); }
 
 }  // namespace rivulet

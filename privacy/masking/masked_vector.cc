@@ -74,9 +74,10 @@ std::array<Figure, 4> FiguresToSend(const MaskedFigures& figures) {
           Figure{kLossBits, std::llround(std::clamp(loss, 0.0, 1e6) / kLossUnit)}};
 }
 
-void WriteFigures(const MaskedForm& form, const MaskedFigures& figures, size_t at,
+void WriteFigures(const secagg::Params& params, const MaskedFigures& figures,
                   secagg::RingVector& out) {
-  const int digit = form.value_bits() - 1;
+  const int digit = FigureBits(params);
+  size_t at = params.d + 1;
   for (const Figure& figure : FiguresToSend(figures)) {
     const int64_t most = (int64_t{1} << figure.bits) - 1;
     const auto value = static_cast<uint64_t>(std::clamp<int64_t>(figure.value, 0, most));
@@ -87,8 +88,9 @@ void WriteFigures(const MaskedForm& form, const MaskedFigures& figures, size_t a
 }
 
 // Digits of a sum carry into each other: no digit is ever above 2^62 / clients.
-MaskedFigures ReadFigures(const MaskedForm& form, const secagg::RingVector& sum, size_t at) {
-  const int digit = form.value_bits() - 1;
+MaskedFigures ReadFigures(const secagg::Params& params, const secagg::RingVector& sum) {
+  const int digit = FigureBits(params);
+  size_t at = params.d + 1;
   std::array<double, 4> values{};
   const std::array<Figure, 4> layout = FiguresToSend({});
   for (size_t each = 0; each < layout.size(); ++each) {
@@ -153,19 +155,19 @@ absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedF
       RV_ASSIGN_OR_RETURN(encoded.clamped, BoundedIntegers(form, rotated, entropy, counted));
     }
     encoded.vector = secagg::RingVector(params.b, params.length());
-    for (size_t i = 0; i < counted.size(); ++i) encoded.vector.SetSigned(i, counted[i]);
-    encoded.vector.Set(form.values(), 1);
+    form.SlotsOf(params.n_max).Write(counted, encoded.vector);
+    encoded.vector.Set(params.d, 1);
     return encoded;
   }
   std::vector<int32_t> integers(form.values());
   const LatticeParams lattice = form.lattice();
   encoded.clamped = QuantiseToLattice(rotated, lattice, rounding, integers);
   encoded.vector = secagg::RingVector(params.b, params.length());
-  for (size_t i = 0; i < integers.size(); ++i) {
-    encoded.vector.SetSigned(i, int64_t{integers[i]} * weight);
-  }
-  encoded.vector.Set(form.values(), weight);
-  if (form.figure_digits() > 0) WriteFigures(form, figures, form.values() + 1, encoded.vector);
+  std::vector<int64_t> weighted(integers.size());
+  for (size_t i = 0; i < integers.size(); ++i) weighted[i] = int64_t{integers[i]} * weight;
+  form.SlotsOf(params.n_max).Write(weighted, encoded.vector);
+  encoded.vector.Set(params.d, weight);
+  WriteFigures(params, figures, encoded.vector);
   if (residual != nullptr) {  // what the others will read of this vector is not owed any more
     DequantiseSum(std::span<const int32_t>(integers), lattice.scale(), 1, rotated);
     maps.rotate->Expand(rotated, reduced);
@@ -181,14 +183,14 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
                                      const secagg::Params& params, const secagg::RingVector& sum,
                                      uint32_t clients, const CentralAddition& central) {
   DecodedSum decoded;
-  decoded.weight = sum.SignedAt(form.values());
+  decoded.weight = sum.SignedAt(params.d);
   if (decoded.weight < clients || decoded.weight > int64_t{clients} * params.W) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "masked sum: got a weight of " + std::to_string(decoded.weight) + ", want " +
                       std::to_string(clients) + ".." + std::to_string(int64_t{clients} * params.W));
   }
   std::vector<int64_t> integers(form.values());
-  for (size_t i = 0; i < integers.size(); ++i) integers[i] = sum.SignedAt(i);
+  form.SlotsOf(params.n_max).Read(sum, integers);
   double scale = form.lattice().scale();
   int64_t divisor = decoded.weight;
   if (form.noised()) {  // by those invited, whoever came: their number is no second release
@@ -214,7 +216,7 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
   maps.reduce->Expand(reduced, flat);
   decoded.mean = ParameterSet(form.manifest());
   Unflatten(flat, decoded.mean);
-  if (form.figure_digits() > 0) decoded.figures = ReadFigures(form, sum, form.values() + 1);
+  if (!form.counted()) decoded.figures = ReadFigures(params, sum);
   return decoded;
 }
 

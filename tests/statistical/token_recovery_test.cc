@@ -182,7 +182,7 @@ class Session {
   }
   // Reads a vector as if it were the sum over `clients`. Weights are uniform: that much is known.
   ParameterSet Decode(secagg::RingVector vector, uint32_t clients) const {
-    vector.Set(form_.values(), clients);
+    vector.Set(cohort_.params().d, clients);
     auto decoded = DecodeSum(form_, maps_, cohort_.params(), vector, clients);
     EXPECT_TRUE(decoded.ok()) << decoded.status();
     return std::move(decoded->mean);

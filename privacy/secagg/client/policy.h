@@ -20,7 +20,7 @@ struct ClientPolicy {
   uint32_t gamma_min_ppm = 100'000;  // corrupt clients allowed for
   bool ring = false;                 // whether a ring graph will do
   uint32_t h_min = 3;                // mode 1: honest inputs in any sum the server can open
-  uint8_t p_max = 32;
+  uint8_t p_max = kMaxBits - 2;      // of an element, which may hold several values
   uint8_t b_max = kMaxBits;
   uint32_t attempts_max = kMaxAttempts;
   uint8_t dp_min = 0;  // 1: noise by the server will do, 2: only noise under the mask

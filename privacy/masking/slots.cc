@@ -1,0 +1,47 @@
+#include "privacy/masking/slots.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace rivulet {
+namespace {
+
+constexpr int kSlackBits = 2;
+
+}  // namespace
+
+SlotLayout::SlotLayout(int value_bits, uint64_t weights)
+    : value_bits_(value_bits),
+      width_(value_bits + static_cast<int>(std::bit_width(std::max<uint64_t>(weights, 1) - 1))),
+      slots_(static_cast<size_t>(std::max(1, (secagg::kMaxBits - kSlackBits) / width_))) {}
+
+SlotLayout SlotLayout::Single(int value_bits) {
+  SlotLayout layout(value_bits, 1);
+  layout.slots_ = 1;
+  return layout;
+}
+
+void SlotLayout::Write(std::span<const int64_t> values, secagg::RingVector& out) const {
+  for (size_t first = 0, at = 0; first < values.size(); first += slots_, ++at) {
+    uint64_t element = 0;  // modulo 2^64, of which the ring's modulus is a divisor
+    for (size_t i = std::min(values.size(), first + slots_); i-- > first;) {
+      element = (element << width_) + static_cast<uint64_t>(values[i]);
+    }
+    out.Set(at, element);
+  }
+}
+
+void SlotLayout::Read(const secagg::RingVector& sum, std::span<int64_t> values) const {
+  const int above = 64 - width_;
+  for (size_t first = 0, at = 0; first < values.size(); first += slots_, ++at) {
+    int64_t rest = sum.SignedAt(at);
+    const size_t end = std::min(values.size(), first + slots_);
+    for (size_t i = first; i + 1 < end; ++i) {  // the low slot, sign and all; it borrowed that much
+      values[i] = static_cast<int64_t>(static_cast<uint64_t>(rest) << above) >> above;
+      rest = (rest - values[i]) >> width_;
+    }
+    values[end - 1] = rest;
+  }
+}
+
+}  // namespace rivulet
