@@ -11,6 +11,7 @@
 #include "common/io/file.h"
 #include "common/job/validate_private.h"
 #include "common/suggest.h"
+#include "common/toml/toml_text.h"
 
 namespace rivulet {
 namespace {
@@ -229,14 +230,6 @@ absl::Status ReadSection(const fs::path& file, const toml::table& table, std::st
   return read(file, *node->as_table(), policy);
 }
 
-absl::StatusOr<toml::table> ParseToml(std::string_view text, const fs::path& path) {
-  try {  // toml++ as Debian builds it throws; caught here and nowhere else
-    return toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    return Bad(path, error.description(), error.source());
-  }
-}
-
 bool Matches(const std::vector<std::string>& globs, const std::string& name) {
   return std::any_of(globs.begin(), globs.end(), [&name](const std::string& glob) {
     return fnmatch(glob.c_str(), name.c_str(), 0) == 0;
@@ -259,7 +252,7 @@ absl::StatusOr<Policy> LoadPolicy(const fs::path& path) {
 }
 
 absl::StatusOr<Policy> ParsePolicy(std::string_view text, const fs::path& path) {
-  RV_ASSIGN_OR_RETURN(const toml::table table, ParseToml(text, path));
+  RV_ASSIGN_OR_RETURN(const toml::table table, ParseToml(text, path.string()));
   Policy policy;
   RV_RETURN_IF_ERROR(CheckKeys(path, table,
                                {"jobs", "max-steps", "min-clients", "max-seq-length", "secagg",

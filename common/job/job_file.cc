@@ -9,8 +9,8 @@
 #include "common/io/file.h"
 #include "common/job/bad_job.h"
 #include "common/job/job_keys.h"
-#include "common/job/toml_text.h"
 #include "common/suggest.h"
+#include "common/toml/toml_text.h"
 
 extern char** environ;
 

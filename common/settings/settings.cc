@@ -11,6 +11,7 @@
 #include "common/io/file.h"
 #include "common/settings/unknown_word.h"
 #include "common/suggest.h"
+#include "common/toml/toml_text.h"
 
 namespace rivulet {
 namespace {
@@ -128,16 +129,8 @@ absl::Status Settings::Load(const std::filesystem::path& path) {
 absl::Status Settings::LoadFile(const std::filesystem::path& path) {
   absl::StatusOr<std::string> text = ReadFile(path, kMaxFile);
   if (!text.ok()) return WithExit(text.status(), ExitCode::kConfig);
-  toml::table table;
-  const auto at = [&](const toml::source_region& where) {
-    return path.string() + ":" + std::to_string(where.begin.line) + ":" +
-           std::to_string(where.begin.column) + ": ";
-  };
-  try {  // toml++ as Debian builds it throws
-    table = toml::parse(*text);
-  } catch (const toml::parse_error& error) {
-    return BadSetting(at(error.source()) + std::string(error.description()));
-  }
+  RV_ASSIGN_OR_RETURN(const toml::table table, ParseToml(*text, path.string()));
+  const auto at = [&](const toml::source_region& where) { return PlaceText(path.string(), where); };
   Leaves leaves;
   Flatten(table, "", leaves);
   for (const auto& [name, node] : leaves) {

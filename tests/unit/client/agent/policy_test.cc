@@ -214,6 +214,14 @@ TEST_F(PolicyTest, AChangedBaseModelIsRefusedNamingBothHashes) {
   EXPECT_THAT(std::string(policy.status().message()), HasSubstr(*HashOfBaseModel(kModel)));
 }
 
+TEST_F(PolicyTest, HostileNestingIsRefusedNotRecursedInto) {
+  std::string text = "max-steps = 1\na";
+  for (int count = 0; count < 300000; ++count) text += ".a";
+  const auto policy = Load(text + " = 1\n");
+  EXPECT_EQ(ExitCodeOf(policy.status()), ExitCode::kConfig);
+  EXPECT_THAT(std::string(policy.status().message()), HasSubstr(":2: got more than 64 dots"));
+}
+
 TEST_F(PolicyTest, AMisspeltKeyIsRefusedWithItsLineAndTheNearestOne) {
   const absl::Status status = Load("min-clients = 2\nmax-step = 3\n").status();
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);

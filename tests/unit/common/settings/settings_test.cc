@@ -66,6 +66,15 @@ TEST_F(SettingsTest, AnUnknownKeyIsRefusedWithItsPlaceAndTheNearestOne) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("test-count"));
 }
 
+TEST_F(SettingsTest, HostileNestingIsRefusedNotRecursedInto) {
+  std::string text = "loud = true\na";
+  for (int count = 0; count < 300000; ++count) text += ".a";
+  Write(text + " = 1\n");
+  const absl::Status status = keys_.Load(file_);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(":2: got more than 64 dots on a line"));
+}
+
 TEST_F(SettingsTest, AWrongTypeIsRefusedNamingKeyAndOrigin) {
   Write("test-count = \"two\"\n");
   EXPECT_THAT(std::string(keys_.Load(file_).message()),

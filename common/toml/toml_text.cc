@@ -1,9 +1,7 @@
-#include "common/job/toml_text.h"
+#include "common/toml/toml_text.h"
 
 #include <optional>
 #include <string>
-
-#include "common/job/bad_job.h"
 
 namespace rivulet {
 namespace {
@@ -31,6 +29,10 @@ size_t BehindString(std::string_view text, size_t at) {
     }
   }
   return text.size();
+}
+
+absl::Status Bad(const std::string& message) {
+  return WithExit(Refuse(absl::StatusCode::kInvalidArgument, message), ExitCode::kConfig);
 }
 
 // The line, from 1, that has too many dots.
@@ -63,13 +65,13 @@ std::string PlaceText(std::string_view name, const toml::source_region& region) 
 
 absl::StatusOr<toml::table> ParseToml(std::string_view text, std::string_view name) {
   if (const std::optional<int> line = LineOfManyDots(text)) {
-    return BadJob(std::string(name) + ":" + std::to_string(*line) + ": got more than " +
-                  std::to_string(kMostDots) + " dots on a line, want section.key");
+    return Bad(std::string(name) + ":" + std::to_string(*line) + ": got more than " +
+               std::to_string(kMostDots) + " dots on a line, want section.key");
   }
   try {
     return toml::parse(text, name);
   } catch (const toml::parse_error& error) {
-    return BadJob(PlaceText(name, error.source()) + std::string(error.description()));
+    return Bad(PlaceText(name, error.source()) + std::string(error.description()));
   }
 }
 

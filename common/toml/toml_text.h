@@ -6,7 +6,7 @@
 
 #include "common/status.h"
 
-// For the .cc files of common/job: the TOML header is too heavy for our own headers.
+// For .cc files: the TOML header is too heavy for our own headers.
 
 namespace rivulet {
 
