@@ -76,6 +76,43 @@ bool IsStateOf(const Bytes32& fingerprint, const ClientState& state) {
   return !state.has_roster() || state.roster.entries[state.self].fingerprint == fingerprint;
 }
 
+// The rule of the roster is that of the parameters; `corrupt` does not travel.
+bool HasItsRule(const ClientState& state) {
+  auto rule = state.params.RuleOf(static_cast<uint32_t>(state.roster.entries.size()));
+  if (!rule.ok()) return false;
+  rule->corrupt = state.roster.rule.corrupt;
+  return *rule == state.roster.rule;
+}
+
+template <typename Rows>
+bool AreOfMembers(const Rows& rows, uint32_t n) {
+  return rows.empty() || rows.rbegin()->first < n;
+}
+
+// What every later step takes for granted: indices are of members, and what a phase has behind it
+// is there.
+bool IsWhole(const ClientState& state) {
+  const Phase phase = state.phase;
+  if (phase == Phase::kRefused) return true;  // answers nothing but its refusal
+  if (phase == Phase::kNew) return state.advertisement.empty() && !state.has_roster();
+  if (!Check(state.params).ok() || (state.has_roster() && !HasItsRule(state))) return false;
+  const uint32_t n = static_cast<uint32_t>(state.roster.entries.size());
+  for (const IndexBits& set : {IndexBits(state.u2), IndexBits(state.failed), IndexBits(state.u3)}) {
+    if (set.n() != 0 && set.n() != n) return false;
+  }
+  if (!AreOfMembers(state.held, n) || !AreOfMembers(state.channel_keys, n) ||
+      !AreOfMembers(state.pair_seeds, n))
+    return false;
+  const bool ring = state.roster.rule.kind == kRingGraph;
+  const bool placed = state.has_roster() && (!ring || !state.nonces.nonces.empty());
+  if (phase == Phase::kRevealed && !ring) return false;
+  if (phase >= Phase::kShared && (!placed || state.shares.empty())) return false;
+  if (phase >= Phase::kForwarded && (state.u2.n() != n || state.failed.n() != n)) return false;
+  if (phase >= Phase::kMasked && state.trailer.empty()) return false;
+  if (phase >= Phase::kEndorsed && state.u3.n() != n) return false;
+  return phase != Phase::kUnmasked || !state.unmask.empty();
+}
+
 // Pairs of secrets by member.
 template <typename Pair>
 void PutPairs(ByteWriter& out, const std::map<uint32_t, Pair>& pairs, Secret32 Pair::*first,
@@ -196,7 +233,7 @@ absl::StatusOr<ClientState> ParseState(std::string_view bytes, const Bytes32& fi
   state.u3 = TakeBits<U3Set>(in);
   state.endorsement = in.Lp();
   state.unmask = in.Lp();
-  if (!in.Done()) return NoState();
+  if (!in.Done() || !IsWhole(state)) return NoState();
   if (!IsStateOf(fingerprint, state)) {
     return Refuse(absl::StatusCode::kInvalidArgument, "state: of another certificate");
   }

@@ -72,6 +72,53 @@ Set TakeIndexSet(ByteReader& in, uint32_t n) {
 
 void PutIndexSet(ByteWriter& out, const IndexBits& set) { out.U8(set.n() != 0).Raw(set.bytes()); }
 
+// Shares of a member for exactly its neighbours.
+bool AreForNeighbours(const std::optional<Shares>& shares,
+                      const std::vector<uint32_t>& neighbours) {
+  return shares.has_value() &&
+         std::ranges::equal(neighbours, shares->shares, {}, {}, &AddressedShare::peer);
+}
+
+// The sets have what their members are in them for.
+bool HaveSent(const ServerState& state) {
+  for (const uint32_t member : state.u2.Indices()) {
+    if (!AreForNeighbours(state.members[member].shares, state.topology.NeighboursOf(member)))
+      return false;
+  }
+  for (const uint32_t member : state.u3.Indices()) {
+    const auto& masked = state.members[member].masked;
+    if (!state.u2.Contains(member) || !masked.has_value() || masked->failed.n() != state.n())
+      return false;
+  }
+  return true;
+}
+
+// Unmasking shares are of survivors, each for the owners that its member serves.
+bool HaveUnmasked(const ServerState& state) {
+  for (uint32_t member = 0; member < state.n(); ++member) {
+    const auto& unmask = state.members[member].unmask;
+    if (!unmask.has_value()) continue;
+    if (!state.u3.Contains(member) ||
+        !std::ranges::equal(state.OwnersFor(member), unmask->shares, {}, {}, &OwnedShare::owner))
+      return false;
+  }
+  return true;
+}
+
+// What every later step takes for granted: what a phase has behind it is there.
+bool IsWhole(const ServerState& state, bool fixed) {
+  const Phase phase = state.phase;
+  if (state.aborted.has_value() != (phase == Phase::kAborted)) return false;
+  const bool u2 = state.u2.n() != 0, u3 = state.u3.n() != 0;
+  if (phase == Phase::kAborted) {
+    if (!fixed && (u2 || u3)) return false;
+  } else if (fixed != (phase > Phase::kAdvertise) || u2 != (phase >= Phase::kMasked) ||
+             u3 != (phase >= Phase::kEndorse)) {
+    return false;
+  }
+  return HaveSent(state) && (phase != Phase::kUnmask || HaveUnmasked(state));
+}
+
 }  // namespace
 
 absl::Status ServerState::Ended() const {
@@ -210,6 +257,9 @@ absl::StatusOr<ServerSession> ServerSession::Restore(std::string_view bytes,
     RV_ASSIGN_OR_RETURN(const GraphRule rule, params->RuleOf(n));
     state->FixRoster(rule);
     if (rule.kind != kRingGraph || state->phase > Phase::kReveal) state->FixTopology();
+  }
+  if (!IsWhole(*state, fixed)) return NoServerState();
+  if (fixed) {
     for (const ServerMember& member : state->members) {
       if (!member.unmask.has_value()) continue;
       for (const OwnedShare& share : member.unmask->shares) {

@@ -171,6 +171,61 @@ TEST_F(Crash, AServersStateThatIsCutOrLongerIsNone) {
   EXPECT_EQ(ServerSession::Restore(state, cohort_.verifier())->Serialise(), state);
 }
 
+// A damaged state that claims a phase whose sets, shares or texts it does not have.
+TEST_F(Crash, AStateThatLacksWhatItsPhaseHasBehindItIsNone) {
+  using Phase = ClientSession::Phase;
+  const auto expect_no_later_phase = [this] {
+    std::string state = client().Serialise();
+    const uint8_t own = static_cast<uint8_t>(client().phase());
+    for (uint8_t phase = own + 1; phase < static_cast<uint8_t>(Phase::kRefused); ++phase) {
+      state[1] = static_cast<char>(phase);
+      ClientSession session(cohort_.ContextOf(0, cohort_.client(0).ledger));
+      EXPECT_FALSE(session.Restore(state).ok()) << int{own} << " as " << int{phase};
+    }
+  };
+  run_.AdvertiseAll();
+  expect_no_later_phase();
+  run_.RosterAll();
+  expect_no_later_phase();
+  run_.ForwardAll();
+  expect_no_later_phase();
+  run_.MaskAll();
+  expect_no_later_phase();
+  run_.SurvivorsAll();
+  expect_no_later_phase();
+}
+
+TEST_F(Crash, AServersStateThatLacksWhatItsPhaseHasBehindItIsNone) {
+  using Phase = ServerSession::Phase;
+  const auto expect_only = [this](Phase least, Phase most) {
+    std::string state = run_.server.Serialise();
+    for (uint8_t phase = 1; phase <= static_cast<uint8_t>(Phase::kAborted); ++phase) {
+      if (phase >= static_cast<uint8_t>(least) && phase <= static_cast<uint8_t>(most)) continue;
+      state[1] = static_cast<char>(phase);
+      EXPECT_FALSE(ServerSession::Restore(state, cohort_.verifier()).ok()) << int{phase};
+    }
+  };
+  expect_only(Phase::kAdvertise, Phase::kAdvertise);
+  run_.AdvertiseAll();
+  expect_only(Phase::kReveal, Phase::kShare);  // a roster, and nothing fixed yet
+  run_.RosterAll();
+  expect_only(Phase::kMasked, Phase::kMasked);
+  run_.ForwardAll();
+  run_.MaskAll();
+  expect_only(Phase::kEndorse, Phase::kDone);
+}
+
+TEST_F(Crash, AServersStateWithASharerWithoutSharesIsNone) {
+  run_.AdvertiseAll();
+  run_.gone = {3};
+  run_.RosterAll();
+  std::string state = run_.server.Serialise();
+  ASSERT_TRUE(state.ends_with(std::string("\x01\x07\0", 3)));  // U2 = {0, 1, 2}, no U3
+  ASSERT_TRUE(ServerSession::Restore(state, cohort_.verifier()).ok());
+  state[state.size() - 2] = 0x0f;
+  EXPECT_FALSE(ServerSession::Restore(state, cohort_.verifier()).ok());
+}
+
 TEST_F(Crash, AServerGoesOnWithTheSameSurvivors) {
   run_.AdvertiseAll();
   run_.RosterAll();
