@@ -2,10 +2,12 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "common/formats/json.h"
 #include "common/terminal/progress.h"
 #include "privacy/dp/accountant.h"
 
@@ -18,16 +20,17 @@ std::string Dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-std::string Rfc3339(int64_t unix_ms) {
-  const std::time_t seconds = unix_ms / 1000;
+std::string Rfc3339(std::time_t seconds, int64_t milliseconds) {
   std::tm time{};
   gmtime_r(&seconds, &time);
   char text[32];
   std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &time);
-  return fmt::format("{}.{:03}Z", text, unix_ms % 1000);
+  return fmt::format("{}.{:03}Z", text, milliseconds);
 }
+std::string Rfc3339(int64_t unix_ms) { return Rfc3339(unix_ms / 1000, unix_ms % 1000); }
 
 json When(int64_t unix_ms) { return unix_ms == 0 ? json(nullptr) : json(Rfc3339(unix_ms)); }
+json WhenSeconds(int64_t unix_s) { return unix_s == 0 ? json(nullptr) : json(Rfc3339(unix_s, 0)); }
 json Figure(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
 template <typename Names>
@@ -107,7 +110,7 @@ json NodeOf(const v1::Node& node) {
           {"queued", node.queued()},
           {"last_seen", When(node.last_seen_ms())},
           {"software", node.software()},
-          {"certificate_expires", When(node.certificate_expiry_s() * 1000)},
+          {"certificate_expires", WhenSeconds(node.certificate_expiry_s())},
           {"certificate_serial", node.certificate_serial()}};
 }
 
@@ -117,7 +120,8 @@ std::string LeftOut(uint64_t count, const char* what) {
 }
 
 std::string Elapsed(const v1::Job& job) {
-  return HumanDuration(std::chrono::milliseconds(job.elapsed_ms()));
+  constexpr int64_t kMost = int64_t{1} << 43;  // milliseconds, as nanoseconds below 2^63
+  return HumanDuration(std::chrono::milliseconds(std::clamp<int64_t>(job.elapsed_ms(), 0, kMost)));
 }
 
 // Whose updates a robust rule gave no part in the round.
@@ -206,8 +210,9 @@ std::string JobJson(const v1::Job& job) {
     value["failures"].push_back(
         {{"code", failure.code()}, {"text", failure.text()}, {"count", failure.count()}});
   }
-  value["document"] = json::parse(job.document(), nullptr, false);
-  if (value["document"].is_discarded()) value["document"] = nullptr;
+  // Bounded: printing recurses as deep as the document is nested.
+  const auto document = ParseJson(job.document(), {.depth = 8});
+  value["document"] = document.ok() ? *document : json(nullptr);
   return Dump(value);
 }
 

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace rivulet {
@@ -43,6 +44,29 @@ TEST(JobOutput, CodedBytesAreShownBesideThoseTheyStandFor) {
   job.set_raw_bytes_up(12 << 20);
   EXPECT_THAT(JobText(job), HasSubstr("bytes       3.0 MiB up of 12.0 MiB raw, 0 B down\n"));
   EXPECT_EQ(json::parse(JobJson(job))["raw_bytes_up"], 12 << 20);
+}
+
+// A document of 2 MiB of '[': printing it would need a call for each.
+TEST(JobOutput, ADocumentNestedTooDeeplyIsLeftOut) {
+  v1::Job job;
+  job.set_document(R"({"job":{"name":["a"]}})");
+  EXPECT_EQ(json::parse(JobJson(job))["document"]["job"]["name"][0], "a");
+  job.set_document(std::string(1 << 20, '[') + std::string(1 << 20, ']'));
+  EXPECT_TRUE(json::parse(JobJson(job))["document"].is_null());
+}
+
+TEST(JobOutput, TimesFarAwayAreStillPrinted) {
+  v1::Job job;
+  job.set_elapsed_ms(std::numeric_limits<int64_t>::max());
+  EXPECT_THAT(JobText(job), HasSubstr("elapsed     2443359:10:22\n"));
+  job.set_elapsed_ms(std::numeric_limits<int64_t>::min());
+  EXPECT_THAT(JobText(job), HasSubstr("elapsed     00:00\n"));
+  v1::NodesReply nodes;
+  nodes.add_nodes()->set_certificate_expiry_s(1'700'000'000);
+  EXPECT_EQ(json::parse(NodeListJson(nodes))["items"][0]["certificate_expires"],
+            "2023-11-14T22:13:20.000Z");
+  nodes.mutable_nodes(0)->set_certificate_expiry_s(int64_t{1} << 55);
+  EXPECT_THAT(NodeListJson(nodes), HasSubstr("\"certificate_expires\":\"1141709097-"));
 }
 
 TEST(JobOutput, WhatEpsilonDoesNotCountIsSaid) {
