@@ -4,13 +4,13 @@
 #include <cmath>
 
 #include "common/formats/malformed.h"
+#include "common/formats/peft_names.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/io/file.h"
 
 namespace rivulet {
 namespace {
 
-constexpr char kPrefix[] = "base_model.model.";
 constexpr char kConfigFile[] = "adapter_config.json";
 constexpr char kWeightsFile[] = "adapter_model.safetensors";
 constexpr uint64_t kMaxConfigBytes = 1 << 20;
@@ -21,14 +21,14 @@ absl::Status NotComputed(const std::string& message) {
 
 // "a.b" of "base_model.model.a.b.lora_A.weight" when `suffix` is ".lora_A.weight", else "".
 std::string PathOf(const std::string& key, std::string_view suffix) {
-  const size_t start = sizeof(kPrefix) - 1;
+  const size_t start = sizeof(kPeftPrefix) - 1;
   if (!key.ends_with(suffix) || key.size() <= start + suffix.size()) return "";
   return key.substr(start, key.size() - start - suffix.size());
 }
 
 absl::Status CheckKey(const TensorSpec& spec) {
-  if (!spec.name.starts_with(kPrefix))
-    return Malformed("adapter key: got '" + spec.name + "', want " + kPrefix + "...");
+  if (!spec.name.starts_with(kPeftPrefix))
+    return Malformed("adapter key: got '" + spec.name + "', want " + kPeftPrefix + "...");
   for (const char* part : {"lora_magnitude_vector", "lora_embedding_", "trainable_tokens_delta",
                            ".base_layer.", "lora_B.bias", "ia3_l"}) {
     if (spec.name.find(part) != spec.name.npos)
@@ -149,7 +149,7 @@ void Pad(const LoraAdapter& from, const LoraFactors& factors, ParameterSet& to) 
 }  // namespace
 
 std::string LoraAdapter::SavedName(size_t row) const {
-  return weights.manifest().at(row).name.substr(sizeof(kPrefix) - 1);
+  return weights.manifest().at(row).name.substr(sizeof(kPeftPrefix) - 1);
 }
 
 absl::StatusOr<LoraAdapter> MakeLoraAdapter(PeftLoraConfig config, ParameterSet weights) {

@@ -11,7 +11,6 @@
 namespace rivulet {
 namespace {
 
-constexpr char kPrefix[] = "base_model.model.";
 constexpr char kRegexMark[] = "regex:";
 
 // Number behind ".layers." or ".layer.", -1 without one.
@@ -160,13 +159,13 @@ bool EndsWithModule(std::string_view path, std::string_view name) {
 }
 
 std::string LoraAKey(std::string_view path) {
-  return kPrefix + std::string(path) + ".lora_A.weight";
+  return kPeftPrefix + std::string(path) + ".lora_A.weight";
 }
 std::string LoraBKey(std::string_view path) {
-  return kPrefix + std::string(path) + ".lora_B.weight";
+  return kPeftPrefix + std::string(path) + ".lora_B.weight";
 }
 std::string SavedKey(std::string_view path, std::string_view parameter) {
-  return kPrefix + std::string(path) + "." + std::string(parameter);
+  return kPeftPrefix + std::string(path) + "." + std::string(parameter);
 }
 
 }  // namespace rivulet

@@ -12,6 +12,9 @@
 
 namespace rivulet {
 
+// Before the path of a module in every key of a PEFT file.
+inline constexpr char kPeftPrefix[] = "base_model.model.";
+
 // One Linear of the model: y [out] = W [out,in] x [in] (+ bias).
 struct LinearModule {
   std::string path;  // inside the model with its head: "model.layers.0.self_attn.q_proj"
