@@ -60,20 +60,27 @@ if(RIVULET_SANITIZE STREQUAL "thread")  # libraries of the distribution are not 
       "TSAN_OPTIONS=ignore_noninstrumented_modules=1 suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
 endif()
 
-# rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [OWN_PCH] [ONE_THREAD]): one
-# GoogleTest program.
+# rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [TORCH] [ONE_START] [ONE_THREAD]):
+# one GoogleTest program.
 # Every test case becomes a ctest entry; names are read when ctest runs, not at build time.
+# ONE_START: the program as a whole is one entry, since it links libtorch, and to load that takes a second.
+# TORCH: it includes headers of libtorch; ONE_START as well.
 # ONE_THREAD: nothing in it starts a thread, so that the thread sanitizer would look at nothing. What is labelled
 # statistical or nightly looks at figures. Neither is built where it would not be run.
 function(rivulet_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_PCH;ONE_THREAD" "TIMEOUT" "SRCS;LIBS;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH;ONE_START;ONE_THREAD" "TIMEOUT" "SRCS;LIBS;LABELS")
   if(RIVULET_SANITIZE AND arg_LABELS MATCHES "statistical|nightly")
     return()
   endif()
   if(RIVULET_SANITIZE STREQUAL "thread" AND arg_ONE_THREAD)
     return()
   endif()
-  if(NOT arg_TIMEOUT)
+  if(arg_TORCH)
+    set(arg_ONE_START ON)
+  endif()
+  if(NOT arg_TIMEOUT AND arg_ONE_START)
+    set(arg_TIMEOUT 600)
+  elseif(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
   if(RIVULET_SANITIZE)  # they cost up to ten times
@@ -84,7 +91,9 @@ function(rivulet_test name)
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gtest GTest::gmock GTest::gtest_main rivulet_flags)
   target_compile_definitions(${name} PRIVATE RIVULET_SOURCE_DIR="${PROJECT_SOURCE_DIR}" RIVULET_BINARY_DIR="${CMAKE_BINARY_DIR}")
   target_compile_options(${name} PRIVATE ${rivulet_test_speed})
-  if(NOT arg_OWN_PCH)
+  if(arg_TORCH)
+    target_precompile_headers(${name} REUSE_FROM rivulet_torch_test_pch)
+  else()
     target_precompile_headers(${name} REUSE_FROM rivulet_test_pch)
   endif()
   set(properties TIMEOUT ${arg_TIMEOUT})
@@ -92,5 +101,10 @@ function(rivulet_test name)
     list(APPEND properties LABELS ${arg_LABELS})
   endif()
   list(APPEND properties ${rivulet_test_environment})
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
+  if(arg_ONE_START)
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES ${properties})
+  else()
+    gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
+  endif()
 endfunction()
