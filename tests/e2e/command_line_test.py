@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 """What every program has in common on its command line: errors, nearest names, help, versions, exit codes.
-usage: command_line_test.py SOURCE_DIR BIN_DIR"""
+usage: command_line_test.py SOURCE_DIR BIN_DIR [WARM_START_LIBRARY]"""
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 import unittest
 
+from warm_start import Programs
+
 SOURCE, BIN = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+PROGRAMS = Programs(BIN, *sys.argv[3:])
 JOB = "simulations/scenarios/quickstart.toml"
 
 
 def run(program, *words):
-    return subprocess.run([BIN / program, *words], cwd=SOURCE, capture_output=True, text=True, timeout=60)
+    return PROGRAMS.run(program, *words, cwd=SOURCE, timeout=60)
 
 
 class CommandLine(unittest.TestCase):
@@ -95,4 +97,5 @@ class CommandLine(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    unittest.addModuleCleanup(PROGRAMS.close)
     unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The five verbs of `rivulet model` as a user calls them, on the model of the quickstart and on adapters that this file
-writes by itself. usage: model_tools_test.py SOURCE_DIR BIN_DIR"""
+writes by itself. usage: model_tools_test.py SOURCE_DIR BIN_DIR [WARM_START_LIBRARY]"""
 import json
 import math
 import os
@@ -13,8 +13,11 @@ import sys
 import tempfile
 import unittest
 
+from warm_start import Programs
+
 SOURCE, BIN = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 SHARED = pathlib.Path(os.environ.get("RIVULET_SHARED", SOURCE / "../shared"))
+PROGRAMS = Programs(BIN, *sys.argv[3:])
 LLAMA, BERT = SOURCE / "simulations/models/llama-7m", SHARED / "models/bert-7m"
 LAYERS, HIDDEN, KV = 8, 256, 128  # of llama-7m
 TEXT = "\n".join(f"It was the {day} of the month, and nothing that mattered had yet been said about the {thing}."
@@ -26,7 +29,7 @@ BF16_LOSS = 3e-3
 
 
 def model(*words, code=0):
-    done = subprocess.run([BIN / "rivulet-model", *map(str, words)], capture_output=True, text=True, timeout=120)
+    done = PROGRAMS.run("rivulet-model", *words)
     assert done.returncode == code, f"{words}: exit {done.returncode}, want {code}\n{done.stdout}{done.stderr}"
     if code:
         assert not done.stdout, done.stdout
@@ -420,4 +423,5 @@ class Damage(ModelTools):
 
 
 if __name__ == "__main__":
+    unittest.addModuleCleanup(PROGRAMS.close)
     unittest.main(argv=sys.argv[:1], verbosity=2)
