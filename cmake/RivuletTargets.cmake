@@ -9,6 +9,9 @@ if(CMAKE_BUILD_TYPE STREQUAL "Release")
 endif()
 if(RIVULET_SANITIZE)
   add_compile_options(-fsanitize=${RIVULET_SANITIZE})
+  if(RIVULET_SANITIZE_NOT)  # behind it, or it would switch them on again
+    add_compile_options(-fno-sanitize=${RIVULET_SANITIZE_NOT})
+  endif()
   add_link_options(-fsanitize=${RIVULET_SANITIZE})
 endif()
 
