@@ -58,6 +58,10 @@ TEST_F(LyingParameters, Case04ValueBitsOrWeightOutside) {
   params_ = Params4();
   params_.p = 1;
   Refuses(params_, Reason::kParams);
+  params_.p = 61;
+  params_.b = static_cast<uint8_t>(RingBits(params_));
+  Refuses(params_, Reason::kParams);
+  cohort_.policy.p_max = 32;  // less than the protocol allows
   params_.p = 33;
   params_.b = static_cast<uint8_t>(RingBits(params_));
   Refuses(params_, Reason::kPolicy);
