@@ -6,32 +6,16 @@
 #include "client/runtime/job_tuner.h"
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
-#include "peft/data/client_data.h"
-#include "simulations/engine/simulation.h"
+#include "tests/unit/simulations/engine/letters.h"
 
 namespace rivulet {
 namespace {
 
-const std::filesystem::path kModel =
-    std::filesystem::path(RIVULET_SOURCE_DIR) / "simulations/models/llama-7m";
+using testing::LetterJob;
+using testing::LetterModel;
+
 const std::vector<std::string> kHonest = {"ada", "bob", "own"};
 const std::vector<std::string> kLiars = {"xan", "yve", "zoe"};
-
-class LetterResources final : public LocalResources {
- public:
-  absl::StatusOr<std::filesystem::path> BaseModel(const JobSpec&, const std::string&) override {
-    return kModel;
-  }
-  absl::StatusOr<ClientData> Data(const std::string& client, const JobSpec& spec,
-                                  const Tokenizer& tokenizer, int max_positions) override {
-    std::vector<Record> records(30);
-    for (size_t at = 0; at < records.size(); ++at) {
-      records[at].fields["text"] =
-          client + " wrote that the lamps were lit, and put the letter away. " + std::to_string(at);
-    }
-    return BuildClientData(records, spec.data, tokenizer, max_positions);
-  }
-};
 
 // An honest client's tuner; what a liar sends goes the other way, five times as far.
 class LyingTuner final : public Tuner {
@@ -55,26 +39,6 @@ class LyingTuner final : public Tuner {
   const std::unique_ptr<Tuner> honest_;
 };
 
-JobSpec LetterJob() {
-  JobSpec spec;
-  spec.job.num_rounds = 3;
-  spec.job.min_clients = 2;
-  spec.job.min_available_clients = 6;
-  spec.job.seed = 3;
-  spec.model.name = kModel.string();
-  spec.lora.lora_r = 4;
-  spec.lora.lora_dropout = 0;
-  spec.lora.lora_target_modules = {"q_proj", "v_proj", "down_proj"};
-  spec.data.dataset = "letters";
-  spec.data.seq_length = 32;
-  spec.data.held_out_max_blocks = 4;
-  spec.train.max_steps = 4;
-  spec.train.learning_rate = 3e-3;
-  spec.train.per_device_train_batch_size = 2;
-  spec.strategy.weighting = "uniform";
-  return spec;
-}
-
 JobSpec TrustingJob() {
   JobSpec spec = LetterJob();
   spec.robust.rule = "fltrust";
@@ -83,12 +47,12 @@ JobSpec TrustingJob() {
 }
 
 JobView RunWithLiars(const JobSpec& spec) {
-  const absl::StatusOr<JobDocument> document = DescribeJob(kModel, spec);
+  const absl::StatusOr<JobDocument> document = DescribeJob(LetterModel(), spec);
   EXPECT_TRUE(document.ok()) << document.status();
   if (!document.ok()) return {};
   SimulationConfig config;
   config.spec = document->spec;
-  config.base_model = kModel;
+  config.base_model = LetterModel();
   config.document = JobDocumentText(*document);
   config.tuners = [](const std::filesystem::path& base,
                      const JobSpec& job) -> absl::StatusOr<std::unique_ptr<Tuner>> {
@@ -97,7 +61,7 @@ JobView RunWithLiars(const JobSpec& spec) {
   };
   std::vector<std::string> clients = kHonest;
   clients.insert(clients.end(), kLiars.begin(), kLiars.end());
-  LetterResources resources;
+  testing::LetterResources resources;
   const auto result = RunSimulation(
       config, clients, resources, [](const JobEvent&) {}, [](const JobView&) { return true; });
   EXPECT_TRUE(result.ok()) << result.status();
