@@ -2,13 +2,13 @@
 #include "peft/zeroth_order/zeroth_order_tuner.h"
 
 #include <cmath>
-#include <thread>
 
 #include "common/direction/direction.h"
 #include "common/formats/adapter_manifest.h"
 #include "peft/model/base_model.h"
 #include "peft/trainer/first_order_tuner.h"
 #include "tests/unit/peft/random_model.h"
+#include "tests/unit/peft/side_by_side.h"
 
 namespace rivulet {
 namespace {
@@ -148,17 +148,13 @@ TEST_F(ZerothOrder, ClientsSideBySideGetTheBitsTheyGetAlone) {
   const auto tuner = MakeZerothOrderTuner(base_, job_);
   ASSERT_TRUE(tuner.ok());
   const std::vector<std::string> clients = {"a", "b", "c", "d"};
-  std::vector<std::string> alone, together(clients.size());
-  for (const std::string& client : clients) alone.push_back(TuneWith(job_, client).delta.HashHex());
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < clients.size(); ++i) {
-    threads.emplace_back([&, i] {
-      const auto result = (*tuner)->Tune(RequestOf(clients[i]));
-      if (result.ok()) together[i] = result->delta.HashHex();
-    });
+  std::vector<std::string> alone;
+  std::vector<TuneRequest> requests;
+  for (const std::string& client : clients) {
+    alone.push_back(TuneWith(job_, client).delta.HashHex());
+    requests.push_back(RequestOf(client));
   }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(together, alone);
+  EXPECT_EQ(testing::HashesSideBySide(**tuner, requests), alone);
   EXPECT_NE(alone[0], alone[1]);
 }
 
