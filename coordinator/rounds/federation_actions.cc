@@ -5,6 +5,22 @@
 #include "coordinator/rounds/federation_impl.h"
 
 namespace rivulet {
+namespace {
+
+// Of an attempt that ends without a state of its own: its row, and its secrets gone.
+template <typename Ending>  // AbandonRound, LoseRound
+std::vector<Write> WritesOfEnd(const Ending& action, const std::string& job, RoundState from) {
+  MoveRound end;
+  end.job = job;
+  end.round = action.round;
+  end.attempt = action.attempt;
+  end.from = from;
+  end.to = RoundState::kAbandoned;
+  end.reason = action.reason;
+  return {end, DropSecrets{job, action.round, action.attempt}};
+}
+
+}  // namespace
 
 void Federation::Impl::FeedLocked(Job& job, const Event& event) {
   if (job.engine == nullptr) return;
@@ -123,15 +139,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const CloseRound& action)
 }
 
 absl::Status Federation::Impl::PerformLocked(Job& job, const AbandonRound& action) {
-  MoveRound abandon;
-  abandon.job = job.record.id;
-  abandon.round = action.round;
-  abandon.attempt = action.attempt;
-  abandon.from = job.rounds.back().state;
-  abandon.to = RoundState::kAbandoned;
-  abandon.reason = action.reason;
-  RV_RETURN_IF_ERROR(
-      states_.Commit({abandon, DropSecrets{job.record.id, action.round, action.attempt}}));
+  RV_RETURN_IF_ERROR(states_.Commit(WritesOfEnd(action, job.record.id, job.rounds.back().state)));
   EndAttemptLocked(job, action.reason);
   EmitLocked(job, "round.abandoned", action.round,
              {{"attempt", int64_t{action.attempt}}, {"reason", action.reason}});
@@ -153,18 +161,12 @@ void Federation::Impl::EndAttemptLocked(Job& job, const std::string& reason) {
 }
 
 absl::Status Federation::Impl::PerformLocked(Job& job, const LoseRound& action) {
-  MoveRound lose;
-  lose.job = job.record.id;
-  lose.round = action.round;
-  lose.attempt = action.attempt;
-  lose.from = job.rounds.back().state;
-  lose.to = RoundState::kAbandoned;
-  lose.reason = action.reason;
   ModelRecord same = job.models.rbegin()->second;
   same.round = action.round;
   same.parent_sha256 = same.sha256;
-  RV_RETURN_IF_ERROR(states_.Commit(
-      {lose, PutModel{same}, DropSecrets{job.record.id, action.round, action.attempt}}));
+  std::vector<Write> writes = WritesOfEnd(action, job.record.id, job.rounds.back().state);
+  writes.push_back(PutModel{same});
+  RV_RETURN_IF_ERROR(states_.Commit(writes));
   EndAttemptLocked(job, action.reason);
   PinLocked(same.sha256);
   if (!same.optimizer_sha256.empty()) PinLocked(same.optimizer_sha256);
