@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace rivulet {
 namespace {
 
@@ -26,6 +28,35 @@ TEST(MaskedFormOf, MoreClientsThanOneSessionHoldsAreRefused) {
 TEST(MaskedFormOf, GroupsHoldSoManyEach) {
   EXPECT_TRUE(FormOf(15000, 3).ok()) << FormOf(15000, 3);
   EXPECT_FALSE(FormOf(15001, 3).ok());
+}
+
+MaskedForm FormWith(const char* codec, const char* mechanism = "none") {
+  JobSpec spec;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.secure_aggregation.range = 3;
+  spec.job.clients_per_round = 8;
+  spec.compression.codec = codec;
+  spec.privacy.mechanism = mechanism;
+  return *MaskedForm::Of(spec, {{"a", DType::kF32, {1 << 10}}});
+}
+
+// Eight clients: three bits more than a value has hold the sum of any slot.
+TEST(MaskedForm, ValuesShareAnElementExceptWhereEveryClientAddsNoise) {
+  const MaskedAttempt attempt{.attempt = 1, .cohort = 8};
+  const MaskedForm plain = FormWith("int8");
+  EXPECT_EQ(plain.ParamsOf(attempt).d, (plain.values() + 4) / 5);
+  EXPECT_EQ(plain.ParamsOf(attempt).p, 4 * 11 + 8);
+  EXPECT_EQ(plain.ParamsOf(attempt).b, 5 * 11 + 2);
+  const MaskedForm noised = FormWith("int8", "distributed");
+  EXPECT_EQ(noised.ParamsOf(attempt).d, noised.values());
+}
+
+TEST(MaskedForm, FewBitsReachAsFarAsTheirLatticeShould) {
+  const MaskedForm two = FormWith("int2"), eight = FormWith("int8");
+  ASSERT_TRUE(two.rotated() && eight.rotated());
+  EXPECT_DOUBLE_EQ(two.lattice().v, 1.7 * 3 / std::sqrt(static_cast<double>(two.values())));
+  EXPECT_DOUBLE_EQ(eight.lattice().v, 8 * 3 / std::sqrt(static_cast<double>(eight.values())));
 }
 
 }  // namespace
