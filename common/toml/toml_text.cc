@@ -1,5 +1,6 @@
 #include "common/toml/toml_text.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
