@@ -58,6 +58,19 @@ struct AdapterSection {
   std::vector<int> leave_out;          // layers without an adapter
 };
 
+// The base model itself, every number of it or of the modules named.
+struct FullSection {
+  std::vector<std::string> modules;  // paths; empty = all
+};
+
+// Soft prompt: trained vectors before the tokens of every sequence (HF PEFT's prompt tuning).
+struct PromptSection {
+  int num_virtual_tokens = 16;
+  std::string prompt_tuning_init = "sample-vocabulary";  // sample-vocabulary | random
+  int subspace = 0;  // train a vector of so many numbers, the prompt being a fixed projection of
+                     // it; 0 = the prompt itself
+};
+
 struct DataSection {
   std::string dataset;             // logical name; the agent's policy knows the path
   std::string format = "text";     // text | jsonl | json | tsv
@@ -94,11 +107,25 @@ struct TrainSection {
   int gradient_accumulation_steps = 1;
   int threads = 1;  // of one client's step; part of the result's identity
   // Where gradients come from: backprop, or differences of losses (docs/backprop_free.md).
-  std::string estimator = "backprop";    // backprop | central | one-sided | fzoo
+  std::string estimator = "backprop";    // backprop | central | one-sided | fzoo | cma-es
   double perturbation = 1e-2;            // width of a difference, in units of the trained numbers
   int queries = 1;                       // directions of one step
   std::string direction = "rademacher";  // rademacher | gauss | low-rank
   int direction_rank = 1;                // low-rank
+  int direction_renewal = 1;             // low-rank: steps that share the right factor (LOZO)
+  int population = 20;                   // cma-es: candidates of one step
+  double initial_sigma = 1;              // cma-es: deviation of the first candidates
+};
+
+// Updates of numbers along directions that every party draws for itself (docs/backprop_free.md).
+struct ScalarsSection {
+  bool enabled = false;
+  int pool = 0;  // directions of the whole job (FedKSeed); 0 = fresh ones every round
+  std::string draw = "uniform";  // of a pool: uniform | importance (FedKSeed-Pro)
+  int directions = 0;            // backprop: so many that the update is projected on (Ferret)
+  std::string combine = "mean";  // mean | vote: one bit a step (FeedSign)
+  int splits = 1;                // parts of the trained tensors, one a client (SPRY)
+  double target_ratio = 0;       // signal over noise that a step waits for (FwdLLM); 0 = none
 };
 
 struct StrategySection {
@@ -194,6 +221,7 @@ struct SimulateSection {
   int min_records = 1;           // clients with fewer are left out
   int max_parallel_clients = 0;  // 0 = one per core
   double drop_rate = 0.0;        // share of clients that vanish in a round
+  double backprop_share = 0.0;   // with scalars: share of clients that project their gradient
 };
 
 struct JobSpec {
@@ -204,6 +232,7 @@ struct JobSpec {
   AdapterSection adapter;
   DataSection data;
   TrainSection train;
+  ScalarsSection scalars;
   StrategySection strategy;
   CompressionSection compression;
   SecureAggregationSection secure_aggregation;
