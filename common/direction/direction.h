@@ -23,6 +23,9 @@ enum class DirectionKind {
 struct DirectionSettings {
   DirectionKind kind = DirectionKind::kRademacher;
   int rank = 1;  // kLowRank: r, 1..1024
+  // kLowRank: so many directions in a row share their right factors b (LOZO, Chen et al. 2024);
+  // >= 1.
+  int renewal = 1;
 };
 
 // Elements first, first + 1, ... of a tensor in C order.
@@ -45,7 +48,7 @@ class Direction {
   virtual void Fill(const TensorPart& part, std::span<float> out) const = 0;
 };
 
-// Direction number `index` = step * queries + query of `root`.
+// Direction number `index` of `root`.
 std::unique_ptr<const Direction> MakeDirection(const DirectionSettings& settings, uint64_t root,
                                                uint64_t index);
 

@@ -50,11 +50,11 @@ std::vector<float> SignsOf(const FactorBits& bits, int rank, int64_t length) {
 
 }  // namespace
 
-LowRankDirection::LowRankDirection(int rank, uint64_t root, uint64_t index)
+LowRankDirection::LowRankDirection(int rank, uint64_t root, uint64_t left, uint64_t right)
     : rank_(rank),
       factor_(static_cast<float>(1 / std::sqrt(static_cast<double>(rank)))),
-      left_(root, Purpose::kLeftFactor, index),
-      right_(root, Purpose::kRightFactor, index) {}
+      left_(root, Purpose::kLeftFactor, left),
+      right_(root, Purpose::kRightFactor, right) {}
 
 void LowRankDirection::Fill(const TensorPart& part, std::span<float> out) const {
   if (out.empty()) return;

@@ -10,7 +10,8 @@ namespace rivulet {
 // drawn for m n numbers.
 class LowRankDirection : public Direction {
  public:
-  LowRankDirection(int rank, uint64_t root, uint64_t index);
+  // `left`, `right`: index of the streams of a and of b.
+  LowRankDirection(int rank, uint64_t root, uint64_t left, uint64_t right);
 
   void Fill(const TensorPart& part, std::span<float> out) const override;
 

@@ -120,12 +120,13 @@ struct TrainSection {
 // Updates of numbers along directions that every party draws for itself (docs/backprop_free.md).
 struct ScalarsSection {
   bool enabled = false;
-  int pool = 0;  // directions of the whole job (FedKSeed); 0 = fresh ones every round
-  std::string draw = "uniform";  // of a pool: uniform | importance (FedKSeed-Pro)
-  int directions = 0;            // backprop: so many that the update is projected on (Ferret)
+  int pool = 0;        // directions of the whole job (FedKSeed); 0 = fresh ones every round
+  int directions = 0;  // backprop: so many that the update is projected on (Ferret)
   std::string combine = "mean";  // mean | vote: one bit a step (FeedSign)
   int splits = 1;                // parts of the trained tensors, one a client (SPRY)
-  double target_ratio = 0;       // signal over noise that a step waits for (FwdLLM); 0 = none
+  // Of signal to noise that a step of the global state waits for, round after round of further
+  // directions (FwdLLM); 0 = a step every round.
+  double target_ratio = 0;
 };
 
 struct StrategySection {

@@ -32,6 +32,10 @@ constexpr JobKey kRunKeys[] = {
      RV_KEY(simulate.max_parallel_clients), 0, 4096},
     {"simulate.drop-rate", "Chance that a chosen client vanishes in a round.",
      RV_KEY(simulate.drop_rate), 0, 0.99},
+    {"simulate.backprop-share",
+     "With [scalars]: share of clients that can afford backpropagation and project their gradient "
+     "instead of measuring slopes.",
+     RV_KEY(simulate.backprop_share), 0, 1},
 };
 
 }  // namespace

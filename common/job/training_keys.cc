@@ -6,7 +6,7 @@ namespace {
 constexpr double kMaxInt = 2147483647;
 constexpr double kMaxSeconds = 86400.0 * 365;
 
-// [job] [model] [lora] [adapter] [data] [train] [strategy]
+// [job] [model] [lora] [adapter] [data] [train] [scalars] [strategy]
 constexpr JobKey kTrainingKeys[] = {
     {"job.name", "Name of the run, 1 to 63 of [a-z0-9-]; part of the run folder's name.",
      RV_KEY(job.name)},
@@ -195,6 +195,32 @@ constexpr JobKey kTrainingKeys[] = {
      "two vectors of signs.",
      RV_KEY(train.direction), 0, 0, "rademacher|gauss|low-rank"},
     {"train.direction-rank", "Of direction low-rank.", RV_KEY(train.direction_rank), 1, 1024},
+    {"train.direction-renewal",
+     "Of direction low-rank: so many directions in a row share their right factors (LOZO).",
+     RV_KEY(train.direction_renewal), 1, 1e6},
+
+    {"scalars.enabled",
+     "Updates are one number for each of a round's directions, which all parties draw for "
+     "themselves, in place of one for each trained number; clients that were away replay them.",
+     RV_KEY(scalars.enabled)},
+    {"scalars.pool",
+     "Directions of the whole job, from which clients draw (FedKSeed); 0 = fresh ones every round, "
+     "one for each query of each step (DeComFL).",
+     RV_KEY(scalars.pool), 0, 1 << 20},
+    {"scalars.directions",
+     "With estimator backprop: so many directions that an update is projected on (Ferret).",
+     RV_KEY(scalars.directions), 0, 1 << 20},
+    {"scalars.combine",
+     "What moves the global state along a direction: the mean of the clients' numbers, or one "
+     "learning rate in the direction most of them vote for (FeedSign).",
+     RV_KEY(scalars.combine), 0, 0, "mean|vote"},
+    {"scalars.splits", "Parts of the trained tensors, of which a client moves one a round (SPRY).",
+     RV_KEY(scalars.splits), 1, 4096},
+    {"scalars.target-ratio",
+     "The global state waits, round after round of further directions, until the squared norm of "
+     "the mean estimate is so many times its variance (FwdLLM): 1 + P / d for P exact slopes in d "
+     "dimensions; 0 = it moves every round.",
+     RV_KEY(scalars.target_ratio), 0, 2},
 
     {"strategy.name", "How the mean update moves the global state.", RV_KEY(strategy.name), 0, 0,
      "fedavg|fedavgm|fedadam|fedyogi|fedadagrad"},

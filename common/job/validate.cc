@@ -6,6 +6,7 @@
 #include "common/job/bad_job.h"
 #include "common/job/job_keys.h"
 #include "common/job/job_spec.h"
+#include "common/job/validate_parts.h"
 #include "common/job/validate_private.h"
 
 namespace rivulet {
@@ -217,6 +218,7 @@ absl::Status JobSpec::Validate() const {
   RV_RETURN_IF_ERROR(CheckData(data));
   RV_RETURN_IF_ERROR(CheckTrain(train));
   RV_RETURN_IF_ERROR(CheckEstimator(*this));
+  RV_RETURN_IF_ERROR(CheckScalars(*this));
   RV_RETURN_IF_ERROR(CheckStrategy(*this));
   RV_RETURN_IF_ERROR(CheckPrivateUpload(*this));
   RV_RETURN_IF_ERROR(CheckEvaluate(*this));
@@ -236,11 +238,13 @@ std::vector<std::string> JobSpec::Warnings() const {
        "train.adam-* has no effect with train.optimizer = \"sgd\"");
   const bool measures = train.perturbation != usual.perturbation ||
                         train.queries != usual.queries || train.direction != usual.direction;
-  warn(train.estimator == "backprop" && measures,
+  warn(train.estimator == "backprop" && measures && !scalars.enabled,
        "train.perturbation, queries and direction have no effect with train.estimator = "
        "\"backprop\"");
   warn(train.direction_rank != usual.direction_rank && train.direction != "low-rank",
        "train.direction-rank has no effect with train.direction = \"" + train.direction + "\"");
+  warn(train.direction_renewal != usual.direction_renewal && train.direction != "low-rank",
+       "train.direction-renewal has no effect with train.direction = \"" + train.direction + "\"");
   warn(
       strategy.weight_cap > 0 && strategy.weighting != "capped",
       "strategy.weight-cap has no effect with strategy.weighting = \"" + strategy.weighting + "\"");

@@ -15,6 +15,9 @@ absl::Status CheckMasking(const JobSpec& spec);  // [compression] under [secure-
 absl::Status CheckPrivacy(const JobSpec& spec);
 absl::Status CheckRobust(const JobSpec& spec);
 
+// [scalars], and what does not go with it in other sections.
+absl::Status CheckScalars(const JobSpec& spec);
+
 inline bool IsAmong(std::string_view name, std::initializer_list<std::string_view> names) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }

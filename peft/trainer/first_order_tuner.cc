@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "common/scalars/scalar_tally.h"
 #include "peft/model/base_model.h"
 #include "peft/trainer/guarded.h"
 #include "peft/trainer/network_tuner.h"
@@ -28,7 +29,12 @@ class FirstOrderTuner : public NetworkTuner {
                                       kernels::Workspace& workspace) override {
     if (request.privacy) return TunePrivately(request, workspace);
     TrainingRun run(SettingWith(RootOfClient(request)), *request.global, workspace);
-    return Walk(request, run);
+    RV_ASSIGN_OR_RETURN(TuneResult result, Walk(request, run));
+    if (scalars() == nullptr) return result;
+    ScalarTally tally(*scalars(), request.round, request.client);
+    tally.Project(FlatOf(result.delta));
+    RV_ASSIGN_OR_RETURN(result.delta, tally.Update());
+    return result;
   }
 
   absl::StatusOr<TuneResult> TunePrivately(const TuneRequest& request,

@@ -30,7 +30,8 @@ NetworkTuner::NetworkTuner(std::unique_ptr<Network> network, std::unique_ptr<Met
       train_(job.train),
       seed_(job.job.seed),
       checkpointing_(job.model.gradient_checkpointing),
-      task_(job.data.task == "classification" ? Task::kClassification : Task::kCausalLm) {}
+      task_(job.data.task == "classification" ? Task::kClassification : Task::kCausalLm),
+      scalars_(ScalarForm::Of(job, method_->manifest())) {}
 
 absl::StatusOr<TuneResult> NetworkTuner::Tune(const TuneRequest& request) {
   RV_RETURN_IF_ERROR(SameManifest(request.global->manifest(), manifest()));
@@ -75,7 +76,7 @@ absl::StatusOr<TuneResult> NetworkTuner::Walk(const TuneRequest& request, StepRu
     result.grad_norm = report.grad_norm;
     ++result.steps;
   }
-  result.delta = run.Delta();
+  RV_ASSIGN_OR_RETURN(result.delta, run.Update());
   return result;
 }
 

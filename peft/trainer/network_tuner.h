@@ -2,8 +2,10 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
+#include "common/scalars/scalar_form.h"
 #include "peft/method/method.h"
 #include "peft/model/network.h"
 #include "peft/trainer/schedule.h"
@@ -36,7 +38,7 @@ class NetworkTuner : public Tuner {
   uint64_t RootOfClient(const TuneRequest& request) const {
     return RootOf(seed_, request.round, request.client);
   }
-  TrainingRun::Setting SettingWith(uint64_t root) const {
+  RunSetting SettingWith(uint64_t root) const {
     return {network_.get(), method_.get(), task_, &train_, checkpointing_, root};
   }
   static absl::Status CheckCancelled(const TuneRequest& request, int64_t steps);
@@ -45,6 +47,8 @@ class NetworkTuner : public Tuner {
                                              const StepPlan& step) const;
 
   const TrainSection& train() const { return train_; }
+  // Of a job with [scalars], else null.
+  const ScalarForm* scalars() const { return scalars_ ? &*scalars_ : nullptr; }
   Task task() const { return task_; }
 
  private:
@@ -60,6 +64,7 @@ class NetworkTuner : public Tuner {
   const uint64_t seed_;
   const bool checkpointing_;
   const Task task_;
+  const std::optional<ScalarForm> scalars_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<kernels::Workspace>> free_;
 };

@@ -18,9 +18,8 @@ constexpr std::array<std::string_view, 5> kHeads = {"classifier.weight", "classi
 
 }  // namespace
 
-PrivateRun::PrivateRun(const TrainingRun::Setting& setting, const ExamplePrivacy& privacy,
-                       double loss_length, const ParameterSet& global,
-                       kernels::Workspace& workspace)
+PrivateRun::PrivateRun(const RunSetting& setting, const ExamplePrivacy& privacy, double loss_length,
+                       const ParameterSet& global, kernels::Workspace& workspace)
     : setting_(setting),
       loss_length_(loss_length),
       global_(global),
@@ -35,7 +34,7 @@ PrivateRun::PrivateRun(const TrainingRun::Setting& setting, const ExamplePrivacy
 
 PrivateRun::~PrivateRun() { workspace_.steady = false; }
 
-absl::StatusOr<std::unique_ptr<PrivateRun>> PrivateRun::Make(const TrainingRun::Setting& setting,
+absl::StatusOr<std::unique_ptr<PrivateRun>> PrivateRun::Make(const RunSetting& setting,
                                                              const ExamplePrivacy& privacy,
                                                              double loss_length,
                                                              const ParameterSet& global,

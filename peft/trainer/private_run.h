@@ -23,7 +23,7 @@ class PrivateRun {
  public:
   // Setting::root must be secret. `loss_length` divides every example's sum of losses. Errors:
   // InvalidArgument naming a tensor that cannot be trained under example privacy.
-  static absl::StatusOr<std::unique_ptr<PrivateRun>> Make(const TrainingRun::Setting& setting,
+  static absl::StatusOr<std::unique_ptr<PrivateRun>> Make(const RunSetting& setting,
                                                           const ExamplePrivacy& privacy,
                                                           double loss_length,
                                                           const ParameterSet& global,
@@ -43,11 +43,11 @@ class PrivateRun {
   const ClippedSum& sum() const { return sum_; }  // of the current step
 
  private:
-  PrivateRun(const TrainingRun::Setting& setting, const ExamplePrivacy& privacy, double loss_length,
+  PrivateRun(const RunSetting& setting, const ExamplePrivacy& privacy, double loss_length,
              const ParameterSet& global, kernels::Workspace& workspace);
   absl::Status CheckAdaptation() const;
 
-  const TrainingRun::Setting setting_;
+  const RunSetting setting_;
   const double loss_length_;
   const ParameterSet& global_;
   kernels::Workspace& workspace_;

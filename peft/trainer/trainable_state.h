@@ -22,6 +22,9 @@ class TrainableState {
   int64_t size() const { return values_.numel(); }
   std::span<const at::Tensor> leaves() const { return leaves_; }
   float* values() { return values_.data_ptr<float>(); }
+  std::span<const float> all_values() const {
+    return {values_.data_ptr<float>(), static_cast<size_t>(size())};
+  }
   float* gradient() { return gradient_.data_ptr<float>(); }
   void ClearGradient();
   // FedProx (Li et al. 2020): mu (w - w_t) joins the gradient, w_t being `global`.

@@ -23,16 +23,15 @@ absl::Status CheckFinite(std::string_view what, double value, int64_t step) {
                                                  ", want a finite number");
 }
 
-TrainingRun::TrainingRun(const Setting& setting, const ParameterSet& global,
-                         kernels::Workspace& workspace)
+GradientPass::GradientPass(const RunSetting& setting, const ParameterSet& global,
+                           kernels::Workspace& workspace)
     : setting_(setting),
       global_(global),
       workspace_(workspace),
       state_(global),
-      adaptation_(setting.method->Bind(state_.leaves())),
-      optimizer_(*setting.train, state_.size()) {}
+      adaptation_(setting.method->Bind(state_.leaves())) {}
 
-absl::StatusOr<StepReport> TrainingRun::Step(std::span<const Batch> batches, double learning_rate) {
+absl::StatusOr<StepReport> GradientPass::Compute(std::span<const Batch> batches) {
   ++step_;
   RV_ASSIGN_OR_RETURN(const int64_t targets, TargetsOf(batches, step_));
   state_.ClearGradient();
@@ -50,8 +49,20 @@ absl::StatusOr<StepReport> TrainingRun::Step(std::span<const Batch> batches, dou
   if (setting_.train->proximal_mu > 0) state_.AddProximal(global_, setting_.train->proximal_mu);
   report.grad_norm = std::sqrt(kernels::SumOfSquares(state_.gradient(), state_.size()));
   RV_RETURN_IF_ERROR(CheckFinite("gradient norm", report.grad_norm, step_));
+  return report;
+}
+
+TrainingRun::TrainingRun(const RunSetting& setting, const ParameterSet& global,
+                         kernels::Workspace& workspace)
+    : setting_(setting),
+      global_(global),
+      gradient_(setting, global, workspace),
+      optimizer_(*setting.train, gradient_.state().size()) {}
+
+absl::StatusOr<StepReport> TrainingRun::Step(std::span<const Batch> batches, double learning_rate) {
+  RV_ASSIGN_OR_RETURN(const StepReport report, gradient_.Compute(batches));
   optimizer_.Step(learning_rate, ClipFactor(report.grad_norm, setting_.train->max_grad_norm),
-                  state_.gradient(), state_.values());
+                  state().gradient(), state().values());
   return report;
 }
 

@@ -28,41 +28,63 @@ class StepRun {
   // one larger batch. Errors: Internal when what it computes is not finite, InvalidArgument when no
   // position has a target. Throws libtorch's exceptions.
   virtual absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate) = 0;
-  // Trained minus received.
-  virtual ParameterSet Delta() const = 0;
+  // What goes up: trained minus received, or with [scalars] the coefficients of the directions
+  // moved along. Errors: those of ScalarTally::Update.
+  virtual absl::StatusOr<ParameterSet> Update() const = 0;
 };
 
 // Targets of a step. Errors: InvalidArgument, naming the step, when there is none.
 absl::StatusOr<int64_t> TargetsOf(std::span<const Batch> batches, int64_t step);
 
-// Steps by backpropagation: state, optimiser, dropout. Everything it reads beside that is frozen
-// and shared. Must not outlive its arguments.
-class TrainingRun : public StepRun {
- public:
-  struct Setting {
-    const Network* network;
-    const Method* method;
-    Task task;
-    const TrainSection* train;
-    bool checkpointing = false;
-    uint64_t root = 0;  // of every random choice of this client in this round
-  };
-  TrainingRun(const Setting& setting, const ParameterSet& global, kernels::Workspace& workspace);
+// What a client's round reads; everything but the root is frozen and shared.
+struct RunSetting {
+  const Network* network;
+  const Method* method;
+  Task task;
+  const TrainSection* train;
+  bool checkpointing = false;
+  uint64_t root = 0;  // of every random choice of this client in this round
+};
 
-  absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate) override;
-  ParameterSet Delta() const override { return state_.DeltaFrom(global_); }
+// Gradients of one client's batches at what it has trained so far. Must not outlive its arguments.
+class GradientPass {
+ public:
+  GradientPass(const RunSetting& setting, const ParameterSet& global,
+               kernels::Workspace& workspace);
+
+  // The gradient of a step's mean loss, in state().gradient(); StepReport::grad_norm is its norm.
+  // Errors and exceptions: those of StepRun::Step.
+  absl::StatusOr<StepReport> Compute(std::span<const Batch> batches);
 
   TrainableState& state() { return state_; }
+  const TrainableState& state() const { return state_; }
 
  private:
-  Setting setting_;
+  RunSetting setting_;
   const ParameterSet& global_;
   kernels::Workspace& workspace_;
   TrainableState state_;
   Adaptation adaptation_;
-  LocalOptimizer optimizer_;
   int64_t step_ = 0;
   uint64_t micro_step_ = 0;  // index of the dropout stream
+};
+
+// Steps by backpropagation: state, optimiser, dropout. Must not outlive its arguments.
+class TrainingRun : public StepRun {
+ public:
+  TrainingRun(const RunSetting& setting, const ParameterSet& global, kernels::Workspace& workspace);
+
+  absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate) override;
+  absl::StatusOr<ParameterSet> Update() const override { return state().DeltaFrom(global_); }
+
+  TrainableState& state() { return gradient_.state(); }
+  const TrainableState& state() const { return gradient_.state(); }
+
+ private:
+  const RunSetting setting_;
+  const ParameterSet& global_;
+  GradientPass gradient_;
+  LocalOptimizer optimizer_;
 };
 
 }  // namespace rivulet

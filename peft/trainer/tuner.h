@@ -20,6 +20,9 @@ struct TuneRequest {
   uint64_t round = 0;
   std::string client;               // with job.seed and round the root of every random choice
   std::function<bool()> cancelled;  // polled between steps; may be empty
+  // With [scalars] and an estimator that measures: backpropagate and project the gradient on the
+  // same directions instead.
+  bool project_gradient = false;
   // Protects each example of `examples` with DP-SGD; off by default. Then it says how many steps
   // there are and what each one takes; of the job's train section learning rate and its schedule,
   // optimiser, proximal term, threads and the size of a micro-batch remain. Every example must be a
@@ -32,7 +35,9 @@ struct TuneRequest {
 // expected (batch size times steps, and data.seq-length tokens for each example of causal-lm), the
 // loss is 0, and grad_norm that of the noised average.
 struct TuneResult {
-  ParameterSet delta;  // trained minus received, F32, same manifest as the global state
+  // Trained minus received, F32, same manifest as the global state; with [scalars] the coefficients
+  // of ScalarForm.
+  ParameterSet delta;
   int64_t examples = 0;
   int64_t tokens = 0;    // predictions that carried loss: next tokens, or classified examples
   int64_t steps = 0;     // optimiser steps

@@ -7,11 +7,11 @@
 namespace rivulet {
 namespace {
 
-absl::StatusOr<double> FiniteLoss(const Objective& loss, uint64_t step) {
+absl::StatusOr<double> FiniteLoss(const Objective& loss, const std::string& where) {
   RV_ASSIGN_OR_RETURN(const double value, loss());
   if (std::isfinite(value)) return value;
-  return Refuse(absl::StatusCode::kInternal, "loss: got " + std::to_string(value) + " in step " +
-                                                 std::to_string(step) + ", want a finite number");
+  return Refuse(absl::StatusCode::kInternal,
+                "loss: got " + std::to_string(value) + " " + where + ", want a finite number");
 }
 
 double DeviationOf(std::span<const double> losses) {
@@ -24,52 +24,62 @@ double DeviationOf(std::span<const double> losses) {
 
 }  // namespace
 
-absl::StatusOr<SlopeEstimates> MeasureSlopes(const StepDirections& directions,
-                                             Difference difference, double epsilon, uint64_t step,
+std::vector<uint64_t> IndicesOf(uint64_t step, int queries) {
+  std::vector<uint64_t> indices;
+  for (int query = 0; query < queries; ++query) indices.push_back(step * queries + query);
+  return indices;
+}
+
+absl::StatusOr<SlopeEstimates> MeasureSlopes(const Directions& directions, Difference difference,
+                                             double epsilon, std::span<const uint64_t> indices,
                                              std::span<const float> values, std::span<float> point,
                                              const Objective& loss) {
   const float width = static_cast<float>(epsilon);
-  const auto loss_at = [&](int query, float scale) {
-    directions.Perturb(step, query, scale, values, point);
-    return FiniteLoss(loss, step);
+  const auto loss_at = [&](uint64_t index, float scale) {
+    directions.Perturb(index, scale, values, point);
+    return FiniteLoss(loss, "along direction " + std::to_string(index));
   };
+  const double losses = 2 * static_cast<double>(indices.size());
   SlopeEstimates result;
   std::vector<double> ahead;
   if (difference == Difference::kOneSided) {
     std::copy(values.begin(), values.end(), point.begin());
-    RV_ASSIGN_OR_RETURN(result.loss, FiniteLoss(loss, step));
+    RV_ASSIGN_OR_RETURN(result.loss, FiniteLoss(loss, "where the step begins"));
   }
-  for (int query = 0; query < directions.queries(); ++query) {
-    RV_ASSIGN_OR_RETURN(const double above, loss_at(query, width));
+  for (const uint64_t index : indices) {
+    RV_ASSIGN_OR_RETURN(const double above, loss_at(index, width));
     ahead.push_back(above);
     if (difference == Difference::kOneSided) {
       result.slopes.push_back((above - result.loss) / double{width});
       continue;
     }
-    RV_ASSIGN_OR_RETURN(const double below, loss_at(query, -width));
+    RV_ASSIGN_OR_RETURN(const double below, loss_at(index, -width));
     result.slopes.push_back((above - below) / (2 * double{width}));
-    result.loss += (above + below) / (2 * directions.queries());
+    result.loss += (above + below) / losses;
   }
   result.spread = DeviationOf(ahead);
   return result;
 }
 
-std::vector<double> ProjectGradient(const StepDirections& directions, uint64_t step,
+std::vector<double> ProjectGradient(const Directions& directions, std::span<const uint64_t> indices,
                                     std::span<const float> gradient) {
   std::vector<double> slopes;
-  for (int query = 0; query < directions.queries(); ++query) {
-    slopes.push_back(directions.Dot(step, query, gradient));
-  }
+  for (const uint64_t index : indices) slopes.push_back(directions.Dot(index, gradient));
   return slopes;
 }
 
-void Descend(const StepDirections& directions, uint64_t step, std::span<const double> slopes,
-             double rate, std::span<float> values) {
-  std::vector<float> factors;
+void MoveAlong(const Directions& directions, std::span<const uint64_t> indices,
+               std::span<const double> movements, std::span<float> values) {
+  const std::vector<float> factors(movements.begin(), movements.end());
+  directions.Move(indices, factors, values);
+}
+
+std::vector<double> DescentOf(std::span<const double> slopes, double rate) {
+  std::vector<double> movements;
   for (double slope : slopes) {
-    factors.push_back(static_cast<float>(-rate * slope / static_cast<double>(slopes.size())));
+    movements.push_back(-rate * slope / static_cast<double>(slopes.size()));
   }
-  directions.Move(step, factors, values);
+  return movements;
 }
 
 }  // namespace rivulet

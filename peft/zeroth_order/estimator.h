@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "common/direction/step_directions.h"
+#include "common/direction/directions.h"
 #include "common/status.h"
 
 // Gradients from losses alone. Knows no libtorch: a loss is a function, values are spans.
@@ -26,7 +26,11 @@ struct SlopeEstimates {
 // The loss at whatever the evaluation point holds.
 using Objective = std::function<absl::StatusOr<double>()>;
 
-// Measures the slopes of `loss` along the directions of `step`.
+// Directions step * queries, ... + queries - 1: those of a step where every query of a run has one
+// of its own.
+std::vector<uint64_t> IndicesOf(uint64_t step, int queries);
+
+// Measures the slopes of `loss` along the directions `indices`, one query each.
 //   epsilon  > 0, in units of the values.
 //   values   [directions.size()] w: never written, so that nothing is to be restored.
 //   point    [directions.size()] what `loss` reads: holds w + eps z or w - eps z, one direction
@@ -34,18 +38,21 @@ using Objective = std::function<absl::StatusOr<double>()>;
 // Every loss of a step should see the same batch and the same dropout masks.
 // Errors: those of `loss`; Internal for a loss that is not finite.
 // Source: Spall 1992 (central), Malladi et al. 2023 (MeZO), Dang et al. 2025 (FZOO: one-sided).
-absl::StatusOr<SlopeEstimates> MeasureSlopes(const StepDirections& directions,
-                                             Difference difference, double epsilon, uint64_t step,
+absl::StatusOr<SlopeEstimates> MeasureSlopes(const Directions& directions, Difference difference,
+                                             double epsilon, std::span<const uint64_t> indices,
                                              std::span<const float> values, std::span<float> point,
                                              const Objective& loss);
 
 // The same slopes, exact, from a gradient that is known: <gradient, z_q> for each query.
-std::vector<double> ProjectGradient(const StepDirections& directions, uint64_t step,
+std::vector<double> ProjectGradient(const Directions& directions, std::span<const uint64_t> indices,
                                     std::span<const float> gradient);
 
-// values -= rate / P * sum of slopes[q] z_q, P = slopes.size(): a step of gradient descent along
-// the estimate. Each factor is computed in double and rounded once.
-void Descend(const StepDirections& directions, uint64_t step, std::span<const double> slopes,
-             double rate, std::span<float> values);
+// values += movements[q] z_q for each query: each factor is rounded once.
+void MoveAlong(const Directions& directions, std::span<const uint64_t> indices,
+               std::span<const double> movements, std::span<float> values);
+
+// Movements of a step of gradient descent along the estimate: -rate / P * slopes[q], P =
+// slopes.size().
+std::vector<double> DescentOf(std::span<const double> slopes, double rate);
 
 }  // namespace rivulet

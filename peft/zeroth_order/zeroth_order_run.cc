@@ -13,20 +13,6 @@ namespace {
 // Below it, losses that differ by rounding alone would decide how far a step goes.
 constexpr double kLeastSpread = 1e-7;
 
-DirectionSettings DirectionsOf(const TrainSection& train) {
-  if (train.direction == "gauss") return {DirectionKind::kGauss};
-  if (train.direction == "low-rank") return {DirectionKind::kLowRank, train.direction_rank};
-  return {DirectionKind::kRademacher};
-}
-
-std::vector<float> ValuesOf(const ParameterSet& set) {
-  std::vector<float> values;
-  for (size_t i = 0; i < set.size(); ++i) {
-    values.insert(values.end(), set.floats(i).begin(), set.floats(i).end());
-  }
-  return values;
-}
-
 double RootMeanSquare(std::span<const double> slopes) {
   double squares = 0;
   for (double slope : slopes) squares += slope * slope;
@@ -35,14 +21,51 @@ double RootMeanSquare(std::span<const double> slopes) {
 
 }  // namespace
 
-ZerothOrderRun::ZerothOrderRun(const TrainingRun::Setting& setting, const ParameterSet& global,
-                               kernels::Workspace& workspace)
+StepDirections::StepDirections(const TrainSection& train, uint64_t client_root,
+                               const Manifest& trained, const ScalarForm* scalars, uint64_t round,
+                               std::string_view client)
+    : queries_(train.queries), votes_(scalars != nullptr && scalars->votes()) {
+  if (scalars != nullptr) {
+    tally_.emplace(*scalars, round, client);
+  } else {
+    own_.emplace(DirectionSettingsOf(train), client_root, trained);
+  }
+}
+
+std::vector<uint64_t> StepDirections::Next() {
+  return tally_ ? tally_->Next() : IndicesOf(step_++, queries_);
+}
+
+void StepDirections::Descend(std::span<const uint64_t> indices, std::vector<double> slopes,
+                             double rate, std::span<float> values) {
+  if (votes_) {
+    for (double& slope : slopes) slope = (slope > 0) - (slope < 0);
+  }
+  const std::vector<double> movements = DescentOf(slopes, rate);
+  MoveAlong(all(), indices, movements, values);
+  if (tally_) tally_->Add(indices, movements);
+}
+
+absl::StatusOr<ParameterSet> StepDirections::Update(const ParameterSet& global,
+                                                    std::span<const float> walked) const {
+  if (tally_) return tally_->Update();
+  ParameterSet delta(global.manifest());
+  auto value = walked.begin();
+  for (size_t i = 0; i < global.size(); ++i) {
+    const std::span<const float> from = global.floats(i);
+    const std::span<float> to = delta.floats(i);
+    for (size_t j = 0; j < to.size(); ++j) to[j] = *value++ - from[j];
+  }
+  return delta;
+}
+
+ZerothOrderRun::ZerothOrderRun(const RunSetting& setting, const ParameterSet& global,
+                               StepDirections directions, kernels::Workspace& workspace)
     : setting_(setting),
       global_(global),
       workspace_(workspace),
-      directions_(DirectionsOf(*setting.train), setting.root, setting.train->queries,
-                  global.manifest()),
-      values_(ValuesOf(global)),
+      directions_(std::move(directions)),
+      values_(FlatOf(global)),
       point_(global, TrainableState::Gradient::kNone),
       adaptation_(setting.method->Bind(point_.leaves())) {}
 
@@ -60,32 +83,50 @@ absl::StatusOr<double> ZerothOrderRun::Loss(std::span<const Batch> batches, int6
 
 absl::StatusOr<StepReport> ZerothOrderRun::Step(std::span<const Batch> batches,
                                                 double learning_rate) {
-  const uint64_t index = static_cast<uint64_t>(step_++);
-  RV_ASSIGN_OR_RETURN(const int64_t targets, TargetsOf(batches, step_));
+  RV_ASSIGN_OR_RETURN(const int64_t targets, TargetsOf(batches, ++step_));
   const TrainSection& train = *setting_.train;
   const Difference difference =
       train.estimator == "central" ? Difference::kCentral : Difference::kOneSided;
-  RV_ASSIGN_OR_RETURN(
-      const SlopeEstimates measured,
-      MeasureSlopes(directions_, difference, train.perturbation, index, values_,
-                    {point_.values(), values_.size()}, [&] { return Loss(batches, targets); }));
+  const std::vector<uint64_t> indices = directions_.Next();
+  absl::StatusOr<SlopeEstimates> measured =
+      MeasureSlopes(directions_.all(), difference, train.perturbation, indices, values_,
+                    {point_.values(), values_.size()}, [&] { return Loss(batches, targets); });
+  if (!measured.ok()) return Annotate(measured.status(), "step " + std::to_string(step_));
   micro_steps_ += batches.size();
-  const StepReport report = {measured.loss, RootMeanSquare(measured.slopes)};
+  const StepReport report = {measured->loss, RootMeanSquare(measured->slopes)};
   double rate = learning_rate * ClipFactor(report.grad_norm, train.max_grad_norm);
-  if (train.estimator == "fzoo") rate /= std::max(measured.spread, kLeastSpread);
-  Descend(directions_, index, measured.slopes, rate, values_);
+  if (train.estimator == "fzoo") rate /= std::max(measured->spread, kLeastSpread);
+  directions_.Descend(indices, std::move(measured->slopes), rate, values_);
   return report;
 }
 
-ParameterSet ZerothOrderRun::Delta() const {
-  ParameterSet delta(global_.manifest());
-  auto value = values_.begin();
-  for (size_t i = 0; i < global_.size(); ++i) {
-    const std::span<const float> from = global_.floats(i);
-    const std::span<float> to = delta.floats(i);
-    for (size_t j = 0; j < to.size(); ++j) to[j] = *value++ - from[j];
-  }
-  return delta;
+absl::StatusOr<ParameterSet> ZerothOrderRun::Update() const {
+  return directions_.Update(global_, values_);
+}
+
+ProjectedRun::ProjectedRun(const RunSetting& setting, const ParameterSet& global,
+                           StepDirections directions, kernels::Workspace& workspace)
+    : setting_(setting),
+      global_(global),
+      gradient_(setting, global, workspace),
+      directions_(std::move(directions)) {}
+
+absl::StatusOr<StepReport> ProjectedRun::Step(std::span<const Batch> batches,
+                                              double learning_rate) {
+  RV_ASSIGN_OR_RETURN(StepReport report, gradient_.Compute(batches));
+  TrainableState& state = gradient_.state();
+  const auto size = static_cast<size_t>(state.size());
+  const std::vector<uint64_t> indices = directions_.Next();
+  std::vector<double> slopes =
+      ProjectGradient(directions_.all(), indices, {state.gradient(), size});
+  report.grad_norm = RootMeanSquare(slopes);
+  const double rate = learning_rate * ClipFactor(report.grad_norm, setting_.train->max_grad_norm);
+  directions_.Descend(indices, std::move(slopes), rate, {state.values(), size});
+  return report;
+}
+
+absl::StatusOr<ParameterSet> ProjectedRun::Update() const {
+  return directions_.Update(global_, gradient_.state().all_values());
 }
 
 }  // namespace rivulet

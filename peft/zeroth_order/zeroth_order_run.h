@@ -1,38 +1,83 @@
 #pragma once
 
+#include <optional>
+
+#include "common/scalars/scalar_tally.h"
 #include "peft/trainer/training_run.h"
 #include "peft/zeroth_order/estimator.h"
 
 namespace rivulet {
 
+// Which directions a client's steps take: its own, or those that all clients of the round share,
+// where what moves along them is noted. Not thread safe.
+class StepDirections {
+ public:
+  // `scalars`: of a job with [scalars], else null; must outlive it. `client_root` as of
+  // RunSetting.
+  StepDirections(const TrainSection& train, uint64_t client_root, const Manifest& trained,
+                 const ScalarForm* scalars, uint64_t round, std::string_view client);
+
+  const Directions& all() const { return own_ ? *own_ : tally_->directions(); }
+  std::vector<uint64_t> Next();
+  // Moves `values` by what `slopes` of the step with these `indices` ask for at this rate.
+  void Descend(std::span<const uint64_t> indices, std::vector<double> slopes, double rate,
+               std::span<float> values);
+  // What goes up; `walked`: what became of `global`. Errors: those of ScalarTally::Update.
+  absl::StatusOr<ParameterSet> Update(const ParameterSet& global,
+                                      std::span<const float> walked) const;
+
+ private:
+  const int queries_;
+  const bool votes_;
+  uint64_t step_ = 0;
+  std::optional<Directions> own_;
+  std::optional<ScalarTally> tally_;
+};
+
 // Steps from losses alone (train.estimator other than backprop): memory of inference plus twice the
-// trained numbers. Directions are those of the client's root, step s, query q. Nothing is ever
-// restored: what is trained is only read while losses are measured, and they are measured on a
-// copy. Must not outlive its arguments.
+// trained numbers. Nothing is ever restored: what is trained is only read while losses are
+// measured, and they are measured on a copy. Must not outlive its arguments.
 class ZerothOrderRun : public StepRun {
  public:
-  ZerothOrderRun(const TrainingRun::Setting& setting, const ParameterSet& global,
+  ZerothOrderRun(const RunSetting& setting, const ParameterSet& global, StepDirections directions,
                  kernels::Workspace& workspace);
 
   // StepReport::loss is the mean of the losses measured, grad_norm the root mean square of the
   // slopes, which estimates the norm of the gradient and is what train.max-grad-norm clips.
   absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate) override;
-  ParameterSet Delta() const override;
+  absl::StatusOr<ParameterSet> Update() const override;
 
  private:
   // Mean loss over the targets of the step with what point_ holds; every call of a step has the
   // same dropout masks.
   absl::StatusOr<double> Loss(std::span<const Batch> batches, int64_t targets);
 
-  const TrainingRun::Setting setting_;
+  const RunSetting setting_;
   const ParameterSet& global_;
   kernels::Workspace& workspace_;
-  const StepDirections directions_;
+  StepDirections directions_;
   std::vector<float> values_;  // what is trained
   TrainableState point_;       // where losses are measured
   Adaptation adaptation_;      // over point_
   int64_t step_ = 0;
   uint64_t micro_steps_ = 0;  // index of the dropout stream at the step's first micro-batch
+};
+
+// The same steps where backpropagation can be afforded: slopes are projections of the gradient, so
+// that clients of both kinds send the same numbers. Must not outlive its arguments.
+class ProjectedRun : public StepRun {
+ public:
+  ProjectedRun(const RunSetting& setting, const ParameterSet& global, StepDirections directions,
+               kernels::Workspace& workspace);
+
+  absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate) override;
+  absl::StatusOr<ParameterSet> Update() const override;
+
+ private:
+  const RunSetting setting_;
+  const ParameterSet& global_;
+  GradientPass gradient_;
+  StepDirections directions_;
 };
 
 }  // namespace rivulet

@@ -23,7 +23,14 @@ class ZerothOrderTuner : public NetworkTuner {
                     "train.estimator: got \"" + train().estimator +
                         "\" with example privacy, which clips gradients; want backprop");
     }
-    ZerothOrderRun run(SettingWith(RootOfClient(request)), *request.global, workspace);
+    const RunSetting setting = SettingWith(RootOfClient(request));
+    StepDirections directions(train(), setting.root, manifest(), scalars(), request.round,
+                              request.client);
+    if (request.project_gradient) {
+      ProjectedRun run(setting, *request.global, std::move(directions), workspace);
+      return Walk(request, run);
+    }
+    ZerothOrderRun run(setting, *request.global, std::move(directions), workspace);
     return Walk(request, run);
   }
 };

@@ -215,9 +215,32 @@ TEST(Direction, InPlaceRoundTripsAreExactOnAGrid) {
 }
 
 // Rank 4 has the exact factor 1/2, so the product can be compared with a dense one closely.
+// LOZO: directions 6 and 7 of renewal 2 have the right factors of 3 and left ones of their own, so
+// both are a b^T with the same rows but for signs, up to rank one.
+TEST(LowRankDirection, RenewedLazilyTheRightFactorsStay) {
+  const TensorPart matrix{3, 9, 14, 0};
+  std::vector<float> six(126), seven(126), eight(126);
+  const DirectionSettings settings{DirectionKind::kLowRank, 1, 2};
+  MakeDirection(settings, kRoot, 6)->Fill(matrix, six);
+  MakeDirection(settings, kRoot, 7)->Fill(matrix, seven);
+  MakeDirection(settings, kRoot, 8)->Fill(matrix, eight);
+  const auto same_rows = [](const std::vector<float>& x, const std::vector<float>& y) {
+    for (size_t row = 0; row < 9; ++row) {
+      const float sign = x[row * 14] * y[row * 14];
+      for (size_t column = 0; column < 14; ++column) {
+        if (x[row * 14 + column] != sign * y[row * 14 + column]) return false;
+      }
+    }
+    return true;
+  };
+  EXPECT_TRUE(same_rows(six, seven));
+  EXPECT_NE(six, seven);
+  EXPECT_FALSE(same_rows(seven, eight));  // equal once in 8,000 seeds
+}
+
 TEST(LowRankDirection, ProductEqualsTheDenseOne) {
   const TensorPart matrix{6, 70, 133};
-  const LowRankDirection direction(4, kRoot, 2);
+  const LowRankDirection direction(4, kRoot, 2, 2);
   std::vector<float> z(matrix.elements()), x(3 * 133), y(3 * 70, 0.5f);
   direction.Fill(matrix, z);
   RandomStream(2, Purpose::kBaseTensor, 0).FillGauss(0, x);

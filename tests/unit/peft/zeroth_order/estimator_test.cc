@@ -61,9 +61,9 @@ class Estimator : public ::testing::Test {
   Estimator() : values_(kSize), point_(kSize) {
     RandomStream(7, Purpose::kBaseTensor, 1).FillGauss(0, values_);
   }
-  absl::StatusOr<SlopeEstimates> Measure(const StepDirections& directions, Difference difference,
-                                         double epsilon, uint64_t step) {
-    return MeasureSlopes(directions, difference, epsilon, step, values_, point_,
+  absl::StatusOr<SlopeEstimates> Measure(const Directions& directions, Difference difference,
+                                         double epsilon, uint64_t step, int queries) {
+    return MeasureSlopes(directions, difference, epsilon, IndicesOf(step, queries), values_, point_,
                          [&]() -> absl::StatusOr<double> { return quadratic_.LossAt(point_); });
   }
 
@@ -73,11 +73,12 @@ class Estimator : public ::testing::Test {
 
 TEST_F(Estimator, EvaluatesAtBothSidesAndLeavesEveryBitOfTheValues) {
   const DirectionSettings settings{DirectionKind::kGauss};
-  const StepDirections directions(settings, kRoot, 2, kManifest);
+  const Directions directions(settings, kRoot, kManifest);
   const std::vector<float> before = values_;
   int call = 0;
   const auto slopes = MeasureSlopes(
-      directions, Difference::kCentral, 0.01, 5, values_, point_, [&]() -> absl::StatusOr<double> {
+      directions, Difference::kCentral, 0.01, IndicesOf(5, 2), values_, point_,
+      [&]() -> absl::StatusOr<double> {
         const float scale = call % 2 == 0 ? 0.01f : -0.01f;
         for (size_t i = 0; i < kSize; ++i) {
           // Step 5 of two queries: indices 10 and 11.
@@ -98,11 +99,11 @@ TEST_F(Estimator, CentralSlopesAreThoseOfTheGradient) {
   for (const DirectionSettings& settings : {DirectionSettings{DirectionKind::kRademacher},
                                             {DirectionKind::kGauss},
                                             {DirectionKind::kLowRank, 2}}) {
-    const StepDirections directions(settings, kRoot, 3, kManifest);
-    const auto measured = Measure(directions, Difference::kCentral, 0.1, 2);
+    const Directions directions(settings, kRoot, kManifest);
+    const auto measured = Measure(directions, Difference::kCentral, 0.1, 2, 3);
     ASSERT_TRUE(measured.ok()) << measured.status();
     const std::vector<double> exact =
-        ProjectGradient(directions, 2, quadratic_.GradientAt(values_));
+        ProjectGradient(directions, IndicesOf(2, 3), quadratic_.GradientAt(values_));
     ASSERT_EQ(measured->slopes.size(), 3u);
     for (int query = 0; query < 3; ++query) {
       EXPECT_NEAR(measured->slopes[query], exact[query], 0.01);
@@ -113,13 +114,13 @@ TEST_F(Estimator, CentralSlopesAreThoseOfTheGradient) {
 // One-sided slopes of a quadratic are too large by eps / 2 z^T D z, which for signs is eps / 2
 // times the sum of curvatures, here about 160; they meet as eps goes to 0. Rounding as above.
 TEST_F(Estimator, OneSidedSlopesMeetCentralOnesAsEpsilonFalls) {
-  const StepDirections directions({DirectionKind::kRademacher}, kRoot, 3, kManifest);
+  const Directions directions({DirectionKind::kRademacher}, kRoot, kManifest);
   double trace = 0;
   for (double curvature : quadratic_.curvature) trace += curvature;
-  const auto central = Measure(directions, Difference::kCentral, 0.1, 0);
+  const auto central = Measure(directions, Difference::kCentral, 0.1, 0, 3);
   ASSERT_TRUE(central.ok());
   for (double epsilon : {0.5, 0.1}) {
-    const auto one_sided = Measure(directions, Difference::kOneSided, epsilon, 0);
+    const auto one_sided = Measure(directions, Difference::kOneSided, epsilon, 0, 3);
     ASSERT_TRUE(one_sided.ok());
     EXPECT_DOUBLE_EQ(one_sided->loss, quadratic_.LossAt(values_));
     for (int query = 0; query < 3; ++query) {
@@ -143,14 +144,14 @@ TEST_F(Estimator, CosineWithTheGradientFollowsTheLaw) {
                          {{DirectionKind::kLowRank, 1}, kSize - 1.0},
                          {{DirectionKind::kGauss}, kSize + 1.0}}) {
     for (int queries : {1, 4, 16}) {
-      const StepDirections directions(law.settings, kRoot, queries, kManifest);
+      const Directions directions(law.settings, kRoot, kManifest);
       const int steps = 16000 / queries;
       double along = 0, squares = 0;
       for (int step = 0; step < steps; ++step) {
-        const auto measured = Measure(directions, Difference::kCentral, 0.1, step);
+        const auto measured = Measure(directions, Difference::kCentral, 0.1, step, queries);
         ASSERT_TRUE(measured.ok());
         std::vector<float> estimate(kSize);
-        Descend(directions, step, measured->slopes, -1, estimate);
+        MoveAlong(directions, IndicesOf(step, queries), DescentOf(measured->slopes, -1), estimate);
         along += Dot(estimate, gradient) / steps;
         squares += Dot(estimate, estimate) / steps;
       }
@@ -167,12 +168,14 @@ TEST_F(Estimator, CosineWithTheGradientFollowsTheLaw) {
 // 0.3 to 2 are beyond four deviations on the upper side and three on the lower: once in 1,000
 // seeds.
 TEST_F(Estimator, MeanOverManySeedsIsTheGradient) {
-  const StepDirections directions({DirectionKind::kRademacher}, kRoot, 1, kManifest);
+  const Directions directions({DirectionKind::kRademacher}, kRoot, kManifest);
   const std::vector<float> gradient = quadratic_.GradientAt(values_);
   std::vector<double> mean(kSize);
   for (int step = 0; step < 10000; ++step) {
     std::vector<float> estimate(kSize);
-    Descend(directions, step, ProjectGradient(directions, step, gradient), -1, estimate);
+    const std::vector<uint64_t> index = {static_cast<uint64_t>(step)};
+    MoveAlong(directions, index, DescentOf(ProjectGradient(directions, index, gradient), -1),
+              estimate);
     for (size_t i = 0; i < kSize; ++i) mean[i] += estimate[i] / 10000.0;
   }
   double error = 0;
@@ -185,7 +188,7 @@ TEST_F(Estimator, MeanOverManySeedsIsTheGradient) {
 // MeZO in a few lines: w <- w - rate * slope * z.
 TEST_F(Estimator, DescendingReproducesMezo) {
   const DirectionSettings settings{DirectionKind::kGauss};
-  const StepDirections directions(settings, kRoot, 1, kManifest);
+  const Directions directions(settings, kRoot, kManifest);
   std::vector<float> reference = values_;
   for (uint64_t step = 0; step < 20; ++step) {
     std::vector<float> above(kSize), below(kSize);
@@ -199,9 +202,9 @@ TEST_F(Estimator, DescendingReproducesMezo) {
       reference[i] =
           std::fma(static_cast<float>(-0.01 * slope), ElementAt(settings, step, i), reference[i]);
     }
-    const auto measured = Measure(directions, Difference::kCentral, 1e-3, step);
+    const auto measured = Measure(directions, Difference::kCentral, 1e-3, step, 1);
     ASSERT_TRUE(measured.ok());
-    Descend(directions, step, measured->slopes, 0.01, values_);
+    MoveAlong(directions, IndicesOf(step, 1), DescentOf(measured->slopes, 0.01), values_);
     ASSERT_EQ(values_, reference) << "step " << step;
   }
 }
@@ -209,10 +212,10 @@ TEST_F(Estimator, DescendingReproducesMezo) {
 // By hand: at w = 0 of L = sum of w, one-sided slopes are the sums of z, and losses eps times
 // those.
 TEST_F(Estimator, SpreadIsTheSampleDeviationOfTheQueries) {
-  const StepDirections directions({DirectionKind::kRademacher}, kRoot, 3, kManifest);
+  const Directions directions({DirectionKind::kRademacher}, kRoot, kManifest);
   std::fill(values_.begin(), values_.end(), 0.0f);
-  const auto measured = MeasureSlopes(directions, Difference::kOneSided, 0.5, 0, values_, point_,
-                                      [&]() -> absl::StatusOr<double> {
+  const auto measured = MeasureSlopes(directions, Difference::kOneSided, 0.5, IndicesOf(0, 3),
+                                      values_, point_, [&]() -> absl::StatusOr<double> {
                                         double sum = 0;
                                         for (float value : point_) sum += value;
                                         return sum;
@@ -227,13 +230,13 @@ TEST_F(Estimator, SpreadIsTheSampleDeviationOfTheQueries) {
   EXPECT_NEAR(measured->spread, 0.5 * std::sqrt(variance), 1e-12);
 }
 
-TEST_F(Estimator, ALossThatIsNotFiniteIsAnErrorThatNamesTheStep) {
-  const StepDirections directions({DirectionKind::kRademacher}, kRoot, 1, kManifest);
+TEST_F(Estimator, ALossThatIsNotFiniteIsAnErrorThatNamesTheDirection) {
+  const Directions directions({DirectionKind::kRademacher}, kRoot, kManifest);
   const auto measured = MeasureSlopes(
-      directions, Difference::kCentral, 0.1, 4, values_, point_,
+      directions, Difference::kCentral, 0.1, IndicesOf(4, 1), values_, point_,
       []() -> absl::StatusOr<double> { return std::numeric_limits<double>::quiet_NaN(); });
   EXPECT_EQ(measured.status().code(), absl::StatusCode::kInternal);
-  EXPECT_NE(std::string(measured.status().message()).find("in step 4"), std::string::npos)
+  EXPECT_NE(std::string(measured.status().message()).find("along direction 4"), std::string::npos)
       << measured.status();
 }
 

@@ -1,0 +1,74 @@
+#include "common/direction/directions.h"
+
+#include <algorithm>
+#include <memory>
+
+namespace rivulet {
+namespace {
+
+// Values that all directions pass over before the next ones: 8 KiB, beside as much of z.
+constexpr size_t kMovedTogether = 2048;
+
+}  // namespace
+
+Directions::Directions(const DirectionSettings& settings, uint64_t root, const Manifest& manifest,
+                       int split, int splits)
+    : settings_(settings), root_(root) {
+  for (const TensorPart& part : PartsOf(manifest)) {
+    const bool moves = static_cast<int>(part.tensor) % splits == split;
+    tensors_.push_back({part, static_cast<size_t>(size_), moves});
+    size_ += part.elements();
+  }
+}
+
+void Directions::Perturb(uint64_t index, float scale, std::span<const float> base,
+                         std::span<float> out) const {
+  const auto z = MakeDirection(settings_, root_, index);
+  for (const Placed& tensor : tensors_) {
+    const auto count = static_cast<size_t>(tensor.part.elements());
+    const auto from = base.subspan(tensor.offset, count);
+    const auto to = out.subspan(tensor.offset, count);
+    if (tensor.moves) {
+      AddDirection(*z, tensor.part, scale, from, to);
+    } else if (to.data() != from.data()) {
+      std::copy(from.begin(), from.end(), to.begin());
+    }
+  }
+}
+
+double Directions::Dot(uint64_t index, std::span<const float> gradient) const {
+  const auto z = MakeDirection(settings_, root_, index);
+  double sum = 0;
+  for (const Placed& tensor : tensors_) {
+    const auto count = static_cast<size_t>(tensor.part.elements());
+    if (tensor.moves) sum += DotDirection(*z, tensor.part, gradient.subspan(tensor.offset, count));
+  }
+  return sum;
+}
+
+void Directions::Move(std::span<const uint64_t> indices, std::span<const float> factors,
+                      std::span<float> values) const {
+  std::vector<std::unique_ptr<const Direction>> drawn;
+  for (const uint64_t index : indices) drawn.push_back(MakeDirection(settings_, root_, index));
+  for (const Placed& tensor : tensors_) {
+    if (!tensor.moves) continue;
+    const auto count = static_cast<size_t>(tensor.part.elements());
+    for (size_t first = 0; first < count; first += kMovedTogether) {
+      TensorPart part = tensor.part;
+      part.first = static_cast<int64_t>(first);
+      const auto piece =
+          values.subspan(tensor.offset + first, std::min(kMovedTogether, count - first));
+      for (size_t j = 0; j < drawn.size(); ++j) AddDirection(*drawn[j], part, factors[j], piece);
+    }
+  }
+}
+
+std::vector<float> FlatOf(const ParameterSet& set) {
+  std::vector<float> values;
+  for (size_t row = 0; row < set.size(); ++row) {
+    values.insert(values.end(), set.floats(row).begin(), set.floats(row).end());
+  }
+  return values;
+}
+
+}  // namespace rivulet

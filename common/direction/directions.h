@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/direction/direction.h"
+
+namespace rivulet {
+
+// All directions of one root over the tensors of a manifest, whose numbers lie in flat buffers
+// [size()], one tensor after the other. Who knows root and settings can draw any of them by its
+// index. Immutable; safe from many threads.
+class Directions {
+ public:
+  // With `splits` > 1 every direction is 0 but in the tensors number split, split + splits, ... of
+  // the manifest.
+  Directions(const DirectionSettings& settings, uint64_t root, const Manifest& manifest,
+             int split = 0, int splits = 1);
+
+  int64_t size() const { return size_; }
+
+  // out = base + scale * z, rounded once; out may be base.
+  void Perturb(uint64_t index, float scale, std::span<const float> base,
+               std::span<float> out) const;
+  // Sum of gradient * z: the slope along z that a difference of two losses estimates.
+  double Dot(uint64_t index, std::span<const float> gradient) const;
+  // values += factors[j] * z of indices[j] for j = 0, 1, ..., each rounded once. One pass over the
+  // values, whatever the number of directions.
+  void Move(std::span<const uint64_t> indices, std::span<const float> factors,
+            std::span<float> values) const;
+
+ private:
+  struct Placed {
+    TensorPart part;
+    size_t offset;
+    bool moves;  // of the split
+  };
+
+  DirectionSettings settings_;
+  uint64_t root_;
+  std::vector<Placed> tensors_;
+  int64_t size_ = 0;
+};
+
+// The numbers of all tensors in such a buffer. F32 only.
+std::vector<float> FlatOf(const ParameterSet& set);
+
+}  // namespace rivulet

@@ -1,0 +1,179 @@
+#include "common/job/validate_parts.h"
+
+namespace rivulet {
+namespace {
+
+constexpr char kScalars[] = "scalars.enabled = true";
+constexpr int64_t kMostNumbers = int64_t{1} << 22;
+
+// A key that is set without the section's switch, or nothing.
+std::string FirstSetKey(const JobSpec& spec) {
+  const ScalarsSection& scalars = spec.scalars;
+  if (scalars.pool > 0) return "scalars.pool";
+  if (scalars.directions > 0) return "scalars.directions";
+  if (scalars.combine != "mean") return "scalars.combine";
+  if (scalars.splits > 1) return "scalars.splits";
+  if (scalars.target_ratio > 0) return "scalars.target-ratio";
+  if (spec.simulate.backprop_share > 0) return "simulate.backprop-share";
+  return "";
+}
+
+// How many directions a round has must be known to all beforehand.
+absl::Status CheckCount(const JobSpec& spec) {
+  const ScalarsSection& scalars = spec.scalars;
+  if (spec.train.estimator == "backprop") {
+    if (scalars.pool > 0) {
+      return Clash("scalars.pool = " + std::to_string(scalars.pool),
+                   Set("train.estimator", "backprop"),
+                   "projected updates have fresh directions; want pool = 0 and directions >= 1");
+    }
+    if (scalars.directions == 0) {
+      return Clash("scalars.directions = 0", Set("train.estimator", "backprop"),
+                   "want directions >= 1, or an estimator that measures");
+    }
+    return absl::OkStatus();
+  }
+  if (scalars.directions > 0) {
+    return Clash(
+        "scalars.directions = " + std::to_string(scalars.directions),
+        Set("train.estimator", spec.train.estimator),
+        "the directions are those of train.max-steps x train.queries, or of the pool; want "
+        "directions = 0");
+  }
+  if (scalars.pool == 0 && spec.train.max_steps == 0) {
+    return Clash(kScalars, "train.max-steps = 0",
+                 "every client must have the same directions; want max-steps >= 1, or a pool");
+  }
+  const int64_t numbers = (scalars.pool > 0 ? int64_t{scalars.pool}
+                                            : int64_t{spec.train.max_steps} * spec.train.queries) *
+                          scalars.splits;
+  if (numbers <= kMostNumbers) return absl::OkStatus();
+  return BadJob("train.max-steps, train.queries and scalars.splits: got " +
+                std::to_string(numbers) + " numbers of an update, want at most " +
+                std::to_string(kMostNumbers));
+}
+
+absl::Status CheckVote(const JobSpec& spec) {
+  if (spec.scalars.combine != "vote") return absl::OkStatus();
+  const std::string vote = Set("scalars.combine", "vote");
+  if (!IsAmong(spec.train.estimator, {"central", "one-sided"})) {
+    return Clash(vote, Set("train.estimator", spec.train.estimator),
+                 "votes are signs of slopes; want estimator = \"central\" or \"one-sided\"");
+  }
+  if (spec.scalars.splits > 1) {
+    return Clash(vote, "scalars.splits = " + std::to_string(spec.scalars.splits),
+                 "want splits = 1");
+  }
+  if (spec.scalars.pool > 0) {
+    return Clash(vote, "scalars.pool = " + std::to_string(spec.scalars.pool),
+                 "votes are cast on fresh directions; want pool = 0");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSplits(const JobSpec& spec) {
+  if (spec.scalars.splits == 1) return absl::OkStatus();
+  const std::string splits = "scalars.splits = " + std::to_string(spec.scalars.splits);
+  if (spec.scalars.pool > 0) {
+    return Clash(splits, "scalars.pool = " + std::to_string(spec.scalars.pool), "want pool = 0");
+  }
+  if (spec.robust.rule != "none") {
+    return Clash(splits, Set("robust.rule", spec.robust.rule),
+                 "clients move different tensors and cannot be compared; want rule = \"none\"");
+  }
+  if (spec.privacy.mechanism != "none") {
+    return Clash(splits, Set("privacy.mechanism", spec.privacy.mechanism),
+                 "who moves which tensors is told without noise; want splits = 1");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWaiting(const JobSpec& spec) {
+  const ScalarsSection& scalars = spec.scalars;
+  if (scalars.target_ratio == 0) return absl::OkStatus();
+  const std::string ratio = "scalars.target-ratio = " + NumberText(scalars.target_ratio);
+  if (scalars.target_ratio <= 1) {
+    return BadJob("scalars.target-ratio: got " + NumberText(scalars.target_ratio) +
+                  ", want more than 1, which a single direction has, or 0");
+  }
+  if (!IsAmong(spec.train.estimator, {"central", "one-sided"}) || spec.train.max_steps != 1) {
+    return Clash(ratio,
+                 Set("train.estimator", spec.train.estimator) +
+                     " and train.max-steps = " + std::to_string(spec.train.max_steps),
+                 "what is waited for is measured where the global state is; want estimator = "
+                 "\"central\" or \"one-sided\" and max-steps = 1");
+  }
+  if (scalars.pool > 0 || scalars.splits > 1 || scalars.combine != "mean") {
+    return BadJob(ratio + " with a pool, splits or votes: want none of them");
+  }
+  if (spec.strategy.name != "fedavg") {
+    return Clash(ratio, Set("strategy.name", spec.strategy.name), "want name = \"fedavg\"");
+  }
+  if (spec.privacy.mechanism != "none") {
+    return Clash(ratio, Set("privacy.mechanism", spec.privacy.mechanism),
+                 "its noise would be waited out; want target-ratio = 0.0");
+  }
+  return absl::OkStatus();
+}
+
+// An update of coefficients goes through the same codecs as any other, but for those that know
+// matrices, or go by how far the global state has moved.
+absl::Status CheckUpload(const JobSpec& spec) {
+  const CompressionSection& compression = spec.compression;
+  const std::string codec = Set("compression.codec", compression.codec);
+  if (!IsAmong(compression.codec, {"none", "bf16", "fp16", "int8", "int4", "int2", "sign"})) {
+    return Clash(codec, kScalars,
+                 "coefficients have neither rows nor a history; want codec = \"none\" or "
+                 "\"int8\"");
+  }
+  if (compression.codec == "sign" && spec.scalars.pool == 0 && compression.error_feedback) {
+    return Clash(codec, "compression.error-feedback = true",
+                 "the next round has other directions; want error-feedback = false");
+  }
+  if (spec.privacy.correlation != "none" && spec.scalars.pool == 0) {
+    return Clash(Set("privacy.correlation", spec.privacy.correlation), "scalars.pool = 0",
+                 "noise of one round cannot cancel along directions of another; want correlation = "
+                 "\"none\"");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckScalars(const JobSpec& spec) {
+  const ScalarsSection& scalars = spec.scalars;
+  if (!scalars.enabled) {
+    const std::string key = FirstSetKey(spec);
+    return key.empty() ? absl::OkStatus()
+                       : Clash(key, "scalars.enabled = false", "want enabled = true");
+  }
+  if (spec.train.learning_rate == 0) {
+    return Clash(kScalars, "train.learning-rate = 0.0",
+                 "coefficients are in units of it; want learning-rate > 0");
+  }
+  if (spec.privacy.mechanism == "example") {
+    return Clash(kScalars, Set("privacy.mechanism", "example"),
+                 "its noise is in the gradient of every trained number; want mechanism = "
+                 "\"central\" or \"distributed\"");
+  }
+  if ((scalars.pool > 0 || scalars.combine == "vote") && spec.strategy.name != "fedavg") {
+    return Clash(scalars.pool > 0 ? "scalars.pool = " + std::to_string(scalars.pool)
+                                  : Set("scalars.combine", scalars.combine),
+                 Set("strategy.name", spec.strategy.name),
+                 "the state is rebuilt from sums of coefficients; want name = \"fedavg\"");
+  }
+  if (spec.simulate.backprop_share > 0 &&
+      !IsAmong(spec.train.estimator, {"central", "one-sided"})) {
+    return Clash(
+        "simulate.backprop-share = " + NumberText(spec.simulate.backprop_share),
+        Set("train.estimator", spec.train.estimator),
+        "a gradient has the slopes of \"central\" or \"one-sided\" alone; want one of them");
+  }
+  RV_RETURN_IF_ERROR(CheckCount(spec));
+  RV_RETURN_IF_ERROR(CheckVote(spec));
+  RV_RETURN_IF_ERROR(CheckSplits(spec));
+  RV_RETURN_IF_ERROR(CheckWaiting(spec));
+  return CheckUpload(spec);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,67 @@
+#include "common/scalars/scalar_form.h"
+
+#include "common/random.h"
+
+namespace rivulet {
+namespace {
+
+int64_t CountOf(const JobSpec& spec) {
+  if (spec.scalars.pool > 0) return spec.scalars.pool;
+  if (spec.train.estimator == "backprop") return spec.scalars.directions;
+  return int64_t{spec.train.max_steps} * spec.train.queries;
+}
+
+// What a coefficient is multiplied with: it should be about 1 whatever the learning rate, so that
+// its rounding in sums and codecs costs little.
+double UnitOf(const TrainSection& train) {
+  if (train.estimator == "backprop") return 1;
+  if (train.estimator == "fzoo") return -train.learning_rate / train.perturbation;
+  return -train.learning_rate;
+}
+
+}  // namespace
+
+DirectionSettings DirectionSettingsOf(const TrainSection& train) {
+  DirectionSettings settings;
+  if (train.direction == "gauss") settings.kind = DirectionKind::kGauss;
+  if (train.direction == "low-rank") {
+    settings.kind = DirectionKind::kLowRank;
+    settings.rank = train.direction_rank;
+    settings.renewal = train.direction_renewal;
+  }
+  return settings;
+}
+
+std::optional<ScalarForm> ScalarForm::Of(const JobSpec& spec, const Manifest& trained) {
+  if (!spec.scalars.enabled) return std::nullopt;
+  ScalarForm form;
+  form.directions_ = DirectionSettingsOf(spec.train);
+  form.trained_ = trained;
+  form.count_ = CountOf(spec);
+  form.splits_ = spec.scalars.splits;
+  form.pooled_ = spec.scalars.pool > 0;
+  form.votes_ = spec.scalars.combine == "vote";
+  form.unit_ = UnitOf(spec.train);
+  form.seed_ = spec.job.seed;
+  form.queries_ = spec.train.queries;
+  form.manifest_ = {{"coefficients", DType::kF32, {form.splits_ * form.count_}}};
+  if (form.splits_ > 1) form.manifest_.push_back({"owners", DType::kF32, {form.splits_}});
+  return form;
+}
+
+Directions ScalarForm::DirectionsOf(uint64_t round, int split) const {
+  // No client has the empty name.
+  return {directions_, RootOf(seed_, pooled_ ? 0 : round, ""), trained_, split, splits_};
+}
+
+int ScalarForm::SplitOf(uint64_t round, std::string_view client) const {
+  RandomCursor cursor(RandomStream(RootOf(seed_, round, client), Purpose::kPublicSubset, 0));
+  return static_cast<int>(cursor.Bounded(static_cast<uint32_t>(splits_)));
+}
+
+Manifest UpdateManifestOf(const JobSpec& spec, const Manifest& trained) {
+  const auto form = ScalarForm::Of(spec, trained);
+  return form ? form->manifest() : trained;
+}
+
+}  // namespace rivulet

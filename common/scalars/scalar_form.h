@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "common/direction/directions.h"
+#include "common/job/job_spec.h"
+#include "common/tensor/parameter_set.h"
+
+namespace rivulet {
+
+// Kind of train.direction.
+DirectionSettings DirectionSettingsOf(const TrainSection& train);
+
+// Updates of a job with [scalars]: one number for each direction of a round instead of one for each
+// trained number. All parties draw the same directions from the job's seed and the round's number,
+// which stand in the job's document and so are fixed before any client trains.
+//
+//   fresh    the round's own directions: DeComFL (Li et al. 2024), BAFFLE (Feng et al. 2023), one
+//            for each query of each step, or scalars.directions of them for projected updates
+//            (Ferret, Shu et al. 2024)
+//   pooled   scalars.pool directions for the whole job: FedKSeed (Qin et al. 2023)
+//
+// A coefficient c moves what is trained by unit() * c * z. Immutable; safe from many threads.
+class ScalarForm {
+ public:
+  // Empty for a job without [scalars]. `trained`: all that the job trains, in its order. `spec`
+  // must be valid.
+  static std::optional<ScalarForm> Of(const JobSpec& spec, const Manifest& trained);
+
+  // Of an update: "coefficients" [splits() * count()], row by row of a split, and with more than
+  // one split "owners" [splits()], 1 for the client's own and 0 else: the mean of the owners is
+  // what a split's mean is divided by.
+  const Manifest& manifest() const { return manifest_; }
+  int64_t count() const { return count_; }  // directions of a round
+  int splits() const { return splits_; }
+  bool pooled() const { return pooled_; }
+  bool votes() const {
+    return votes_;
+  }  // only the sign of a mean counts (FeedSign, Cai et al. 2025)
+  double unit() const { return unit_; }
+  const Manifest& trained() const { return trained_; }
+
+  // Directions of a round, `split` alone of them moving.
+  Directions DirectionsOf(uint64_t round, int split = 0) const;
+  // Which part of the trained tensors is this client's in this round.
+  int SplitOf(uint64_t round, std::string_view client) const;
+
+  uint64_t seed() const { return seed_; }
+  int queries() const { return queries_; }
+
+ private:
+  ScalarForm() = default;
+
+  DirectionSettings directions_;
+  Manifest trained_, manifest_;
+  int64_t count_ = 0;
+  int splits_ = 1;
+  bool pooled_ = false, votes_ = false;
+  double unit_ = 0;
+  uint64_t seed_ = 0;
+  int queries_ = 1;
+};
+
+// What travels up in place of `trained`: itself, or the manifest of its coefficients.
+Manifest UpdateManifestOf(const JobSpec& spec, const Manifest& trained);
+
+}  // namespace rivulet
