@@ -1,0 +1,205 @@
+#include "aggregation/scalars/scalar_replay.h"
+
+#include <cstring>
+#include <memory>
+
+#include "aggregation/server_optimizer.h"
+
+namespace rivulet {
+namespace {
+
+size_t NumbersOf(const ScalarForm& form) {
+  return static_cast<size_t>(form.splits() * form.count());
+}
+
+size_t RecordBytes(const ScalarForm& form) {
+  return sizeof(uint64_t) + NumbersOf(form) * (form.votes() ? 1 : sizeof(float));
+}
+
+std::string RecordOf(const ScalarForm& form, uint64_t round, std::span<const float> moves) {
+  std::string record(RecordBytes(form), '\0');
+  std::memcpy(record.data(), &round, sizeof round);
+  char* const numbers = record.data() + sizeof round;
+  if (form.votes()) {
+    for (size_t j = 0; j < moves.size(); ++j) {
+      numbers[j] = static_cast<char>(static_cast<signed char>(moves[j]));
+    }
+  } else {
+    std::memcpy(numbers, moves.data(), moves.size_bytes());
+  }
+  return record;
+}
+
+constexpr uint64_t kMore = uint64_t{1} << 63;  // of a round: it moves together with the next
+
+uint64_t WordOfRecord(std::string_view record) {
+  uint64_t word = 0;
+  std::memcpy(&word, record.data(), sizeof word);
+  return word;
+}
+
+uint64_t RoundOfRecord(std::string_view record) { return WordOfRecord(record) & ~kMore; }
+
+// sum += addend.
+void Accumulate(const ParameterSet& addend, ParameterSet& sum) {
+  for (size_t row = 0; row < sum.size(); ++row) {
+    const std::span<const float> from = addend.floats(row);
+    const std::span<float> to = sum.floats(row);
+    for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+  }
+}
+
+void Scale(float factor, ParameterSet& set) {
+  for (size_t row = 0; row < set.size(); ++row) {
+    for (float& value : set.floats(row)) value *= factor;
+  }
+}
+
+std::vector<float> NumbersOfRecord(const ScalarForm& form, std::string_view record) {
+  std::vector<float> moves(NumbersOf(form));
+  const char* const numbers = record.data() + sizeof(uint64_t);
+  if (form.votes()) {
+    for (size_t j = 0; j < moves.size(); ++j) moves[j] = static_cast<signed char>(numbers[j]);
+  } else {
+    std::memcpy(moves.data(), numbers, moves.size() * sizeof(float));
+  }
+  return moves;
+}
+
+absl::Status CheckLog(const ScalarForm& form, std::string_view log) {
+  const size_t record = RecordBytes(form);
+  if (log.size() % record == 0 && (!form.pooled() || log.size() <= record)) {
+    return absl::OkStatus();
+  }
+  return Refuse(absl::StatusCode::kDataLoss,
+                "log of coefficients: got " + std::to_string(log.size()) + " bytes, want " +
+                    (form.pooled() ? "one record" : "records") + " of " + std::to_string(record));
+}
+
+}  // namespace
+
+std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean) {
+  const std::span<const float> numbers = mean.floats(0);
+  std::vector<float> moves(numbers.begin(), numbers.end());
+  if (form.votes()) {
+    for (float& move : moves) move = static_cast<float>((move > 0) - (move < 0));
+  }
+  const auto count = static_cast<size_t>(form.count());
+  for (size_t split = 0; form.splits() > 1 && split < static_cast<size_t>(form.splits()); ++split) {
+    const float owners = mean.floats(1)[split];
+    for (size_t j = split * count; j < (split + 1) * count; ++j) {
+      moves[j] = owners > 0 ? moves[j] / owners : 0;
+    }
+  }
+  return moves;
+}
+
+ParameterSet DeltaOf(const ScalarForm& form, uint64_t round, std::span<const float> moves) {
+  std::vector<float> sum;
+  const auto count = static_cast<size_t>(form.count());
+  for (int split = 0; split < form.splits(); ++split) {
+    const Directions directions = form.DirectionsOf(round, split);
+    sum.resize(static_cast<size_t>(directions.size()));
+    std::vector<uint64_t> indices;
+    std::vector<float> factors;
+    for (size_t j = 0; j < count; ++j) {
+      const float move = moves[static_cast<size_t>(split) * count + j];
+      if (move == 0) continue;
+      indices.push_back(j);
+      factors.push_back(static_cast<float>(form.unit() * double{move}));
+    }
+    directions.Move(indices, factors, sum);
+  }
+  ParameterSet delta(form.trained());
+  const float* from = sum.data();
+  for (size_t row = 0; row < delta.size(); ++row) {
+    const std::span<float> to = delta.floats(row);
+    std::memcpy(to.data(), from, to.size_bytes());
+    from += to.size();
+  }
+  return delta;
+}
+
+absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log, uint64_t round,
+                                     std::span<const float> moves) {
+  RV_RETURN_IF_ERROR(CheckLog(form, log));
+  if (!form.pooled()) return std::move(log) + RecordOf(form, round, moves);
+  std::vector<float> sums(moves.begin(), moves.end());
+  if (!log.empty()) {
+    const std::vector<float> before = NumbersOfRecord(form, log);
+    for (size_t j = 0; j < sums.size(); ++j) sums[j] += before[j];
+  }
+  return RecordOf(form, round, sums);
+}
+
+absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
+                    ParameterSet& state) {
+  RV_RETURN_IF_ERROR(CheckLog(form, log));
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
+                      MakeServerOptimizer(strategy, form.trained()));
+  ParameterSet sum;
+  int records = 0;
+  for (; !log.empty(); log.remove_prefix(RecordBytes(form))) {
+    const std::string_view record = log.substr(0, RecordBytes(form));
+    ParameterSet delta = DeltaOf(form, RoundOfRecord(record), NumbersOfRecord(form, record));
+    if (records++ == 0) {
+      sum = std::move(delta);
+    } else {
+      Accumulate(delta, sum);
+    }
+    if (WordOfRecord(record) & kMore) continue;
+    if (records > 1) Scale(1.0f / static_cast<float>(records), sum);
+    RV_RETURN_IF_ERROR(optimizer->Apply(sum, state));
+    records = 0;
+  }
+  if (records == 0) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kDataLoss, "log of coefficients: the last " +
+                                                 std::to_string(records) + " records lack an end");
+}
+
+absl::StatusOr<double> SignalRatio(const ScalarForm& form, std::string_view records) {
+  RV_RETURN_IF_ERROR(CheckLog(form, records));
+  const double dimensions = static_cast<double>(form.DirectionsOf(0).size());
+  double squares = 0, directions = 0;  // of the estimates m_j z_j; their number
+  ParameterSet sum(form.trained());
+  for (; !records.empty(); records.remove_prefix(RecordBytes(form))) {
+    const std::string_view record = records.substr(0, RecordBytes(form));
+    const std::vector<float> moves = NumbersOfRecord(form, record);
+    for (const float move : moves) squares += dimensions * double{move} * double{move};
+    directions += static_cast<double>(moves.size());
+    Accumulate(DeltaOf(form, RoundOfRecord(record), moves), sum);
+  }
+  double norm = 0;  // of the mean, squared
+  for (size_t row = 0; row < sum.size(); ++row) {
+    for (const float value : sum.floats(row)) norm += double{value} * double{value};
+  }
+  norm /= form.unit() * form.unit() * directions * directions;
+  const double variance = (squares - directions * norm) / (directions - 1);
+  return variance > 0 ? directions * norm / variance : 0;
+}
+
+std::string Together(const ScalarForm& form, std::string records) {
+  const size_t record = RecordBytes(form);
+  for (size_t at = 0; at + record < records.size(); at += record) {
+    const uint64_t word = WordOfRecord(std::string_view(records).substr(at)) | kMore;
+    std::memcpy(records.data() + at, &word, sizeof word);
+  }
+  return records;
+}
+
+size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes) {
+  const size_t record = RecordBytes(form);
+  size_t beyond = 0;
+  bool whole = true;
+  while (beyond < log.size() && (log.size() - beyond >= bytes || !whole)) {
+    whole = (WordOfRecord(log.substr(beyond)) & kMore) == 0;
+    beyond += record;
+  }
+  return beyond;
+}
+
+bool KeepsLog(const JobSpec& spec) {
+  return spec.scalars.enabled && spec.strategy.name == "fedavg";
+}
+
+}  // namespace rivulet

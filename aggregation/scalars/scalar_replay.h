@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/scalars/scalar_form.h"
+
+// How coefficients move the global state, on the coordinator when a round is over and on a client
+// that was away: the same code, hence the same bits.
+//
+// A log is what a client needs to move a state itself:
+//   fresh directions   one record a round, appended: from the state of any round in it a client
+//                      replays the rest
+//   pool               one record, of the sums over all rounds: whoever has the state of round 0
+//                      rebuilds that of today, however long it was away
+// A record is the round as u64 little-endian and one number for each split and direction: binary32,
+// or where votes decide a signed byte. With scalars.target-ratio the state moves by the mean of
+// several records, of which all but the last have the highest bit of the round set.
+
+namespace rivulet {
+
+// What moves along each direction [splits * count], from the mean of a round's updates (manifest
+// form.manifest()): the mean itself; of its owners alone where there are splits, 0 where a split
+// had none; its sign where there are votes.
+std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean);
+
+// The sum of unit * moves[j] * z_j: for each number that is trained in the order of j, each product
+// added with one rounding. Manifest form.trained().
+ParameterSet DeltaOf(const ScalarForm& form, uint64_t round, std::span<const float> moves);
+
+// `log` of the rounds before, empty for none, with round `round` added.
+// Errors: DataLoss when it is not a log of this form.
+absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log, uint64_t round,
+                                     std::span<const float> moves);
+
+// Moves `state` by `log`: whole records, for fresh directions from the round after that of `state`
+// on, for a pool from the state of round 0. `strategy` must be fedavg.
+// Errors: DataLoss for bytes that are no such log; those of the server optimiser. `state` may then
+// be half moved.
+absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
+                    ParameterSet& state);
+
+// How sure the mean of estimates m_j z_j is, of all directions of these records, which are of one
+// state: P |mean|^2 over the sum of their coordinates' sample variances. 1 in expectation for noise
+// alone, about 1 + P / d for exact slopes in d dimensions, whatever their scale (FwdLLM, Xu et al.
+// 2024, with a rule that needs no threshold of the model's own).
+// Errors: DataLoss when it is not a log of this form.
+absl::StatusOr<double> SignalRatio(const ScalarForm& form, std::string_view records);
+
+// The same records as a log holds them that move a state together.
+std::string Together(const ScalarForm& form, std::string records);
+
+// Bytes at the beginning of `log` without which it is shorter than `bytes`: whole movements.
+size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes);
+
+// Whether states of a job with these settings can be rebuilt from a log: not with an optimiser that
+// has a memory of its own.
+bool KeepsLog(const JobSpec& spec);
+
+}  // namespace rivulet

@@ -1,0 +1,210 @@
+#include "aggregation/scalars/scalar_replay.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "common/random.h"
+
+namespace rivulet {
+namespace {
+
+const Manifest kTrained = {{"a", DType::kF32, {9}}, {"b", DType::kF32, {30, 100}}};
+
+JobSpec Fresh() {
+  JobSpec spec;
+  spec.job.seed = 3;
+  spec.train.estimator = "central";
+  spec.train.max_steps = 4;
+  spec.train.learning_rate = 0.125;
+  spec.scalars.enabled = true;
+  return spec;
+}
+
+ParameterSet Start() {
+  ParameterSet state(kTrained);
+  for (size_t row = 0; row < state.size(); ++row) {
+    RandomStream(1, Purpose::kBaseTensor, 0)
+        .FillGauss(static_cast<uint32_t>(row), state.floats(row));
+  }
+  return state;
+}
+
+std::vector<float> MovesOfRound(const ScalarForm& form, uint64_t round) {
+  std::vector<float> moves(static_cast<size_t>(form.splits() * form.count()));
+  RandomStream(2, Purpose::kBaseTensor, round).FillGauss(0, moves);
+  return moves;
+}
+
+// The design's rule written out: acc = fma(c_j, z_j, acc) for j ascending, then w + acc.
+TEST(ScalarReplay, ADeltaIsTheSumInTheOrderOfDirections) {
+  const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);
+  const std::vector<float> moves = MovesOfRound(form, 1);
+  const ParameterSet delta = DeltaOf(form, 1, moves);
+  const std::vector<TensorPart> parts = PartsOf(kTrained);
+  for (size_t row = 0; row < delta.size(); ++row) {
+    std::vector<float> sum(delta.floats(row).size()), z(sum.size());
+    for (size_t j = 0; j < moves.size(); ++j) {
+      MakeDirection({}, RootOf(3, 1, ""), j)->Fill(parts[row], z);
+      for (size_t i = 0; i < sum.size(); ++i) {
+        sum[i] = std::fma(static_cast<float>(-0.125 * double{moves[j]}), z[i], sum[i]);
+      }
+    }
+    EXPECT_EQ(std::vector<float>(delta.floats(row).begin(), delta.floats(row).end()), sum) << row;
+  }
+}
+
+// However a client came to a state: round by round, or all that it missed at once.
+TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
+  for (const char* kind : {"fresh", "vote", "low-rank", "split"}) {
+    JobSpec spec = Fresh();
+    if (kind == std::string("vote")) spec.scalars.combine = "vote";
+    if (kind == std::string("low-rank")) spec.train.direction = "low-rank";
+    if (kind == std::string("split")) spec.scalars.splits = 2;
+    const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+    ParameterSet present = Start();
+    std::string log;
+    size_t behind = 0;  // of the log, after round 20
+    ParameterSet absent;
+    for (uint64_t round = 1; round <= 120; ++round) {
+      std::vector<float> moves = MovesOfRound(form, round);
+      if (form.votes()) {
+        for (float& move : moves) move = static_cast<float>((move > 0) - (move < 0));
+      }
+      const size_t before = log.size();
+      log = *Extended(form, std::move(log), round, moves);
+      ASSERT_TRUE(Replay(form, spec.strategy, std::string_view(log).substr(before), present).ok());
+      if (round == 20) absent = present, behind = log.size();
+    }
+    EXPECT_EQ(log.size(), 120 * (8 + form.splits() * form.count() * (form.votes() ? 1 : 4)));
+    ASSERT_TRUE(Replay(form, spec.strategy, std::string_view(log).substr(behind), absent).ok());
+    EXPECT_EQ(absent.HashHex(), present.HashHex()) << kind;
+    ParameterSet newcomer = Start();
+    ASSERT_TRUE(Replay(form, spec.strategy, log, newcomer).ok());
+    EXPECT_EQ(newcomer.HashHex(), present.HashHex()) << kind;
+  }
+}
+
+TEST(ScalarReplay, APoolIsOneRecordOfSumsHoweverManyRounds) {
+  JobSpec spec = Fresh();
+  spec.scalars.pool = 64;
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  std::string log;
+  std::vector<float> sums(64);
+  for (uint64_t round = 1; round <= 100; ++round) {
+    const std::vector<float> moves = MovesOfRound(form, round);
+    for (size_t j = 0; j < 64; ++j) sums[j] += moves[j];
+    log = *Extended(form, std::move(log), round, moves);
+    ASSERT_EQ(log.size(), 8 + 64 * 4u);
+  }
+  ParameterSet state = Start(), want = Start();
+  ASSERT_TRUE(Replay(form, spec.strategy, log, state).ok());
+  const ParameterSet delta = DeltaOf(form, 1, sums);
+  for (size_t row = 0; row < want.size(); ++row) {
+    for (size_t i = 0; i < want.floats(row).size(); ++i)
+      want.floats(row)[i] += delta.floats(row)[i];
+  }
+  EXPECT_EQ(state.HashHex(), want.HashHex());
+}
+
+TEST(ScalarReplay, VotesCountBySignAndSplitsByTheirOwners) {
+  JobSpec spec = Fresh();
+  spec.scalars.combine = "vote";
+  const ScalarForm votes = *ScalarForm::Of(spec, kTrained);
+  ParameterSet mean(votes.manifest());
+  const std::vector<float> shares = {0.25f, -1, 0, 1e-7f};
+  std::copy(shares.begin(), shares.end(), mean.floats(0).begin());
+  EXPECT_EQ(MovesOf(votes, mean), (std::vector<float>{1, -1, 0, 1}));
+
+  spec = Fresh();
+  spec.scalars.splits = 3;
+  spec.train.max_steps = 1;
+  const ScalarForm split = *ScalarForm::Of(spec, kTrained);
+  ParameterSet parts(split.manifest());
+  const std::vector<float> coefficients = {1, 2, 0}, owners = {0.25f, 0.75f, 0};
+  std::copy(coefficients.begin(), coefficients.end(), parts.floats(0).begin());
+  std::copy(owners.begin(), owners.end(), parts.floats(1).begin());
+  const std::vector<float> moves = MovesOf(split, parts);
+  EXPECT_EQ(moves[0], 4);
+  EXPECT_FLOAT_EQ(moves[1], 2 / 0.75f);
+  EXPECT_EQ(moves[2], 0);  // nobody's
+}
+
+// Exact slopes of a linear loss: P directions of d numbers have the ratio 1 + P / d. The squared
+// norm of a mean of P = 256 estimates in d = 3009 dimensions is that of its signal and of 3009
+// nearly independent coordinates: its relative deviation is sqrt(2 / 3009) = 2.6 %, that of the
+// ratio about as much; 0.08 is three of them. Noise alone stays near 1.
+TEST(ScalarReplay, TheRatioTellsASlopeFromNoise) {
+  JobSpec spec = Fresh();
+  spec.train.max_steps = 1;
+  spec.train.queries = 256;
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  std::vector<float> gradient(3009), noise(256);
+  RandomStream(8, Purpose::kBaseTensor, 0).FillGauss(0, gradient);
+  RandomStream(8, Purpose::kBaseTensor, 1).FillGauss(0, noise);
+  std::vector<float> slopes, scaled;
+  for (uint64_t j = 0; j < 256; ++j) {
+    slopes.push_back(static_cast<float>(form.DirectionsOf(1).Dot(j, gradient)) / 256);
+    scaled.push_back(slopes.back() * 1000);
+  }
+  const double ratio = *SignalRatio(form, *Extended(form, "", 1, slopes));
+  EXPECT_NEAR(ratio, 1 + 256.0 / 3009, 0.08);
+  EXPECT_NEAR(*SignalRatio(form, *Extended(form, "", 1, scaled)), ratio, 1e-6 * ratio);
+  EXPECT_NEAR(*SignalRatio(form, *Extended(form, "", 1, noise)), 1, 0.08);
+}
+
+TEST(ScalarReplay, RecordsThatMoveTogetherMoveByTheirMean) {
+  const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);
+  std::string records;
+  ParameterSet want = Start(), sum(kTrained);
+  for (uint64_t round = 4; round <= 6; ++round) {
+    const std::vector<float> moves = MovesOfRound(form, round);
+    records = *Extended(form, std::move(records), round, moves);
+    const ParameterSet delta = DeltaOf(form, round, moves);
+    for (size_t row = 0; row < sum.size(); ++row) {
+      for (size_t i = 0; i < sum.floats(row).size(); ++i)
+        sum.floats(row)[i] += delta.floats(row)[i];
+    }
+  }
+  for (size_t row = 0; row < sum.size(); ++row) {
+    for (size_t i = 0; i < sum.floats(row).size(); ++i) {
+      want.floats(row)[i] += sum.floats(row)[i] * (1.0f / 3);
+    }
+  }
+  ParameterSet state = Start();
+  const std::string together = Together(form, records);
+  ASSERT_TRUE(Replay(form, StrategySection(), together, state).ok());
+  EXPECT_EQ(state.HashHex(), want.HashHex());
+  const absl::Status open = Replay(form, StrategySection(), together.substr(0, 48), state);
+  EXPECT_EQ(open.code(), absl::StatusCode::kDataLoss) << open;
+}
+
+TEST(ScalarReplay, WhatIsDroppedOfALogAreWholeMovements) {
+  const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);  // records of 24 bytes
+  const std::string three = Together(form, std::string(72, '\0')), one(24, '\0');
+  const std::string log = one + three + one;
+  EXPECT_EQ(BytesBeyond(form, log, 121), 0u);
+  EXPECT_EQ(BytesBeyond(form, log, 120), 24u);
+  EXPECT_EQ(BytesBeyond(form, log, 97), 24u);
+  EXPECT_EQ(BytesBeyond(form, log, 96), 96u);
+  EXPECT_EQ(BytesBeyond(form, log, 24), 120u);
+}
+
+TEST(ScalarReplay, ADamagedLogIsRefused) {
+  const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);
+  ParameterSet state = Start();
+  const absl::Status cut = Replay(form, StrategySection(), std::string(25, 'x'), state);
+  EXPECT_EQ(cut.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(std::string(cut.message()).find("got 25 bytes, want records of 24"), std::string::npos)
+      << cut;
+  JobSpec spec = Fresh();
+  spec.scalars.pool = 4;
+  const ScalarForm pool = *ScalarForm::Of(spec, kTrained);
+  EXPECT_EQ(Replay(pool, StrategySection(), std::string(48, 'x'), state).code(),
+            absl::StatusCode::kDataLoss);
+  const std::string nan = std::string(8, '\0') + std::string(16, '\xff');
+  EXPECT_EQ(Replay(form, StrategySection(), nan, state).code(), absl::StatusCode::kOutOfRange);
+}
+
+}  // namespace
+}  // namespace rivulet
