@@ -115,7 +115,7 @@ absl::StatusOr<ParameterSet> MeanOf(const BlobStore& blobs, const Manifest& mani
 // is not the mean.
 std::optional<double> BiasOf(const BlobStore& blobs, const JobPlan& plan, const CodedRound* coded,
                              const ParameterSet& global, const std::vector<UpdateRecord>& updates) {
-  if (plan.spec.robust.rule != "none") return std::nullopt;
+  if (plan.spec.robust.rule != "none" || plan.scalars) return std::nullopt;
   if (plan.spec.strategy.aggregation == "freeze-a") return 0;  // exact
   const bool small =
       updates.size() <= kBiasUpdates && updates.size() * SizeBytesOf(plan.manifest) <= kBiasBytes;
@@ -159,6 +159,7 @@ double GradNormOf(std::span<const UpdateRecord> updates) {
 
 absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
                                                const ModelRecord& parent,
+                                               const std::string& initial_sha256,
                                                const std::vector<UpdateRecord>& updates,
                                                std::span<const ReceivedUpdate> received,
                                                RunningRound& running, const CodedRound* coded) {
@@ -166,14 +167,16 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
   if (NeedsDecodedMean(plan.spec)) {
     RV_ASSIGN_OR_RETURN(mean, DecodedMean(blobs, plan, coded, updates));
   } else {
-    RV_ASSIGN_OR_RETURN(mean.mean, MeanOf(blobs, plan.manifest, updates, received, running));
+    RV_ASSIGN_OR_RETURN(mean.mean,
+                        MeanOf(blobs, plan.update_manifest(), updates, received, running));
   }
   RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   RoundFigures figures = FiguresOf(updates);
   figures.bias = BiasOf(blobs, plan, coded, state, updates);
   figures.left_out = std::move(mean.left_out);
-  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, mean.mean,
-                                                        std::move(state), std::move(figures)));
+  RV_ASSIGN_OR_RETURN(AggregatedRound result,
+                      NextState(blobs, plan, parent, initial_sha256, mean.mean, std::move(state),
+                                std::move(figures)));
   result.scaled = mean.scaled;
   if (plan.spec.privacy.mechanism == "none") result.grad_norm = GradNormOf(updates);
   return result;

@@ -24,28 +24,29 @@ struct AggregatedRound {
 };
 
 // The next global state: a pure function of the parent and the frozen set `updates`, sorted by
-// client. Memory is that of the model whatever their number, but for robust rules (DecodedMean).
-// `running` may have a part of the sum already; those of `received` that are missing in it are
-// added by their digests. Where that does not cover the whole set, or something in it does not fit,
-// the files are all read again and judged by their SHA-256. `coded`: of this round where the job's
-// updates are coded, else null. Errors: those of DecodedMean; DataLoss (exit 8) when a stored blob
-// is not what was acknowledged; ResourceExhausted (kRetryLater).
+// client. `initial_sha256`: blob of the state of round 0. Memory is that of the model whatever
+// their number, but for robust rules (DecodedMean). `running` may have a part of the sum already;
+// those of `received` that are missing in it are added by their digests. Where that does not cover
+// the whole set, or something in it does not fit, the files are all read again and judged by their
+// SHA-256. `coded`: of this round where the job's updates are coded, else null. Errors: those of
+// DecodedMean; DataLoss (exit 8) when a stored blob is not what was acknowledged; ResourceExhausted
+// (kRetryLater).
 absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& plan,
                                                const ModelRecord& parent,
+                                               const std::string& initial_sha256,
                                                const std::vector<UpdateRecord>& updates,
                                                std::span<const ReceivedUpdate> received,
                                                RunningRound& running,
                                                const CodedRound* coded = nullptr);
 
 // The same under masks: the sums of the packed vectors, opened by `round`, with every figure in
-// them; robust.rule over the means of the groups where there are several. `initial_sha256`: blob of
-// the state of round 0. With noise of the coordinator, `noise_seed` as below; clients have clipped
-// their updates. Errors also: those of MaskedGroup::Open; FailedPrecondition when fewer
-// groups can be opened than the rule needs.
+// them; robust.rule over the means of the groups where there are several. With noise of the
+// coordinator, `noise_seed` as below; clients have clipped their updates. Errors also: those of
+// MaskedGroup::Open; FailedPrecondition when fewer groups can be opened than the rule needs.
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
-                                                const std::vector<UpdateRecord>& updates,
                                                 const std::string& initial_sha256,
+                                                const std::vector<UpdateRecord>& updates,
                                                 std::string_view noise_seed, MaskedRound& round,
                                                 RunningRound& running);
 
@@ -55,6 +56,7 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
 // bytes. Errors also: OutOfRange for more noise than the grid holds.
 absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
                                                  const ModelRecord& parent,
+                                                 const std::string& initial_sha256,
                                                  const std::vector<UpdateRecord>& updates,
                                                  std::string_view noise_seed,
                                                  const RoundTerms& terms, RunningRound& running,

@@ -25,18 +25,19 @@ absl::StatusOr<double> NextClipNorm(const AdaptiveClip& clip, double clip_norm,
 
 absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
                                                  const ModelRecord& parent,
+                                                 const std::string& initial_sha256,
                                                  const std::vector<UpdateRecord>& updates,
                                                  std::string_view noise_seed,
                                                  const RoundTerms& terms, RunningRound& running,
                                                  const CodedRound* coded) {
-  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.manifest));
+  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.update_manifest()));
   RV_ASSIGN_OR_RETURN(const CentralRun noise, CentralRunOf(plan, terms));
   // Of one update in one round, whatever the noise of other rounds.
   const double bound =
       CentralNoise{noise.noise_multiplier, noise.clip_norm, noise.values}.Sensitivity();
   int64_t bits = 0;  // of adaptive clipping
   for (const UpdateRecord& update : updates) {
-    ParameterSet delta(plan.manifest);
+    ParameterSet delta(plan.update_manifest());
     RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, update, delta));
     const UpdateView view = ViewOf(delta);
     absl::StatusOr<Clipped> clipped = ClipOf(view, terms.clip_norm);
@@ -59,8 +60,8 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
   for (const UpdateRecord& update : updates) {
     figures.bytes_up += static_cast<int64_t>(update.bytes);
   }
-  RV_ASSIGN_OR_RETURN(AggregatedRound result,
-                      NextState(blobs, plan, parent, mean, std::move(state), std::move(figures)));
+  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, initial_sha256, mean,
+                                                        std::move(state), std::move(figures)));
   if (plan.spec.privacy.adaptive_clip) {
     RV_ASSIGN_OR_RETURN(const AdaptiveClip clip, AdaptiveClipOf(plan, terms));
     RV_ASSIGN_OR_RETURN(result.clip_norm, NextClipNorm(clip, terms.clip_norm, seed, bits));

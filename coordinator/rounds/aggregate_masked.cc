@@ -11,8 +11,8 @@ namespace rivulet {
 
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
-                                                const std::vector<UpdateRecord>& updates,
                                                 const std::string& initial_sha256,
+                                                const std::vector<UpdateRecord>& updates,
                                                 std::string_view noise_seed, MaskedRound& round,
                                                 RunningRound& running) {
   RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
@@ -28,8 +28,9 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
   RV_ASSIGN_OR_RETURN(MaskedMean mean,
                       OpenMaskedMean(blobs, plan, updates, movement, noise_seed, round));
   if (plan.spec.strategy.aggregation == "freeze-a") mean.figures.bias = 0;
-  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, mean.mean,
-                                                        std::move(state), std::move(mean.figures)));
+  RV_ASSIGN_OR_RETURN(AggregatedRound result,
+                      NextState(blobs, plan, parent, initial_sha256, mean.mean, std::move(state),
+                                std::move(mean.figures)));
   result.scaled = mean.scaled;
   return result;
 }

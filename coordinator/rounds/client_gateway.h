@@ -2,8 +2,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "common/scalars/log_position.h"
 
 namespace rivulet {
 
@@ -21,6 +24,7 @@ struct ClientTask {
   std::chrono::milliseconds deadline{0};  // what is left of it when the task is sent
   uint64_t epoch = 0;                     // of the coordinator's start; never goes back
   std::string masking;                    // training under masks: the protocol's Parameters
+  std::optional<StateLog> log;            // where clients can make the state for themselves
 };
 
 // What an agent says of itself when it connects.

@@ -64,13 +64,13 @@ CodedRound::CodedRound(std::shared_ptr<const JobPlan> plan, const BlobStore& blo
 
 absl::Status CodedRound::Prepare() const {
   if (shared_) return absl::OkStatus();
-  RV_ASSIGN_OR_RETURN(codec_, JobCodec(plan_->spec, plan_->manifest));
+  RV_ASSIGN_OR_RETURN(codec_, JobCodec(plan_->spec, plan_->update_manifest()));
   std::optional<ParameterSet> initial, state;
   if (ChoosesByMovement(plan_->spec) && round_ > 1) {
     RV_ASSIGN_OR_RETURN(initial, ReadOwnState(blobs_, initial_sha256_, plan_->manifest));
     RV_ASSIGN_OR_RETURN(state, ReadOwnState(blobs_, state_sha256_, plan_->manifest));
   }
-  shared_.emplace(plan_->spec, plan_->manifest, round_, initial ? &*initial : nullptr,
+  shared_.emplace(plan_->spec, plan_->update_manifest(), round_, initial ? &*initial : nullptr,
                   state ? &*state : nullptr);
   return absl::OkStatus();
 }
@@ -94,13 +94,13 @@ absl::Status CodedRound::Judge(const BlobReader& payload) const {
   const std::lock_guard lock(mutex_);  // before anything is allocated
   std::string bytes(payload.size(), '\0');
   RV_RETURN_IF_ERROR(payload.Read(0, std::as_writable_bytes(std::span(bytes))));
-  ParameterSet update(plan_->manifest);
+  ParameterSet update(plan_->update_manifest());
   return DecodeLocked(bytes, update);
 }
 
 uint64_t LargestPayloadBytes(const JobPlan& plan) {
-  const auto codec = JobCodec(plan.spec, plan.manifest);
-  return codec.ok() ? (*codec)->MaxEncodedBytes(plan.manifest) : 0;
+  const auto codec = JobCodec(plan.spec, plan.update_manifest());
+  return codec.ok() ? (*codec)->MaxEncodedBytes(plan.update_manifest()) : 0;
 }
 
 std::unique_ptr<UploadCheck> CheckOfPayload(const CodedRound& round, const BlobWriter& file,

@@ -57,9 +57,9 @@ bool ScaleDown(double bound, ParameterSet& update) {
 absl::StatusOr<RoundMean> WeightedMean(const BlobStore& blobs, const JobPlan& plan,
                                        const CodedRound* coded,
                                        const std::vector<UpdateRecord>& updates) {
-  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.manifest));
+  RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.update_manifest()));
   RoundMean result;
-  ParameterSet update(plan.manifest);
+  ParameterSet update(plan.update_manifest());
   for (const UpdateRecord& record : updates) {
     RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, record, update));
     if (plan.spec.robust.rule == "norm-bound") {
@@ -112,7 +112,7 @@ absl::StatusOr<RobustResult> ApplyRule(const JobPlan& plan,
                                        const ParameterSet* trusted) {
   RobustSettings settings = RobustSettingsOf(plan.spec.robust);
   RobustContext context;
-  context.manifest = &plan.manifest;
+  context.manifest = &plan.update_manifest();
   if (settings.rule == "norm-bound") context.weights = weights;
   std::vector<UpdateView> views;
   for (const ParameterSet& update : updates) views.push_back(ViewOf(update));
@@ -138,7 +138,7 @@ absl::Status ReadUpdate(const BlobStore& blobs, const JobPlan& plan, const Coded
                         const UpdateRecord& update, ParameterSet& out) {
   const auto read = [&]() -> absl::Status {
     if (coded == nullptr) {
-      RV_ASSIGN_OR_RETURN(out, ReadOwnState(blobs, update.sha256, plan.manifest));
+      RV_ASSIGN_OR_RETURN(out, ReadOwnState(blobs, update.sha256, plan.update_manifest()));
       return absl::OkStatus();
     }
     RV_ASSIGN_OR_RETURN(const std::string payload, blobs.Get(update.sha256, update.bytes));
@@ -153,12 +153,12 @@ absl::StatusOr<RoundMean> DecodedMean(const BlobStore& blobs, const JobPlan& pla
                                       const std::vector<UpdateRecord>& updates) {
   const std::string& rule = plan.spec.robust.rule;
   if (rule == "none" || rule == "norm-bound") return WeightedMean(blobs, plan, coded, updates);
-  RV_RETURN_IF_ERROR(CheckMemory(updates.size(), plan.manifest, rule));
+  RV_RETURN_IF_ERROR(CheckMemory(updates.size(), plan.update_manifest(), rule));
   std::vector<ParameterSet> sets;
   std::vector<std::string> clients;  // whose they are
   std::optional<ParameterSet> trusted;
   for (const UpdateRecord& record : updates) {
-    ParameterSet update(plan.manifest);
+    ParameterSet update(plan.update_manifest());
     RV_RETURN_IF_ERROR(ReadUpdate(blobs, plan, coded, record, update));
     if (record.client == plan.spec.robust.trusted_client) {
       trusted = std::move(update);

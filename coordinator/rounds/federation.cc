@@ -33,8 +33,9 @@ std::vector<ClientView> Federation::Clients() const { return impl_->Clients(); }
 void Federation::Connected(const ClientFacts& facts) { impl_->Connected(facts); }
 void Federation::Disconnected(const std::string& client) { impl_->Disconnected(client); }
 absl::StatusOr<std::unique_ptr<BlobReader>> Federation::OpenState(const std::string& client,
-                                                                  const std::string& sha256) {
-  return impl_->OpenState(client, sha256);
+                                                                  const std::string& sha256,
+                                                                  uint64_t offset) {
+  return impl_->OpenState(client, sha256, offset);
 }
 absl::StatusOr<std::shared_ptr<UploadSession>> Federation::BeginUpload(const std::string& client,
                                                                        const UpdateHeader& header) {

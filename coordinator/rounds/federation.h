@@ -149,9 +149,11 @@ class Federation {
   // replaces what was there: its tasks are sent anew.
   void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);
-  // The global state of a task this client has. Errors: PermissionDenied for any other blob.
+  // The global state of a task this client has, or the log by which it makes it for itself; what
+  // is read from `offset` on counts as sent. Errors: PermissionDenied for any other blob.
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
-                                                        const std::string& sha256);
+                                                        const std::string& sha256,
+                                                        uint64_t offset = 0);
   // Errors: NotFound (job); PermissionDenied (not in the cohort); FailedPrecondition (kResync:
   // round closed, other attempt); AlreadyExists (another update was accepted); InvalidArgument
   // (size, counts); ResourceExhausted (kRetryLater).

@@ -169,7 +169,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const LoseRound& action) 
   RV_RETURN_IF_ERROR(states_.Commit(writes));
   EndAttemptLocked(job, action.reason);
   PinLocked(same.sha256);
-  if (!same.optimizer_sha256.empty()) PinLocked(same.optimizer_sha256);
+  PinCompanionsLocked(same);
   job.models[action.round] = std::move(same);
   RetireParentLocked(job);
   EmitLocked(job, "round.lost", action.round,

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
 
@@ -148,6 +149,9 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   task.job_document = job->record.document;
   task.state_sha256 = model.sha256;
   task.state_bytes = model.bytes;
+  if (KeepsLog(job->plan->spec)) {
+    task.log = StateLog{model.log_sha256, model.log_bytes, model.log_from};
+  }
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
   if (training && job->masked != nullptr) {
@@ -159,13 +163,15 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const std::string& client,
-                                                                        const std::string& sha256) {
+                                                                        const std::string& sha256,
+                                                                        uint64_t offset) {
   const std::lock_guard lock(mutex_);
   for (const auto& job : jobs_) {
     if (job->engine == nullptr || !job->engine->state().cohort.contains(client)) continue;
     const ModelRecord& model = job->models.rbegin()->second;
-    if (model.sha256 != sha256) continue;
-    job->bytes_down += static_cast<int64_t>(model.bytes);
+    if (model.sha256 != sha256 && (sha256.empty() || model.log_sha256 != sha256)) continue;
+    const uint64_t bytes = model.sha256 == sha256 ? model.bytes : model.log_bytes;
+    job->bytes_down += static_cast<int64_t>(bytes - std::min(bytes, offset));
     return blobs_.Open(sha256);
   }
   return Refuse(absl::StatusCode::kPermissionDenied,

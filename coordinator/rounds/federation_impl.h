@@ -129,8 +129,9 @@ class Federation::Impl {
   std::vector<ClientView> Clients() const;
   void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);
+  void PinCompanionsLocked(const ModelRecord& model);
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
-                                                        const std::string& sha256);
+                                                        const std::string& sha256, uint64_t offset);
   absl::StatusOr<std::shared_ptr<UploadSession>> BeginUpload(const std::string& client,
                                                              const UpdateHeader& header);
   std::vector<absl::Status> Report(const std::vector<ClientReport>& reports);

@@ -207,7 +207,7 @@ absl::Status Federation::Impl::CollectGarbageLocked() {
       if (wanted && blobs_.Has(model.sha256)) PinLocked(model.sha256);
     }
     const ModelRecord& last = job->models.rbegin()->second;
-    if (!last.optimizer_sha256.empty()) PinLocked(last.optimizer_sha256);
+    PinCompanionsLocked(last);
     for (const UpdateRecord& update : job->updates) PinLocked(update.sha256);
   }
   RV_ASSIGN_OR_RETURN(const std::vector<BlobInfo> all, blobs_.List());

@@ -109,10 +109,11 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   absl::StatusOr<AggregatedRound> result =
       masked != nullptr
-          ? AggregateMasked(blobs_, *plan, parent, *set, initial, noise_seed, *masked, *running)
+          ? AggregateMasked(blobs_, *plan, parent, initial, *set, noise_seed, *masked, *running)
       : plan->spec.privacy.mechanism == "central"
-          ? AggregateCentral(blobs_, *plan, parent, *set, noise_seed, terms, *running, coded.get())
-          : AggregateRound(blobs_, *plan, parent, *set, received, *running, coded.get());
+          ? AggregateCentral(blobs_, *plan, parent, initial, *set, noise_seed, terms, *running,
+                             coded.get())
+          : AggregateRound(blobs_, *plan, parent, initial, *set, received, *running, coded.get());
   lock.lock();
   PublishLocked(*job, std::move(result));
   working_ = false;
@@ -124,7 +125,8 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
 }
 
 std::shared_ptr<RunningRound> Federation::Impl::RunningOf(Job& job) {
-  if (job.running == nullptr) job.running = std::make_shared<RunningRound>(job.plan->manifest);
+  if (job.running == nullptr)
+    job.running = std::make_shared<RunningRound>(job.plan->update_manifest(), job.plan->manifest);
   return job.running;
 }
 
@@ -225,7 +227,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   job.all_bytes_down += round.figures.bytes_down;
   job.bytes_down = 0;
   PinLocked(result->model.sha256);
-  if (!result->model.optimizer_sha256.empty()) PinLocked(result->model.optimizer_sha256);
+  PinCompanionsLocked(result->model);
   job.models[round.round] = result->model;
   RetireLocked(job);
   std::vector<std::pair<std::string, JobEvent::Value>> data = {
@@ -252,7 +254,8 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
 }
 
 bool IsKept(const JobPlan& plan, uint64_t round) {
-  if (round == 0 && ChoosesByMovement(plan.spec)) return true;  // uploads are read by it
+  if (round == 0 && ChoosesByMovement(plan.spec)) return true;            // uploads are read by it
+  if (round == 0 && plan.scalars && plan.scalars->pooled()) return true;  // all states grow from it
   const int every = plan.spec.export_.save_every_round;
   return every > 0 && round % static_cast<uint64_t>(every) == 0;
 }
@@ -269,6 +272,13 @@ void Federation::Impl::RetireParentLocked(Job& job) {
   const ModelRecord& parent = std::next(job.models.rbegin())->second;
   if (!IsKept(*job.plan, parent.round)) UnpinLocked(parent.sha256);
   if (!parent.optimizer_sha256.empty()) UnpinLocked(parent.optimizer_sha256);
+  if (!parent.log_sha256.empty()) UnpinLocked(parent.log_sha256);
+}
+
+// What lies beside a state.
+void Federation::Impl::PinCompanionsLocked(const ModelRecord& model) {
+  if (!model.optimizer_sha256.empty()) PinLocked(model.optimizer_sha256);
+  if (!model.log_sha256.empty()) PinLocked(model.log_sha256);
 }
 
 void Federation::Impl::PinLocked(const std::string& sha256) {

@@ -54,8 +54,9 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
                               std::to_string(plan.from_base.size() - 1) + " more")),
         ExitCode::kConfig);
   }
+  plan.scalars = ScalarForm::Of(plan.spec, plan.manifest);
   if (plan.spec.secure_aggregation.enabled) {
-    absl::StatusOr<MaskedForm> form = MaskedForm::Of(plan.spec, plan.manifest);
+    absl::StatusOr<MaskedForm> form = MaskedForm::Of(plan.spec, plan.update_manifest());
     if (!form.ok()) return WithExit(form.status(), ExitCode::kConfig);
     plan.masked = *std::move(form);
   }
@@ -63,7 +64,7 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
     RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(plan.spec));
     RV_RETURN_IF_ERROR(CheckCentralNoise(plan));
   }
-  if (IsCoded(plan.spec)) RV_RETURN_IF_ERROR(JobCodec(plan.spec, plan.manifest).status());
+  if (IsCoded(plan.spec)) RV_RETURN_IF_ERROR(JobCodec(plan.spec, plan.update_manifest()).status());
   if (!plan.spec.secure_aggregation.enabled || plan.spec.robust.groups > 0)
     RV_RETURN_IF_ERROR(CheckRobustRule(plan.spec));
   const auto adapter = std::make_shared<const AdapterPlan>(std::move(model.plan));

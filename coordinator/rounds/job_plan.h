@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "common/job/job_spec.h"
+#include "common/scalars/scalar_form.h"
 #include "common/tensor/parameter_set.h"
 #include "privacy/masking/masked_form.h"
 
@@ -15,13 +16,16 @@ namespace rivulet {
 struct JobPlan {
   JobSpec spec;
   std::string base_hash;        // "sha256:<hex>" that a client must have
-  Manifest manifest;            // of the global state and of every update
+  Manifest manifest;            // of the global state, and of every update but with [scalars]
   Manifest from_base;           // the part of it that starts from the base model's values
   std::string base_tensors;     // SHA-256 of the file of those values; empty when there are none
   double noise_multiplier = 0;  // z of privacy.mechanism = "central"
-  std::optional<MaskedForm> masked;  // with secure-aggregation.enabled
+  std::optional<ScalarForm> scalars;  // with scalars.enabled: what updates are
+  std::optional<MaskedForm> masked;   // with secure-aggregation.enabled
   // Round 0, of a set of manifest `from_base`; computed when asked.
   std::function<absl::StatusOr<ParameterSet>(const ParameterSet& from_base)> initial;
+
+  const Manifest& update_manifest() const { return scalars ? scalars->manifest() : manifest; }
 };
 
 // Reads a job document. Production: PlanOf; tests plan toy jobs with it.

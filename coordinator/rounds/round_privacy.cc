@@ -99,7 +99,7 @@ bool IsPrivate(const JobSpec& spec) {
 bool IsCorrelated(const JobSpec& spec) { return spec.privacy.correlation != "none"; }
 
 absl::StatusOr<CentralRun> CentralRunOf(const JobPlan& plan, const RoundTerms& terms) {
-  CentralRun run = RunOf(plan.spec, plan.noise_multiplier, ValuesOf(plan.manifest));
+  CentralRun run = RunOf(plan.spec, plan.noise_multiplier, ValuesOf(plan.update_manifest()));
   run.clip_norm = terms.clip_norm;
   if (plan.masked) {
     run.values = static_cast<int64_t>(plan.masked->values());

@@ -106,7 +106,7 @@ absl::Status AddStretches(std::span<const UpdateReader> readers,
 absl::Status RunningRound::Add(const BlobStore& blobs, std::span<const ReceivedUpdate> updates,
                                bool side_by_side) {
   if (!sum_.has_value() && !broken_) {
-    absl::StatusOr<FixedPointSum> made = FixedPointSum::Make(manifest_);
+    absl::StatusOr<FixedPointSum> made = FixedPointSum::Make(updates_);
     if (!made.ok()) return made.status();
     sum_ = *std::move(made);
   }
@@ -132,12 +132,12 @@ absl::Status RunningRound::AddTogether(const BlobStore& blobs,
                                        std::span<const ReceivedUpdate> updates, bool side_by_side) {
   std::vector<UpdateReader> readers;
   for (const ReceivedUpdate& update : updates) {
-    auto reader = UpdateReader::Open(blobs, manifest_, update.record.sha256);
+    auto reader = UpdateReader::Open(blobs, updates_, update.record.sha256);
     if (!reader.ok()) return Annotate(reader.status(), "update of " + update.record.client);
     readers.push_back(*std::move(reader));
     RV_RETURN_IF_ERROR(sum_->AddWeight(update.record.weight));
   }
-  const std::vector<Stretch> stretches = StretchesOf(manifest_);
+  const std::vector<Stretch> stretches = StretchesOf(updates_);
   Outcome outcome;
   ParallelRanges(stretches.size(), side_by_side ? kStretchesOfAThread : stretches.size(),
                  [&](size_t begin, size_t end) {
@@ -169,7 +169,7 @@ bool RunningRound::Holds(const UpdateRecord& update) const {
 
 void RunningRound::ReadParent(const BlobStore& blobs, const std::string& sha256) {
   if (parent_.has_value() && parent_sha256_ == sha256) return;
-  absl::StatusOr<ParameterSet> state = ReadOwnState(blobs, sha256, manifest_);
+  absl::StatusOr<ParameterSet> state = ReadOwnState(blobs, sha256, states_);
   if (!state.ok()) return;
   parent_ = *std::move(state);
   parent_sha256_ = sha256;
@@ -179,7 +179,7 @@ absl::StatusOr<ParameterSet> RunningRound::TakeParent(const BlobStore& blobs,
                                                       const std::string& sha256) {
   std::optional<ParameterSet> there = std::exchange(parent_, std::nullopt);
   if (there.has_value() && parent_sha256_ == sha256) return *std::move(there);
-  return ReadOwnState(blobs, sha256, manifest_);
+  return ReadOwnState(blobs, sha256, states_);
 }
 
 FixedPointSum* RunningRound::SumWithin(std::span<const UpdateRecord> updates) {

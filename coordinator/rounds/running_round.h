@@ -31,8 +31,9 @@ struct ReceivedUpdate {
 // safe.
 class RunningRound {
  public:
-  // `manifest` (F32) must outlive it.
-  explicit RunningRound(const Manifest& manifest) : manifest_(manifest) {}
+  // Of updates and of states (both F32); they must outlive it.
+  RunningRound(const Manifest& updates, const Manifest& states)
+      : updates_(updates), states_(states) {}
 
   // `side_by_side`: on all cores, otherwise on this thread. After an error the sum is broken: the
   // log says why, once, and its memory is given back.
@@ -54,7 +55,7 @@ class RunningRound {
   absl::Status AddTogether(const BlobStore& blobs, std::span<const ReceivedUpdate> updates,
                            bool side_by_side);
 
-  const Manifest& manifest_;
+  const Manifest &updates_, &states_;
   std::optional<FixedPointSum> sum_;          // from the first Add on
   std::map<std::string, std::string> added_;  // client -> SHA-256 of its update
   bool broken_ = false;

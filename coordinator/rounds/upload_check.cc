@@ -7,11 +7,12 @@
 namespace rivulet {
 
 std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes) {
-  return std::make_unique<UpdateChecker>(plan.manifest, file_bytes);
+  return std::make_unique<UpdateChecker>(plan.update_manifest(), file_bytes);
 }
 
 uint64_t LargestUploadBytes(const JobPlan& plan) {
-  return IsCoded(plan.spec) ? LargestPayloadBytes(plan) : LargestUpdateBytes(plan.manifest);
+  return IsCoded(plan.spec) ? LargestPayloadBytes(plan)
+                            : LargestUpdateBytes(plan.update_manifest());
 }
 
 }  // namespace rivulet

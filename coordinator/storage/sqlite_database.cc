@@ -6,7 +6,7 @@ namespace rivulet {
 namespace {
 
 constexpr int kApplicationId = 0x52766c31;  // "Rvl1"
-constexpr int kSchemaVersion = 3;
+constexpr int kSchemaVersion = 4;
 constexpr int kLongLogPages = 1000;
 constexpr int64_t kHeapLimitBytes = int64_t{256} << 20;
 
@@ -35,7 +35,8 @@ CREATE TABLE update_received(
 CREATE TABLE model(
   job TEXT NOT NULL REFERENCES job(id), round INTEGER NOT NULL, parent_sha256 TEXT NOT NULL,
   sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, state_hash TEXT NOT NULL,
-  optimizer_sha256 TEXT NOT NULL, PRIMARY KEY(job, round)) STRICT, WITHOUT ROWID;
+  optimizer_sha256 TEXT NOT NULL, log_sha256 TEXT NOT NULL, log_bytes INTEGER NOT NULL,
+  log_from INTEGER NOT NULL, PRIMARY KEY(job, round)) STRICT, WITHOUT ROWID;
 CREATE TABLE evaluation(
   job TEXT NOT NULL REFERENCES job(id), round INTEGER NOT NULL, done INTEGER NOT NULL,
   clients TEXT NOT NULL, remaining_ms INTEGER NOT NULL,
@@ -240,7 +241,10 @@ absl::Status Database::CheckContent() {
   if (tables == 0 && application == 0) {
     RV_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE"));
     RV_RETURN_IF_ERROR(Execute(kSchema));
-    return Execute("PRAGMA application_id=1383492657; PRAGMA user_version=3; COMMIT");
+    const std::string stamp =
+        "PRAGMA application_id=1383492657; PRAGMA user_version=" + std::to_string(kSchemaVersion) +
+        "; COMMIT";
+    return Execute(stamp.c_str());
   }
   if (application != kApplicationId) return Damaged("not a Rivulet database");
   if (version != kSchemaVersion) {

@@ -81,6 +81,9 @@ ModelRecord ReadModel(Statement& row) {
   model.bytes = static_cast<uint64_t>(row.Int());
   model.state_hash = row.Text();
   model.optimizer_sha256 = row.Text();
+  model.log_sha256 = row.Text();
+  model.log_bytes = static_cast<uint64_t>(row.Int());
+  model.log_from = static_cast<uint64_t>(row.Int());
   return model;
 }
 
@@ -163,7 +166,8 @@ absl::StatusOr<StoredState> LoadRows(Database& db) {
       ReadUpdate, all.updates));
   RV_RETURN_IF_ERROR(ReadAll(db,
                              "SELECT job, round, parent_sha256, sha256, bytes, state_hash, "
-                             "optimizer_sha256 FROM model ORDER BY job, round",
+                             "optimizer_sha256, log_sha256, log_bytes, log_from FROM model "
+                             "ORDER BY job, round",
                              ReadModel, all.models));
   RV_RETURN_IF_ERROR(ReadAll(
       db, "SELECT job, round, done, clients, remaining_ms FROM evaluation ORDER BY job, round",

@@ -128,10 +128,11 @@ absl::Status Apply(Database& db, const PutUpdate& write) {
 absl::Status Apply(Database& db, const PutModel& write) {
   const ModelRecord& model = write.model;
   Statement& insert = db.Prepared(
-      "INSERT INTO model(job, round, parent_sha256, sha256, bytes, state_hash, optimizer_sha256) "
-      "VALUES(?, ?, ?, ?, ?, ?, ?)");
+      "INSERT INTO model(job, round, parent_sha256, sha256, bytes, state_hash, optimizer_sha256, "
+      "log_sha256, log_bytes, log_from) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   insert.Bind(model.job).Bind(Int(model.round)).Bind(model.parent_sha256).Bind(model.sha256);
   insert.Bind(Int(model.bytes)).Bind(model.state_hash).Bind(model.optimizer_sha256);
+  insert.Bind(model.log_sha256).Bind(Int(model.log_bytes)).Bind(Int(model.log_from));
   return RunInsert(insert, "job " + model.job + " model " + std::to_string(model.round));
 }
 

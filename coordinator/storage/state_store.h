@@ -99,6 +99,11 @@ struct ModelRecord {
   uint64_t bytes = 0;
   std::string state_hash;        // ParameterSet::HashHex()
   std::string optimizer_sha256;  // blob of the server optimiser's state; empty when it has none
+  // With [scalars]: blob of the log by which clients make this state, and where in all that was
+  // ever logged it begins (common/scalars/log_position.h); empty where there is none.
+  std::string log_sha256;
+  uint64_t log_bytes = 0;
+  uint64_t log_from = 0;
 };
 
 // Held-out evaluation of one global state; key (job, round).

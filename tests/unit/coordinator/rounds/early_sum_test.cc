@@ -54,7 +54,7 @@ TEST_F(EarlySumTest, FilesOfDifferentOrdersKeepTheirDigestsAndAddUp) {
     const ToyUpdate update = ToyTrain(name, 1, "");
     Receive(received_.size() % 2 == 0 ? update.file : Reordered(update.delta), update.delta);
   }
-  RunningRound running(manifest);
+  RunningRound running(manifest, manifest);
   const absl::Status added = running.Add(*blobs_, received_, false);
   ASSERT_TRUE(added.ok()) << added;
   ExpectSameWords(running.SumWithin(records_), *want_);
@@ -70,7 +70,7 @@ TEST_F(EarlySumTest, OnOneCoreAndOnAllTheWordsAreThoseOfWholeUpdates) {
     Receive(update.file, update.delta);
   }
   for (const bool side_by_side : {false, true}) {
-    RunningRound running(manifest);
+    RunningRound running(manifest, manifest);
     const absl::Status added = running.Add(*blobs_, received_, side_by_side);
     ASSERT_TRUE(added.ok()) << added;
     ExpectSameWords(running.SumWithin(records_), *want_);
@@ -82,7 +82,7 @@ TEST_F(EarlySumTest, ADroppedSumTakesNothingMore) {
   want_ = *FixedPointSum::Make(manifest);
   const ToyUpdate update = ToyTrain("a", 1, "");
   Receive(update.file, update.delta);
-  RunningRound running(manifest);
+  RunningRound running(manifest, manifest);
   ASSERT_TRUE(running.Add(*blobs_, received_, false).ok());
   running.DropSum();
   EXPECT_EQ(running.SumWithin(records_), nullptr);

@@ -219,7 +219,7 @@ TEST_F(RunningRoundTest, AnAdditionThatFailedBreaksTheSumForGood) {
   record.client = "a";
   record.sha256 = receipts_["a"].sha256;
   record.weight = 1;
-  RunningRound running(KeptManifest());
+  RunningRound running(KeptManifest(), KeptManifest());
   EXPECT_EQ(running.Add(*blobs_, std::vector<ReceivedUpdate>{{record, {}}}, false).code(),
             absl::StatusCode::kDataLoss);  // another digest
   EXPECT_FALSE(running.Holds(record));

@@ -42,6 +42,7 @@ inline JobPlanner ToyPlanner(JobSpec spec, Manifest manifest = ToyManifest()) {
     JobPlan plan;
     plan.spec = spec;
     plan.manifest = manifest;
+    plan.scalars = ScalarForm::Of(spec, manifest);
     if (document.starts_with("base ")) {
       plan.from_base = {manifest[0]};
       plan.base_tensors = document.substr(5);

@@ -44,7 +44,7 @@ auto FieldsOf(const UpdateRecord& r) {
 }
 auto FieldsOf(const ModelRecord& r) {
   return std::tuple(r.job, r.round, r.parent_sha256, r.sha256, r.bytes, r.state_hash,
-                    r.optimizer_sha256);
+                    r.optimizer_sha256, r.log_sha256, r.log_bytes, r.log_from);
 }
 auto FieldsOf(const EvaluationRecord& r) {
   return std::tuple(r.job, r.round, r.done, TextOf(r.clients), r.remaining_ms);

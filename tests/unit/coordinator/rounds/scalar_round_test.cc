@@ -1,0 +1,225 @@
+// Federation: updates of coefficients, and the log by which clients make states for themselves.
+#include "aggregation/scalars/scalar_replay.h"
+#include "common/formats/safetensors.h"
+#include "federation_fixture.h"
+
+namespace rivulet {
+namespace {
+
+JobSpec ScalarToy() {
+  JobSpec spec = ToySpec();
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.learning_rate = 0.5;
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;
+  return spec;
+}
+
+class ScalarRoundTest : public FederationTest {
+ protected:
+  // A member of every cohort that does with logs what an agent does.
+  struct Client {
+    std::optional<uint64_t> position;
+    ParameterSet state;
+    uint64_t fetched = 0;  // bytes
+  };
+
+  void Open(const JobSpec& spec) {
+    spec_ = spec;
+    form_ = *ScalarForm::Of(spec, ToyManifest());
+    Start(spec);
+    Connect({"a", "b", "c"});
+  }
+
+  std::string Read(const std::string& client, const std::string& sha256, uint64_t from) {
+    const auto reader = federation_->OpenState(client, sha256, from);
+    EXPECT_TRUE(reader.ok()) << reader.status();
+    std::string bytes((*reader)->size() - from, '\0');
+    EXPECT_TRUE((*reader)->Read(from, std::as_writable_bytes(std::span(bytes))).ok());
+    return bytes;
+  }
+
+  void CatchUp(const ToyGateway::Order& order, Client& client) {
+    const ClientTask& task = order.task;
+    ASSERT_TRUE(task.log.has_value());
+    const auto from = MissingFrom(*task.log, client.position, form_->pooled(), task.state_bytes);
+    const Manifest manifest = ToyManifest();
+    if (!from) {
+      const std::string file = Read(order.client, task.state_sha256, 0);
+      client.fetched += file.size();
+      client.state = *ReadParameterSet(file, &manifest);
+    } else {
+      std::string rest;
+      if (task.log->bytes > *from) rest = Read(order.client, task.log->sha256, *from);
+      client.fetched += rest.size();
+      const bool onwards = !form_->pooled() && client.position == task.log->from + *from;
+      if (!onwards) client.state = *ToyPlanner(spec_)("toy")->initial({});
+      ASSERT_TRUE(Replay(*form_, spec_.strategy, rest, client.state).ok());
+    }
+    client.position = task.log->end();
+    EXPECT_EQ(Sha256Hex(SafetensorsBytes(client.state)), task.state_sha256)
+        << "round " << task.round;
+  }
+
+  // All rounds; "c" is not there between the rounds `away` and `back`.
+  JobView Run(const JobSpec& spec, uint64_t away = 0, uint64_t back = 0, bool restart = false) {
+    states_ = MakeMemoryStateStore();
+    blobs_ = MakeMemoryBlobStore();
+    clients_.clear();
+    gateway_.orders.clear();
+    Open(spec);
+    const std::string id = Submit();
+    uint64_t round = 0;
+    for (int idle = 0; idle < 100; federation_->Tick()) {
+      if (gateway_.orders.empty()) {  // a round that waits for who is away
+        ++idle;
+        Pass(seconds(101));
+        if (*federation_->Ended(id)) break;
+        continue;
+      }
+      const auto order = gateway_.orders.front();
+      gateway_.orders.pop_front();
+      if (order.task.round != round && order.task.kind == ClientTask::Kind::kTrain) {
+        round = order.task.round;
+        if (round == away) federation_->Disconnected("c");
+        if (round == back) federation_->Connected(ToyClient("c"));
+      }
+      if (order.client == "c" && round >= away && round < back) continue;
+      CatchUp(order, clients_[order.client]);
+      const absl::Status done = ToyWork(*federation_, order, form_->manifest());
+      EXPECT_TRUE(done.ok()) << done;
+      if (!done.ok()) break;
+      if (!restart || order.client != "a" || order.task.kind != ClientTask::Kind::kTrain) continue;
+      Restart(spec);
+      Connect({"a", "b"});
+      if (round < away || round >= back) Connect({"c"});
+    }
+    JobView view = Show(id);
+    EXPECT_EQ(view.state, JobState::kFinished) << view.reason;
+    return view;
+  }
+
+  JobSpec spec_;
+  std::optional<ScalarForm> form_;
+  std::map<std::string, Client> clients_;
+};
+
+// The oracle: exact mean of the coefficients, each direction by itself.
+TEST_F(ScalarRoundTest, TheStateMovesByTheMeanAlongEachDirection) {
+  JobSpec spec = ScalarToy();
+  spec.job.num_rounds = 1;
+  spec.train.queries = 2;
+  const JobView view = Run(spec);
+  ParameterSet state = *ToyPlanner(spec)("toy")->initial({});
+  FixedPointSum sum = *FixedPointSum::Make(form_->manifest());
+  for (const char* client : {"a", "b", "c"}) {
+    const ToyUpdate update =
+        ToyTrain(client, 1, Sha256Hex(SafetensorsBytes(state)), form_->manifest());
+    ASSERT_TRUE(sum.Add(update.delta, update.tokens).ok());
+  }
+  const ParameterSet mean = *sum.Mean();
+  const std::vector<TensorPart> parts = PartsOf(ToyManifest());
+  ParameterSet delta(ToyManifest());
+  for (uint64_t index = 0; index < 2; ++index) {
+    const auto z = MakeDirection({}, RootOf(spec.job.seed, 1, ""), index);
+    for (size_t row = 0; row < delta.size(); ++row) {
+      AddDirection(*z, parts[row], -0.5f * mean.floats(0)[index], delta.floats(row));
+    }
+  }
+  auto optimizer = *MakeServerOptimizer(spec.strategy, ToyManifest());
+  ASSERT_TRUE(optimizer->Apply(delta, state).ok());
+  EXPECT_EQ(view.state_hash, state.HashHex());
+  EXPECT_LT(view.bytes_up, view.raw_bytes_up);
+}
+
+TEST_F(ScalarRoundTest, ClientsMakeEveryStateThemselves) {
+  JobSpec spec = ScalarToy();
+  spec.job.num_rounds = 8;
+  const JobView view = Run(spec);
+  for (const auto& [name, client] : clients_) EXPECT_EQ(client.fetched, 8 * 12u) << name;
+  EXPECT_EQ(view.bytes_down, 3 * 8 * 12);
+  EXPECT_EQ(Run(spec, 0, 0, /*restart=*/true).state_hash, view.state_hash);
+}
+
+TEST_F(ScalarRoundTest, WhoWasAwayReplaysTheRest) {
+  JobSpec spec = ScalarToy();
+  spec.job.num_rounds = 10;
+  spec.job.min_available_clients = 2;
+  spec.job.selection = "all";
+  Run(spec, /*away=*/3, /*back=*/9);
+  EXPECT_EQ(clients_["c"].fetched, 10 * 12u);  // once each, though it was asked less often
+}
+
+// The toy state's file has less than 30 records' bytes: who was away for 47 rounds fetches it, who
+// was there never does.
+TEST_F(ScalarRoundTest, ALogIsNeverAsLongAsTheState) {
+  JobSpec spec = ScalarToy();
+  spec.job.num_rounds = 60;
+  spec.job.min_available_clients = 2;
+  spec.job.selection = "all";
+  const JobView view = Run(spec, /*away=*/3, /*back=*/50);
+  EXPECT_EQ(clients_["a"].fetched, 60 * 12u);
+  const uint64_t state = SafetensorsBytes(*ToyPlanner(spec)("toy")->initial({})).size();
+  EXPECT_LT(state, 30 * 12u);
+  EXPECT_EQ((clients_["c"].fetched - state) % 12, 0u);
+  EXPECT_LT(clients_["c"].fetched, state + 15 * 12u);
+  EXPECT_EQ(Run(spec, 3, 50, /*restart=*/true).state_hash, view.state_hash);
+}
+
+TEST_F(ScalarRoundTest, APoolIsFetchedWholeWhoeverWasAway) {
+  JobSpec spec = ScalarToy();
+  spec.job.num_rounds = 10;
+  spec.job.min_available_clients = 2;
+  spec.job.selection = "all";
+  spec.scalars.pool = 5;
+  Run(spec, /*away=*/3, /*back=*/9);
+  EXPECT_GT(clients_["c"].fetched, 0u);
+  EXPECT_EQ(clients_["c"].fetched % 28, 0u);
+  EXPECT_LT(clients_["c"].fetched, clients_["a"].fetched);
+}
+
+// Ten numbers: 40 directions are sure enough for a ratio of 1.5, one round of four is not.
+TEST_F(ScalarRoundTest, AStepWaitsUntilItsDirectionIsSure) {
+  JobSpec spec = ScalarToy();
+  spec.job.num_rounds = 30;
+  spec.train.queries = 4;
+  spec.scalars.target_ratio = 1.5;
+  const JobView view = Run(spec);
+  std::set<std::string> states;
+  int moved = 0;
+  for (const RoundView& round : view.rounds) {
+    moved += states.insert(round.state_hash).second;
+  }
+  EXPECT_GT(moved, 1);
+  EXPECT_LT(moved, 30);
+  EXPECT_EQ(Run(spec, 0, 0, /*restart=*/true).state_hash, view.state_hash);
+}
+
+TEST_F(ScalarRoundTest, AnOptimiserWithAMemoryHasNoLog) {
+  JobSpec spec = ScalarToy();
+  spec.strategy.name = "fedadam";
+  spec.strategy.server_learning_rate = 0.01;
+  Open(spec);
+  const std::string id = Submit();
+  while (true) {
+    federation_->Tick();
+    if (gateway_.orders.empty()) break;
+    EXPECT_FALSE(gateway_.orders.front().task.log.has_value());
+    ASSERT_TRUE(ToyWork(*federation_, gateway_.orders.front(), form_->manifest()).ok());
+    gateway_.orders.pop_front();
+  }
+  EXPECT_EQ(Show(id).state, JobState::kFinished) << Show(id).reason;
+}
+
+TEST_F(ScalarRoundTest, AnUpdateOfTrainedNumbersIsRefused) {
+  Open(ScalarToy());
+  Submit();
+  OpenFirstRound();
+  const auto order = Take("a");
+  const absl::Status refused = ToyWork(*federation_, order);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << refused;
+}
+
+}  // namespace
+}  // namespace rivulet
