@@ -310,8 +310,45 @@ std::optional<Outcome> Agent::Work(const Assignment& task, const std::stop_token
   return outcome;
 }
 
+std::optional<std::string> Agent::MakeState(const Assignment& task,
+                                            const std::stop_token& aborted) {
+  if (!task.log) return std::nullopt;
+  const std::optional<uint64_t> from = work_.MissingLog(task);
+  if (!from) return std::nullopt;
+  absl::StatusOr<std::string> state = ReplayLog(task, *from, aborted);
+  if (state.ok()) return *std::move(state);
+  if (!aborted.stop_requested()) {
+    spdlog::warn("{}: {}; the state is fetched instead", TextOf(task.key),
+                 std::string(state.status().message()));
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::string> Agent::ReplayLog(const Assignment& task, uint64_t from,
+                                             const std::stop_token& aborted) {
+  std::string rest;
+  if (task.log->bytes > from) {
+    const std::filesystem::path path = store_.StatePath(task.log->sha256);
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);  // what another task needed began elsewhere
+    RV_RETURN_IF_ERROR(link_.Download(task.log->sha256, task.log->bytes, path, aborted, from));
+    RV_ASSIGN_OR_RETURN(rest, ReadFile(path, kMaxState));
+    std::filesystem::remove(path, ignored);
+  }
+  RV_ASSIGN_OR_RETURN(std::string state, work_.CatchUp(task, rest));
+  const std::string got = Sha256Hex(state);
+  if (got != task.state_sha256) {
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "DIGEST_MISMATCH: replayed " + std::to_string(rest.size()) +
+                      " bytes of log, got state " + got + ", want " + task.state_sha256);
+  }
+  spdlog::info("{}: state made from {} bytes of log", TextOf(task.key), rest.size());
+  return state;
+}
+
 absl::StatusOr<std::optional<std::string>> Agent::FetchState(const Assignment& task,
                                                              const std::stop_token& aborted) {
+  if (std::optional<std::string> made = MakeState(task, aborted)) return made;
   const std::filesystem::path path = store_.StatePath(task.state_sha256);
   absl::Status fetched;
   for (int attempt = 0; attempt < kMaxDownloads; ++attempt) {

@@ -38,10 +38,10 @@ class CoordinatorLink {
   virtual void Beat(const std::string& activity) = 0;
 
   // Blocking; Cancelled as soon as `stop` is requested or the link closed. Appends to `partial`
-  // from where it ends until it holds `bytes` bytes.
+  // from where it ends until it holds the bytes [from, bytes) of the blob.
   virtual absl::Status Download(const std::string& sha256, uint64_t bytes,
-                                const std::filesystem::path& partial,
-                                std::stop_token stop = {}) = 0;
+                                const std::filesystem::path& partial, std::stop_token stop = {},
+                                uint64_t from = 0) = 0;
   // Blocking; Cancelled when the link is closed. Sends what the coordinator does not have yet; OK
   // once it has given its receipt.
   virtual absl::Status Upload(const Outcome& outcome, std::string_view file) = 0;

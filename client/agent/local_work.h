@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,14 @@ class LocalWork {
   virtual ~LocalWork() = default;
   // Before the global state is fetched. Errors: those of CheckTask.
   virtual absl::Status Check(const Assignment& task) = 0;
+  // From which byte on the task's log is needed to make the state here; nothing where the state
+  // must be fetched.
+  virtual std::optional<uint64_t> MissingLog(const Assignment&) { return std::nullopt; }
+  // The state's file, made by the bytes of the log from there on. Errors: any; the state is fetched
+  // then.
+  virtual absl::StatusOr<std::string> CatchUp(const Assignment&, std::string_view rest) {
+    return Refuse(absl::StatusCode::kUnimplemented, "no log is replayed here");
+  }
   // `state`: safetensors of the global state. Errors: those of Check; Aborted (cancelled);
   // ResourceExhausted (memory); any other is a failed task.
   virtual absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,

@@ -255,12 +255,13 @@ absl::StatusOr<Policy> ParsePolicy(std::string_view text, const fs::path& path) 
   RV_ASSIGN_OR_RETURN(const toml::table table, ParseToml(text, path.string()));
   Policy policy;
   RV_RETURN_IF_ERROR(CheckKeys(path, table,
-                               {"jobs", "max-steps", "min-clients", "max-seq-length", "secagg",
-                                "privacy", "base-model", "dataset"}));
+                               {"jobs", "max-steps", "min-clients", "max-seq-length", "backprop",
+                                "secagg", "privacy", "base-model", "dataset"}));
   RV_RETURN_IF_ERROR(ReadJobs(path, table, policy));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "max-steps", policy.max_steps));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "min-clients", policy.min_clients));
   RV_RETURN_IF_ERROR(ReadCount(path, table, "max-seq-length", policy.max_seq_length));
+  RV_RETURN_IF_ERROR(ReadFlag(path, table, "backprop", policy.backprop));
   RV_RETURN_IF_ERROR(ReadSection(path, table, "secagg", ReadMasking, policy));
   RV_RETURN_IF_ERROR(ReadSection(path, table, "privacy", ReadPrivacy, policy));
   RV_RETURN_IF_ERROR(ReadRows(path, table, "base-model", AddBaseModel, policy));

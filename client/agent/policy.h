@@ -20,6 +20,10 @@ namespace rivulet {
 //   max-steps = 1000           # optimiser steps a round; 0 = any
 //   min-clients = 2            # a job that would publish fewer clients' sum is refused
 //   max-seq-length = 1024      # 0 = any
+//   backprop = true            # jobs of coefficients ([scalars]) whose slopes are measured:
+//   project
+//                              # the gradient on the same directions here, which takes the memory
+//                              # of backpropagation
 //   [secagg]                   # what a masked round must be like; nothing a job says widens it
 //   required = true            # jobs without masks are refused
 //   mode-min = "malicious"     # semi-honest: a coordinator that only reads will do
@@ -48,6 +52,7 @@ struct Policy {
   int max_steps = 0;
   int min_clients = 1;
   int max_seq_length = 0;
+  bool backprop = false;
   bool masks_required = false;
   secagg::ClientPolicy masking;
   std::filesystem::path denylist;  // empty: none

@@ -224,12 +224,13 @@ class GrpcLink final : public CoordinatorLink {
   }
 
   absl::Status Download(const std::string& sha256, uint64_t bytes,
-                        const std::filesystem::path& partial, std::stop_token stop) override {
+                        const std::filesystem::path& partial, std::stop_token stop,
+                        uint64_t from) override {
     const auto connection = Current();
     if (connection == nullptr) return absl::UnavailableError("not connected");
     return connection->Transfer(std::move(stop),
                                 [&](v1::Federation::Stub& stub, grpc::ClientContext& context) {
-                                  return DownloadBlob(stub, context, sha256, bytes, partial);
+                                  return DownloadBlob(stub, context, sha256, bytes, partial, from);
                                 });
   }
 

@@ -25,6 +25,13 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   if (wire.state_sha256().size() != 32 || wire.job_document().size() > kMaxDocument) {
     return Refuse(absl::StatusCode::kInvalidArgument, "task: hash or document of a wrong size");
   }
+  const size_t log_hash = wire.log().bytes() > 0 ? 32 : 0;
+  if (wire.has_log() && wire.log().sha256().size() != log_hash) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "task: got a hash of " + std::to_string(wire.log().sha256().size()) +
+                      " bytes of a log of " + std::to_string(wire.log().bytes()) + ", want " +
+                      std::to_string(log_hash));
+  }
   if (wire.masking().size() > kMaxParameters) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "task: got " + std::to_string(wire.masking().size()) +
@@ -38,6 +45,9 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   task.state_sha256 = HexOfBytes(wire.state_sha256());
   task.state_bytes = wire.state_bytes();
   task.epoch = wire.epoch();
+  if (wire.has_log()) {
+    task.log = StateLog{HexOfBytes(wire.log().sha256()), wire.log().bytes(), wire.log().from()};
+  }
   if (task.kind == Assignment::Kind::kTrain) task.masking = wire.masking();
   return task;
 }

@@ -56,11 +56,11 @@ bool SendFrom(UploadStream& stream, std::string_view file, uint64_t offset) {
 
 absl::Status DownloadBlob(v1::Federation::Stub& stub, grpc::ClientContext& context,
                           const std::string& sha256, uint64_t bytes,
-                          const std::filesystem::path& partial) {
-  uint64_t offset = SizeOf(partial);
+                          const std::filesystem::path& partial, uint64_t from) {
+  uint64_t offset = from + SizeOf(partial);
   if (offset == bytes) return absl::OkStatus();
   std::ofstream out(partial, offset > bytes ? std::ios::trunc : std::ios::app | std::ios::binary);
-  if (offset > bytes) offset = 0;
+  if (offset > bytes) offset = from;
   v1::DownloadRequest request;
   request.set_sha256(BytesOfHex(sha256));
   request.set_offset(offset);

@@ -9,6 +9,7 @@
 #include "common/formats/safetensors_writer.h"
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
+#include "common/scalars/scalar_form.h"
 #include "privacy/masking/signature_verifier.h"
 #include "privacy/secagg/shared/bytes.h"
 
@@ -24,7 +25,7 @@ absl::StatusOr<MaskedForm> FormOf(const std::string& text) {
     return secagg::RefuseFor(secagg::Reason::kParams, "the job asks for no masks, the task does");
   }
   RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
-  return MaskedForm::Of(document.spec, model.plan.wire());
+  return MaskedForm::Of(document.spec, UpdateManifestOf(document.spec, model.plan.wire()));
 }
 
 // Whatever the coordinator says of the attempt must be what the job says.

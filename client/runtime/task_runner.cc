@@ -6,10 +6,12 @@
 #include <map>
 #include <utility>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "client/runtime/example_guard.h"
 #include "client/runtime/job_tuner.h"
 #include "common/formats/model_config.h"
 #include "common/formats/safetensors.h"
+#include "common/formats/safetensors_writer.h"
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "peft/tokenizer/tokenizer.h"
@@ -28,6 +30,8 @@ struct TaskRunner::Job {
   std::mutex mutex;                                               // of what follows
   std::map<std::string, std::shared_ptr<const ClientData>> data;  // by client
   std::shared_ptr<const ParameterSet> initial;                    // once it was asked for
+  std::optional<uint64_t> position;  // with [scalars]: of `held` in what was logged
+  std::shared_ptr<const ParameterSet> held;
 };
 
 TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory, UpdateEncoder encoder,
@@ -91,11 +95,54 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::InitialOf(Job& j
   return job.initial;
 }
 
+std::optional<uint64_t> TaskRunner::MissingLog(const LocalTask& task) {
+  const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task.job_document);
+  if (!job.ok() || !task.log) return std::nullopt;
+  const std::lock_guard lock((*job)->mutex);
+  return MissingFrom(*task.log, (*job)->position, (*job)->document.spec.scalars.pool > 0,
+                     task.state_bytes);
+}
+
+absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::string_view rest) {
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  const JobSpec& spec = job->document.spec;
+  const auto form = ScalarForm::Of(spec, job->tuner->manifest());
+  if (!form || !task.log || rest.size() > task.log->bytes) {
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "log: the task has none of " + std::to_string(rest.size()) + " bytes");
+  }
+  std::shared_ptr<const ParameterSet> start;
+  {
+    const std::lock_guard lock(job->mutex);
+    if (!form->pooled() && job->position == task.log->end() - rest.size()) start = job->held;
+  }
+  if (start == nullptr && task.log->from == 0 && rest.size() == task.log->bytes) {
+    RV_ASSIGN_OR_RETURN(start, InitialOf(*job));
+  }
+  if (start == nullptr) return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");
+  ParameterSet state = *start;
+  RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state));
+  return SafetensorsBytes(state);
+}
+
+// The task's global state, which stays for the log of the next one.
+absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::StateOf(
+    Job& job, const LocalTask& task, std::string_view state_file) {
+  RV_ASSIGN_OR_RETURN(ParameterSet read, ReadParameterSet(state_file, &job.tuner->manifest()));
+  auto state = std::make_shared<const ParameterSet>(std::move(read));
+  if (!task.log) return state;
+  const std::lock_guard lock(job.mutex);
+  job.held = state;
+  job.position = task.log->end();
+  return state;
+}
+
 absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string_view state_file,
                                               const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
-  RV_ASSIGN_OR_RETURN(const ParameterSet global,
-                      ReadParameterSet(state_file, &job->tuner->manifest()));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> state,
+                      StateOf(*job, task, state_file));
+  const ParameterSet& global = *state;
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task.client));
   TuneRequest request;
   request.global = &global;
@@ -103,6 +150,7 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   request.round = task.round;
   request.client = task.client;
   request.cancelled = cancelled;
+  request.project_gradient = task.project_gradient;
   std::unique_ptr<GradientNoise> noise;
   if (job->document.spec.privacy.mechanism == "example") {
     const JobSpec& own = job->document.spec;
@@ -146,8 +194,9 @@ absl::StatusOr<EvaluationSums> TaskRunner::Evaluate(const LocalTask& task,
                                                     std::string_view state_file,
                                                     const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
-  RV_ASSIGN_OR_RETURN(const ParameterSet global,
-                      ReadParameterSet(state_file, &job->tuner->manifest()));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> state,
+                      StateOf(*job, task, state_file));
+  const ParameterSet& global = *state;
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task.client));
   std::span<const Example> rest = data->held_out;
   const auto batch = static_cast<size_t>(job->document.spec.train.per_device_train_batch_size);

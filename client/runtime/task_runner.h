@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,7 @@
 #include "client/runtime/local_update.h"
 #include "client/upload/update_encoder.h"
 #include "common/job/job_spec.h"
+#include "common/scalars/log_position.h"
 #include "common/tensor/parameter_set.h"
 #include "peft/data/example.h"
 #include "peft/trainer/tuner.h"
@@ -40,6 +42,9 @@ struct LocalTask {
   uint64_t round = 0;
   std::string job_id;
   uint32_t attempt = 0;
+  std::optional<StateLog> log;  // of the round's global state, where one is kept
+  uint64_t state_bytes = 0;
+  bool project_gradient = false;  // of TuneRequest
 
   UploadKey upload() const { return {job_id, client, round, attempt}; }
 };
@@ -59,6 +64,13 @@ class TaskRunner {
                       UpdateEncoder encoder = UpdateEncoder(),
                       std::unique_ptr<ExampleLedger> examples = nullptr);
   ~TaskRunner();
+
+  // With [scalars]: from which byte on the task's log is needed to make its state from what this
+  // runner holds; nothing where the state must be fetched. The state of the last task is held.
+  std::optional<uint64_t> MissingLog(const LocalTask& task);
+  // That state's file. Errors: DataLoss for bytes that are no rest of the task's log; those of
+  // LocalResources.
+  absl::StatusOr<std::string> CatchUp(const LocalTask& task, std::string_view rest);
 
   // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
   // LocalResources and of Tuner::Tune; InvalidArgument for a state that does not fit the job's
@@ -83,6 +95,9 @@ class TaskRunner {
   absl::StatusOr<std::shared_ptr<Job>> JobOf(const std::string& document);
   absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
+  static absl::StatusOr<std::shared_ptr<const ParameterSet>> StateOf(Job& job,
+                                                                     const LocalTask& task,
+                                                                     std::string_view state_file);
 
   LocalResources& resources_;
   TunerFactory factory_;

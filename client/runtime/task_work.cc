@@ -110,7 +110,7 @@ class TaskWork final : public LocalWork {
   absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
                                 const std::function<bool()>& cancelled) override {
     RV_RETURN_IF_ERROR(Check(task));
-    const LocalTask local = LocalOf(task.key, task.job_document);
+    const LocalTask local = LocalOf(task);
     if (task.kind == Assignment::Kind::kEvaluate) return Evaluate(local, state, cancelled);
     RV_ASSIGN_OR_RETURN(LocalUpdate update, runner_.Train(local, state, cancelled));
     WorkResult result;
@@ -125,6 +125,13 @@ class TaskWork final : public LocalWork {
     return result;
   }
 
+  std::optional<uint64_t> MissingLog(const Assignment& task) override {
+    return runner_.MissingLog(LocalOf(task));
+  }
+  absl::StatusOr<std::string> CatchUp(const Assignment& task, std::string_view rest) override {
+    return runner_.CatchUp(LocalOf(task), rest);
+  }
+
   void Accepted(const TaskKey& key) override { runner_.Accepted(LocalOf(key, "")); }
   void Propose(const TaskKey& key, const ParameterSet& rest) override {
     runner_.Propose(LocalOf(key, ""), rest);
@@ -133,6 +140,13 @@ class TaskWork final : public LocalWork {
  private:
   LocalTask LocalOf(const TaskKey& key, const std::string& document) const {
     return {name_, document, key.round, key.job, key.attempt};
+  }
+  LocalTask LocalOf(const Assignment& task) const {
+    LocalTask local = LocalOf(task.key, task.job_document);
+    local.log = task.log;
+    local.state_bytes = task.state_bytes;
+    local.project_gradient = policy_.backprop;
+    return local;
   }
 
   absl::StatusOr<WorkResult> Evaluate(const LocalTask& task, std::string_view state,

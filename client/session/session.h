@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "common/scalars/log_position.h"
 #include "common/status.h"
 
 namespace rivulet {
@@ -32,6 +33,7 @@ struct Assignment {
   uint64_t state_bytes = 0;
   uint64_t epoch = 0;
   std::string masking;  // training under masks: the protocol's Parameters
+  std::optional<StateLog> log;
 };
 
 // What came of a task; kept on disk until the coordinator has it.

@@ -30,7 +30,7 @@ class DownloadReactor final : public grpc::ServerWriteReactor<v1::Chunk> {
  private:
   absl::Status Open(const std::string& hash) {
     RV_ASSIGN_OR_RETURN(const Identity caller, service_.Caller(context_, Rpc::kDownload));
-    RV_ASSIGN_OR_RETURN(blob_, service_.federation.OpenState(caller.name, hash));
+    RV_ASSIGN_OR_RETURN(blob_, service_.federation.OpenState(caller.name, hash, offset_));
     if (offset_ > blob_->size()) {
       return Refuse(absl::StatusCode::kOutOfRange, "offset: got " + std::to_string(offset_) +
                                                        ", want at most " +

@@ -137,7 +137,7 @@ absl::Status Fleet::Do(Order& order) {
 
 absl::Status Fleet::Train(Order& order, std::string_view state) {
   const ClientTask& task = order.task;
-  const LocalTask local{order.client, task.job_document, task.round, task.job_id, task.attempt};
+  const LocalTask local = LocalOf(order);
   RV_ASSIGN_OR_RETURN(LocalUpdate update,
                       runner_.Train(local, state, [&order] { return order.cancelled.load(); }));
   trained_tokens_ += static_cast<uint64_t>(update.tokens);
@@ -169,8 +169,7 @@ absl::Status Fleet::Upload(const std::string& client, const ClientTask& task,
 
 absl::Status Fleet::Evaluate(Order& order, std::string_view state) {
   const ClientTask& task = order.task;
-  RV_ASSIGN_OR_RETURN(const EvaluationSums sums,
-                      runner_.Evaluate({order.client, task.job_document, task.round}, state));
+  RV_ASSIGN_OR_RETURN(const EvaluationSums sums, runner_.Evaluate(LocalOf(order), state));
   EvaluationReport report;
   report.loss_fixed = std::llround(sums.loss * 0x1p20);
   report.counted = sums.counted;
@@ -178,19 +177,65 @@ absl::Status Fleet::Evaluate(Order& order, std::string_view state) {
   return federation_->ReportEvaluation(order.client, task.job_id, task.round, report);
 }
 
+LocalTask Fleet::LocalOf(const Order& order) const {
+  const ClientTask& task = order.task;
+  LocalTask local{order.client, task.job_document, task.round,      task.job_id,
+                  task.attempt, task.log,          task.state_bytes};
+  RandomCursor cursor(RandomStream(RootOf(config_.seed, 0, order.client), Purpose::kPartition, 0));
+  local.project_gradient = cursor.Unit() < config_.backprop_share;
+  return local;
+}
+
+// From which byte of the log on this client would ask for it, were it a process of its own.
+std::optional<uint64_t> Fleet::MissingLog(const Order& order) {
+  if (!order.task.log) return std::nullopt;
+  const StateLog& log = *order.task.log;
+  const std::lock_guard lock(mutex_);
+  std::optional<uint64_t> held;
+  if (const auto found = positions_.find(order.client); found != positions_.end()) {
+    held = found->second;
+  }
+  positions_[order.client] = log.end();
+  return MissingFrom(log, held, config_.pooled, order.task.state_bytes);
+}
+
 absl::StatusOr<std::shared_ptr<const std::string>> Fleet::StateOf(const Order& order) {
   // Opened for every client, so that the bytes each would download are counted; read once.
-  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader,
-                      federation_->OpenState(order.client, order.task.state_sha256));
+  const ClientTask& task = order.task;
+  const std::optional<uint64_t> missing = MissingLog(order);
+  std::unique_ptr<BlobReader> reader;
+  if (!missing) {
+    RV_ASSIGN_OR_RETURN(reader, federation_->OpenState(order.client, task.state_sha256));
+  } else if (task.log->bytes > 0) {
+    RV_ASSIGN_OR_RETURN(reader, federation_->OpenState(order.client, task.log->sha256, *missing));
+  }
   {
     const std::lock_guard lock(mutex_);
-    if (state_.first == order.task.state_sha256) return state_.second;
+    if (state_.first == task.state_sha256) return state_.second;
   }
-  auto bytes = std::make_shared<std::string>(reader->size(), '\0');
-  RV_RETURN_IF_ERROR(reader->Read(0, std::as_writable_bytes(std::span(*bytes))));
+  RV_ASSIGN_OR_RETURN(std::string state, ReadState(order, missing.has_value(), reader.get()));
   const std::lock_guard lock(mutex_);
-  state_ = {order.task.state_sha256, bytes};
-  return std::shared_ptr<const std::string>(bytes);
+  state_ = {task.state_sha256, std::make_shared<const std::string>(std::move(state))};
+  return state_.second;
+}
+
+// Every client of a simulation stands where the runner does: one replay serves all.
+absl::StatusOr<std::string> Fleet::ReadState(const Order& order, bool by_log,
+                                             const BlobReader* reader) {
+  const LocalTask local = LocalOf(order);
+  const std::optional<uint64_t> from =
+      by_log ? runner_.MissingLog(local) : std::optional<uint64_t>(0);
+  if (!from) return Refuse(absl::StatusCode::kInternal, "log: the fleet holds no state for it");
+  std::string bytes(reader == nullptr ? 0 : reader->size() - *from, '\0');
+  if (!bytes.empty()) {
+    RV_RETURN_IF_ERROR(reader->Read(*from, std::as_writable_bytes(std::span(bytes))));
+  }
+  if (!by_log) return bytes;
+  RV_ASSIGN_OR_RETURN(std::string state, runner_.CatchUp(local, bytes));
+  const std::string got = Sha256Hex(state);
+  if (got == order.task.state_sha256) return state;
+  return Refuse(absl::StatusCode::kDataLoss,
+                "log: replayed to state " + got + ", want " + order.task.state_sha256);
 }
 
 bool Fleet::Drops(const Order& order) const {

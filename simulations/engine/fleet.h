@@ -4,8 +4,10 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -23,6 +25,8 @@ struct FleetConfig {
   // Chance that a client vanishes instead of training, drawn from seed, round and name.
   double drop_rate = 0.0;
   uint64_t seed = 0;
+  bool pooled = false;        // scalars.pool > 0
+  double backprop_share = 0;  // of clients that project their gradient, drawn from seed and name
 };
 
 // `asked`, or with 0 as many as keep the cores busy when each computes with `threads`.
@@ -70,7 +74,10 @@ class Fleet : public ClientGateway {
   absl::Status Upload(const std::string& client, const ClientTask& task, const LocalUpdate& update);
   absl::Status Train(Order& order, std::string_view state);
   absl::Status Evaluate(Order& order, std::string_view state);
+  LocalTask LocalOf(const Order& order) const;
   absl::StatusOr<std::shared_ptr<const std::string>> StateOf(const Order& order);
+  absl::StatusOr<std::string> ReadState(const Order& order, bool by_log, const BlobReader* reader);
+  std::optional<uint64_t> MissingLog(const Order& order);
   bool Drops(const Order& order) const;
 
   FleetConfig config_;
@@ -84,7 +91,8 @@ class Fleet : public ClientGateway {
   std::vector<std::shared_ptr<Order>> running_;
   bool stopping_ = false;
   std::pair<std::string, std::shared_ptr<const std::string>>
-      state_;  // the last one read, by its hash
+      state_;                                  // the last one read, by its hash
+  std::map<std::string, uint64_t> positions_;  // of clients' states in the log of coefficients
   std::vector<std::thread> threads_;
   std::atomic<uint64_t> trained_tokens_{0};
 };

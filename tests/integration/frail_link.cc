@@ -47,8 +47,9 @@ class FrailLink final : public CoordinatorLink {
     link_->SendMasking(key, bytes);
   }
   absl::Status Download(const std::string& sha256, uint64_t bytes,
-                        const std::filesystem::path& partial, std::stop_token stop) override {
-    return link_->Download(sha256, bytes, partial, std::move(stop));
+                        const std::filesystem::path& partial, std::stop_token stop,
+                        uint64_t from) override {
+    return link_->Download(sha256, bytes, partial, std::move(stop), from);
   }
   absl::Status Upload(const Outcome& outcome, std::string_view file) override {
     DieAt("before-upload");

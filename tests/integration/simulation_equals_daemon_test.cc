@@ -188,7 +188,8 @@ TEST_P(EveryKind, ReachesTheSameHashAndFiguresInTheSimulationAndInTheDaemon) {
   const auto files = WriteData(deployment.folder() / "data");
   ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam()), files);
   // What factor averaging lost is told where there are factors, and is unknown elsewhere.
-  const bool factors = GetParam().name != "seq_bn";
+  const bool factors =
+      GetParam().name != "seq_bn" && GetParam().sections.find("[scalars]") == std::string::npos;
   const Finished text = deployment.Operate({"job", "show", "@last"});
   EXPECT_EQ(text.out.find("  bias ") != std::string::npos, factors) << text.out;
   const Finished shown = deployment.Operate({"job", "show", "@last", "--format", "json"});
@@ -206,6 +207,9 @@ const std::string kSavedModule = std::string(kLora) + "0.0\nmodules-to-save = [\
 
 const std::string kPlain = std::string(kLora) + "0.0\n";
 
+constexpr char kMeasured[] =
+    "estimator = \"central\"\noptimizer = \"sgd\"\nlearning-rate = 1e-3\nqueries = 2\n";
+
 INSTANTIATE_TEST_SUITE_P(
     Jobs, EveryKind,
     testing::Values(Kind{"dropout", kDropout}, Kind{"freeze_a", kFreezeA},
@@ -213,7 +217,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Kind{"seq_bn", "[adapter]\nconfig = \"seq_bn\"\nreduction-factor = 16\n"},
                     Kind{"saved_module", kSavedModule},
                     Kind{"bfloat16", kPlain, "dtype = \"bfloat16\"\n"},  // the quickstart's
-                    Kind{"two_threads", kPlain, "", "threads = 2\n"}),
+                    Kind{"two_threads", kPlain, "", "threads = 2\n"},
+                    Kind{"scalars", kPlain + "[scalars]\nenabled = true\n", "", kMeasured},
+                    Kind{"pool", kPlain + "[scalars]\nenabled = true\npool = 64\n", "", kMeasured}),
     [](const auto& info) { return info.param.name; });
 
 // ---- coded updates and robust rules

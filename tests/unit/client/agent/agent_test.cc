@@ -28,6 +28,7 @@ class FakeLink final : public CoordinatorLink {
     task.epoch = 1;
     task.state_sha256 = Sha256Hex(kState);
     task.state_bytes = sizeof kState - 1;
+    task.log = log;
     sink_(Assigned{task});
   }
   void Close() override {
@@ -39,8 +40,13 @@ class FakeLink final : public CoordinatorLink {
     on_done();
   }
   void Beat(const std::string&) override {}
-  absl::Status Download(const std::string&, uint64_t, const fs::path& partial,
-                        std::stop_token stop) override {
+  absl::Status Download(const std::string& sha256, uint64_t bytes, const fs::path& partial,
+                        std::stop_token stop, uint64_t from) override {
+    if (log && sha256 == log->sha256) {
+      log_from.push_back(from);
+      std::ofstream(partial) << std::string(bytes - from, 'l');
+      return absl::OkStatus();
+    }
     ++downloads;
     if (cancel_in_download) {
       sink_(Cancelled{{"job", 1, 1}, "round closed"});
@@ -62,6 +68,8 @@ class FakeLink final : public CoordinatorLink {
   int refuse_connections = 0, fail_downloads = 0, damage_downloads = 0, lose_uploads = 0;
   int downloads = 0;
   bool cancel_in_download = false;
+  std::optional<StateLog> log;
+  std::vector<uint64_t> log_from;  // of what was fetched of it
   std::atomic<int> opened{0};
   std::vector<Outcome> reported;
   std::vector<std::string> uploads;
@@ -89,7 +97,15 @@ class FakeWork final : public LocalWork {
     result.file = "delta";
     return result;
   }
+  std::optional<uint64_t> MissingLog(const Assignment&) override { return missing; }
+  absl::StatusOr<std::string> CatchUp(const Assignment&, std::string_view rest) override {
+    replayed.push_back(std::string(rest));
+    return makes;
+  }
   void Accepted(const TaskKey& key) override { accepted.push_back(key); }
+  std::optional<uint64_t> missing;
+  std::string makes = kState;
+  std::vector<std::string> replayed;
   int done = 0;
   std::vector<TaskKey> accepted;
   absl::Status fails, refuses;
@@ -119,6 +135,35 @@ TEST_F(AgentTest, ATaskIsDoneOnceWhateverTheWayLoses) {
   EXPECT_EQ(link_.opened, 4);
   EXPECT_EQ(link_.uploads, (std::vector<std::string>{"delta", "delta", "delta"}));
   EXPECT_EQ(work_.accepted, (std::vector<TaskKey>{{"job", 1, 1}}));  // not what was lost
+}
+
+TEST_F(AgentTest, AStateThatALogMakesIsNotFetched) {
+  link_.log = StateLog{std::string(64, 'a'), 10, 0};
+  work_.missing = 4;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.log_from, (std::vector<uint64_t>{4}));
+  EXPECT_EQ(work_.replayed, (std::vector<std::string>{"llllll"}));
+  EXPECT_EQ(link_.downloads, 0);
+  EXPECT_EQ(work_.done, 1);
+}
+
+TEST_F(AgentTest, NothingIsFetchedForAStateThatIsThere) {
+  link_.log = StateLog{std::string(64, 'a'), 10, 0};
+  work_.missing = 10;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_TRUE(link_.log_from.empty());
+  EXPECT_EQ(work_.replayed, (std::vector<std::string>{""}));
+  EXPECT_EQ(link_.downloads, 0);
+}
+
+TEST_F(AgentTest, AReplayToAnotherHashFetchesTheStateInstead) {
+  link_.log = StateLog{std::string(64, 'a'), 10, 0};
+  work_.missing = 0;
+  work_.makes = "another state";
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.log_from, (std::vector<uint64_t>{0}));
+  EXPECT_EQ(link_.downloads, 1);
+  EXPECT_EQ(work_.done, 1);
 }
 
 TEST_F(AgentTest, ARefusalByPolicyIsReportedWithItsCodeAndNothingFetched) {

@@ -36,8 +36,8 @@ class MaskingLink final : public CoordinatorLink {
     said.push_back(bytes);
     on_said(bytes);
   }
-  absl::Status Download(const std::string&, uint64_t, const fs::path& partial,
-                        std::stop_token) override {
+  absl::Status Download(const std::string&, uint64_t, const fs::path& partial, std::stop_token,
+                        uint64_t) override {
     std::ofstream(partial) << state;
     return absl::OkStatus();
   }

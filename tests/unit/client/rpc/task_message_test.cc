@@ -24,6 +24,22 @@ TEST(TaskMessage, ATrainingTaskBringsTheParametersOfItsMasks) {
   EXPECT_EQ(AssignmentOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(TaskMessage, ALogHasAHashOnceItHasBytes) {
+  v1::Task wire = WireTask();
+  EXPECT_FALSE(AssignmentOf(wire)->log.has_value());
+  wire.mutable_log();
+  EXPECT_EQ(AssignmentOf(wire)->log, StateLog());
+  wire.mutable_log()->set_bytes(24);
+  wire.mutable_log()->set_from(3);
+  EXPECT_EQ(AssignmentOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
+  wire.mutable_log()->set_sha256(std::string(32, '\xab'));
+  std::string hex;
+  for (int byte = 0; byte < 32; ++byte) hex += "ab";
+  EXPECT_EQ(AssignmentOf(wire)->log, (StateLog{hex, 24, 3}));
+  wire.mutable_log()->set_bytes(0);
+  EXPECT_EQ(AssignmentOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(TaskMessage, MasksAreTakenUpToTheirLimits) {
   v1::Masking wire;
   wire.mutable_key()->set_job("job");

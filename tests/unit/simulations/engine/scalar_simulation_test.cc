@@ -1,0 +1,133 @@
+// Whole jobs whose updates are coefficients along shared directions.
+#include <gtest/gtest.h>
+
+#include "common/job/job_document.h"
+#include "common/job/job_model.h"
+#include "tests/unit/simulations/engine/letters.h"
+
+namespace rivulet {
+namespace {
+
+JobSpec ScalarLetters(const std::string& estimator = "central") {
+  JobSpec spec = testing::LetterJob();
+  spec.job.num_rounds = 2;
+  spec.data.held_out_max_blocks = 1;
+  spec.lora.lora_r = 1;
+  spec.train.estimator = estimator;
+  spec.train.optimizer = "sgd";
+  spec.train.max_grad_norm = 0;
+  spec.train.max_steps = 5;
+  spec.train.queries = 2;
+  spec.train.learning_rate = 1e-3;
+  spec.scalars.enabled = true;
+  return spec;
+}
+
+JobView RunLetters(const JobSpec& spec) {
+  const absl::StatusOr<JobDocument> document = DescribeJob(testing::LetterModel(), spec);
+  EXPECT_TRUE(document.ok()) << document.status();
+  if (!document.ok()) return {};
+  SimulationConfig config;
+  config.spec = document->spec;
+  config.base_model = testing::LetterModel();
+  config.document = JobDocumentText(*document);
+  testing::LetterResources resources;
+  const auto result = RunSimulation(
+      config, {"ann", "bob", "cid", "dan", "eve", "fay"}, resources, [](const JobEvent&) {},
+      [](const JobView&) { return true; });
+  EXPECT_TRUE(result.ok()) << result.status();
+  return result.ok() ? result->view : JobView();
+}
+
+struct ScalarCase {
+  std::string name;
+  JobSpec spec;
+};
+std::ostream& operator<<(std::ostream& out, const ScalarCase& one) { return out << one.name; }
+
+std::vector<ScalarCase> ScalarCases() {
+  std::vector<ScalarCase> cases;
+  cases.push_back({"decomfl", ScalarLetters()});
+  JobSpec pool = ScalarLetters();
+  pool.scalars.pool = 256;
+  cases.push_back({"fedkseed", pool});
+  JobSpec vote = ScalarLetters();
+  vote.scalars.combine = "vote";
+  vote.train.queries = 1;
+  vote.train.learning_rate = 2e-3;
+  vote.compression.codec = "sign";
+  vote.compression.error_feedback = false;
+  cases.push_back({"feedsign", vote});
+  JobSpec split = ScalarLetters();
+  split.scalars.splits = 2;
+  cases.push_back({"spry", split});
+  JobSpec ferret = ScalarLetters("backprop");
+  ferret.train.queries = 1;
+  ferret.train.max_steps = 4;
+  ferret.train.optimizer = "adamw";
+  ferret.scalars.directions = 2000;
+  cases.push_back({"ferret", ferret});
+  JobSpec baffle = ScalarLetters("one-sided");
+  baffle.train.max_steps = 1;
+  baffle.train.queries = 20;
+  baffle.train.perturbation = 1e-3;
+  baffle.train.learning_rate = 5e-3;
+  cases.push_back({"baffle", baffle});
+  JobSpec fzoo = ScalarLetters("fzoo");
+  fzoo.train.queries = 4;
+  fzoo.train.perturbation = 1e-3;
+  fzoo.train.learning_rate = 3e-6;
+  cases.push_back({"fzoo", fzoo});
+  JobSpec lozo = ScalarLetters();
+  lozo.train.direction = "low-rank";
+  lozo.train.direction_rank = 2;
+  lozo.train.direction_renewal = 10;
+  cases.push_back({"lozo", lozo});
+  JobSpec masked = ScalarLetters();
+  masked.job.min_clients = 4;
+  masked.secure_aggregation.enabled = true;
+  masked.secure_aggregation.range = 100;
+  masked.compression.codec = "int8";
+  cases.push_back({"masked", masked});
+  JobSpec waiting = ScalarLetters();
+  waiting.job.num_rounds = 4;
+  waiting.train.max_steps = 1;
+  waiting.train.queries = 8;
+  waiting.train.learning_rate = 1e-2;
+  waiting.scalars.target_ratio = 1.001;
+  cases.push_back({"fwdllm", waiting});
+  JobSpec mixed = ScalarLetters();
+  mixed.simulate.backprop_share = 0.5;
+  cases.push_back({"mixed", mixed});
+  return cases;
+}
+
+class ScalarSimulation : public ::testing::TestWithParam<ScalarCase> {};
+
+// The seed is fixed: it learns for ever or not at all.
+TEST_P(ScalarSimulation, LearnsFromCoefficientsAlone) {
+  const JobView view = RunLetters(GetParam().spec);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
+  ASSERT_EQ(view.evaluations.size(), 2u);
+  RecordProperty("bytes_up", std::to_string(view.bytes_up));
+  RecordProperty("bytes_down", std::to_string(view.bytes_down));
+  RecordProperty("loss_before", std::to_string(view.evaluations[0].loss));
+  RecordProperty("loss_after", std::to_string(view.evaluations[1].loss));
+  EXPECT_LT(view.evaluations[1].loss, view.evaluations[0].loss);
+  EXPECT_LT(view.bytes_up, 0.3 * static_cast<double>(view.raw_bytes_up));
+  EXPECT_LT(view.bytes_down, 0.3 * static_cast<double>(view.raw_bytes_up));
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, ScalarSimulation, ::testing::ValuesIn(ScalarCases()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(ScalarSimulations, CanBeRepeatedToTheLastBit) {
+  JobSpec spec = ScalarLetters();
+  spec.train.max_steps = 2;
+  const JobView one = RunLetters(spec), other = RunLetters(spec);
+  EXPECT_EQ(one.state_hash.size(), 64u);
+  EXPECT_EQ(one.state_hash, other.state_hash);
+}
+
+}  // namespace
+}  // namespace rivulet
