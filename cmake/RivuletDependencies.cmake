@@ -19,6 +19,7 @@ find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 if(RIVULET_TORCH)
   find_package(Torch REQUIRED)
 endif()
+include(RivuletCuda)
 
 find_program(RIVULET_CCACHE ccache)
 if(RIVULET_CCACHE)
