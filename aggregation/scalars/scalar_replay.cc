@@ -94,21 +94,18 @@ std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean) {
   return moves;
 }
 
-ParameterSet DeltaOf(const ScalarForm& form, uint64_t round, std::span<const float> moves) {
+absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, uint64_t round,
+                                     std::span<const float> moves) {
   std::vector<float> sum;
   const auto count = static_cast<size_t>(form.count());
   for (int split = 0; split < form.splits(); ++split) {
     const Directions directions = form.DirectionsOf(round, split);
     sum.resize(static_cast<size_t>(directions.size()));
-    std::vector<uint64_t> indices;
-    std::vector<float> factors;
-    for (size_t j = 0; j < count; ++j) {
-      const float move = moves[static_cast<size_t>(split) * count + j];
-      if (move == 0) continue;
-      indices.push_back(j);
-      factors.push_back(static_cast<float>(form.unit() * double{move}));
+    std::vector<double> factors;
+    for (const float move : moves.subspan(static_cast<size_t>(split) * count, count)) {
+      factors.push_back(form.unit() * double{move});
     }
-    directions.Move(indices, factors, sum);
+    RV_RETURN_IF_ERROR(directions.Replay(factors, sum));
   }
   ParameterSet delta(form.trained());
   const float* from = sum.data();
@@ -141,7 +138,8 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
   int records = 0;
   for (; !log.empty(); log.remove_prefix(RecordBytes(form))) {
     const std::string_view record = log.substr(0, RecordBytes(form));
-    ParameterSet delta = DeltaOf(form, RoundOfRecord(record), NumbersOfRecord(form, record));
+    RV_ASSIGN_OR_RETURN(ParameterSet delta,
+                        DeltaOf(form, RoundOfRecord(record), NumbersOfRecord(form, record)));
     if (records++ == 0) {
       sum = std::move(delta);
     } else {
@@ -167,7 +165,8 @@ absl::StatusOr<double> SignalRatio(const ScalarForm& form, std::string_view reco
     const std::vector<float> moves = NumbersOfRecord(form, record);
     for (const float move : moves) squares += dimensions * double{move} * double{move};
     directions += static_cast<double>(moves.size());
-    Accumulate(DeltaOf(form, RoundOfRecord(record), moves), sum);
+    RV_ASSIGN_OR_RETURN(const ParameterSet delta, DeltaOf(form, RoundOfRecord(record), moves));
+    Accumulate(delta, sum);
   }
   double norm = 0;  // of the mean, squared
   for (size_t row = 0; row < sum.size(); ++row) {

@@ -27,9 +27,10 @@ namespace rivulet {
 // had none; its sign where there are votes.
 std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean);
 
-// The sum of unit * moves[j] * z_j: for each number that is trained in the order of j, each product
-// added with one rounding. Manifest form.trained().
-ParameterSet DeltaOf(const ScalarForm& form, uint64_t round, std::span<const float> moves);
+// The sum of unit * moves[j] * z_j as Directions::Replay has it. Manifest form.trained(). Errors:
+// InvalidArgument for a number that is not finite.
+absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, uint64_t round,
+                                     std::span<const float> moves);
 
 // `log` of the rounds before, empty for none, with round `round` added.
 // Errors: DataLoss when it is not a log of this form.

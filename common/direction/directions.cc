@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "common/direction/rank_one_replay.h"
+
 namespace rivulet {
 namespace {
 
@@ -61,6 +63,30 @@ void Directions::Move(std::span<const uint64_t> indices, std::span<const float> 
       for (size_t j = 0; j < drawn.size(); ++j) AddDirection(*drawn[j], part, factors[j], piece);
     }
   }
+}
+
+absl::Status Directions::Replay(std::span<const double> factors, std::span<float> values) const {
+  const bool rank_one =
+      settings_.kind == DirectionKind::kLowRank && settings_.rank == 1 && settings_.renewal == 1;
+  RV_ASSIGN_OR_RETURN(const FixedPoint fixed, ToFixedPoint(factors));
+  if (!rank_one) {
+    std::vector<uint64_t> indices;
+    std::vector<float> rounded;
+    for (size_t j = 0; j < factors.size(); ++j) {
+      if (factors[j] == 0) continue;
+      indices.push_back(j);
+      rounded.push_back(static_cast<float>(factors[j]));
+    }
+    Move(indices, rounded, values);
+    return absl::OkStatus();
+  }
+  for (const Placed& tensor : tensors_) {
+    if (!tensor.moves) continue;
+    const auto count = static_cast<size_t>(tensor.part.elements());
+    RV_RETURN_IF_ERROR(
+        AddRankOneReplay(root_, 0, fixed, tensor.part, values.subspan(tensor.offset, count)));
+  }
+  return absl::OkStatus();
 }
 
 std::vector<float> FlatOf(const ParameterSet& set) {

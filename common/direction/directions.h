@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/direction/direction.h"
+#include "common/status.h"
 
 namespace rivulet {
 
@@ -29,6 +30,11 @@ class Directions {
   // values, whatever the number of directions.
   void Move(std::span<const uint64_t> indices, std::span<const float> factors,
             std::span<float> values) const;
+  // values += the sum of factors[j] * z of index j, j = 0, 1, ...: for directions of rank one that
+  // share no factor in whole numbers, exact in any order (rank_one_replay.h); for others as Move
+  // has it, each factor rounded to binary32 and zeros left out. Errors: InvalidArgument for a
+  // factor that is not finite.
+  absl::Status Replay(std::span<const double> factors, std::span<float> values) const;
 
  private:
   struct Placed {

@@ -103,7 +103,8 @@ absl::Status MoveByScalars(BlobStore& blobs, const JobPlan& plan, const ModelRec
       RV_ASSIGN_OR_RETURN(state, ReadOwnState(blobs, initial_sha256, plan.manifest));
       RV_RETURN_IF_ERROR(Replay(form, plan.spec.strategy, log, state));
     } else {
-      RV_RETURN_IF_ERROR(optimizer.Apply(DeltaOf(form, model.round, moves), state));
+      RV_ASSIGN_OR_RETURN(const ParameterSet delta, DeltaOf(form, model.round, moves));
+      RV_RETURN_IF_ERROR(optimizer.Apply(delta, state));
     }
   }
   RV_RETURN_IF_ERROR(PutState(blobs, state, model));

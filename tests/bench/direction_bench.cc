@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "common/direction/direction.h"
+#include "common/direction/directions.h"
 
 namespace rivulet {
 namespace {
@@ -92,6 +92,24 @@ void Run(int64_t values, int repeats) {
   }
 }
 
+// A client that was away: 4,096 directions of one matrix at once. `limit` draws and adds normal
+// numbers element by element.
+void RunReplay(int repeats) {
+  const Manifest matrix = {{"w", DType::kF32, {256, 1024}}};
+  std::vector<double> factors(4096);
+  for (size_t j = 0; j < factors.size(); ++j)
+    factors[j] = 1e-3 * (static_cast<double>(j % 7) - 3.5);
+  std::vector<float> w(256 * 1024);
+  const Directions gauss({DirectionKind::kGauss}, 1, matrix);
+  for (const Kind& kind : kKinds) {
+    const Directions directions(kind.settings, 1, matrix);
+    Measure(
+        std::string("replay of 4096, ") + kind.name, 4096.0 * static_cast<double>(w.size()),
+        repeats, [&] { (void)directions.Replay(factors, w); },
+        [&] { (void)gauss.Replay(factors, w); });
+  }
+}
+
 }  // namespace
 }  // namespace rivulet
 
@@ -99,4 +117,5 @@ int main(int argc, char** argv) {
   const int64_t values = argc > 1 ? std::atoll(argv[1]) : 67108864;
   rivulet::Run(values, argc > 2 ? std::atoi(argv[2]) : 5);
   rivulet::Run(1 << 18, argc > 2 ? std::atoi(argv[2]) : 5);  // an adapter's size: in the cache
+  rivulet::RunReplay(argc > 2 ? std::atoi(argv[2]) : 1);
 }

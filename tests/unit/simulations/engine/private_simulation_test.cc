@@ -24,6 +24,17 @@ JobSpec NoisedJob() {
   return spec;
 }
 
+// The clip is of all coefficients together, and so many of them get noise.
+void SendCoefficients(JobSpec& spec) {
+  spec.lora.lora_r = 1;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.max_grad_norm = 0;
+  spec.train.queries = 2;
+  spec.train.learning_rate = 1e-3;
+  spec.scalars.enabled = true;
+}
+
 struct Noised {
   const char* name;
   void (*change)(JobSpec&);
@@ -68,6 +79,15 @@ INSTANTIATE_TEST_SUITE_P(
                                spec.job.clients_per_round = 2;
                              }},
                       Noised{"adaptive", [](JobSpec& spec) { spec.privacy.adaptive_clip = true; }},
+                      Noised{"scalars", SendCoefficients},
+                      Noised{"masked_scalars",
+                             [](JobSpec& spec) {
+                               SendCoefficients(spec);
+                               spec.privacy.mechanism = "distributed";
+                               spec.secure_aggregation.enabled = true;
+                               spec.compression.codec = "int8";
+                               spec.job.min_clients = 6;
+                             }},
                       Noised{"masked",
                              [](JobSpec& spec) {
                                spec.secure_aggregation.enabled = true;

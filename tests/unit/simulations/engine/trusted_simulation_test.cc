@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
-#include "client/runtime/job_tuner.h"
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "tests/unit/simulations/engine/letters.h"
+#include "tests/unit/simulations/engine/lying_tuner.h"
 
 namespace rivulet {
 namespace {
@@ -16,28 +16,6 @@ using testing::LetterModel;
 
 const std::vector<std::string> kHonest = {"ada", "bob", "own"};
 const std::vector<std::string> kLiars = {"xan", "yve", "zoe"};
-
-// An honest client's tuner; what a liar sends goes the other way, five times as far.
-class LyingTuner final : public Tuner {
- public:
-  explicit LyingTuner(std::unique_ptr<Tuner> honest) : honest_(std::move(honest)) {}
-  absl::StatusOr<TuneResult> Tune(const TuneRequest& request) override {
-    RV_ASSIGN_OR_RETURN(TuneResult result, honest_->Tune(request));
-    if (std::find(kLiars.begin(), kLiars.end(), request.client) == kLiars.end()) return result;
-    for (size_t row = 0; row < result.delta.size(); ++row) {
-      for (float& value : result.delta.floats(row)) value *= -5;
-    }
-    return result;
-  }
-  absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet& global,
-                                          std::span<const Example> examples) override {
-    return honest_->Evaluate(global, examples);
-  }
-  const Manifest& manifest() const override { return honest_->manifest(); }
-
- private:
-  const std::unique_ptr<Tuner> honest_;
-};
 
 JobSpec TrustingJob() {
   JobSpec spec = LetterJob();
@@ -54,11 +32,7 @@ JobView RunWithLiars(const JobSpec& spec) {
   config.spec = document->spec;
   config.base_model = LetterModel();
   config.document = JobDocumentText(*document);
-  config.tuners = [](const std::filesystem::path& base,
-                     const JobSpec& job) -> absl::StatusOr<std::unique_ptr<Tuner>> {
-    RV_ASSIGN_OR_RETURN(std::unique_ptr<Tuner> honest, MakeJobTuner(base, job));
-    return std::make_unique<LyingTuner>(std::move(honest));
-  };
+  config.tuners = testing::LyingTuners(kLiars, -5);  // the other way, five times as far
   std::vector<std::string> clients = kHonest;
   clients.insert(clients.end(), kLiars.begin(), kLiars.end());
   testing::LetterResources resources;
