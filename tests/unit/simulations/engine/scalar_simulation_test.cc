@@ -136,7 +136,7 @@ TEST(ScalarSimulations, CanBeRepeatedToTheLastBit) {
 }
 
 // Two of ten send ten times the opposite: the median of each coefficient stays within 5 % of the
-// loss without them, the mean does not learn at all.
+// loss without them and learns at least three quarters as much, the mean does not learn at all.
 TEST(ScalarSimulations, TheMedianOfCoefficientsBearsLiars) {
   JobSpec spec = ScalarLetters();
   spec.job.min_available_clients = 10;
@@ -155,7 +155,8 @@ TEST(ScalarSimulations, TheMedianOfCoefficientsBearsLiars) {
   EXPECT_LT(clean.evaluations[1].loss, clean.evaluations[0].loss);
   EXPECT_GT(mean.evaluations[1].loss, mean.evaluations[0].loss);
   EXPECT_LT(median.evaluations[1].loss, 1.05 * clean.evaluations[1].loss);
-  EXPECT_LT(median.evaluations[1].loss, median.evaluations[0].loss);
+  const double before = clean.evaluations[0].loss;
+  EXPECT_GT(before - median.evaluations[1].loss, 0.75 * (before - clean.evaluations[1].loss));
 }
 
 }  // namespace
