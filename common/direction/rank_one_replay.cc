@@ -9,67 +9,118 @@
 namespace rivulet {
 namespace {
 
-constexpr int64_t kFewTerms = 256;  // whose sum fits into 32 bits: 256 kLargestFixed < 2^31
-constexpr int64_t kTileRows = 64;   // a tile of sums, 256 KiB, stays in the second cache
-constexpr int64_t kTileColumns = 1024;
-static_assert(kFewTerms * kLargestFixed <= INT32_MAX);
+constexpr int64_t kTerms = 64;  // whose sum fits into 32 bits
+static_assert(kTerms * kLargestFixed <= INT32_MAX);
+constexpr int64_t kGroup = 4;   // terms that are looked up together
+constexpr int64_t kSigns = 16;  // ways of their signs
+constexpr int64_t kGroups = kTerms / kGroup;
+constexpr int64_t kTileRows = 256;
+constexpr int64_t kTileColumns = 128;  // of a block of random words; 256 KiB of sums a tile
 
-// Bit i & 31 of word i / 32: the sign of element first + i of the stream; first % 128 == 0.
-std::vector<uint32_t> BitsOf(const RandomStream& stream, uint32_t tensor, int64_t first,
-                             int64_t count) {
-  std::vector<uint32_t> words(static_cast<size_t>((count + 127) / 128 * 4));
-  direction_kernels::FillWords(stream, tensor, static_cast<uint64_t>(first) / 128, words);
-  return words;
-}
-bool Minus(const std::vector<uint32_t>& bits, int64_t i) {
-  return bits[static_cast<size_t>(i / 32)] >> (i % 32) & 1;
-}
+// Columns that are added up together, in as many registers as the machine needs for them.
+constexpr int64_t kLanes = 32;
+using Lanes = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
-// Columns of one tile of the matrix for the terms first .. first + count - 1, added up in 32 bits.
-struct Tile {
-  int64_t row, rows, column, columns;
+// The streams of all terms, and their values followed by zeros up to whole blocks of kTerms.
+struct Terms {
+  Terms(uint64_t root, uint64_t index, std::span<const int32_t> given)
+      : values(given.begin(), given.end()) {
+    for (uint64_t k = 0; k < given.size(); ++k) {
+      left.emplace_back(root, Purpose::kLeftFactor, index + k);
+      right.emplace_back(root, Purpose::kRightFactor, index + k);
+    }
+    values.resize((given.size() + kTerms - 1) / kTerms * kTerms);
+  }
+  size_t blocks() const { return values.size() / kTerms; }
+
+  std::vector<RandomStream> left, right;
+  std::vector<int32_t> values;
 };
 
-void AddTerms(uint64_t root, uint64_t index, std::span<const int32_t> values, uint32_t tensor,
-              const Tile& tile, int32_t* sums) {
-  int32_t product[kTileColumns];
-  for (size_t k = 0; k < values.size(); ++k) {
-    const RandomStream left(root, Purpose::kLeftFactor, index + k);
-    const RandomStream right(root, Purpose::kRightFactor, index + k);
-    const int64_t row0 = tile.row / 128 * 128;
-    const auto a = BitsOf(left, tensor, row0, tile.row - row0 + tile.rows);
-    const auto b = BitsOf(right, tensor, tile.column, tile.columns);
-    for (int64_t j = 0; j < tile.columns; ++j) product[j] = Minus(b, j) ? -values[k] : values[k];
-    for (int64_t i = 0; i < tile.rows; ++i) {
-      int32_t* const to = sums + i * kTileColumns;
-      if (Minus(a, tile.row - row0 + i)) {
-        for (int64_t j = 0; j < tile.columns; ++j) to[j] -= product[j];
-      } else {
-        for (int64_t j = 0; j < tile.columns; ++j) to[j] += product[j];
+// For 128 elements from `first` on, a multiple of 128: bit i & 31 of word i / 32 is the sign.
+struct SignWords {
+  SignWords(const RandomStream& stream, uint32_t tensor, int64_t first) {
+    direction_kernels::FillWords(stream, tensor, static_cast<uint64_t>(first) / 128, words);
+  }
+  uint32_t Minus(int64_t i) const { return words[i / 32] >> (i % 32) & 1; }
+  uint32_t words[4];
+};
+
+// ways[block][row][group]: the signs of a row in each group of terms, a bit a term.
+std::vector<uint8_t> WaysOf(const Terms& terms, uint32_t tensor, int64_t row, int64_t rows) {
+  std::vector<uint8_t> ways(terms.blocks() * kTileRows * kGroups);
+  for (size_t k = 0; k < terms.left.size(); ++k) {
+    uint8_t* const block = ways.data() + k / kTerms * kTileRows * kGroups;
+    const size_t group = k % kTerms / kGroup;
+    for (int64_t first = 0; first < rows; first += 128) {
+      const SignWords a(terms.left[k], tensor, row + first);
+      for (int64_t i = 0; i < std::min<int64_t>(128, rows - first); ++i) {
+        block[static_cast<size_t>(first + i) * kGroups + group] |=
+            static_cast<uint8_t>(a.Minus(i) << k % kGroup);
       }
+    }
+  }
+  return ways;
+}
+
+// table[group][way]: the sum of the group's terms v_k b_k for each way of the row's signs.
+void FillTable(const Lanes* terms, Lanes* table) {
+  for (int64_t group = 0; group < kGroups; ++group, terms += kGroup, table += kSigns) {
+    table[0] = terms[0] + terms[1] + terms[2] + terms[3];
+    for (int64_t way = 1; way < kSigns; ++way) {
+      const int64_t flipped = way & -way;  // the lowest bit that is set
+      const int64_t term = flipped == 1 ? 0 : flipped == 2 ? 1 : flipped == 4 ? 2 : 3;
+      table[way] = table[way ^ flipped] - 2 * terms[term];
     }
   }
 }
 
-// Gives `body` (element, sum) for every element of the matrix.
+// Adds one block of terms to sums [kTileRows, kTileColumns].
+void AddBlock(const Terms& terms, size_t block, uint32_t tensor, const uint8_t* ways, int64_t rows,
+              int64_t column, int64_t columns, int64_t* sums) {
+  const size_t count = std::min<size_t>(kTerms, terms.right.size() - block * kTerms);
+  std::vector<SignWords> signs;
+  for (size_t k = 0; k < count; ++k)
+    signs.emplace_back(terms.right[block * kTerms + k], tensor, column);
+  Lanes products[kTerms], table[kGroups * kSigns];
+  for (int64_t first = 0; first < columns; first += kLanes) {
+    for (size_t k = 0; k < static_cast<size_t>(kTerms); ++k) {
+      const int32_t value = terms.values[block * kTerms + k];
+      for (int64_t j = 0; j < kLanes; ++j) {
+        products[k][j] = k < count && signs[k].Minus(first + j) ? -value : value;
+      }
+    }
+    FillTable(products, table);
+    for (int64_t i = 0; i < rows; ++i) {
+      Lanes sum = {};
+      for (int64_t group = 0; group < kGroups; ++group) {
+        sum += table[group * kSigns + ways[i * kGroups + group]];
+      }
+      int64_t* const to = sums + i * kTileColumns + first;
+      for (int64_t j = 0; j < kLanes; ++j) to[j] += sum[j];
+    }
+  }
+}
+
+// Gives `body` (element, sum) for every element of the matrix. Four terms at a time are one look-up
+// in a table of the sums of all their signs (the method of four Russians, Arlazarov et al. 1970).
 template <typename Body>
 void ForSums(uint64_t root, uint64_t index, std::span<const int32_t> values,
              const TensorPart& matrix, Body body) {
-  std::vector<int32_t> few(kTileRows * kTileColumns);
+  const Terms terms(root, index, values);
   std::vector<int64_t> sums(kTileRows * kTileColumns);
   for (int64_t row = 0; row < matrix.rows; row += kTileRows) {
+    const int64_t rows = std::min(kTileRows, matrix.rows - row);
+    const std::vector<uint8_t> ways = WaysOf(terms, matrix.tensor, row, rows);
     for (int64_t column = 0; column < matrix.columns; column += kTileColumns) {
-      const Tile tile{row, std::min(kTileRows, matrix.rows - row), column,
-                      std::min(kTileColumns, matrix.columns - column)};
+      const int64_t columns = std::min(kTileColumns, matrix.columns - column);
       std::fill(sums.begin(), sums.end(), 0);
-      for (size_t from = 0; from < values.size(); from += kFewTerms) {
-        std::fill(few.begin(), few.end(), 0);
-        const size_t count = std::min<size_t>(kFewTerms, values.size() - from);
-        AddTerms(root, index + from, values.subspan(from, count), matrix.tensor, tile, few.data());
-        for (size_t i = 0; i < sums.size(); ++i) sums[i] += few[i];
+      for (size_t block = 0; block < terms.blocks(); ++block) {
+        AddBlock(terms, block, matrix.tensor, ways.data() + block * kTileRows * kGroups, rows,
+                 column, columns, sums.data());
       }
-      for (int64_t i = 0; i < tile.rows; ++i) {
-        for (int64_t j = 0; j < tile.columns; ++j) {
+      for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < columns; ++j) {
           body((row + i) * matrix.columns + column + j, sums[i * kTileColumns + j]);
         }
       }

@@ -20,11 +20,12 @@ TEST(RankOneReplay, SumMatchesTheGoldenTable) {
   EXPECT_EQ(sum, (std::vector<int64_t>{-96, -90, -90, 104, 110, 110}));
 }
 
-// Shapes around the tiles of 64 x 1024, more terms than 32 bits hold (256 of the largest), and
+// Shapes around the tiles of 256 x 128, more terms than 32 bits hold (256 of the largest), and
 // coefficients of both signs up to the largest.
 TEST(RankOneReplay, SumIsTheExactOneOfEveryElement) {
   const DirectionSettings rank_one{DirectionKind::kLowRank, 1};
-  for (const TensorPart& matrix : {TensorPart{3, 1, 1}, {3, 67, 5}, {5, 3, 1030}, {1, 200, 1}}) {
+  for (const TensorPart& matrix :
+       {TensorPart{3, 1, 1}, {3, 67, 5}, {5, 3, 1030}, {1, 300, 1}, {2, 260, 130}}) {
     std::vector<int32_t> values;
     for (int k = 0; k < 300; ++k) values.push_back(k % 3 ? kLargestFixed - k : -kLargestFixed);
     std::vector<int64_t> sum(matrix.elements()), want(matrix.elements());
