@@ -7,42 +7,12 @@
 #include <optional>
 #include <utility>
 
-#include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
 #include "coordinator/rpc/reactors.h"
 #include "coordinator/rpc/upload_wire.h"
 
 namespace rivulet {
 namespace {
-
-UpdateHeader HeaderOf(const v1::UploadBegin& begin) {
-  UpdateHeader header;
-  header.job_id = begin.key().job();
-  header.round = begin.key().round();
-  header.attempt = begin.key().attempt();
-  header.sha256 = HexOfBytes(begin.sha256());
-  header.bytes = begin.bytes();
-  header.examples = begin.examples();
-  header.tokens = begin.tokens();
-  header.steps = begin.steps();
-  header.loss = begin.loss();
-  header.grad_norm = begin.grad_norm();
-  return header;
-}
-
-absl::Status CheckBegin(const v1::UploadMessage& message) {
-  if (!message.has_begin()) {
-    return Refuse(absl::StatusCode::kInvalidArgument, "first message: want the update's header",
-                  Remedy::kLeaveRun);
-  }
-  if (message.begin().sha256().size() != 32) {
-    return Refuse(
-        absl::StatusCode::kInvalidArgument,
-        "sha256: got " + std::to_string(message.begin().sha256().size()) + " bytes, want 32",
-        Remedy::kLeaveRun);
-  }
-  return absl::OkStatus();
-}
 
 // begin -> committed offset -> chunks -> half-close -> receipt. While a worker stores one message
 // the next one is read, and no more: memory is two chunks. Each step runs in a worker; its last act
@@ -160,8 +130,7 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   absl::Status Begin() {
     RV_ASSIGN_OR_RETURN(caller_, service_.Caller(context_, Rpc::kUpload));
     RV_ASSIGN_OR_RETURN(const v1::UploadMessage message, ParseUploadMessage(current_));
-    RV_RETURN_IF_ERROR(CheckBegin(message));
-    const UpdateHeader header = HeaderOf(message.begin());
+    RV_ASSIGN_OR_RETURN(const UpdateHeader header, HeaderOf(message));
     RV_ASSIGN_OR_RETURN(session_, service_.federation.BeginUpload(caller_.name, header));
     if (const std::optional<Receipt> receipt = session_->receipt()) return Answer(*receipt);
     const uint64_t missing = header.bytes - std::min(header.bytes, session_->committed());

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "common/rpc/chunk.h"
+#include "common/rpc/hash_bytes.h"
 
 namespace rivulet {
 namespace {
@@ -125,7 +126,7 @@ bool ReadMessage(CodedInputStream& in, WireChunk& chunk) {
   return true;
 }
 
-absl::Status BadChunk(const std::string& what) {
+absl::Status BadUpload(const std::string& what) {
   return Refuse(absl::StatusCode::kInvalidArgument, what, Remedy::kLeaveRun);
 }
 
@@ -141,10 +142,10 @@ absl::StatusOr<WireChunk> ReadWireChunk(grpc::ByteBuffer& message) {
     in.PushLimit(static_cast<int>(length));
     read = reader.status().ok() && ReadMessage(in, chunk);
   }
-  if (!read) return BadChunk("chunk: got bytes that are no chunk");
+  if (!read) return BadUpload("chunk: got bytes that are no chunk");
   if (chunk.bytes >= 1 && chunk.bytes <= kChunkBytes) return chunk;
-  return BadChunk("chunk: got " + std::to_string(chunk.bytes) + " bytes, want 1.." +
-                  std::to_string(kChunkBytes));
+  return BadUpload("chunk: got " + std::to_string(chunk.bytes) + " bytes, want 1.." +
+                   std::to_string(kChunkBytes));
 }
 
 absl::StatusOr<v1::UploadMessage> ParseUploadMessage(grpc::ByteBuffer& message) {
@@ -153,7 +154,27 @@ absl::StatusOr<v1::UploadMessage> ParseUploadMessage(grpc::ByteBuffer& message) 
           .ok()) {
     return parsed;
   }
-  return BadChunk("got bytes that are no message");
+  return BadUpload("got bytes that are no message");
+}
+
+absl::StatusOr<UpdateHeader> HeaderOf(const v1::UploadMessage& message) {
+  if (!message.has_begin()) return BadUpload("first message: want the update's header");
+  const v1::UploadBegin& begin = message.begin();
+  if (begin.sha256().size() != 32) {
+    return BadUpload("sha256: got " + std::to_string(begin.sha256().size()) + " bytes, want 32");
+  }
+  UpdateHeader header;
+  header.job_id = begin.key().job();
+  header.round = begin.key().round();
+  header.attempt = begin.key().attempt();
+  header.sha256 = HexOfBytes(begin.sha256());
+  header.bytes = begin.bytes();
+  header.examples = begin.examples();
+  header.tokens = begin.tokens();
+  header.steps = begin.steps();
+  header.loss = begin.loss();
+  header.grad_norm = begin.grad_norm();
+  return header;
 }
 
 grpc::ByteBuffer WireOf(const v1::UploadReply& reply) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/status.h"
+#include "coordinator/rounds/federation.h"
 #include "rivulet/v1/federation.pb.h"
 
 namespace rivulet {
@@ -28,6 +29,9 @@ absl::StatusOr<WireChunk> ReadWireChunk(grpc::ByteBuffer& message);
 
 // Whole messages. Errors: InvalidArgument (kLeaveRun) for bytes that are no UploadMessage.
 absl::StatusOr<v1::UploadMessage> ParseUploadMessage(grpc::ByteBuffer& message);
+// What the first message of an upload declares. Errors: InvalidArgument (kLeaveRun) for another
+// kind of message and for a hash that is not 32 bytes.
+absl::StatusOr<UpdateHeader> HeaderOf(const v1::UploadMessage& message);
 grpc::ByteBuffer WireOf(const v1::UploadReply& reply);
 
 }  // namespace rivulet

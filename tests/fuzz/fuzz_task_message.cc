@@ -16,13 +16,22 @@ Policy PolicyFor(const Assignment& task) {
   return policy;
 }
 
+void CheckMasking(const v1::Masking& wire) {
+  const auto arrived = MaskingArrivedOf(wire);
+  if (!arrived.ok()) return;
+  Require(arrived->bytes.size() <= size_t{2} << 20 && arrived->certificates.size() <= 256);
+  for (const std::string& pem : arrived->certificates) Require(pem.size() <= 4096);
+}
+
 }  // namespace
 
-// What a coordinator sends to an agent: a task is refused, or has a hash and a state of bounded
-// size.
+// What a coordinator sends to an agent: a message of secure aggregation is refused or of bounded
+// size; a task is refused, or has a hash and a state of bounded size.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   v1::CoordinatorMessage message;
-  if (!message.ParseFromArray(data, static_cast<int>(size)) || !message.has_task()) return 0;
+  if (!message.ParseFromArray(data, static_cast<int>(size))) return 0;
+  if (message.has_masking()) CheckMasking(message.masking());
+  if (!message.has_task()) return 0;
   const auto task = AssignmentOf(message.task());
   if (!task.ok()) return 0;
   Require(task->state_sha256.size() == 64);
