@@ -190,11 +190,11 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     return absl::OkStatus();
   }
 
+  // gRPC may say that the answer is written while this is still in StartWrite: the lock has who
+  // hears of it wait for the end.
   void Write() {
-    {
-      const std::lock_guard lock(mutex_);
-      writing_since_ = Clock::now();
-    }
+    const std::lock_guard lock(mutex_);
+    writing_since_ = Clock::now();
     StartWrite(&reply_);
   }
 
