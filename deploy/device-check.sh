@@ -32,7 +32,7 @@ step() {  # step NAME COMMAND...: its output to a file, its time and status to t
 }
 step configure cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$root/usr;$torch" \
   -DTORCH_CUDA_ARCH_LIST="$capability" || { tail -30 "$logs/configure.log"; exit 1; }
-step build cmake --build "$build" -- -k 0 || grep -E -A4 'error|FAILED|undefined' "$logs/build.log" | head -60
+step build cmake --build "$build" --target all peft_step_bench -- -k 0 || grep -E -A4 'error|FAILED|undefined' "$logs/build.log" | head -60
 step test ctest --test-dir "$build" --output-on-failure -LE nightly -E '^lint' -j "$(nproc)" --output-junit "$logs/tests.xml"
 tested=$?
 sed -n '/tests passed/,$p' "$logs/test.log"
