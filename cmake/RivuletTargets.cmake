@@ -66,15 +66,18 @@ if(RIVULET_SANITIZE STREQUAL "thread")  # libraries of the distribution are not 
       "TSAN_OPTIONS=ignore_noninstrumented_modules=1 suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
 endif()
 
-# rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [TORCH] [ONE_START] [ONE_THREAD]):
-# one GoogleTest program.
+# rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [FIGURES Suite.Case ...]
+#              [TORCH] [ONE_START] [ONE_THREAD]): one GoogleTest program.
 # Every test case becomes a ctest entry; names are read when ctest runs, not at build time.
-# ONE_START: the program as a whole is one entry, since it links libtorch, and to load that takes a second.
+# ONE_START: the program as a whole is one entry, since it links libtorch, which takes a second to load, or has hundreds
+# of short cases. Under a sanitizer, where a start costs more than most cases, that is every program without a label.
 # TORCH: it includes headers of libtorch; ONE_START as well.
+# FIGURES: cases that take long since they look at figures over and over, where others run the same code. The sanitizers
+# of every submission (RIVULET_FIGURES off) go without them.
 # ONE_THREAD: nothing in it starts a thread, so that the thread sanitizer would look at nothing. What is labelled
 # statistical or nightly looks at figures. Neither is built where it would not be run.
 function(rivulet_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH;ONE_START;ONE_THREAD" "TIMEOUT" "SRCS;LIBS;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH;ONE_START;ONE_THREAD" "TIMEOUT" "SRCS;LIBS;LABELS;FIGURES")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "rivulet_test(${name}): got ${arg_UNPARSED_ARGUMENTS}, want what this file lists")
   endif()
@@ -84,7 +87,7 @@ function(rivulet_test name)
   if(RIVULET_SANITIZE STREQUAL "thread" AND arg_ONE_THREAD)
     return()
   endif()
-  if(arg_TORCH)
+  if(arg_TORCH OR (RIVULET_SANITIZE AND NOT arg_LABELS))
     set(arg_ONE_START ON)
   endif()
   if(NOT arg_TIMEOUT AND arg_ONE_START)
@@ -111,7 +114,11 @@ function(rivulet_test name)
   endif()
   list(APPEND properties ${rivulet_test_environment})
   if(arg_ONE_START)
-    add_test(NAME ${name} COMMAND ${name})
+    if(arg_FIGURES AND NOT RIVULET_FIGURES)
+      list(JOIN arg_FIGURES ":" figures)
+      set(filter --gtest_filter=-${figures})
+    endif()
+    add_test(NAME ${name} COMMAND ${name} ${filter})
     set_tests_properties(${name} PROPERTIES ${properties})
   else()
     gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})

@@ -3,7 +3,8 @@
 # look at figures: the Release suite has them. Without options, what CI runs, which has 40 minutes for all it does:
 #   dev-core   ASan+UBSan over what needs no libtorch, but no tests/integration: under ASan daemons cost most of the time
 #   tsan-core  TSan over what needs no libtorch and starts a thread, tests/integration among it
-# dev-core also goes without three checks of UBSan that cost a sixth of its build. ASan sees most of what they see: a
+# Both go without the cases marked FIGURES, which repeat what others run once.
+# dev-core goes without three checks of UBSan that cost a sixth of its build. ASan sees most of what they see: a
 # null pointer that is used, a size that is overrun (object-size sees next to nothing without -O), an object that is gone
 # (vptr). They alone see a null pointer that is bound and not used, and an object that lives but has another type.
 # With --full (nightly), presets dev and tsan: both sanitizers over everything, with every check.
