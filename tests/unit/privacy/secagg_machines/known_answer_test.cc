@@ -251,8 +251,8 @@ TEST_F(KnownTranscript, DerivedSeedsAreTheKnownOnes) {
       .sid0 = ArrayOf(known_["sid0"]), .sid = ArrayOf(known_["sid"]), .entries = entries};
   for (const auto& [pair, seed] : known_["pair_seeds"].items()) {
     const uint32_t u = pair[0] - '0', v = pair[2] - '0';
-    EXPECT_EQ(HexOf(PairSeed(view, mask[u], u, v)->bytes()), seed);
-    EXPECT_EQ(HexOf(PairSeed(view, mask[v], v, u)->bytes()), seed);
+    EXPECT_EQ(HexOf(PairSeed(view, mask[u], u, v)->bytes()), seed.get<std::string>());
+    EXPECT_EQ(HexOf(PairSeed(view, mask[v], v, u)->bytes()), seed.get<std::string>());
   }
   for (const auto& row : known_["shares"]["messages"]) {
     const uint32_t from = row["from"], to = row["to"];
