@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/formats/adapter_directory.h"
+#include "common/formats/merge.h"
 #include "common/formats/safetensors.h"
 #include "common/io/file.h"
 #include "common/io/size_limit.h"
@@ -170,28 +171,41 @@ void PrintForecast(const JobSpec& spec, const JobModel& model, size_t clients,
   if (terms.ok()) std::cerr << "masked: " << *terms << '\n';  // else the run says why not
 }
 
-absl::Status ExportAdapter(const std::filesystem::path& directory, const JobDocument& document,
+// The whole model where its own tensors were trained (in their F32), else the adapter.
+absl::Status ExportTrained(const std::filesystem::path& run, const std::string& suffix,
+                           const std::filesystem::path& base, const JobDocument& document,
                            const JobModel& model, const std::string& state_file, uint64_t round) {
   const Manifest manifest = model.plan.wire();
-  RV_ASSIGN_OR_RETURN(const ParameterSet state, ReadParameterSet(state_file, &manifest));
+  RV_ASSIGN_OR_RETURN(ParameterSet state, ReadParameterSet(state_file, &manifest));
   Provenance provenance;
   provenance.job = document.spec.job.name;
   provenance.round = static_cast<int64_t>(round);
   provenance.base_model = document.base_hash;
   provenance.software = "rivulet " RIVULET_VERSION;
-  return WriteAdapterDirectory(directory, model, document.spec, state, provenance).status();
+  if (model.plan.method != "full") {
+    return WriteAdapterDirectory(run / ("adapter" + suffix), model, document.spec, state,
+                                 provenance)
+        .status();
+  }
+  MergeOptions options;
+  options.dtype = DType::kF32;
+  return MergeModel(base, WholeTensors{std::move(state)}, document.spec.data.labels,
+                    run / ("model" + suffix), provenance, options)
+      .status();
 }
 
-// adapter/ is the last state, adapter-<round>/ each that export.save-every-round keeps. A job that
-// ends before its first round has trained nothing and exports nothing.
-absl::Status ExportAdapters(const std::filesystem::path& run, const JobDocument& document,
-                            const JobModel& model, const SimulationResult& result) {
+// adapter/ or model/ is the last state, adapter-<round>/ or model-<round>/ each that
+// export.save-every-round keeps. A job that ends before its first round has trained nothing and
+// exports nothing.
+absl::Status ExportStates(const std::filesystem::path& run, const std::filesystem::path& base,
+                          const JobDocument& document, const JobModel& model,
+                          const SimulationResult& result) {
   for (const auto& [round, state_file] : result.kept) {
-    RV_RETURN_IF_ERROR(ExportAdapter(run / ("adapter-" + std::to_string(round)), document, model,
-                                     state_file, round));
+    RV_RETURN_IF_ERROR(
+        ExportTrained(run, "-" + std::to_string(round), base, document, model, state_file, round));
   }
   if (result.state_file.empty() || result.view.round == 0) return absl::OkStatus();
-  return ExportAdapter(run / "adapter", document, model, result.state_file, result.view.round);
+  return ExportTrained(run, "", base, document, model, result.state_file, result.view.round);
 }
 
 // What is wrong with the job's own words is exit 3, unless the error says otherwise.
@@ -266,7 +280,8 @@ absl::Status Simulate(const Options& options, const SimulationConfig& config,
           config, clients, resources, [&](const JobEvent& event) { follower.OnEvent(event); },
           [&](const JobView& view) { return follower.OnIdle(view); }));
   const absl::Status followed = follower.Finish(result.view);
-  RV_RETURN_IF_ERROR(ExportAdapters(run->path(), document, model, result));  // what was paid for
+  // What was paid for.
+  RV_RETURN_IF_ERROR(ExportStates(run->path(), config.base_model, document, model, result));
   RV_RETURN_IF_ERROR(followed);
   RV_RETURN_IF_ERROR(run->Conclude(result.view));
   RV_RETURN_IF_ERROR(run->LinkLatest());

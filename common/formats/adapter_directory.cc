@@ -9,13 +9,14 @@ namespace {
 using nlohmann::json;
 
 absl::StatusOr<std::string> ProfileOf(const std::string& method, std::string_view asked) {
-  const bool lora = method == "lora";
-  if (asked.empty()) return std::string(lora ? "peft" : "adapterhub");
-  const bool fits = lora ? asked == "peft" || asked == "portable" : asked == "adapterhub";
-  if (fits) return std::string(asked);
+  const bool portable = method == "lora" && asked == "portable";
+  const std::string own = method == "adapter" ? "adapterhub"
+                          : method == "full"  ? "tensors"
+                                              : "peft";
+  if (asked.empty() || portable || asked == own) return asked.empty() ? own : std::string(asked);
   return Refuse(absl::StatusCode::kInvalidArgument, "profile: got '" + std::string(asked) +
-                                                        "' for method " + method + ", want " +
-                                                        (lora ? "peft or portable" : "adapterhub"));
+                                                        "' for method " + method + ", want " + own +
+                                                        (method == "lora" ? " or portable" : ""));
 }
 
 absl::StatusOr<ExportReport> WriteLora(const std::filesystem::path& directory,
@@ -40,6 +41,15 @@ absl::StatusOr<ExportReport> WriteBottleneck(const std::filesystem::path& direct
   if (again.config == adapter.config && again.weights.HashHex() == adapter.weights.HashHex() &&
       again.head.HashHex() == adapter.head.HashHex())
     return ExportReport{"adapterhub"};
+  return Refuse(absl::StatusCode::kDataLoss,
+                directory.string() + ": read back other bytes than were written");
+}
+
+absl::StatusOr<ExportReport> WriteWhole(const std::filesystem::path& directory,
+                                        const WholeTensors& tensors) {
+  RV_RETURN_IF_ERROR(WriteWholeDirectory(directory, tensors));
+  RV_ASSIGN_OR_RETURN(const WholeTensors again, ReadWholeDirectory(directory));
+  if (again.weights.HashHex() == tensors.weights.HashHex()) return ExportReport{"tensors"};
   return Refuse(absl::StatusCode::kDataLoss,
                 directory.string() + ": read back other bytes than were written");
 }
@@ -71,6 +81,8 @@ absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& 
   if (form == "adapterhub") {
     RV_ASSIGN_OR_RETURN(const BottleneckAdapter adapter, BottleneckAdapterOf(model, job, full));
     RV_ASSIGN_OR_RETURN(report, WriteBottleneck(directory, adapter));
+  } else if (form == "tensors") {
+    RV_ASSIGN_OR_RETURN(report, WriteWhole(directory, {std::move(full)}));
   } else {
     RV_ASSIGN_OR_RETURN(const LoraAdapter adapter, LoraAdapterOf(model, job, std::move(full)));
     RV_ASSIGN_OR_RETURN(report, WriteLora(directory, adapter, form));
@@ -81,22 +93,34 @@ absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& 
 }
 
 absl::StatusOr<AnyAdapter> ReadAdapterDirectory(const std::filesystem::path& directory) {
+  if (std::filesystem::exists(directory / kWholeTensorsFile)) return ReadWholeDirectory(directory);
   const auto path = directory / "adapter_config.json";
   if (!std::filesystem::exists(path))
     return Refuse(absl::StatusCode::kNotFound,
                   directory.string() +
                       ": no adapter_config.json, want the folder of a PEFT LoRA or of an "
-                      "AdapterHub adapter");
+                      "AdapterHub adapter, or " +
+                      kWholeTensorsFile);
   RV_ASSIGN_OR_RETURN(const json config, ReadJson(path, {.bytes = 1 << 20}));
   if (config.is_object() && config.contains("peft_type")) return ReadPeftDirectory(directory);
   return ReadAdapterHubDirectory(directory);
 }
 
+bool IsAdapterDirectory(const std::filesystem::path& directory) {
+  return std::filesystem::exists(directory / "adapter_config.json") ||
+         std::filesystem::exists(directory / kWholeTensorsFile);
+}
+
 absl::StatusOr<ExportReport> ExportAdapter(const std::filesystem::path& directory,
                                            const AnyAdapter& adapter, std::string_view profile) {
   const auto* lora = std::get_if<LoraAdapter>(&adapter);
-  RV_ASSIGN_OR_RETURN(const std::string form, ProfileOf(lora ? "lora" : "adapter", profile));
+  const auto* whole = std::get_if<WholeTensors>(&adapter);
+  RV_ASSIGN_OR_RETURN(const std::string form, ProfileOf(lora    ? "lora"
+                                                        : whole ? "full"
+                                                                : "adapter",
+                                                        profile));
   if (lora) return WriteLora(directory, *lora, form);
+  if (whole) return WriteWhole(directory, *whole);
   return WriteBottleneck(directory, std::get<BottleneckAdapter>(adapter));
 }
 

@@ -9,6 +9,7 @@
 
 #include "common/formats/adapter_hub.h"
 #include "common/formats/lora_adapter.h"
+#include "common/formats/whole_tensors.h"
 
 // What `job download` and `simulate` write: the trained adapter in the form its readers know, with
 // a note of where it comes from.
@@ -29,8 +30,8 @@ struct Provenance {
 // Keys sorted, indent 2, final newline.
 std::string ProvenanceText(const Provenance& provenance);
 
-// "peft" (lora), "adapterhub" (adapter), "portable" (lora for vLLM and llama.cpp). Empty = the one
-// of the method.
+// "peft" (lora), "adapterhub" (adapter), "portable" (lora for vLLM and llama.cpp), "tensors" (full:
+// what was trained, for MergeModel). Empty = the one of the method.
 struct ExportReport {
   std::string profile;
   int64_t rank = 0;               // of a LoRA: what vLLM wants as --max-lora-rank
@@ -47,12 +48,15 @@ absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& 
                                                    std::string_view profile = "");
 
 // What an adapter folder holds.
-using AnyAdapter = std::variant<LoraAdapter, BottleneckAdapter>;
+using AnyAdapter = std::variant<LoraAdapter, BottleneckAdapter, WholeTensors>;
 
-// Tells the two forms apart by adapter_config.json: PEFT's has a peft_type, AdapterHub's has not.
-// Errors: NotFound when there is no such file, saying what the folder should hold; those of
-// ReadPeftDirectory and ReadAdapterHubDirectory.
+// Whole tensors have a file of their own. The others are told apart by adapter_config.json: PEFT's
+// has a peft_type, AdapterHub's has not. Errors: NotFound when there is neither file, saying what
+// the folder should hold; those of ReadWholeDirectory, ReadPeftDirectory and
+// ReadAdapterHubDirectory.
 absl::StatusOr<AnyAdapter> ReadAdapterDirectory(const std::filesystem::path& directory);
+// Whether it holds one of these, not a model.
+bool IsAdapterDirectory(const std::filesystem::path& directory);
 
 // Writes an adapter that was read, as WriteAdapterDirectory does one that was trained, and
 // compares. Errors: as there.

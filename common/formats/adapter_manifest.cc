@@ -6,6 +6,7 @@
 
 #include "common/formats/float_cast.h"
 #include "common/formats/malformed.h"
+#include "common/formats/whole_tensors.h"
 #include "common/random.h"
 
 namespace rivulet {
@@ -220,8 +221,8 @@ Manifest AdapterPlan::from_base() const {
 
 absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorMatch& match,
                                         const JobSpec& job) {
-  if (job.method != "lora" && job.method != "adapter")
-    return Malformed("method: got '" + job.method + "', want lora or adapter");
+  if (job.method != "lora" && job.method != "adapter" && job.method != "full")
+    return Malformed("method: got '" + job.method + "', want lora, adapter or full");
   const std::vector<LinearModule> modules = LinearModules(config);
   AdapterPlan plan;
   plan.method = job.method;
@@ -229,9 +230,14 @@ absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorM
   RV_ASSIGN_OR_RETURN(plan.saved_modules,
                       SavedModules(config, match, modules,
                                    lora ? job.lora.modules_to_save : std::vector<std::string>()));
-  RV_RETURN_IF_ERROR(lora ? PlanLora(config, job, modules, plan)
-                          : PlanBottleneck(config, job.adapter, plan));
-  AddSaved(config, match, modules, plan);
+  if (job.method == "full") {
+    RV_ASSIGN_OR_RETURN(plan.tensors,
+                        PlanWholeTensors(config, match, job.full.modules, plan.saved_modules));
+  } else {
+    RV_RETURN_IF_ERROR(lora ? PlanLora(config, job, modules, plan)
+                            : PlanBottleneck(config, job.adapter, plan));
+    AddSaved(config, match, modules, plan);
+  }
   std::sort(plan.tensors.begin(), plan.tensors.end(),
             [](const TrainedTensor& left, const TrainedTensor& right) {
               return left.spec.name < right.spec.name;

@@ -26,12 +26,13 @@ enum class TensorRole {
   kAdapterUpBias,
   kHeadWeight,
   kHeadBias,
+  kBase,
 };
 
 struct TrainedTensor {
   TensorSpec spec;  // key of the wire and of the export; F32
   TensorRole role = TensorRole::kLoraA;
-  std::string module;  // path of the Linear, or of the site of a bottleneck adapter
+  std::string module;  // path of the module that has it, or of the site of a bottleneck adapter
   // Name in the base model's files whose values are the first ones; empty = drawn from the seed.
   std::string starts_from;
 };
@@ -52,7 +53,7 @@ struct AdapterSite {
 };
 
 struct AdapterPlan {
-  std::string method;                      // lora | adapter
+  std::string method;                      // lora | adapter | full
   std::vector<LoraModule> lora;            // in module order
   std::vector<AdapterSite> sites;          // in layer order
   std::vector<std::string> saved_modules;  // trained whole: heads, pooler; paths, sorted
@@ -73,19 +74,21 @@ inline constexpr char kAdapterName[] = "rivulet";
 
 // `config` must come from ForTask. `match` tells which heads the base file lacks and where the
 // others lie. Classification trains its head always (as PEFT does for SEQ_CLS) and bert's pooler
-// when the base has none. Errors: InvalidArgument: targets (see SelectModules), the output head
-// as a target, a module to save that is no Linear or a tied head, a layer to leave out that does
-// not exist, no adapter left; ResourceExhausted naming need and limit: more than 16 GiB or 4,096
-// tensors.
+// when the base has none. Method full trains the base's own tensors under their own names: all, or
+// those of full.modules; a tied head is the embedding and no tensor of its own. Errors:
+// InvalidArgument: targets (see SelectModules), the output head as a target, a module to save that
+// is no Linear or a tied head, a layer to leave out that does not exist, no adapter left, a name in
+// full.modules that no module has; ResourceExhausted naming need and limit: more than 16 GiB or
+// 4,096 tensors.
 absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorMatch& match,
                                         const JobSpec& job);
 
 // The first global state, manifest plan.wire(). Numbers come from RandomStream(seed,
 // kInitialValues, 0) with tensor = position in plan.full():
 //   lora_A uniform in (-1, 1) / sqrt(in); lora_B 0; adapter down N(0, 0.02^2), up and biases 0;
-//   new heads N(0, 0.02^2), biases 0; heads of the base model as they are there, in F32.
-// So every adapter starts as the identity. Errors: FailedPrecondition when a head must be copied
-// and `base` is null.
+//   new heads N(0, 0.02^2), biases 0; tensors of the base model as they are there, in F32.
+// So every job starts as the base model. Errors: FailedPrecondition when a tensor must be
+// copied and `base` is null.
 absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
                                           const ModelFiles* base = nullptr);
 // The same where the base model is not at hand, only what BaseTensors read of it. Errors:

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/formats/float_cast.h"
+#include "common/formats/fresh_folder.h"
 #include "common/formats/json.h"
 #include "common/formats/model_files.h"
 #include "common/formats/model_tensors.h"
@@ -30,13 +31,53 @@ constexpr const char* kCopied[] = {"generation_config.json",
                                    "chat_template.jinja"};
 constexpr uint64_t kMaxCopiedBytes = 256 << 20;
 
+// ---- what was trained
+
+// An adapter or whole tensors, as far as a merge needs to know. What it points to must outlive it.
+struct Trained {
+  const ParameterSet* weights = nullptr;
+  std::map<std::string, size_t> whole;  // name in the model -> row of the weights
+  int64_t classes = 0;                  // of a head among them
+  const LoraAdapter* lora = nullptr;    // null for whole tensors alone
+};
+
+Trained TrainedOf(const LoraAdapter& adapter) {
+  Trained trained = {&adapter.weights, {}, HeadClasses(adapter), &adapter};
+  for (size_t row : adapter.saved) trained.whole[adapter.SavedName(row)] = row;
+  return trained;
+}
+
+Trained TrainedOf(const WholeTensors& tensors) {
+  Trained trained = {&tensors.weights, {}, HeadClasses(tensors)};
+  for (size_t row = 0; row < tensors.weights.size(); ++row)
+    trained.whole[tensors.weights.manifest()[row].name] = row;
+  return trained;
+}
+
+// Whole tensors have the names and shapes of the model's; a tied head has no tensor of its own.
+absl::Status CheckFits(const Trained& trained, const ModelConfig& config) {
+  const std::vector<ExpectedTensor> expected = ExpectedTensors(config);
+  for (const TensorSpec& spec : trained.weights->manifest()) {
+    const bool fits =
+        std::any_of(expected.begin(), expected.end(), [&](const ExpectedTensor& known) {
+          return known.name == spec.name && known.shape == spec.shape &&
+                 known.need != TensorNeed::kTied;
+        });
+    if (!fits)
+      return Refuse(absl::StatusCode::kInvalidArgument, "merge: got a trained " + Describe(spec) +
+                                                            ", which this " + config.model_type +
+                                                            " model has not");
+  }
+  return absl::OkStatus();
+}
+
 // ---- one tensor of the result
 
 struct MergedTensor {
   TensorSpec spec;                       // name and dtype in the new file
   const TensorView* base = nullptr;      // null for a head that is new
   const LoraFactors* factors = nullptr;  // null when nothing is added
-  int64_t saved = -1;                    // row of the adapter's weights that replaces it
+  int64_t saved = -1;                    // row of the trained weights that replaces it
 };
 
 void RoundTo(DType dtype, std::span<const float> values, std::span<std::byte> out) {
@@ -52,17 +93,17 @@ void RoundTo(DType dtype, std::span<const float> values, std::span<std::byte> ou
 }
 
 // The tensor before rounding.
-std::vector<float> Exact(const MergedTensor& tensor, const LoraAdapter& adapter) {
+std::vector<float> Exact(const MergedTensor& tensor, const Trained& trained) {
   std::vector<float> values(tensor.spec.elements());
   if (tensor.saved >= 0) {
     const size_t row = static_cast<size_t>(tensor.saved);
-    CopyAsFloats({adapter.weights.manifest()[row], adapter.weights.bytes(row)}, values);
+    CopyAsFloats({trained.weights->manifest()[row], trained.weights->bytes(row)}, values);
     return values;
   }
   CopyAsFloats(*tensor.base, values);
   if (tensor.factors == nullptr) return values;
   std::vector<float> delta(values.size());
-  DeltaRows(adapter, *tensor.factors, 0, delta);
+  DeltaRows(*trained.lora, *tensor.factors, 0, delta);
   for (size_t cell = 0; cell < values.size(); ++cell) values[cell] += delta[cell];
   return values;
 }
@@ -72,10 +113,10 @@ bool IsUntouched(const MergedTensor& tensor) {
          tensor.spec.dtype == tensor.base->spec.dtype;
 }
 
-std::vector<std::byte> BytesOf(const MergedTensor& tensor, const LoraAdapter& adapter) {
+std::vector<std::byte> BytesOf(const MergedTensor& tensor, const Trained& trained) {
   if (IsUntouched(tensor)) return {tensor.base->bytes.begin(), tensor.base->bytes.end()};
   std::vector<std::byte> bytes(tensor.spec.size_bytes());
-  RoundTo(tensor.spec.dtype, Exact(tensor, adapter), bytes);
+  RoundTo(tensor.spec.dtype, Exact(tensor, trained), bytes);
   return bytes;
 }
 
@@ -88,19 +129,12 @@ struct MergePlan {
   std::map<std::string, MergedTensor> tensors;  // by name in the new file
 };
 
-bool SavesHead(const LoraAdapter& adapter) {
-  return std::any_of(adapter.saved.begin(), adapter.saved.end(), [&](size_t row) {
-    const std::string name = adapter.SavedName(row);
-    return name.starts_with("classifier.") || name.starts_with("score.");
-  });
-}
-
-// The base config with the head that the adapter brings.
-absl::StatusOr<ModelConfig> ConfigFor(ModelConfig config, const LoraAdapter& adapter,
+// The base config with the head that was trained.
+absl::StatusOr<ModelConfig> ConfigFor(ModelConfig config, const Trained& trained,
                                       const std::vector<std::string>& labels) {
-  if (!SavesHead(adapter)) return config;
+  if (trained.classes == 0) return config;
   std::vector<std::string> names = labels;
-  const auto classes = static_cast<size_t>(HeadClasses(adapter));
+  const auto classes = static_cast<size_t>(trained.classes);
   if (names.empty() && classes != config.labels.size()) {
     for (size_t label = 0; label < classes; ++label)
       names.push_back("LABEL_" + std::to_string(label));
@@ -127,11 +161,9 @@ absl::Status AddFactors(const LoraAdapter& adapter, const TensorMatch& match, Me
   return absl::OkStatus();
 }
 
-absl::Status AddSavedTensors(const LoraAdapter& adapter, const TensorMatch& match,
-                             MergePlan& plan) {
-  for (size_t row : adapter.saved) {
-    const std::string name = adapter.SavedName(row);
-    if (IsTied(name, plan.config))
+absl::Status AddWholeTensors(const Trained& trained, const TensorMatch& match, MergePlan& plan) {
+  for (const auto& [name, row] : trained.whole) {
+    if (trained.lora != nullptr && IsTied(name, plan.config))
       return Refuse(absl::StatusCode::kInvalidArgument,
                     "merge: got a trained '" + name +
                         "', which input and output of the base model share: merged, it would "
@@ -141,7 +173,7 @@ absl::Status AddSavedTensors(const LoraAdapter& adapter, const TensorMatch& matc
         plan.tensors[in_file == match.file_name_of.end() ? name : in_file->second];
     tensor.saved = static_cast<int64_t>(row);
     if (tensor.base != nullptr) continue;
-    tensor.spec = adapter.weights.manifest()[row];
+    tensor.spec = trained.weights->manifest()[row];
     tensor.spec.name = name;
     tensor.spec.dtype = plan.config.dtype;
   }
@@ -149,22 +181,22 @@ absl::Status AddSavedTensors(const LoraAdapter& adapter, const TensorMatch& matc
 }
 
 absl::StatusOr<MergePlan> PlanMerge(const ModelFiles& files, ModelConfig config,
-                                    const LoraAdapter& adapter,
-                                    const std::vector<std::string>& labels,
+                                    const Trained& trained, const std::vector<std::string>& labels,
                                     std::optional<DType> dtype) {
   MergePlan plan;
   plan.dtype = dtype;
-  plan.new_head = SavesHead(adapter);
-  RV_ASSIGN_OR_RETURN(plan.config, ConfigFor(std::move(config), adapter, labels));
+  plan.new_head = trained.classes > 0;
+  RV_ASSIGN_OR_RETURN(plan.config, ConfigFor(std::move(config), trained, labels));
   RV_ASSIGN_OR_RETURN(const TensorMatch match, MatchTensors(plan.config, files.specs()));
-  RV_RETURN_IF_ERROR(CheckFits(adapter, plan.config).status());
+  RV_RETURN_IF_ERROR(trained.lora != nullptr ? CheckFits(*trained.lora, plan.config).status()
+                                             : CheckFits(trained, plan.config));
   for (const TensorView* tensor : files.tensors()) {
     const auto& ignored = match.ignored;
     if (std::find(ignored.begin(), ignored.end(), tensor->spec.name) != ignored.end()) continue;
     plan.tensors[tensor->spec.name] = {tensor->spec, tensor};
   }
-  RV_RETURN_IF_ERROR(AddFactors(adapter, match, plan));
-  RV_RETURN_IF_ERROR(AddSavedTensors(adapter, match, plan));
+  if (trained.lora != nullptr) RV_RETURN_IF_ERROR(AddFactors(*trained.lora, match, plan));
+  RV_RETURN_IF_ERROR(AddWholeTensors(trained, match, plan));
   for (auto& [name, tensor] : plan.tensors) tensor.spec.dtype = dtype.value_or(tensor.spec.dtype);
   return plan;
 }
@@ -199,23 +231,23 @@ std::string ShardName(size_t shard, size_t count) {
 }
 
 absl::Status WriteShard(const std::filesystem::path& path, const Manifest& shard,
-                        const MergePlan& plan, const LoraAdapter& adapter) {
+                        const MergePlan& plan, const Trained& trained) {
   RV_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(path, shard));
   const Manifest order = writer.order();
   for (const TensorSpec& spec : order)
-    RV_RETURN_IF_ERROR(writer.Append(BytesOf(plan.tensors.at(spec.name), adapter)));
+    RV_RETURN_IF_ERROR(writer.Append(BytesOf(plan.tensors.at(spec.name), trained)));
   return writer.Commit();
 }
 
 absl::Status WriteWeights(const std::filesystem::path& out, const MergePlan& plan,
-                          const LoraAdapter& adapter, uint64_t shard_bytes, MergeReport& report) {
+                          const Trained& trained, uint64_t shard_bytes, MergeReport& report) {
   const std::vector<Manifest> shards = Shards(plan, shard_bytes);
   report.shards = shards.size();
   ShardIndex index;
   uint64_t parameters = 0;
   for (size_t shard = 0; shard < shards.size(); ++shard) {
     const std::string name = ShardName(shard, shards.size());
-    RV_RETURN_IF_ERROR(WriteShard(out / name, shards[shard], plan, adapter));
+    RV_RETURN_IF_ERROR(WriteShard(out / name, shards[shard], plan, trained));
     for (const TensorSpec& spec : shards[shard]) {
       index.file_of[spec.name] = name;
       report.bytes += spec.size_bytes();
@@ -263,84 +295,54 @@ absl::Status CopyOthers(const std::filesystem::path& base, const std::filesystem
   return WriteFileAtomically(out / "config.json", text);
 }
 
-constexpr const char* kWeightFiles[] = {"model.safetensors", "model.safetensors.index.json"};
-
-// Where the model is written before it takes the place of the one that is there: a folder inside
-// `out`, gone with this.
-class FreshFolder {
- public:
-  static absl::StatusOr<FreshFolder> In(const std::filesystem::path& out, bool overwrite) {
-    for (const char* name : kWeightFiles) {
-      if (!overwrite && std::filesystem::exists(out / name))
-        return Refuse(absl::StatusCode::kAlreadyExists,
-                      out.string() + ": holds a model already, want an empty folder or --force");
-    }
-    FreshFolder fresh(out);
-    std::error_code error;
-    std::filesystem::remove_all(fresh.path_, error);  // of a merge that was killed
-    std::filesystem::create_directories(fresh.path_, error);
-    if (error) return FileError(out, "create", error.value());
-    return fresh;
-  }
-  FreshFolder(FreshFolder&& other) noexcept
-      : out_(std::move(other.out_)), path_(std::exchange(other.path_, {})) {}
-  ~FreshFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-
-  const std::filesystem::path& path() const { return path_; }
-
-  // Its files replace those of their names, and weights of another form go: a reader might prefer
-  // them.
-  absl::Status MoveOut() const {
-    std::error_code error;
-    std::vector<std::filesystem::path> files;
-    for (std::filesystem::directory_iterator entry(path_, error), end; !error && entry != end;
-         entry.increment(error))
-      files.push_back(entry->path().filename());
-    if (error) return FileError(path_, "list", error.value());
-    for (const std::filesystem::path& name : files) {
-      std::filesystem::rename(path_ / name, out_ / name, error);
-      if (error) return FileError(out_ / name, "rename", error.value());
-    }
-    for (const char* name : kWeightFiles) {
-      if (std::find(files.begin(), files.end(), name) != files.end()) continue;
-      std::filesystem::remove(out_ / name, error);
-      if (error) return FileError(out_ / name, "remove", error.value());
-    }
-    return SyncDirectory(out_);
-  }
-
- private:
-  explicit FreshFolder(const std::filesystem::path& out) : out_(out), path_(out / ".merging") {}
-
-  std::filesystem::path out_, path_;
-};
-
 // Reads the result and holds it against what should be there.
-absl::Status Verify(const std::filesystem::path& out, const MergePlan& plan,
-                    const LoraAdapter& adapter, MergeReport& report) {
+absl::Status Verify(const std::filesystem::path& out, const MergePlan& plan, const Trained& trained,
+                    MergeReport& report) {
   RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(out));
   RV_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(out));
   RV_RETURN_IF_ERROR(MatchTensors(config, files.specs()).status());
   for (const auto& [name, tensor] : plan.tensors) {
     const TensorView* written = files.Find(name);
-    const std::vector<std::byte> want = BytesOf(tensor, adapter);
+    const std::vector<std::byte> want = BytesOf(tensor, trained);
     if (written == nullptr || written->spec != tensor.spec ||
         !std::equal(want.begin(), want.end(), written->bytes.begin(), written->bytes.end()))
       return Refuse(absl::StatusCode::kDataLoss,
                     out.string() + ": '" + name + "' reads back other than it was written");
     if (IsUntouched(tensor)) continue;
     report.merged += tensor.factors != nullptr;
+    report.replaced += tensor.saved >= 0;
     std::vector<float> rounded(tensor.spec.elements());
     CopyAsFloats(*written, rounded);
-    const std::vector<float> exact = Exact(tensor, adapter);
+    const std::vector<float> exact = Exact(tensor, trained);
     for (size_t cell = 0; cell < exact.size(); ++cell)
       report.largest_difference = std::max(report.largest_difference,
                                            std::abs(double{exact[cell]} - double{rounded[cell]}));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<MergeReport> Merge(const std::filesystem::path& base, const Trained& trained,
+                                  const std::vector<std::string>& labels,
+                                  const std::filesystem::path& out, Provenance provenance,
+                                  const MergeOptions& options) {
+  std::error_code same;
+  if (std::filesystem::equivalent(base, out, same))
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  out.string() + ": is the base model itself, want another folder");
+  RV_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(base));
+  RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(base));
+  RV_ASSIGN_OR_RETURN(const MergePlan plan,
+                      PlanMerge(files, std::move(config), trained, labels, options.dtype));
+  RV_ASSIGN_OR_RETURN(const FreshFolder fresh, FreshFolder::In(out, options.overwrite));
+  MergeReport report;
+  RV_RETURN_IF_ERROR(WriteWeights(fresh.path(), plan, trained, options.shard_bytes, report));
+  RV_RETURN_IF_ERROR(CopyOthers(base, fresh.path(), plan));
+  RV_RETURN_IF_ERROR(Verify(fresh.path(), plan, trained, report));
+  if (provenance.adapter.empty()) provenance.adapter = trained.weights->HashHex();
+  RV_RETURN_IF_ERROR(
+      WriteFileAtomically(fresh.path() / "rivulet_provenance.json", ProvenanceText(provenance)));
+  RV_RETURN_IF_ERROR(fresh.MoveOut());
+  return report;
 }
 
 }  // namespace
@@ -350,24 +352,15 @@ absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
                                        const std::vector<std::string>& labels,
                                        const std::filesystem::path& out, Provenance provenance,
                                        const MergeOptions& options) {
-  std::error_code same;
-  if (std::filesystem::equivalent(base, out, same))
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  out.string() + ": is the base model itself, want another folder");
-  RV_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(base));
-  RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(base));
-  RV_ASSIGN_OR_RETURN(const MergePlan plan,
-                      PlanMerge(files, std::move(config), adapter, labels, options.dtype));
-  RV_ASSIGN_OR_RETURN(const FreshFolder fresh, FreshFolder::In(out, options.overwrite));
-  MergeReport report;
-  RV_RETURN_IF_ERROR(WriteWeights(fresh.path(), plan, adapter, options.shard_bytes, report));
-  RV_RETURN_IF_ERROR(CopyOthers(base, fresh.path(), plan));
-  RV_RETURN_IF_ERROR(Verify(fresh.path(), plan, adapter, report));
-  if (provenance.adapter.empty()) provenance.adapter = adapter.weights.HashHex();
-  RV_RETURN_IF_ERROR(
-      WriteFileAtomically(fresh.path() / "rivulet_provenance.json", ProvenanceText(provenance)));
-  RV_RETURN_IF_ERROR(fresh.MoveOut());
-  return report;
+  return Merge(base, TrainedOf(adapter), labels, out, std::move(provenance), options);
+}
+
+absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
+                                       const WholeTensors& tensors,
+                                       const std::vector<std::string>& labels,
+                                       const std::filesystem::path& out, Provenance provenance,
+                                       const MergeOptions& options) {
+  return Merge(base, TrainedOf(tensors), labels, out, std::move(provenance), options);
 }
 
 }  // namespace rivulet

@@ -7,6 +7,7 @@
 
 #include "common/formats/adapter_directory.h"
 #include "common/formats/lora_adapter.h"
+#include "common/formats/whole_tensors.h"
 
 namespace rivulet {
 
@@ -17,8 +18,9 @@ struct MergeOptions {
 };
 
 struct MergeReport {
-  size_t merged = 0;   // matrices that got their dW
-  uint64_t bytes = 0;  // of tensors written
+  size_t merged = 0;    // matrices that got their dW
+  size_t replaced = 0;  // tensors that were trained whole
+  uint64_t bytes = 0;   // of tensors written
   size_t shards = 0;
   double largest_difference = 0;  // |written - (W + dW)|: the rounding to the file's dtype
 };
@@ -34,6 +36,13 @@ struct MergeReport {
 // embedding; DataLoss when what was read back differs; those of reading and writing.
 absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
                                        const LoraAdapter& adapter,
+                                       const std::vector<std::string>& labels,
+                                       const std::filesystem::path& out, Provenance provenance,
+                                       const MergeOptions& options = {});
+// The same with tensors trained whole in the place of the base's; one that input and output share
+// changes both. Errors: InvalidArgument for a tensor that the model has not, or not in that shape.
+absl::StatusOr<MergeReport> MergeModel(const std::filesystem::path& base,
+                                       const WholeTensors& tensors,
                                        const std::vector<std::string>& labels,
                                        const std::filesystem::path& out, Provenance provenance,
                                        const MergeOptions& options = {});

@@ -6,6 +6,7 @@
 #include "common/formats/json.h"
 #include "common/io/sha256.h"
 #include "common/job/job_keys.h"
+#include "common/job/key_tables.h"
 
 namespace rivulet {
 namespace {
@@ -151,9 +152,9 @@ absl::StatusOr<JobDocument> ParseJobDocument(std::string_view text) {
     return BadDocument("base_tensors: got '" + document.base_tensors.substr(0, 100) +
                        "', want 64 hex digits, or no such key");
   }
-  if (document.spec.method != "lora" && document.spec.method != "adapter") {
-    return BadDocument("method: got '" + document.spec.method.substr(0, 100) +
-                       "', want lora|adapter");
+  if (!IsNameAmong(kMethods, document.spec.method)) {
+    return BadDocument("method: got '" + document.spec.method.substr(0, 100) + "', want " +
+                       kMethods);
   }
   const auto heads = root.find("heads_missing");
   if (heads == root.end() || !FromJson{*heads}(&document.heads_missing)) {

@@ -9,6 +9,7 @@
 #include "common/io/file.h"
 #include "common/job/bad_job.h"
 #include "common/job/job_keys.h"
+#include "common/job/key_tables.h"
 #include "common/suggest.h"
 #include "common/toml/toml_text.h"
 
@@ -252,14 +253,15 @@ absl::Status Loader::Store(const std::string& path, const toml::node& node,
 }
 
 void Loader::NoteMethod(std::string_view path) {
-  for (const char* method : {"lora", "adapter"}) {
-    if (path.starts_with(std::string(method) + ".")) methods_.insert(method);
-  }
+  const std::string_view section = path.substr(0, path.find('.'));
+  if (IsNameAmong(kMethods, section)) methods_.emplace(section);
 }
 
 absl::StatusOr<LoadedJob> Loader::Finish() {
-  if (methods_.size() > 1)
-    return BadJob("[lora] and [adapter]: got both, want exactly one method section");
+  if (methods_.size() > 1) {
+    return BadJob("[" + *methods_.begin() + "] and [" + *std::next(methods_.begin()) +
+                  "]: got both, want exactly one method section");
+  }
   if (!methods_.empty()) job_.spec.method = *methods_.begin();
   return std::move(job_);
 }
@@ -268,7 +270,7 @@ std::vector<std::string> Sections(const JobSpec& spec) {
   std::vector<std::string> sections;
   for (const JobKey& key : JobKeys()) {
     const std::string section(key.path.substr(0, key.path.find('.')));
-    const bool other_method = (section == "lora" || section == "adapter") && section != spec.method;
+    const bool other_method = IsNameAmong(kMethods, section) && section != spec.method;
     if (!other_method && (sections.empty() || sections.back() != section))
       sections.push_back(section);
   }

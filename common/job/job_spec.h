@@ -60,7 +60,7 @@ struct AdapterSection {
 
 // The base model itself, every number of it or of the modules named.
 struct FullSection {
-  std::vector<std::string> modules;  // paths; empty = all
+  std::vector<std::string> modules;  // parts of their paths, "q_proj", "layers.3"; empty = all
 };
 
 // Soft prompt: trained vectors before the tokens of every sequence (HF PEFT's prompt tuning).
@@ -228,9 +228,10 @@ struct SimulateSection {
 struct JobSpec {
   JobSection job;
   ModelSection model;
-  std::string method = "lora";  // which of the next sections the file has: lora | adapter
+  std::string method = "lora";  // which of the next sections the file has: lora|adapter|full
   LoraSection lora;
   AdapterSection adapter;
+  FullSection full;
   DataSection data;
   TrainSection train;
   ScalarsSection scalars;

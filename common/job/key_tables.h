@@ -14,6 +14,9 @@ std::span<const JobKey> TrainingKeys();
 std::span<const JobKey> UploadKeys();
 std::span<const JobKey> RunKeys();
 
+// Sections of which a job has one: how it changes the base model.
+inline constexpr char kMethods[] = "lora|adapter|full";
+
 // Whether `name` is one of "a|b|c".
 inline bool IsNameAmong(std::string_view names, std::string_view name) {
   while (!names.empty()) {

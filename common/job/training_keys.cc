@@ -6,7 +6,7 @@ namespace {
 constexpr double kMaxInt = 2147483647;
 constexpr double kMaxSeconds = 86400.0 * 365;
 
-// [job] [model] [lora] [adapter] [data] [train] [scalars] [strategy]
+// [job] [model] [lora] [adapter] [full] [data] [train] [scalars] [strategy]
 constexpr JobKey kTrainingKeys[] = {
     {"job.name", "Name of the run, 1 to 63 of [a-z0-9-]; part of the run folder's name.",
      RV_KEY(job.name)},
@@ -103,6 +103,12 @@ constexpr JobKey kTrainingKeys[] = {
     {"adapter.non-linearity", "Between the two projections.", RV_KEY(adapter.non_linearity), 0, 0,
      "relu|gelu|swish|tanh"},
     {"adapter.leave-out", "Layers without an adapter.", RV_KEY(adapter.leave_out), 0, 1e5},
+
+    {"full.modules",
+     "Modules of the base model whose own weights are trained, by their paths or parts of them "
+     "between dots (\"q_proj\", \"layers.3\"); empty = every tensor of the base. Classification "
+     "heads join by themselves.",
+     RV_KEY(full.modules)},
 
     {"data.dataset", "Logical name of the data; the agent's policy knows where it lies.",
      RV_KEY(data.dataset)},

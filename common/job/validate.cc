@@ -6,6 +6,7 @@
 #include "common/job/bad_job.h"
 #include "common/job/job_keys.h"
 #include "common/job/job_spec.h"
+#include "common/job/key_tables.h"
 #include "common/job/validate_parts.h"
 #include "common/job/validate_private.h"
 
@@ -182,6 +183,15 @@ absl::Status CheckLora(const LoraSection& lora) {
   return absl::OkStatus();
 }
 
+absl::Status CheckFull(const FullSection& full) {
+  std::set<std::string> seen;
+  for (const std::string& module : full.modules) {
+    if (!seen.insert(module).second)
+      return BadJob("full.modules: got '" + module + "' twice, want it once");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckEvaluate(const JobSpec& spec) {
   if (spec.evaluate.every > 0 && spec.data.held_out_fraction == 0) {
     return BadJob("evaluate.every = " + std::to_string(spec.evaluate.every) +
@@ -206,15 +216,35 @@ absl::Status CheckSimulate(const SimulateSection& simulate) {
   return CheckPattern("simulate.partition-key", simulate.partition_key);
 }
 
+// Of the whole model in place of an adapter.
+std::vector<std::string> FullWarnings(const JobSpec& spec) {
+  std::vector<std::string> warnings;
+  if (spec.compression.codec == "none" && !spec.scalars.enabled) {
+    warnings.push_back(
+        "[full] with compression.codec = \"none\": each client receives and sends 4 bytes for "
+        "every number that is trained, in every round");
+  }
+  if (spec.train.estimator != "backprop" && spec.train.perturbation >= 1e-2) {
+    warnings.push_back("train.perturbation = " + NumberText(spec.train.perturbation) +
+                       " suits adapters; 1e-3 is usual with [full]");
+  }
+  if (spec.full.modules.empty() && spec.model.dtype != "float32") {
+    warnings.push_back("model.dtype = \"" + spec.model.dtype +
+                       "\" has no effect with [full]: every tensor is trained, in float32");
+  }
+  return warnings;
+}
+
 }  // namespace
 
 absl::Status JobSpec::Validate() const {
-  if (method != "lora" && method != "adapter")
-    return BadJob("method: got '" + method.substr(0, 200) + "', want lora|adapter");
+  if (!IsNameAmong(kMethods, method))
+    return BadJob("method: got '" + method.substr(0, 200) + "', want " + kMethods);
   for (const JobKey& key : JobKeys()) RV_RETURN_IF_ERROR(CheckRange(key, *this));
   RV_RETURN_IF_ERROR(CheckJob(job));
   RV_RETURN_IF_ERROR(CheckModel(model));
   if (method == "lora") RV_RETURN_IF_ERROR(CheckLora(lora));
+  if (method == "full") RV_RETURN_IF_ERROR(CheckFull(full));
   RV_RETURN_IF_ERROR(CheckData(data));
   RV_RETURN_IF_ERROR(CheckTrain(train));
   RV_RETURN_IF_ERROR(CheckEstimator(*this));
@@ -250,7 +280,7 @@ std::vector<std::string> JobSpec::Warnings() const {
       "strategy.weight-cap has no effect with strategy.weighting = \"" + strategy.weighting + "\"");
   const bool adaptive =
       strategy.name == "fedadam" || strategy.name == "fedyogi" || strategy.name == "fedadagrad";
-  warn(adaptive && strategy.server_learning_rate == 0,
+  warn(adaptive && strategy.server_learning_rate == 0 && method != "full",
        "strategy.server-learning-rate: " + strategy.name +
            " takes its published default, made for full models; 1e-3 is usual with adapters");
   warn(evaluate.every > job.num_rounds,
@@ -262,6 +292,9 @@ std::vector<std::string> JobSpec::Warnings() const {
            "\"");
   warn(method == "lora" && strategy.aggregation == "factor-average" && strategy.name != "fedavg",
        "strategy.name = \"" + strategy.name + "\" moves A and B each by itself, not their product");
+  if (method == "full") {
+    for (std::string& warning : FullWarnings(*this)) warnings.push_back(std::move(warning));
+  }
   for (std::string& warning : PrivateUploadWarnings(*this)) warnings.push_back(std::move(warning));
   return warnings;
 }

@@ -175,13 +175,14 @@ void AddStop(CLI::App& job, const OperatorSettings& settings, Command& chosen) {
 }
 
 void AddDownload(CLI::App& job, const OperatorSettings& settings, Command& chosen) {
-  CLI::App* verb = job.add_subcommand("download", "write the adapter of a job");
+  CLI::App* verb = job.add_subcommand(
+      "download", "write what a job trained: an adapter, or tensors for `model merge`");
   auto options = std::make_shared<DownloadOptions>();
   verb->add_option("ID", options->id, "an id, a unique prefix of one, or @last")->required();
   verb->add_option("--out,-o", options->out, "folder; default: the job's id");
   verb->add_option("--artifact", options->artifact, "state, or state-<round>")
       ->capture_default_str();
-  verb->add_option("--profile", options->profile, "peft, portable or adapterhub");
+  verb->add_option("--profile", options->profile, "peft, portable, adapterhub or tensors");
   verb->callback([&settings, &chosen, options] {
     chosen = [&settings, options] { return Download(settings, *options); };
   });

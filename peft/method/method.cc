@@ -23,8 +23,9 @@ absl::StatusOr<std::unique_ptr<Method>> LoraOf(const AdapterPlan& plan, const Jo
 absl::StatusOr<std::unique_ptr<Method>> MakeMethod(const AdapterPlan& plan, const JobSpec& job) {
   if (plan.method == "lora") return LoraOf(plan, job);
   if (plan.method == "adapter") return MakeSeqBn(plan.wire(), job.adapter.non_linearity);
+  if (plan.method == "full") return MakeWhole(plan.wire());
   return Refuse(absl::StatusCode::kInvalidArgument,
-                "method: got '" + plan.method + "', want lora or adapter");
+                "method: got '" + plan.method + "', want lora, adapter or full");
 }
 
 }  // namespace rivulet

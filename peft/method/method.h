@@ -15,7 +15,7 @@
 
 namespace rivulet {
 
-// A way to fine-tune few numbers of a frozen model: which tensors are trained (the manifest, also
+// A way to fine-tune a model: which tensors are trained (the manifest, also
 // what travels) and how they enter the forward pass. Immutable; safe from many threads. What every
 // method promises is in tests/unit/peft/method/contract_test.cc.
 class Method {
@@ -47,7 +47,8 @@ absl::StatusOr<std::unique_ptr<Method>> MakeLora(Manifest manifest, LoraSettings
 // | tanh. Errors: InvalidArgument for an incomplete adapter or an unknown activation.
 absl::StatusOr<std::unique_ptr<Method>> MakeSeqBn(Manifest manifest, std::string_view activation);
 
-// Trains tensors of the base itself, by their own names: heads alone, or all of it.
+// Trains tensors of the base itself, in their own places and by their own names; a tied head is the
+// embedding.
 std::unique_ptr<Method> MakeWhole(Manifest manifest);
 
 // The method of a job: what `plan` lists, with the job's seed for factors that are never sent.

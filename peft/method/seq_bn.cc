@@ -88,23 +88,6 @@ class SeqBn : public Method {
   std::vector<std::pair<std::string, int64_t>> whole_;
 };
 
-class Whole : public Method {
- public:
-  explicit Whole(Manifest manifest) : manifest_(std::move(manifest)) {}
-  std::string_view name() const override { return "whole"; }
-  const Manifest& manifest() const override { return manifest_; }
-  Adaptation Bind(std::span<const at::Tensor> tensors) const override {
-    Adaptation adaptation;
-    for (size_t row = 0; row < manifest_.size(); ++row) {
-      adaptation.replaced[manifest_[row].name] = tensors[row];
-    }
-    return adaptation;
-  }
-
- private:
-  Manifest manifest_;
-};
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Method>> MakeSeqBn(Manifest manifest, std::string_view activation) {
@@ -117,10 +100,6 @@ absl::StatusOr<std::unique_ptr<Method>> MakeSeqBn(Manifest manifest, std::string
   auto method = std::make_unique<SeqBn>(std::move(manifest), *known);
   RV_RETURN_IF_ERROR(method->Prepare());
   return method;
-}
-
-std::unique_ptr<Method> MakeWhole(Manifest manifest) {
-  return std::make_unique<Whole>(std::move(manifest));
 }
 
 }  // namespace rivulet

@@ -31,6 +31,7 @@ struct CheckpointNode : torch::autograd::Node {
     const at::Tensor again = x.detach();
     again.set_requires_grad(task_should_compute_output(0));
     const at::Tensor y = body(again);
+    if (!y.requires_grad()) return {at::Tensor()};  // nothing is trained in it or before it
     torch::autograd::backward({y}, {gradients[0]});
     return {again.grad()};
   }

@@ -19,8 +19,7 @@ bool IsNarrow(const at::Tensor& weight) { return weight.scalar_type() == at::kBF
 
 bool OnFastPath(const at::Tensor& x, const at::Tensor& weight) {
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous() &&
-         (!weight.defined() || (!weight.requires_grad() && weight.scalar_type() == at::kFloat &&
-                                weight.is_contiguous()));
+         (!weight.defined() || (weight.scalar_type() == at::kFloat && weight.is_contiguous()));
 }
 
 // Norms and softmax are computed in fp32, or in double where the input is.
@@ -38,7 +37,9 @@ struct RmsNormNode : torch::autograd::Node {
     at::Tensor dx = at::empty_like(x);
     kernels::RmsNormBackward(x.data_ptr<float>(), weight.data_ptr<float>(), scale.data_ptr<float>(),
                              dy.data_ptr<float>(), x.size(0), x.size(1), dx.data_ptr<float>());
-    return {dx};
+    at::Tensor d_weight;
+    if (task_should_compute_output(1)) d_weight = (dy * x * scale.unsqueeze(1)).sum(0);
+    return {dx, d_weight};
   }
   void release_variables() override { x = weight = scale = at::Tensor(); }
 };
@@ -203,12 +204,12 @@ at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double epsilon
   at::Tensor scale = at::empty({x.size(0)}, at::kFloat);
   kernels::RmsNorm(x.data_ptr<float>(), weight.data_ptr<float>(), static_cast<float>(epsilon),
                    x.size(0), x.size(1), y.data_ptr<float>(), scale.data_ptr<float>());
-  if (NeedsGraph({x})) {
+  if (NeedsGraph({x, weight})) {
     auto node = MakeNode<RmsNormNode>();
     node->x = x.detach();
-    node->weight = weight;
+    node->weight = weight.detach();
     node->scale = scale;
-    Attach(y, node, {x});
+    Attach(y, node, {x, weight});
   }
   return y;
 }
@@ -269,7 +270,7 @@ at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape&
 LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                    Pass& pass, double divisor) {
   const bool narrow = IsNarrow(weight) && !weight.requires_grad() && weight.is_contiguous();
-  if (!OnFastPath(hidden, narrow ? at::Tensor() : weight.detach())) {
+  if (!OnFastPath(hidden, narrow ? at::Tensor() : weight)) {
     return TokenLossComposed(hidden, weight, targets, divisor);
   }
   const bool graph = NeedsGraph({hidden, weight});

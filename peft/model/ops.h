@@ -10,9 +10,9 @@
 #include "peft/kernels/workspace.h"
 #include "peft/model/adaptation.h"
 
-// Differentiable operations of a transformer over a frozen base. Each has a fused form (own kernels
-// and backward pass; fp32 on the CPU, frozen weights) and a composed one of ATen operations, taken
-// for everything else: trained base weights, other devices and dtypes. Rows are tokens. Errors are
+// Differentiable operations of a transformer. Each has a fused form (own kernels
+// and backward pass; fp32 on the CPU) and a composed one of ATen operations, taken for everything
+// else: other devices and dtypes. Weights may be trained. Rows are tokens. Errors are
 // C++ exceptions of libtorch; the trainer turns them into a Status.
 
 namespace rivulet {

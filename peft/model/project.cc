@@ -33,7 +33,7 @@ Product TimesTransposed(Matrix left, const at::Tensor& weight, int64_t k) {
   return product;
 }
 
-// A member as the backward pass needs it. Tensors of the low-rank term are detached.
+// A member as the backward pass needs it, its tensors detached.
 struct Member {
   at::Tensor weight, a, b;
   int64_t column = 0;       // of its output
@@ -44,6 +44,10 @@ struct Member {
   int64_t outputs() const { return weight.size(0); }
   int64_t rank() const { return a.defined() ? a.size(0) : 0; }
 };
+
+// What a member adds to the inputs of the node, after x.
+enum Input { kWeight, kBias, kA, kB, kInputsOfMember };
+size_t InputOf(size_t member, Input input) { return 1 + kInputsOfMember * member + input; }
 
 // Everything of a group that does not depend on the values of x.
 struct Group {
@@ -57,7 +61,7 @@ Group GroupOf(std::span<const Linear> linears, const Pass& pass) {
   group.inputs = linears[0].weight.size(1);
   for (const Linear& linear : linears) {
     Member member;
-    member.weight = linear.weight;
+    member.weight = linear.weight.detach();
     member.column = group.outputs;
     member.rank_column = group.rank;
     if (const LowRank* low_rank = linear.low_rank) {
@@ -131,31 +135,45 @@ struct ProjectNode : torch::autograd::Node {
 
   variable_list apply(variable_list&& gradients) override {
     const at::Tensor dy = gradients[0].contiguous();
-    variable_list result(1 + 2 * group.members.size());
+    variable_list result(InputOf(group.members.size(), kWeight));
     const at::Tensor d_hidden = HiddenGradient(dy);
     if (examples) {
       GiveToExamples(dy, d_hidden);
     } else {
+      WeightGradients(dy, result);
       FactorGradients(dy, d_hidden, result);
     }
     if (task_should_compute_output(0)) result[0] = InputGradient(dy, d_hidden);
     return result;
   }
 
+  void WeightGradients(const at::Tensor& dy, variable_list& result) {
+    for (size_t i = 0; i < group.members.size(); ++i) {
+      const Member& member = group.members[i];
+      if (task_should_compute_output(InputOf(i, kWeight))) {
+        result[InputOf(i, kWeight)] =
+            FactorGradient(dy, member.column, member.outputs(), x, 0, group.inputs);
+      }
+      if (task_should_compute_output(InputOf(i, kBias))) {
+        result[InputOf(i, kBias)] = dy.narrow(1, member.column, member.outputs()).sum(0);
+      }
+    }
+  }
+
   void FactorGradients(const at::Tensor& dy, const at::Tensor& d_hidden, variable_list& result) {
     for (size_t i = 0; i < group.members.size(); ++i) {
       const Member& member = group.members[i];
       if (member.rank() == 0) continue;
-      if (task_should_compute_output(1 + 2 * i)) {
-        result[1 + 2 * i] =
+      if (task_should_compute_output(InputOf(i, kA))) {
+        result[InputOf(i, kA)] =
             FactorGradient(d_hidden, member.rank_column, member.rank(),
                            member.mask ? Masked(*member.mask, x, *workspace) : x, 0, group.inputs);
       }
-      if (task_should_compute_output(2 + 2 * i)) {
-        result[2 + 2 * i] = FactorGradient(hidden, member.rank_column, member.rank(), dy,
-                                           member.column, member.outputs())
-                                .t()
-                                .contiguous();
+      if (task_should_compute_output(InputOf(i, kB))) {
+        result[InputOf(i, kB)] = FactorGradient(hidden, member.rank_column, member.rank(), dy,
+                                                member.column, member.outputs())
+                                     .t()
+                                     .contiguous();
       }
     }
   }
@@ -229,6 +247,8 @@ at::Tensor ProjectFused(const at::Tensor& x, std::span<const Linear> linears, Pa
   Forward(group, linears, x, hidden, y, *pass.workspace);
   variable_list inputs = {x};
   for (const Linear& linear : linears) {
+    inputs.push_back(linear.weight);
+    inputs.push_back(linear.bias);
     inputs.push_back(linear.low_rank ? linear.low_rank->a : at::Tensor());
     inputs.push_back(linear.low_rank ? linear.low_rank->b : at::Tensor());
   }
@@ -263,13 +283,15 @@ at::Tensor ProjectComposed(const at::Tensor& x, std::span<const Linear> linears,
   return outputs.size() == 1 ? outputs[0] : at::cat(outputs, 1);
 }
 
-bool Fusable(const at::Tensor& x, std::span<const Linear> linears) {
+bool Fusable(const at::Tensor& x, std::span<const Linear> linears, const Pass& pass) {
   if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) return false;
   for (const Linear& linear : linears) {
     const at::Tensor& w = linear.weight;
     const bool known = w.scalar_type() == at::kFloat || w.scalar_type() == at::kBFloat16;
-    if (w.requires_grad() || !known || !w.is_contiguous()) return false;
-    if (linear.bias.defined() && linear.bias.requires_grad()) return false;
+    if (!known || !w.is_contiguous()) return false;
+    const bool trained =
+        w.requires_grad() || (linear.bias.defined() && linear.bias.requires_grad());
+    if (trained && pass.examples) return false;
   }
   return true;
 }
@@ -277,7 +299,7 @@ bool Fusable(const at::Tensor& x, std::span<const Linear> linears) {
 }  // namespace
 
 at::Tensor Project(const at::Tensor& x, std::span<const Linear> members, Pass& pass) {
-  if (Fusable(x, members)) return ProjectFused(x, members, pass);
+  if (Fusable(x, members, pass)) return ProjectFused(x, members, pass);
   if (!pass.examples) return ProjectComposed(x, members, pass);
   TORCH_CHECK(members.size() == 1 && !members[0].low_rank,
               "gradients of single examples: got low-rank factors beside a trained matrix");

@@ -64,6 +64,19 @@ absl::Status Describe(const BottleneckAdapter& read, JobSpec& job, Source& sourc
   return absl::OkStatus();
 }
 
+absl::Status Describe(const WholeTensors& read, JobSpec& job, Source& source) {
+  job.method = "full";
+  for (const TensorSpec& spec : read.weights.manifest()) {
+    const std::string module = ModuleOf(spec.name);
+    auto& modules = job.full.modules;
+    if (modules.empty() || modules.back() != module) modules.push_back(module);
+  }
+  source.weights = read.weights;
+  source.classes = HeadClasses(read);
+  if (source.classes > 0) source.task = "classification";
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Source> ReadSource(const std::filesystem::path& directory, JobSpec& job) {
   Source source;
   if (directory.empty()) return source;
@@ -150,7 +163,7 @@ absl::Status Fill(const Source& source, const AdapterPlan& plan, AdaptedModel& m
                               static_cast<size_t>(model.state.IndexOf(tensor.spec.name))));
     } else if (head && tensor.starts_from.empty()) {
       if (tensor.role == TensorRole::kHeadWeight) model.untrained.push_back(tensor.module);
-    } else if (source.given && !head) {
+    } else if (source.given && !head && tensor.role != TensorRole::kBase) {
       return Bad("got no " + rivulet::Describe(tensor.spec) +
                  ", which adapter_config.json asks for in this base model");
     }

@@ -12,8 +12,8 @@
 
 namespace rivulet {
 
-// A base model and, when a folder names one, the adapter on top: what generate and evaluate work
-// on.
+// A base model and, when a folder names one, the adapter on top, or the tensors in place of its
+// own: what generate and evaluate work on.
 struct AdaptedModel {
   std::shared_ptr<const BaseModel> base;
   JobSpec job;         // method, task and labels that fit the adapter
@@ -30,8 +30,8 @@ struct AdaptedModelOptions {
 };
 
 // `adapter`: a PEFT LoRA folder (any rank_pattern and alpha_pattern; F32, BF16 or F16), an
-// AdapterHub seq_bn folder, or empty. Errors: those of the readers; InvalidArgument when the
-// adapter does not fit the base model or lacks a tensor, naming it.
+// AdapterHub seq_bn folder, a folder of whole tensors, or empty. Errors: those of the readers;
+// InvalidArgument when the adapter does not fit the base model or lacks a tensor, naming it.
 absl::StatusOr<AdaptedModel> LoadAdaptedModel(const std::filesystem::path& base,
                                               const std::filesystem::path& adapter,
                                               const AdaptedModelOptions& options);

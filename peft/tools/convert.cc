@@ -14,9 +14,7 @@ namespace {
 constexpr char kProvenance[] = "rivulet_provenance.json";
 constexpr uint64_t kMaxProvenanceBytes = 1 << 16;
 
-absl::StatusOr<LoraAdapter> ReadMergeable(const std::filesystem::path& directory) {
-  RV_ASSIGN_OR_RETURN(AnyAdapter adapter, ReadAdapterDirectory(directory));
-  if (auto* lora = std::get_if<LoraAdapter>(&adapter)) return std::move(*lora);
+absl::Status NoMerge(const std::filesystem::path& directory) {
   return Refuse(absl::StatusCode::kUnimplemented,
                 directory.string() +
                     ": got a bottleneck adapter (seq_bn), want a LoRA: a bottleneck is not linear, "
@@ -48,8 +46,8 @@ absl::Status CheckExportFolder(const ModelToolOptions& options) {
   if (std::filesystem::equivalent(options.adapter, out, ignored))
     return Refuse(absl::StatusCode::kInvalidArgument,
                   options.out + ": is the adapter itself, want another folder");
-  for (const char* name :
-       {"adapter_config.json", "adapter_model.safetensors", "adapter.safetensors"}) {
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors",
+                           "adapter.safetensors", kWholeTensorsFile}) {
     if (options.force || !std::filesystem::exists(out / name)) continue;
     return Refuse(absl::StatusCode::kAlreadyExists,
                   options.out + ": holds an adapter already, want an empty folder or --force");
@@ -58,14 +56,17 @@ absl::Status CheckExportFolder(const ModelToolOptions& options) {
 }
 
 // With --force: a reader must not find the weights of the other form beside the new ones.
-void RemoveOtherForm(const std::filesystem::path& out, bool lora) {
+void RemoveOtherForms(const std::filesystem::path& out, const AnyAdapter& kept) {
+  const bool lora = std::holds_alternative<LoraAdapter>(kept);
+  const bool whole = std::holds_alternative<WholeTensors>(kept);
   std::error_code ignored;
-  if (!lora) {
-    std::filesystem::remove(out / "adapter_model.safetensors", ignored);
-    return;
+  const auto remove = [&](const char* name) { std::filesystem::remove(out / name, ignored); };
+  if (!lora) remove("adapter_model.safetensors");
+  if (lora || whole) {
+    for (const char* name : {"adapter.safetensors", "model_head.safetensors", "head_config.json"})
+      remove(name);
   }
-  for (const char* name : {"adapter.safetensors", "model_head.safetensors", "head_config.json"})
-    std::filesystem::remove(out / name, ignored);
+  remove(whole ? "adapter_config.json" : kWholeTensorsFile);
 }
 
 absl::Status CopyProvenance(const ModelToolOptions& options) {
@@ -78,30 +79,37 @@ absl::Status CopyProvenance(const ModelToolOptions& options) {
 }  // namespace
 
 absl::Status MergeAdapter(const ModelToolOptions& options) {
-  RV_ASSIGN_OR_RETURN(const LoraAdapter adapter, ReadMergeable(options.adapter));
+  RV_ASSIGN_OR_RETURN(const AnyAdapter adapter, ReadAdapterDirectory(options.adapter));
   Provenance provenance;
-  provenance.adapter = adapter.weights.HashHex();
   provenance.software = "rivulet " RIVULET_VERSION;
   RV_ASSIGN_OR_RETURN(provenance.base_model, HashOfBaseModel(options.model));
   CompareBase(options.adapter, provenance.base_model);
   MergeOptions merge;
   merge.overwrite = options.force;
   merge.dtype = DTypeFor(options.file_dtype);
-  RV_ASSIGN_OR_RETURN(const MergeReport report, MergeModel(options.model, adapter, options.labels,
-                                                           options.out, provenance, merge));
+  const auto merged = [&]() -> absl::StatusOr<MergeReport> {
+    if (const auto* lora = std::get_if<LoraAdapter>(&adapter))
+      return MergeModel(options.model, *lora, options.labels, options.out, provenance, merge);
+    if (const auto* whole = std::get_if<WholeTensors>(&adapter))
+      return MergeModel(options.model, *whole, options.labels, options.out, provenance, merge);
+    return NoMerge(options.adapter);
+  };
+  RV_ASSIGN_OR_RETURN(const MergeReport report, merged());
   if (options.json()) {
     PrintJson({{"api", "rivulet/v1"},
                {"kind", "MergedModel"},
                {"out", options.out},
                {"merged", report.merged},
+               {"replaced", report.replaced},
                {"bytes", report.bytes},
                {"files", report.shards},
                {"largest_rounding", report.largest_difference}});
     return absl::OkStatus();
   }
-  std::printf("%s: %zu matrices merged, %s in %zu %s, largest rounding %.3g\n", options.out.c_str(),
-              report.merged, HumanBytes(report.bytes).c_str(), report.shards,
-              report.shards == 1 ? "file" : "files", report.largest_difference);
+  std::printf("%s: %zu matrices merged", options.out.c_str(), report.merged);
+  if (report.replaced > 0) std::printf(", %zu tensors replaced", report.replaced);
+  std::printf(", %s in %zu %s, largest rounding %.3g\n", HumanBytes(report.bytes).c_str(),
+              report.shards, report.shards == 1 ? "file" : "files", report.largest_difference);
   return absl::OkStatus();
 }
 
@@ -111,7 +119,7 @@ absl::Status ExportAdapterFolder(const ModelToolOptions& options) {
   RV_ASSIGN_OR_RETURN(const ExportReport report,
                       ExportAdapter(options.out, adapter, options.profile));
   const bool lora = std::holds_alternative<LoraAdapter>(adapter);
-  if (options.force) RemoveOtherForm(options.out, lora);
+  if (options.force) RemoveOtherForms(options.out, adapter);
   RV_RETURN_IF_ERROR(CopyProvenance(options));
   if (options.json()) {
     OrderedJson object = {{"api", "rivulet/v1"},

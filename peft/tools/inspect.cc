@@ -229,6 +229,8 @@ OrderedJson ToJson(const BottleneckAdapter& adapter) {
           {"labels", adapter.labels}};
 }
 
+OrderedJson ToJson(const WholeTensors&) { return {{"method", "full"}}; }
+
 void PrintConfig(const LoraAdapter& adapter) {
   const PeftLoraConfig& config = adapter.config;
   Line("method", "LoRA (PEFT)" + std::string(config.use_rslora ? ", rank-stabilised" : ""));
@@ -251,6 +253,11 @@ void PrintConfig(const BottleneckAdapter& adapter) {
   if (!adapter.labels.empty()) Line("labels", Joined(adapter.labels));
 }
 
+void PrintConfig(const WholeTensors& tensors) {
+  Line("method", "tensors of the base model itself (full)");
+  if (HeadClasses(tensors) > 0) Line("classes", std::to_string(HeadClasses(tensors)));
+}
+
 void PrintModules(const LoraAdapter& adapter) {
   std::printf("modules\n");
   for (const LoraFactors& factors : adapter.factors)
@@ -271,6 +278,9 @@ void PrintModules(const BottleneckAdapter& adapter) {
     std::printf("  %s\n", Describe(spec).c_str());
 }
 
+void PrintModules(const WholeTensors& tensors) { PrintTensors(tensors.weights.manifest()); }
+
+Manifest AllTensors(const WholeTensors& tensors) { return tensors.weights.manifest(); }
 Manifest AllTensors(const LoraAdapter& adapter) { return adapter.weights.manifest(); }
 Manifest AllTensors(const BottleneckAdapter& adapter) {
   Manifest all = adapter.weights.manifest();
@@ -312,7 +322,7 @@ absl::Status InspectFolder(const ModelToolOptions& options) {
                   options.model + ": " +
                       (std::filesystem::exists(directory) ? "is a file" : "no such folder") +
                       ", want the folder of a model or an adapter");
-  if (!std::filesystem::exists(directory / "adapter_config.json")) return InspectModel(options);
+  if (!IsAdapterDirectory(directory)) return InspectModel(options);
   RV_ASSIGN_OR_RETURN(const AnyAdapter adapter, ReadAdapterDirectory(directory));
   std::visit([&](const auto& form) { PrintAdapter(options, form); }, adapter);
   return absl::OkStatus();

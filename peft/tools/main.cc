@@ -28,7 +28,8 @@ void AddFormat(CLI::App& verb, ModelToolOptions& options) {
 
 void AddModel(CLI::App& verb, ModelToolOptions& options) {
   verb.add_option("base", options.model, "folder of the base model")->required();
-  verb.add_option("--adapter", options.adapter, "folder of a LoRA or bottleneck adapter");
+  verb.add_option("--adapter", options.adapter,
+                  "folder of a LoRA, a bottleneck adapter or trained tensors");
   verb.add_option("--dtype", options.dtype, "arithmetic: float32 | bfloat16")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
@@ -47,9 +48,12 @@ CLI::App* AddInspect(CLI::App& app, ModelToolOptions& options) {
 
 CLI::App* AddMerge(CLI::App& app, ModelToolOptions& options) {
   CLI::App* verb =
-      app.add_subcommand("merge", "write the base model with a LoRA merged into its weights");
+      app.add_subcommand("merge",
+                         "write the base model with a LoRA merged into its weights, or with the "
+                         "tensors that [full] trained");
   verb->add_option("base", options.model, "folder of the base model")->required();
-  verb->add_option("adapter", options.adapter, "folder of the LoRA")->required();
+  verb->add_option("adapter", options.adapter, "folder of the LoRA or of the trained tensors")
+      ->required();
   AddOut(*verb, options);
   verb->add_option("--dtype", options.file_dtype,
                    "of the weights written: float32 (no rounding) | bfloat16 | float16; as the "
@@ -63,10 +67,11 @@ CLI::App* AddExport(CLI::App& app, ModelToolOptions& options) {
   CLI::App* verb = app.add_subcommand("export", "write an adapter for another reader");
   verb->add_option("adapter", options.adapter, "folder of the adapter")->required();
   AddOut(*verb, options);
-  verb->add_option("--profile", options.profile,
-                   "peft | portable (one rank: vLLM, llama.cpp) | adapterhub; peft or adapterhub "
-                   "by the method when absent")
-      ->check(CLI::IsMember({"peft", "portable", "adapterhub"}));
+  verb->add_option(
+          "--profile", options.profile,
+          "peft | portable (one rank: vLLM, llama.cpp) | adapterhub | tensors; by the method "
+          "when absent")
+      ->check(CLI::IsMember({"peft", "portable", "adapterhub", "tensors"}));
   return verb;
 }
 

@@ -140,6 +140,45 @@ TEST(AdapterDirectory, AProfileThatDoesNotFitTheMethodIsRefused) {
   EXPECT_TRUE(WriteAdapterDirectory(Scratch(), model, job, state, {}, "portable").ok());
 }
 
+// What is trained of a model is no model: the file does not have the name that readers look for.
+TEST(AdapterDirectory, TensorsOfTheBaseAreWrittenByTheirOwnNames) {
+  RV_SKIP_WITHOUT(SharedGolden());
+  JobSpec job;
+  job.method = "full";
+  job.full.modules = {"norm", "layers.0.mlp"};
+  const auto base = SharedGolden() / "models" / "llama";
+  const JobModel model = ModelOf("llama", job);
+  const ModelFiles files = *ModelFiles::Open(base);
+  const ParameterSet state = *InitialState(model.plan, 42, &files);
+  const auto out = Scratch();
+  const auto report = WriteAdapterDirectory(out, model, job, state, {.job = "j"});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->profile, "tensors");
+  EXPECT_TRUE(std::filesystem::exists(out / "trained_tensors.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(out / "rivulet_provenance.json"));
+  EXPECT_FALSE(std::filesystem::exists(out / "model.safetensors"));
+  const AnyAdapter again = *ReadAdapterDirectory(out);
+  EXPECT_EQ(std::get<WholeTensors>(again).weights.HashHex(), state.HashHex());
+  EXPECT_TRUE(ExportAdapter(Scratch(), again).ok());
+  EXPECT_EQ(ExportAdapter(Scratch(), again, "peft").status().message(),
+            "profile: got 'peft' for method full, want tensors");
+}
+
+TEST(AdapterDirectory, TensorsThatNoModuleCanHaveAreRefused) {
+  const auto out = Scratch();
+  const auto message = [&](const TensorSpec& spec) {
+    EXPECT_TRUE(WriteWholeDirectory(out, {ParameterSet({spec})}).ok());
+    return std::string(ReadAdapterDirectory(out).status().message());
+  };
+  const std::string want = ", want a weight or bias of a module, F32, of at least one dimension";
+  EXPECT_THAT(message({"weight", DType::kF32, {2}}), testing::HasSubstr("weight F32 [2]" + want));
+  EXPECT_THAT(message({"a.weight", DType::kF32, {}}), testing::EndsWith(want));
+  EXPECT_THAT(message({"a.weight", DType::kBF16, {2}}), testing::EndsWith(want));
+  EXPECT_TRUE(WriteWholeDirectory(out, {}).ok());
+  EXPECT_THAT(std::string(ReadAdapterDirectory(out).status().message()),
+              testing::EndsWith("got no tensor, want at least 1"));
+}
+
 TEST(ReadAdapterDirectory, TellsTheTwoFormsApart) {
   const auto golden = SharedGolden() / "adapters";
   RV_SKIP_WITHOUT(golden);

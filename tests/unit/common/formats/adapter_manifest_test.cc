@@ -206,6 +206,93 @@ TEST(InitialState, ABottleneckAdapterStartsAsTheIdentity) {
   }
 }
 
+JobSpec FullJob(std::vector<std::string> modules = {}) {
+  JobSpec job;
+  job.method = "full";
+  job.full.modules = std::move(modules);
+  return job;
+}
+
+std::vector<std::string> NamesOf(const Manifest& manifest) {
+  std::vector<std::string> names;
+  for (const TensorSpec& spec : manifest) names.push_back(spec.name);
+  return names;
+}
+
+TEST(WholeModel, EveryTensorOfTheBaseIsTrainedFromItsOwnValues) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  for (const char* base : {"llama", "llama_tied", "llama_bf16", "bert"}) {
+    JobSpec job = FullJob();
+    if (std::string(base) == "bert") job.data.task = "classification";
+    const Folder folder = Describe(golden / "models" / base, job);
+    const AdapterPlan& plan = folder.model.plan;
+    EXPECT_EQ(plan.wire(), plan.from_base()) << base;
+    EXPECT_EQ(plan.wire(), plan.full()) << base;
+    const ParameterSet state = *InitialState(plan, 42, &folder.files);
+    size_t numbers = 0;
+    for (size_t row = 0; row < state.size(); ++row) {
+      const TensorView* view = folder.files.Find(state.manifest()[row].name);
+      ASSERT_NE(view, nullptr) << state.manifest()[row].name;
+      std::vector<float> want(state.floats(row).size());
+      CopyAsFloats(*view, want);
+      EXPECT_TRUE(std::equal(want.begin(), want.end(), state.floats(row).begin()));
+      numbers += want.size();
+    }
+    size_t in_files = 0;
+    for (const TensorSpec& spec : folder.files.specs()) {
+      in_files += static_cast<size_t>(spec.elements());
+    }
+    EXPECT_EQ(numbers, in_files) << base;
+    EXPECT_EQ(state.IndexOf("lm_head.weight") >= 0,
+              base == std::string("llama") || base == std::string("llama_bf16"));
+  }
+}
+
+TEST(WholeModel, HeadsThatTheBaseLacksAreDrawn) {
+  const auto base = SharedFolder() / "models" / "bert-7m";
+  RV_SKIP_WITHOUT(base);
+  JobSpec job = FullJob({"layer.5"});
+  job.data.task = "classification";
+  job.data.labels = {"no", "yes"};
+  const Folder folder = Describe(base, job);
+  const AdapterPlan& plan = folder.model.plan;
+  EXPECT_EQ(plan.wire().size(), 16u + 4u);  // of the layer, of pooler and classifier
+  EXPECT_EQ(plan.from_base().size(), 16u);
+  for (const TensorSpec& spec : plan.from_base())
+    EXPECT_TRUE(spec.name.starts_with("bert.encoder.layer.5.")) << spec.name;
+  const ParameterSet state = *InitialState(plan, 42, &folder.files);
+  const std::span<const float> drawn = state.floats(state.IndexOf("classifier.weight"));
+  EXPECT_TRUE(std::any_of(drawn.begin(), drawn.end(), [](float value) { return value != 0; }));
+  job.full.modules.clear();
+  EXPECT_EQ(Describe(base, job).model.plan.wire().size(), 5u + 6u * 16 + 4);
+}
+
+TEST(WholeModel, ModulesAreChosenByPartsOfTheirPaths) {
+  const ModelConfig config = *ForTask(
+      *ParseModelConfig(
+          R"({"model_type":"llama","vocab_size":100,"hidden_size":64,"intermediate_size":96,)"
+          R"("num_attention_heads":2,"num_hidden_layers":12,"tie_word_embeddings":true})"),
+      "causal-lm", {});
+  const auto names = [&](std::vector<std::string> modules) {
+    return NamesOf(PlanAdapter(config, {}, FullJob(std::move(modules)))->wire());
+  };
+  EXPECT_EQ(names({"norm"}), (std::vector<std::string>{"model.norm.weight"}));
+  EXPECT_EQ(names({"q_proj"}).size(), 12u);
+  EXPECT_EQ(names({"layers.1"}).size(), 9u);  // not those of 10 and 11
+  EXPECT_EQ(names({"layers.1", "q_proj"}).size(), 9u + 11u);
+  EXPECT_EQ(names({"model.layers.1.mlp.up_proj"}),
+            (std::vector<std::string>{"model.layers.1.mlp.up_proj.weight"}));
+  EXPECT_EQ(names({}).size(), 12u * 9 + 2);
+  const auto message = [&](std::vector<std::string> modules) {
+    return std::string(PlanAdapter(config, {}, FullJob(std::move(modules))).status().message());
+  };
+  const std::string want = "want the path of a module of this model or a part of it";
+  const std::string tied = "; lm_head is tied to model.embed_tokens";
+  EXPECT_EQ(message({"q_proj", "proj"}), "full.modules: got 'proj', " + want + tied);
+  EXPECT_EQ(message({"lm_head"}), "full.modules: got 'lm_head', " + want + tied);
+}
+
 TEST(AdapterPlan, ImpossibleSectionsAreRefusedWithTheKey) {
   const ModelConfig config = *ParseModelConfig(R"({"model_type":"llama"})");
   const auto message = [&](const JobSpec& job) {

@@ -185,6 +185,110 @@ TEST(MergeModel, ATrainedHeadDoesNotOverwriteTheEmbeddingItIsTiedTo) {
   }
 }
 
+// Every number of a base model, moved.
+WholeTensors Moved(const std::filesystem::path& base, JobSpec job) {
+  job.method = "full";
+  const ModelFiles files = *ModelFiles::Open(base);
+  const JobModel model = *DescribeJobModel(base, files, job);
+  WholeTensors tensors = {*InitialState(model.plan, 42, &files)};
+  for (size_t row = 0; row < tensors.weights.size(); ++row) {
+    for (float& value : tensors.weights.floats(row)) value += 0x1p-5f;
+  }
+  return tensors;
+}
+
+TEST(MergeWhole, TrainedTensorsTakeThePlaceOfTheBasesAndTheRestStays) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const auto base = golden / "models" / "llama";
+  const ModelFiles files = *ModelFiles::Open(base);
+  for (const std::vector<std::string>& modules :
+       {std::vector<std::string>(), {"v_proj", "embed_tokens"}}) {
+    JobSpec job;
+    job.full.modules = modules;
+    const WholeTensors trained = Moved(base, job);
+    const auto out = Scratch() / std::to_string(modules.size());
+    const auto report = MergeModel(base, trained, {}, out, {});
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->replaced, trained.weights.size());
+    EXPECT_EQ(report->merged, 0u);
+    EXPECT_EQ(report->largest_difference, 0);
+    const ModelFiles merged = *ModelFiles::Open(out);
+    EXPECT_EQ(merged.specs(), files.specs());
+    for (const TensorView* tensor : merged.tensors()) {
+      const int64_t row = trained.weights.IndexOf(tensor->spec.name);
+      std::vector<float> want = Floats(*files.Find(tensor->spec.name));
+      if (row >= 0) {
+        const std::span<const float> moved = trained.weights.floats(static_cast<size_t>(row));
+        want.assign(moved.begin(), moved.end());
+      }
+      EXPECT_EQ(Floats(*tensor), want) << tensor->spec.name;
+    }
+    EXPECT_EQ(*ReadFile(out / "config.json", 1 << 16), *ReadFile(base / "config.json", 1 << 16));
+  }
+}
+
+TEST(MergeWhole, AMatrixThatInputAndOutputShareChangesBoth) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const auto base = golden / "models" / "llama_tied";
+  const WholeTensors trained = Moved(base, {});
+  const auto out = Scratch();
+  const auto report = MergeModel(base, trained, {}, out, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  const ModelFiles merged = *ModelFiles::Open(out);
+  EXPECT_EQ(merged.Find("lm_head.weight"), nullptr);
+  EXPECT_NE(Floats(*merged.Find("model.embed_tokens.weight")),
+            Floats(*ModelFiles::Open(base)->Find("model.embed_tokens.weight")));
+}
+
+TEST(MergeWhole, SixteenBitBasesAreWrittenInSixteenBitsUnlessToldOtherwise) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const auto base = golden / "models" / "llama_bf16";
+  const WholeTensors trained = Moved(base, {});
+  const auto out = Scratch();
+  const auto rounded = MergeModel(base, trained, {}, out / "rounded", {});
+  const auto exact = MergeModel(base, trained, {}, out / "exact", {}, {.dtype = DType::kF32});
+  ASSERT_TRUE(rounded.ok() && exact.ok()) << rounded.status() << exact.status();
+  EXPECT_GT(rounded->largest_difference, 0);
+  EXPECT_EQ(exact->largest_difference, 0);
+  EXPECT_EQ(ReadModelConfig(out / "exact")->dtype, DType::kF32);
+  EXPECT_EQ(ModelFiles::Open(out / "rounded")->Find("model.norm.weight")->spec.dtype, DType::kBF16);
+}
+
+TEST(MergeWhole, HeadsThatTheBaseLacksJoinWithTheirNames) {
+  const auto base = SharedFolder() / "models" / "bert-7m";
+  RV_SKIP_WITHOUT(base);
+  JobSpec job;
+  job.data.task = "classification";
+  job.data.labels = {"negative", "positive"};
+  const auto out = Scratch();
+  const auto report = MergeModel(base, Moved(base, job), job.data.labels, out, {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  const ModelConfig config = *ReadModelConfig(out);
+  EXPECT_EQ(config.head, ModelHead::kSequenceClassification);
+  EXPECT_EQ(config.labels, job.data.labels);
+  const ModelFiles files = *ModelFiles::Open(out);
+  EXPECT_NE(files.Find("classifier.weight"), nullptr);
+  EXPECT_NE(files.Find("bert.pooler.dense.bias"), nullptr);
+}
+
+TEST(MergeWhole, TensorsOfAnotherModelAreRefused) {
+  const auto golden = SharedGolden();
+  RV_SKIP_WITHOUT(golden);
+  const auto message = [&](const TensorSpec& spec) {
+    const WholeTensors trained = {ParameterSet({spec})};
+    return std::string(MergeModel(golden / "models" / "llama_tied", trained, {}, Scratch(), {})
+                           .status()
+                           .message());
+  };
+  EXPECT_EQ(message({"model.norm.weight", DType::kF32, {3}}),
+            "merge: got a trained model.norm.weight F32 [3], which this llama model has not");
+  EXPECT_EQ(message({"lm_head.weight", DType::kF32, {97, 64}}),
+            "merge: got a trained lm_head.weight F32 [97,64], which this llama model has not");
+}
+
 // A folder that holds a merged model already.
 class MergeOverAModel : public testing::Test {
  protected:

@@ -112,7 +112,8 @@ TEST(JobDocument, RandomSpecsReadBackToTheSameBytes) {
     spec.lora.lora_alpha = 1e-9 + cursor.Unit() * 1e6;
     spec.data.separator =
         std::string(1 + cursor.Bounded(5), static_cast<char>(1 + cursor.Bounded(127)));
-    spec.method = cursor.Bounded(2) == 0 ? "lora" : "adapter";
+    const char* const methods[] = {"lora", "adapter", "full"};
+    spec.method = methods[cursor.Bounded(3)];
     spec.strategy.weight_cap = cursor.Bounded(2000000000);
     const std::string text = JobDocumentText(document);
     const auto back = ParseJobDocument(text);

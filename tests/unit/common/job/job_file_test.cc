@@ -153,8 +153,11 @@ TEST(JobFile, AVariableOfTheWrongTypeIsNamed) {
 
 TEST(JobFile, OneMethodSectionOnly) {
   EXPECT_EQ(ErrorOf("[lora]\n[adapter]\n"),
-            "[lora] and [adapter]: got both, want exactly one method section");
+            "[adapter] and [lora]: got both, want exactly one method section");
+  EXPECT_EQ(ErrorOf("[lora]\n[full]\n"),
+            "[full] and [lora]: got both, want exactly one method section");
   EXPECT_EQ(ParseJob("[adapter]\n", "job.toml")->spec.method, "adapter");
+  EXPECT_EQ(ParseJob("[full]\n", "job.toml")->spec.method, "full");
 }
 
 TEST(JobFile, SetTakesTomlValuesAndPlainStrings) {

@@ -129,6 +129,21 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"freeze_adapter",
              {"adapter.reduction-factor=8", "strategy.aggregation=freeze-a"},
              "only [lora] has"},
+        Case{"freeze_full",
+             {"full.modules=[\"q_proj\"]", "strategy.aggregation=freeze-a"},
+             "strategy.aggregation = \"freeze-a\" and [full]: only [lora] has"},
+        Case{"full_module_twice",
+             {"full.modules=[\"q_proj\",\"q_proj\"]"},
+             "full.modules: got 'q_proj' twice"},
+        Case{"full_module_empty", {"full.modules=[\"\"]"}, "full.modules: got [\"\"]"},
+        Case{
+            "full_examples",
+            {"full.modules=[]", "privacy.mechanism=example"},
+            "privacy.mechanism = \"example\" and [full]: gradients of single examples are computed "
+            "for LoRA only"},
+        Case{"full_central",
+             {"full.modules=[]", "train.estimator=central", "train.optimizer=sgd"},
+             ""},
         Case{"all_linear_beside",
              {"lora.lora-target-modules=[\"all-linear\",\"q_proj\"]"},
              "beside others"},
@@ -164,7 +179,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(JobSpec, AnUnknownMethodIsRefused) {
   JobSpec spec;
   spec.method = "prefix";
-  EXPECT_EQ(spec.Validate().message(), "method: got 'prefix', want lora|adapter");
+  EXPECT_EQ(spec.Validate().message(), "method: got 'prefix', want lora|adapter|full");
 }
 
 TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
@@ -178,6 +193,26 @@ TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
   EXPECT_EQ(warnings({"strategy.name=fedavgm"}).size(), 1u);
   EXPECT_EQ(warnings({"evaluate.every=11"}).size(), 1u);
   EXPECT_EQ(warnings({"simulate.num-clients=3"}).size(), 1u);
+}
+
+TEST(JobSpec, AWholeModelWarnsOfItsBytesItsDtypeAndItsWidth) {
+  const auto warnings = [](std::vector<std::string> sets) {
+    sets.push_back("full.modules=[]");
+    return ParseJob("", "job.toml", {}, sets)->spec.Warnings();
+  };
+  const std::vector<std::string> bytes = warnings({});
+  ASSERT_EQ(bytes.size(), 1u);
+  EXPECT_NE(bytes[0].find("4 bytes for every number"), std::string::npos) << bytes[0];
+  EXPECT_TRUE(warnings({"compression.codec=int8"}).empty());
+  EXPECT_EQ(warnings({"compression.codec=int8", "model.dtype=bfloat16"}).size(), 1u);
+  const std::vector<std::string> central = {"compression.codec=int8", "train.estimator=central",
+                                            "train.optimizer=sgd"};
+  EXPECT_EQ(warnings(central).size(), 1u);
+  std::vector<std::string> narrow = central;
+  narrow.push_back("train.perturbation=1e-3");
+  EXPECT_TRUE(warnings(narrow).empty());
+  // The published rates of these strategies are those of whole models.
+  EXPECT_TRUE(warnings({"compression.codec=int8", "strategy.name=fedadam"}).empty());
 }
 
 TEST(JobSpec, SubmitSaysWhereAgentsAndSimulationPart) {

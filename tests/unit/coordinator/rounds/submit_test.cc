@@ -6,6 +6,7 @@
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "coordinator/rounds/aggregate.h"
+#include "coordinator/rounds/update_layout.h"
 #include "federation_fixture.h"
 
 // Jobs whose first global state holds tensors of the base model, which the coordinator never sees.
@@ -77,6 +78,27 @@ TEST_F(SubmitTest, TheFirstStateIsWhatTheBaseModelsFolderWouldGive) {
   std::vector<float> base(want.floats(row).size());
   CopyAsFloats(*files.Find("model.layers.0.self_attn.k_proj.weight"), base);
   EXPECT_TRUE(std::equal(base.begin(), base.end(), want.floats(row).begin()));
+}
+
+// 28 MB travel with the submit; no part of the way has a limit of its own but 16 GiB.
+TEST_F(SubmitTest, TheFirstStateOfAWholeModelIsThatModel) {
+  JobSpec spec;
+  spec.model.name = "llama-7m";
+  spec.method = "full";
+  const auto document = DescribeJob(kBase, spec);
+  ASSERT_TRUE(document.ok()) << document.status();
+  const auto file = BaseTensorsFile(kBase, *document);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const auto plan = PlanOf(JobDocumentText(*document));
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->from_base, plan->manifest);
+  EXPECT_GT(SizeBytesOf(plan->manifest), 25'000'000u);
+  EXPECT_GE(LargestUpdateBytes(plan->from_base), file->size());
+  const auto stored = StoreInitialState(*blobs_, *plan, File(*file));
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  const ModelFiles files = *ModelFiles::Open(kBase);
+  const ParameterSet want = *InitialState(DescribeJobModel(kBase, files, spec)->plan, 42, &files);
+  EXPECT_EQ(stored->state_hash, want.HashHex());
 }
 
 TEST_F(SubmitTest, ADocumentMustNameBaseTensorsExactlyWhereItNeedsThem) {

@@ -33,6 +33,19 @@ const Case kCases[] = {
        job.method = "adapter";
        job.adapter.non_linearity = "gelu";
      }},
+    {"full", "llama", [](JobSpec& job) { job.method = "full"; }},
+    {"full_tied", "llama_tied", [](JobSpec& job) { job.method = "full"; }},
+    {"full_with_head", "bert", [](JobSpec& job) { job.method = "full"; }},
+    {"full_last_layer", "llama",
+     [](JobSpec& job) {
+       job.method = "full";
+       job.full.modules = {"layers.1", "lm_head"};
+     }},
+    {"full_beside_frozen", "llama",
+     [](JobSpec& job) {
+       job.method = "full";
+       job.full.modules = {"v_proj", "gate_proj", "norm"};
+     }},
 };
 
 class MethodContract : public ::testing::TestWithParam<Case> {
@@ -109,8 +122,9 @@ TEST_P(MethodContract, TheInitialStateIsTheIdentity) {
   EXPECT_EQ(testing::LargestDifference(with, without), 0.0);
 }
 
-// Along the gradient of each tensor the loss rises by its norm. 1e-3 of the norm of the whole
-// gradient covers fp32 rounding of the loss (1e-6 / 2e-2) and curvature at a step of 1e-2.
+// Along the gradient of each tensor the loss rises by its norm. Differences of fourth order: 1e-3
+// of the norm of the whole gradient covers fp32 rounding of the loss (1.5e-6 / 1e-2) and curvature
+// at steps of 1e-2 and 2e-2.
 TEST_P(MethodContract, GradientsEqualCentralDifferences) {
   const ParameterSet moved = Moved();
   TrainableState leaves(moved);
@@ -123,16 +137,32 @@ TEST_P(MethodContract, GradientsEqualCentralDifferences) {
     const at::Tensor gradient = leaves.leaves()[i].grad().contiguous();
     const double norm = gradient.norm().item<double>();
     ASSERT_GT(norm, 0) << moved.manifest()[i].name;
-    const double step = 1e-2;
-    ParameterSet up = moved, down = moved;
-    for (int64_t j = 0; j < gradient.numel(); ++j) {
-      const float by = static_cast<float>(step / norm * gradient.data_ptr<float>()[j]);
-      up.floats(i)[j] += by;
-      down.floats(i)[j] -= by;
-    }
-    EXPECT_NEAR((LossOf(up) - LossOf(down)) / (2 * step), norm, 1e-3 * whole + 1e-4)
+    const auto rise_over = [&](double step) {
+      ParameterSet up = moved, down = moved;
+      for (int64_t j = 0; j < gradient.numel(); ++j) {
+        const float by = static_cast<float>(step / norm * gradient.data_ptr<float>()[j]);
+        up.floats(i)[j] += by;
+        down.floats(i)[j] -= by;
+      }
+      return (LossOf(up) - LossOf(down)) / (2 * step);
+    };
+    EXPECT_NEAR((4 * rise_over(1e-2) - rise_over(2e-2)) / 3, norm, 1e-3 * whole + 1e-4)
         << moved.manifest()[i].name;
   }
+}
+
+// A layer computed twice gives the same numbers twice, also one that nothing is trained in.
+TEST_P(MethodContract, GradientsDoNotDependOnWhatIsKeptOfTheForwardPass) {
+  const ParameterSet moved = Moved();
+  std::vector<std::vector<float>> gradients;
+  for (const bool checkpointing : {false, true}) {
+    pass_.checkpointing = checkpointing;
+    TrainableState leaves(moved);
+    const Adaptation adaptation = method_->Bind(leaves.leaves());
+    torch::autograd::backward({BatchLoss(*network_, Data(), task_, adaptation, pass_).mean});
+    gradients.emplace_back(leaves.gradient(), leaves.gradient() + leaves.size());
+  }
+  EXPECT_EQ(gradients[0], gradients[1]);
 }
 
 TEST_P(MethodContract, LoadingAndSavingKeepsEveryByte) {

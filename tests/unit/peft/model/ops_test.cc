@@ -66,6 +66,8 @@ TEST_F(Ops, RmsNormIsExactAndSoIsItsGradient) {
   for (int64_t width : {5, 64, 200}) {
     ExpectFusedEqualsComposed([](const Inputs& in) { return RmsNorm(in[0], in[1], 1e-5); },
                               {Numbers({9, width}, 1), Numbers({width}, 2)}, 1);
+    ExpectFusedEqualsComposed([](const Inputs& in) { return RmsNorm(in[0], in[1], 1e-5); },
+                              {Numbers({9, width}, 1), Numbers({width}, 2)}, 2);
   }
 }
 
@@ -98,7 +100,7 @@ TEST_F(Ops, AttentionIgnoresPaddingKeys) {
       {Numbers({3 * 61, shape.width()}, 7)}, 1);
 }
 
-// Inputs: x, A0, B0, A1, B1 trained; W0, W1, W2, bias frozen. The third map has no factors.
+// Inputs: x, A0, B0, A1, B1, W0, W1, W2, bias of W0. The third map has no factors.
 Operation ThreeMaps(Pass& pass, double dropout) {
   return [&pass, dropout](const Inputs& in) {
     const LowRank first = {in[1], in[2], 0.5, dropout, 0};
@@ -117,12 +119,15 @@ Inputs ThreeMapsInputs(int64_t rows) {
 TEST_F(Ops, ProjectionsWithLowRankTermsAreExactAndSoAreTheirGradients) {
   for (int64_t rows : {1, 20, 90}) {
     ExpectFusedEqualsComposed(ThreeMaps(pass_, 0), ThreeMapsInputs(rows), 5);
+    ExpectFusedEqualsComposed(ThreeMaps(pass_, 0), ThreeMapsInputs(rows), 7);  // W2 frozen
+    ExpectFusedEqualsComposed(ThreeMaps(pass_, 0), ThreeMapsInputs(rows), 9);
   }
 }
 
 TEST_F(Ops, DropoutUsesTheSameAddressedMaskForwardAndBackward) {
   pass_.dropout = RandomStream(3, Purpose::kDropout, 4);
   ExpectFusedEqualsComposed(ThreeMaps(pass_, 0.3), ThreeMapsInputs(30), 5);
+  ExpectFusedEqualsComposed(ThreeMaps(pass_, 0.3), ThreeMapsInputs(30), 9);
 }
 
 TEST_F(Ops, TokenLossInChunksEqualsTheWholeAndSoDoesItsGradient) {

@@ -6,6 +6,7 @@
 
 #include "common/formats/float_cast.h"
 #include "common/formats/lora_adapter.h"
+#include "common/formats/merge.h"
 #include "peft/trainer/first_order_tuner.h"
 #include "peft/trainer/text_generator.h"
 #include "tests/unit/peft/golden.h"
@@ -130,6 +131,38 @@ TEST(AdaptedModel, AnAdapterOfAnotherBaseNamesTheTensorSeenAndWanted) {
   ASSERT_TRUE(WritePeftDirectory(out, *MakeLoraAdapter(adapter.config, ParameterSet(fewer))).ok());
   EXPECT_THAT(std::string(LoadAdaptedModel(Models() / "llama", out, {}).status().message()),
               HasSubstr("which adapter_config.json asks for in this base model"));
+}
+
+// The same numbers whether they lie beside the base model or in it.
+TEST(AdaptedModel, TakesTensorsOfTheBaseItself) {
+  RV_NEEDS_SHARED();
+  for (const std::string base : {"llama", "bert"}) {
+    JobSpec job;
+    job.method = "full";
+    job.full.modules = {base == "llama" ? "layers.1" : "layer.1"};
+    if (base == "bert") job.data.task = "classification";
+    const ModelFiles files = *ModelFiles::Open(Models() / base);
+    const JobModel model = *DescribeJobModel(Models() / base, files, job);
+    WholeTensors tensors = {*InitialState(model.plan, 42, &files)};
+    for (size_t row = 0; row < tensors.weights.size(); ++row) {
+      for (float& value : tensors.weights.floats(row)) value *= 1.1f;
+    }
+    const auto out = Scratch() / base;
+    ASSERT_TRUE(WriteWholeDirectory(out / "beside", tensors).ok());
+    ASSERT_TRUE(MergeModel(Models() / base, tensors, {}, out / "merged", {}).ok());
+    const auto beside = LoadAdaptedModel(Models() / base, out / "beside", {});
+    const auto merged = LoadAdaptedModel(out / "merged", "", {});
+    ASSERT_TRUE(beside.ok() && merged.ok()) << beside.status() << merged.status();
+    EXPECT_EQ(beside->job.data.task,
+              model.config.head == ModelHead::kCausalLm ? "causal-lm" : "classification");
+    EXPECT_EQ(beside->state.HashHex(), tensors.weights.HashHex());
+    const std::vector<Example> examples = GoldenExamples(base);
+    const double loss = MeanLoss(*beside, examples);
+    EXPECT_EQ(loss, MeanLoss(*merged, examples));
+    const auto plain = LoadAdaptedModel(Models() / base, "", {});
+    ASSERT_TRUE(plain.ok()) << plain.status();
+    EXPECT_NE(loss, MeanLoss(*plain, examples));
+  }
 }
 
 TEST(AdaptedModel, AHeadThatNobodyTrainedIsNamed) {

@@ -59,6 +59,31 @@ class ZerothOrder : public ::testing::Test {
     return sum;
   }
 
+  // The slope along a direction that losses measure is that of backpropagation's gradient: plain
+  // gradient descent at rate 1 moves by minus the gradient.
+  void ExpectSlopesOfBackpropagation() {
+    JobSpec backprop = job_;
+    backprop.train.estimator = "backprop";
+    backprop.train.learning_rate = 1;
+    const auto exact = (*MakeFirstOrderTuner(base_, backprop))->Tune(RequestOf("a"));
+    ASSERT_TRUE(exact.ok()) << exact.status();
+    const std::vector<TensorPart> parts = PartsOf(state_.manifest());
+    for (const char* direction : {"rademacher", "low-rank"}) {
+      job_.train.direction = direction;
+      job_.train.perturbation = 1e-3;
+      const DirectionKind kind =
+          direction[0] == 'r' ? DirectionKind::kRademacher : DirectionKind::kLowRank;
+      const auto z = MakeDirection({kind}, RootOf(job_.job.seed, 3, "a"), 0);
+      double slope = 0;
+      for (size_t i = 0; i < parts.size(); ++i) {
+        slope -= DotDirection(*z, parts[i], exact->delta.floats(i));
+      }
+      // Third derivatives and the rounding of two losses of about 5 at a width of 1e-3.
+      EXPECT_NEAR(TuneWith(job_).grad_norm, std::abs(slope), 0.02 * std::abs(slope) + 0.01)
+          << direction;
+    }
+  }
+
   JobSpec job_;
   std::shared_ptr<const BaseModel> base_;
   ParameterSet state_;
@@ -97,29 +122,20 @@ TEST_F(ZerothOrder, AStepIsThatOfMezo) {
   EXPECT_LE(error, 1e-3 * size + 0x1p-22);
 }
 
-// The slope along a direction that losses measure is that of backpropagation's gradient: plain
-// gradient descent at rate 1 moves by minus the gradient.
-TEST_F(ZerothOrder, MeasuredSlopesAreThoseOfBackpropagation) {
-  JobSpec backprop = job_;
-  backprop.train.estimator = "backprop";
-  backprop.train.learning_rate = 1;
-  const auto exact = (*MakeFirstOrderTuner(base_, backprop))->Tune(RequestOf("a"));
-  ASSERT_TRUE(exact.ok()) << exact.status();
-  const std::vector<TensorPart> parts = PartsOf(state_.manifest());
-  for (const char* direction : {"rademacher", "low-rank"}) {
-    job_.train.direction = direction;
-    job_.train.perturbation = 1e-3;
-    const DirectionKind kind =
-        direction[0] == 'r' ? DirectionKind::kRademacher : DirectionKind::kLowRank;
-    const auto z = MakeDirection({kind}, RootOf(job_.job.seed, 3, "a"), 0);
-    double slope = 0;
-    for (size_t i = 0; i < parts.size(); ++i) {
-      slope -= DotDirection(*z, parts[i], exact->delta.floats(i));
-    }
-    // Third derivatives and the rounding of two losses of about 5 at a width of 1e-3.
-    EXPECT_NEAR(TuneWith(job_).grad_norm, std::abs(slope), 0.02 * std::abs(slope) + 0.01)
-        << direction;
-  }
+TEST_F(ZerothOrder, MeasuredSlopesAreThoseOfBackpropagation) { ExpectSlopesOfBackpropagation(); }
+
+TEST_F(ZerothOrder, WholeModelsAreMeasuredAndMoved) {
+  job_.method = "full";
+  const auto plan = PlanAdapter(base_->config(), base_->match(), job_);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  state_ = *InitialState(*plan, 1, &base_->files());
+  ExpectSlopesOfBackpropagation();
+  job_.train.max_steps = 100;
+  job_.train.queries = 4;
+  job_.train.learning_rate = 1e-4;
+  job_.train.direction = "rademacher";
+  const double before = MeanLoss(state_);
+  EXPECT_LT(MeanLoss(Plus(TuneWith(job_).delta)), before - 0.05);
 }
 
 // Each estimator on one full batch. The seed is fixed: this holds for ever or not at all.
