@@ -32,6 +32,7 @@ struct TaskRunner::Job {
   std::shared_ptr<const ParameterSet> initial;                    // once it was asked for
   std::optional<uint64_t> position;  // with [scalars]: of `held` in what was logged
   std::shared_ptr<const ParameterSet> held;
+  uint64_t held_round = 0;  // of the task it came with
 };
 
 TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory, UpdateEncoder encoder,
@@ -132,7 +133,9 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::StateOf(
   auto state = std::make_shared<const ParameterSet>(std::move(read));
   if (!task.log) return state;
   const std::lock_guard lock(job.mutex);
+  if (task.round < job.held_round) return state;  // of a round that is over
   job.held = state;
+  job.held_round = task.round;
   job.position = task.log->end();
   return state;
 }

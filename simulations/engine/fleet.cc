@@ -209,6 +209,7 @@ absl::StatusOr<std::shared_ptr<const std::string>> Fleet::StateOf(const Order& o
   } else if (task.log->bytes > 0) {
     RV_ASSIGN_OR_RETURN(reader, federation_->OpenState(order.client, task.log->sha256, *missing));
   }
+  const std::lock_guard alone(reading_);
   {
     const std::lock_guard lock(mutex_);
     if (state_.first == task.state_sha256) return state_.second;

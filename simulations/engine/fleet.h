@@ -92,6 +92,7 @@ class Fleet : public ClientGateway {
   bool stopping_ = false;
   std::pair<std::string, std::shared_ptr<const std::string>>
       state_;                                  // the last one read, by its hash
+  std::mutex reading_;                         // held while a state is read or made: by one for all
   std::map<std::string, uint64_t> positions_;  // of clients' states in the log of coefficients
   std::vector<std::thread> threads_;
   std::atomic<uint64_t> trained_tokens_{0};
