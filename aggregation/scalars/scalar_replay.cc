@@ -78,17 +78,17 @@ absl::Status CheckLog(const ScalarForm& form, std::string_view log) {
 
 }  // namespace
 
-std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean) {
+std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
+                           std::span<const double> owners) {
   const std::span<const float> numbers = mean.floats(0);
   std::vector<float> moves(numbers.begin(), numbers.end());
   if (form.votes()) {
     for (float& move : moves) move = static_cast<float>((move > 0) - (move < 0));
   }
   const auto count = static_cast<size_t>(form.count());
-  for (size_t split = 0; form.splits() > 1 && split < static_cast<size_t>(form.splits()); ++split) {
-    const float owners = mean.floats(1)[split];
+  for (size_t split = 0; form.splits() > 1 && split < owners.size(); ++split) {
     for (size_t j = split * count; j < (split + 1) * count; ++j) {
-      moves[j] = owners > 0 ? moves[j] / owners : 0;
+      moves[j] = owners[split] > 0 ? static_cast<float>(moves[j] / owners[split]) : 0;
     }
   }
   return moves;
@@ -129,14 +129,22 @@ absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log, ui
   return RecordOf(form, round, sums);
 }
 
+double DrawsOf(const ScalarForm& form, uint64_t log_bytes) {
+  double trained = 0;
+  for (const TensorSpec& spec : form.trained()) trained += static_cast<double>(spec.elements());
+  const double records = static_cast<double>(log_bytes) / static_cast<double>(RecordBytes(form));
+  return records * static_cast<double>(form.count()) * trained;
+}
+
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
-                    ParameterSet& state) {
+                    ParameterSet& state, const std::function<bool()>& cancelled) {
   RV_RETURN_IF_ERROR(CheckLog(form, log));
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
                       MakeServerOptimizer(strategy, form.trained()));
   ParameterSet sum;
   int records = 0;
   for (; !log.empty(); log.remove_prefix(RecordBytes(form))) {
+    if (cancelled && cancelled()) return absl::AbortedError("replay: cancelled");
     const std::string_view record = log.substr(0, RecordBytes(form));
     RV_ASSIGN_OR_RETURN(ParameterSet delta,
                         DeltaOf(form, RoundOfRecord(record), NumbersOfRecord(form, record)));

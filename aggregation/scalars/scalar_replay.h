@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,9 +24,10 @@
 namespace rivulet {
 
 // What moves along each direction [splits * count], from the mean of a round's updates (manifest
-// form.manifest()): the mean itself; of its owners alone where there are splits, 0 where a split
-// had none; its sign where there are votes.
-std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean);
+// form.manifest()): the mean itself; where there are splits that of its owners, whose share of the
+// weight is owners[split], and 0 for a split without any; its sign where there are votes.
+std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
+                           std::span<const double> owners);
 
 // The sum of unit * moves[j] * z_j as Directions::Replay has it. Manifest form.trained(). Errors:
 // InvalidArgument for a number that is not finite.
@@ -39,10 +41,13 @@ absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log, ui
 
 // Moves `state` by `log`: whole records, for fresh directions from the round after that of `state`
 // on, for a pool from the state of round 0. `strategy` must be fedavg.
-// Errors: DataLoss for bytes that are no such log; those of the server optimiser. `state` may then
-// be half moved.
+// Errors: DataLoss for bytes that are no such log; Aborted when `cancelled`, which is polled
+// between records and may be empty; those of the server optimiser. `state` may then be half moved.
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
-                    ParameterSet& state);
+                    ParameterSet& state, const std::function<bool()>& cancelled = {});
+
+// Numbers that are drawn for it: its cost, at one to several billions a second.
+double DrawsOf(const ScalarForm& form, uint64_t log_bytes);
 
 // How sure the mean of estimates m_j z_j is, of all directions of these records, which are of one
 // state: P |mean|^2 over the sum of their coordinates' sample variances. 1 in expectation for noise

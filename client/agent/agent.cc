@@ -324,18 +324,23 @@ std::optional<std::string> Agent::MakeState(const Assignment& task,
   return std::nullopt;
 }
 
+absl::StatusOr<std::string> Agent::FetchLog(const StateLog& log, uint64_t from,
+                                            const std::stop_token& aborted) {
+  if (log.bytes == from) return std::string();
+  const std::filesystem::path path = store_.StatePath(log.sha256);
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);  // what another task needed began elsewhere
+  const absl::Status fetched = link_.Download(log.sha256, log.bytes, path, aborted, from);
+  absl::StatusOr<std::string> rest = fetched.ok() ? ReadFile(path, kMaxState) : fetched;
+  std::filesystem::remove(path, ignored);
+  return rest;
+}
+
 absl::StatusOr<std::string> Agent::ReplayLog(const Assignment& task, uint64_t from,
                                              const std::stop_token& aborted) {
-  std::string rest;
-  if (task.log->bytes > from) {
-    const std::filesystem::path path = store_.StatePath(task.log->sha256);
-    std::error_code ignored;
-    std::filesystem::remove(path, ignored);  // what another task needed began elsewhere
-    RV_RETURN_IF_ERROR(link_.Download(task.log->sha256, task.log->bytes, path, aborted, from));
-    RV_ASSIGN_OR_RETURN(rest, ReadFile(path, kMaxState));
-    std::filesystem::remove(path, ignored);
-  }
-  RV_ASSIGN_OR_RETURN(std::string state, work_.CatchUp(task, rest));
+  RV_ASSIGN_OR_RETURN(const std::string rest, FetchLog(*task.log, from, aborted));
+  const auto cancelled = [&aborted] { return aborted.stop_requested(); };
+  RV_ASSIGN_OR_RETURN(std::string state, work_.CatchUp(task, rest, cancelled));
   const std::string got = Sha256Hex(state);
   if (got != task.state_sha256) {
     return Refuse(absl::StatusCode::kDataLoss,

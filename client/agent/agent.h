@@ -62,6 +62,8 @@ class Agent {
                                                         const std::stop_token& aborted);
   // The state without fetching it; nothing where that cannot be, or is not worth it.
   std::optional<std::string> MakeState(const Assignment& task, const std::stop_token& aborted);
+  absl::StatusOr<std::string> FetchLog(const StateLog& log, uint64_t from,
+                                       const std::stop_token& aborted);
   absl::StatusOr<std::string> ReplayLog(const Assignment& task, uint64_t from,
                                         const std::stop_token& aborted);
   absl::StatusOr<std::optional<WorkResult>> FetchAndDo(const Assignment& task,

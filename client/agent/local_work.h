@@ -27,7 +27,8 @@ class LocalWork {
   virtual std::optional<uint64_t> MissingLog(const Assignment&) { return std::nullopt; }
   // The state's file, made by the bytes of the log from there on. Errors: any; the state is fetched
   // then.
-  virtual absl::StatusOr<std::string> CatchUp(const Assignment&, std::string_view rest) {
+  virtual absl::StatusOr<std::string> CatchUp(const Assignment&, std::string_view rest,
+                                              const std::function<bool()>& cancelled) {
     return Refuse(absl::StatusCode::kUnimplemented, "no log is replayed here");
   }
   // `state`: safetensors of the global state. Errors: those of Check; Aborted (cancelled);

@@ -18,6 +18,12 @@
 #include "privacy/masking/masked_form.h"
 
 namespace rivulet {
+namespace {
+
+// Less than a minute's work: who lacks more fetches the state, however short the log.
+constexpr double kMostDraws = 5e10;
+
+}  // namespace
 
 // What the tasks of one job share.
 struct TaskRunner::Job {
@@ -32,7 +38,8 @@ struct TaskRunner::Job {
   std::shared_ptr<const ParameterSet> initial;                    // once it was asked for
   std::optional<uint64_t> position;  // with [scalars]: of `held` in what was logged
   std::shared_ptr<const ParameterSet> held;
-  uint64_t held_round = 0;  // of the task it came with
+  std::string held_of;  // job and round of the task it came with
+  uint64_t held_round = 0;
 };
 
 TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory, UpdateEncoder encoder,
@@ -99,12 +106,18 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::InitialOf(Job& j
 std::optional<uint64_t> TaskRunner::MissingLog(const LocalTask& task) {
   const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task.job_document);
   if (!job.ok() || !task.log) return std::nullopt;
+  const auto form = ScalarForm::Of((*job)->document.spec, (*job)->tuner->manifest());
+  if (!form) return std::nullopt;
   const std::lock_guard lock((*job)->mutex);
-  return MissingFrom(*task.log, (*job)->position, (*job)->document.spec.scalars.pool > 0,
-                     task.state_bytes);
+  const std::optional<uint64_t> position =
+      (*job)->held_of == task.job_id ? (*job)->position : std::nullopt;
+  const auto first = MissingFrom(*task.log, position, form->pooled(), task.state_bytes);
+  if (first && DrawsOf(*form, task.log->bytes - *first) > kMostDraws) return std::nullopt;
+  return first;
 }
 
-absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::string_view rest) {
+absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::string_view rest,
+                                                const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
   const JobSpec& spec = job->document.spec;
   const auto form = ScalarForm::Of(spec, job->tuner->manifest());
@@ -115,14 +128,16 @@ absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::stri
   std::shared_ptr<const ParameterSet> start;
   {
     const std::lock_guard lock(job->mutex);
-    if (!form->pooled() && job->position == task.log->end() - rest.size()) start = job->held;
+    const uint64_t before = task.log->end() - rest.size();
+    const bool follows = job->held_of == task.job_id && job->position == before;
+    if (!form->pooled() && follows) start = job->held;
   }
   if (start == nullptr && task.log->from == 0 && rest.size() == task.log->bytes) {
     RV_ASSIGN_OR_RETURN(start, InitialOf(*job));
   }
   if (start == nullptr) return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");
   ParameterSet state = *start;
-  RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state));
+  RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state, cancelled));
   return SafetensorsBytes(state);
 }
 
@@ -133,7 +148,9 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::StateOf(
   auto state = std::make_shared<const ParameterSet>(std::move(read));
   if (!task.log) return state;
   const std::lock_guard lock(job.mutex);
-  if (task.round < job.held_round) return state;  // of a round that is over
+  const bool over = job.held_of == task.job_id && task.round < job.held_round;
+  if (over) return state;
+  job.held_of = task.job_id;
   job.held = state;
   job.held_round = task.round;
   job.position = task.log->end();

@@ -66,11 +66,13 @@ class TaskRunner {
   ~TaskRunner();
 
   // With [scalars]: from which byte on the task's log is needed to make its state from what this
-  // runner holds; nothing where the state must be fetched. The state of the last task is held.
+  // runner holds; nothing where the state must be fetched, or is there sooner so. The state of the
+  // job's last task is held.
   std::optional<uint64_t> MissingLog(const LocalTask& task);
-  // That state's file. Errors: DataLoss for bytes that are no rest of the task's log; those of
-  // LocalResources.
-  absl::StatusOr<std::string> CatchUp(const LocalTask& task, std::string_view rest);
+  // That state's file. Errors: DataLoss for bytes that are no rest of the task's log; Aborted when
+  // `cancelled`; those of LocalResources.
+  absl::StatusOr<std::string> CatchUp(const LocalTask& task, std::string_view rest,
+                                      const std::function<bool()>& cancelled = {});
 
   // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
   // LocalResources and of Tuner::Tune; InvalidArgument for a state that does not fit the job's

@@ -128,8 +128,9 @@ class TaskWork final : public LocalWork {
   std::optional<uint64_t> MissingLog(const Assignment& task) override {
     return runner_.MissingLog(LocalOf(task));
   }
-  absl::StatusOr<std::string> CatchUp(const Assignment& task, std::string_view rest) override {
-    return runner_.CatchUp(LocalOf(task), rest);
+  absl::StatusOr<std::string> CatchUp(const Assignment& task, std::string_view rest,
+                                      const std::function<bool()>& cancelled) override {
+    return runner_.CatchUp(LocalOf(task), rest, cancelled);
   }
 
   void Accepted(const TaskKey& key) override { runner_.Accepted(LocalOf(key, "")); }

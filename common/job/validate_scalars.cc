@@ -18,6 +18,30 @@ std::string FirstSetKey(const JobSpec& spec) {
   return "";
 }
 
+// Most numbers of one client are 0, and all know which: draws are public.
+absl::Status CheckPool(const JobSpec& spec) {
+  const std::string pool = "scalars.pool = " + std::to_string(spec.scalars.pool);
+  if (spec.secure_aggregation.enabled &&
+      !IsAmong(spec.privacy.mechanism, {"central", "distributed"})) {
+    return Clash(
+        pool, kMasked,
+        "most directions are drawn by one client alone, whose number is then the sum; want "
+        "pool = 0, or privacy.mechanism = \"distributed\"");
+  }
+  if (IsAmong(spec.robust.rule, {"median", "trimmed-mean", "bulyan", "centred-clipping"})) {
+    return Clash(pool, Set("robust.rule", spec.robust.rule),
+                 "most clients have 0 along most directions, and so has their middle; want rule = "
+                 "\"krum\" or \"norm-bound\", or pool = 0");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNumbers(const std::string& keys, int64_t numbers) {
+  if (numbers <= kMostNumbers) return absl::OkStatus();
+  return BadJob(keys + ": got " + std::to_string(numbers) + " numbers of an update, want at most " +
+                std::to_string(kMostNumbers));
+}
+
 // How many directions a round has must be known to all beforehand.
 absl::Status CheckCount(const JobSpec& spec) {
   const ScalarsSection& scalars = spec.scalars;
@@ -31,7 +55,8 @@ absl::Status CheckCount(const JobSpec& spec) {
       return Clash("scalars.directions = 0", Set("train.estimator", "backprop"),
                    "want directions >= 1, or an estimator that measures");
     }
-    return absl::OkStatus();
+    return CheckNumbers("scalars.directions and scalars.splits",
+                        int64_t{scalars.directions} * scalars.splits);
   }
   if (scalars.directions > 0) {
     return Clash(
@@ -40,17 +65,13 @@ absl::Status CheckCount(const JobSpec& spec) {
         "the directions are those of train.max-steps x train.queries, or of the pool; want "
         "directions = 0");
   }
-  if (scalars.pool == 0 && spec.train.max_steps == 0) {
+  if (scalars.pool > 0) return CheckPool(spec);
+  if (spec.train.max_steps == 0) {
     return Clash(kScalars, "train.max-steps = 0",
                  "every client must have the same directions; want max-steps >= 1, or a pool");
   }
-  const int64_t numbers = (scalars.pool > 0 ? int64_t{scalars.pool}
-                                            : int64_t{spec.train.max_steps} * spec.train.queries) *
-                          scalars.splits;
-  if (numbers <= kMostNumbers) return absl::OkStatus();
-  return BadJob("train.max-steps, train.queries and scalars.splits: got " +
-                std::to_string(numbers) + " numbers of an update, want at most " +
-                std::to_string(kMostNumbers));
+  return CheckNumbers("train.max-steps, train.queries and scalars.splits",
+                      int64_t{spec.train.max_steps} * spec.train.queries * scalars.splits);
 }
 
 absl::Status CheckVote(const JobSpec& spec) {
@@ -68,6 +89,16 @@ absl::Status CheckVote(const JobSpec& spec) {
     return Clash(vote, "scalars.pool = " + std::to_string(spec.scalars.pool),
                  "votes are cast on fresh directions; want pool = 0");
   }
+  if (spec.train.queries > 1) {
+    return Clash(vote, "train.queries = " + std::to_string(spec.train.queries),
+                 "a step is one vote; want queries = 1");
+  }
+  if (spec.train.lr_scheduler_type != "constant" || spec.train.warmup_ratio > 0) {
+    return Clash(vote,
+                 Set("train.lr-scheduler-type", spec.train.lr_scheduler_type) +
+                     " and train.warmup-ratio = " + NumberText(spec.train.warmup_ratio),
+                 "the state moves by one rate; want \"constant\" and 0.0");
+  }
   return absl::OkStatus();
 }
 
@@ -81,9 +112,15 @@ absl::Status CheckSplits(const JobSpec& spec) {
     return Clash(splits, Set("robust.rule", spec.robust.rule),
                  "clients move different tensors and cannot be compared; want rule = \"none\"");
   }
+  if (spec.secure_aggregation.enabled) {
+    return Clash(
+        splits, kMasked,
+        "all know who moves which tensors, and a part may have a single owner; want splits "
+        "= 1");
+  }
   if (spec.privacy.mechanism != "none") {
     return Clash(splits, Set("privacy.mechanism", spec.privacy.mechanism),
-                 "who moves which tensors is told without noise; want splits = 1");
+                 "noise is scaled to sums of all clients, not to a part's owners; want splits = 1");
   }
   return absl::OkStatus();
 }
@@ -116,15 +153,13 @@ absl::Status CheckWaiting(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
-// An update of coefficients goes through the same codecs as any other, but for those that know
-// matrices, or go by how far the global state has moved.
+// An update of coefficients goes through the codecs that treat every number alike.
 absl::Status CheckUpload(const JobSpec& spec) {
   const CompressionSection& compression = spec.compression;
   const std::string codec = Set("compression.codec", compression.codec);
   if (!IsAmong(compression.codec, {"none", "bf16", "fp16", "int8", "int4", "int2", "sign"})) {
     return Clash(codec, kScalars,
-                 "coefficients have neither rows nor a history; want codec = \"none\" or "
-                 "\"int8\"");
+                 "not built for coefficients; want codec = \"none\", \"bf16\" or \"int8\"");
   }
   if (compression.codec == "sign" && spec.scalars.pool == 0 && compression.error_feedback) {
     return Clash(codec, "compression.error-feedback = true",
@@ -160,7 +195,9 @@ absl::Status CheckScalars(const JobSpec& spec) {
     return Clash(scalars.pool > 0 ? "scalars.pool = " + std::to_string(scalars.pool)
                                   : Set("scalars.combine", scalars.combine),
                  Set("strategy.name", spec.strategy.name),
-                 "the state is rebuilt from sums of coefficients; want name = \"fedavg\"");
+                 scalars.pool > 0
+                     ? "the state is rebuilt from sums of coefficients; want name = \"fedavg\""
+                     : "the state moves by the learning rate alone; want name = \"fedavg\"");
   }
   if (spec.simulate.backprop_share > 0 &&
       !IsAmong(spec.train.estimator, {"central", "one-sided"})) {

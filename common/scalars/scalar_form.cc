@@ -13,8 +13,8 @@ int64_t CountOf(const JobSpec& spec) {
 
 // What a coefficient is multiplied with: it should be about 1 whatever the learning rate, so that
 // its rounding in sums and codecs costs little.
-double UnitOf(const TrainSection& train) {
-  if (train.estimator == "backprop") return 1;
+double UnitOf(const TrainSection& train, int64_t count) {
+  if (train.estimator == "backprop") return 1 / static_cast<double>(count);
   if (train.estimator == "fzoo") return -train.learning_rate / train.perturbation;
   return -train.learning_rate;
 }
@@ -41,11 +41,10 @@ std::optional<ScalarForm> ScalarForm::Of(const JobSpec& spec, const Manifest& tr
   form.splits_ = spec.scalars.splits;
   form.pooled_ = spec.scalars.pool > 0;
   form.votes_ = spec.scalars.combine == "vote";
-  form.unit_ = UnitOf(spec.train);
+  form.unit_ = UnitOf(spec.train, form.count_);
   form.seed_ = spec.job.seed;
   form.queries_ = spec.train.queries;
   form.manifest_ = {{"coefficients", DType::kF32, {form.splits_ * form.count_}}};
-  if (form.splits_ > 1) form.manifest_.push_back({"owners", DType::kF32, {form.splits_}});
   return form;
 }
 

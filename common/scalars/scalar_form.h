@@ -29,16 +29,14 @@ class ScalarForm {
   // must be valid.
   static std::optional<ScalarForm> Of(const JobSpec& spec, const Manifest& trained);
 
-  // Of an update: "coefficients" [splits() * count()], row by row of a split, and with more than
-  // one split "owners" [splits()], 1 for the client's own and 0 else: the mean of the owners is
-  // what a split's mean is divided by.
+  // Of an update: "coefficients" [splits() * count()], row by row of a split; but for the client's
+  // own row all 0.
   const Manifest& manifest() const { return manifest_; }
   int64_t count() const { return count_; }  // directions of a round
   int splits() const { return splits_; }
   bool pooled() const { return pooled_; }
-  bool votes() const {
-    return votes_;
-  }  // only the sign of a mean counts (FeedSign, Cai et al. 2025)
+  // Only the sign of a mean counts (FeedSign, Cai et al. 2025).
+  bool votes() const { return votes_; }
   double unit() const { return unit_; }
   const Manifest& trained() const { return trained_; }
 

@@ -49,9 +49,8 @@ absl::StatusOr<ParameterSet> ScalarTally::Update() const {
     return Refuse(absl::StatusCode::kInternal,
                   "coefficient of direction " + std::to_string(j) + ": got " +
                       std::to_string(row[j]) + ", want less than " + std::to_string(kMost) +
-                      " on either side; train.max-grad-norm bounds it");
+                      " on either side; a smaller train.max-grad-norm bounds slopes");
   }
-  if (form_.splits() > 1) update.floats(1)[static_cast<size_t>(split_)] = 1;
   return update;
 }
 

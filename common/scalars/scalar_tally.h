@@ -22,9 +22,9 @@ class ScalarTally {
   std::vector<uint64_t> Next();
   // What is trained moved by movements[j] * z of indices[j].
   void Add(std::span<const uint64_t> indices, std::span<const double> movements);
-  // `delta` [directions().size()] projected on all directions of the round: coefficient
-  // <delta, z> / count. The expectation of what comes of them is delta, its variance
-  // (d - 1) / count |delta|^2 for signs.
+  // `delta` [directions().size()] projected on all directions of the round: a movement of <delta,
+  // z> / count along each. The expectation of what comes of them is delta, its variance (d - 1) /
+  // count |delta|^2 for signs.
   void Project(std::span<const float> delta);
 
   // Manifest form.manifest(). Errors: Internal for a coefficient that no sum takes, naming it and

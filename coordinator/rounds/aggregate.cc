@@ -11,6 +11,7 @@
 #include "aggregation/lora_rules.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/next_state.h"
+#include "coordinator/rounds/scalar_step.h"
 #include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
@@ -174,9 +175,9 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
   RoundFigures figures = FiguresOf(updates);
   figures.bias = BiasOf(blobs, plan, coded, state, updates);
   figures.left_out = std::move(mean.left_out);
-  RV_ASSIGN_OR_RETURN(AggregatedRound result,
-                      NextState(blobs, plan, parent, initial_sha256, mean.mean, std::move(state),
-                                std::move(figures)));
+  const RoundStart start{parent, initial_sha256, OwnersOf(plan, parent.round + 1, updates)};
+  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, start, mean.mean,
+                                                        std::move(state), std::move(figures)));
   result.scaled = mean.scaled;
   if (plan.spec.privacy.mechanism == "none") result.grad_norm = GradNormOf(updates);
   return result;

@@ -60,8 +60,9 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
   for (const UpdateRecord& update : updates) {
     figures.bytes_up += static_cast<int64_t>(update.bytes);
   }
-  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, parent, initial_sha256, mean,
-                                                        std::move(state), std::move(figures)));
+  const RoundStart start{parent, initial_sha256};
+  RV_ASSIGN_OR_RETURN(AggregatedRound result,
+                      NextState(blobs, plan, start, mean, std::move(state), std::move(figures)));
   if (plan.spec.privacy.adaptive_clip) {
     RV_ASSIGN_OR_RETURN(const AdaptiveClip clip, AdaptiveClipOf(plan, terms));
     RV_ASSIGN_OR_RETURN(result.clip_norm, NextClipNorm(clip, terms.clip_norm, seed, bits));

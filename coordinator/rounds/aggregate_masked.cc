@@ -28,9 +28,9 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
   RV_ASSIGN_OR_RETURN(MaskedMean mean,
                       OpenMaskedMean(blobs, plan, updates, movement, noise_seed, round));
   if (plan.spec.strategy.aggregation == "freeze-a") mean.figures.bias = 0;
-  RV_ASSIGN_OR_RETURN(AggregatedRound result,
-                      NextState(blobs, plan, parent, initial_sha256, mean.mean, std::move(state),
-                                std::move(mean.figures)));
+  const RoundStart start{parent, initial_sha256};
+  RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, start, mean.mean,
+                                                        std::move(state), std::move(mean.figures)));
   result.scaled = mean.scaled;
   return result;
 }

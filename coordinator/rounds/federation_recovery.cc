@@ -119,7 +119,10 @@ absl::Status Federation::Impl::CheckBlobs(const Job& job, const JobPlan& plan) c
   if (job.models.empty()) return Refuse(absl::StatusCode::kDataLoss, "no global state is stored");
   const ModelRecord& model = job.models.rbegin()->second;
   RV_RETURN_IF_ERROR(check("global state", model.sha256, model.bytes));
-  if (ChoosesByMovement(plan.spec)) {
+  if (!model.log_sha256.empty()) {
+    RV_RETURN_IF_ERROR(check("log of coefficients", model.log_sha256, model.log_bytes));
+  }
+  if (ChoosesByMovement(plan.spec) || (plan.scalars && plan.scalars->pooled())) {
     const ModelRecord& first = job.models.begin()->second;
     RV_RETURN_IF_ERROR(check("initial state", first.sha256, first.bytes));
   }
@@ -207,7 +210,7 @@ absl::Status Federation::Impl::CollectGarbageLocked() {
       if (wanted && blobs_.Has(model.sha256)) PinLocked(model.sha256);
     }
     const ModelRecord& last = job->models.rbegin()->second;
-    PinCompanionsLocked(last);
+    if (job->plan != nullptr) PinCompanionsLocked(last);  // of an ended job nobody fetches them
     for (const UpdateRecord& update : job->updates) PinLocked(update.sha256);
   }
   RV_ASSIGN_OR_RETURN(const std::vector<BlobInfo> all, blobs_.List());

@@ -6,17 +6,16 @@
 #include <span>
 #include <utility>
 
-#include "aggregation/scalars/scalar_replay.h"
 #include "aggregation/server_optimizer.h"
 #include "common/formats/safetensors_writer.h"
+#include "coordinator/rounds/scalar_step.h"
 #include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
 namespace {
 
 constexpr size_t kPutBytes = size_t{256} << 10;
-constexpr uint64_t kMostRecords = uint64_t{64} << 20;  // that a state waits for
-constexpr uint64_t kThreadBytes = uint64_t{1} << 20;   // of a state that is worth a thread
+constexpr uint64_t kThreadBytes = uint64_t{1} << 20;  // of a state that is worth a thread
 
 absl::StatusOr<std::string> PutFile(BlobStore& blobs, const ParameterSet& state, uint64_t* bytes) {
   const SafetensorsPieces file = SafetensorsPiecesOf(state);
@@ -48,70 +47,6 @@ absl::Status PutState(BlobStore& blobs, const ParameterSet& state, ModelRecord& 
   return absl::OkStatus();
 }
 
-// The log of coefficients by which clients make the next state for themselves: never as long as the
-// state, for who lacks that much is better served with it.
-absl::Status PutLog(BlobStore& blobs, const JobPlan& plan, std::string log,
-                    const ModelRecord& parent, ModelRecord& model) {
-  const size_t dropped = plan.scalars->pooled() ? 0 : BytesBeyond(*plan.scalars, log, model.bytes);
-  log.erase(0, dropped);
-  model.log_from = parent.log_from + dropped;
-  model.log_bytes = log.size();
-  if (log.empty()) return absl::OkStatus();
-  RV_ASSIGN_OR_RETURN(model.log_sha256, blobs.Put(log));
-  return absl::OkStatus();
-}
-
-// scalars.target-ratio: what was measured of this state in the rounds before lies where an
-// optimiser has its memory.
-absl::Status MoveWhenSure(BlobStore& blobs, const JobPlan& plan, const ModelRecord& parent,
-                          const ParameterSet& mean, std::string& log, ParameterSet& state,
-                          ModelRecord& model) {
-  const ScalarForm& form = *plan.scalars;
-  std::string records;
-  if (!parent.optimizer_sha256.empty()) {
-    RV_ASSIGN_OR_RETURN(records, blobs.Get(parent.optimizer_sha256, kMostRecords));
-  }
-  RV_ASSIGN_OR_RETURN(records,
-                      Extended(form, std::move(records), model.round, MovesOf(form, mean)));
-  RV_ASSIGN_OR_RETURN(const double ratio, SignalRatio(form, records));
-  if (ratio < plan.spec.scalars.target_ratio && records.size() < kMostRecords) {
-    RV_ASSIGN_OR_RETURN(model.optimizer_sha256, blobs.Put(records));
-    return absl::OkStatus();
-  }
-  const std::string together = Together(form, std::move(records));
-  RV_RETURN_IF_ERROR(Replay(form, plan.spec.strategy, together, state));
-  log += together;
-  return absl::OkStatus();
-}
-
-absl::Status MoveByScalars(BlobStore& blobs, const JobPlan& plan, const ModelRecord& parent,
-                           const std::string& initial_sha256, const ParameterSet& mean,
-                           ServerOptimizer& optimizer, ParameterSet& state, ModelRecord& model) {
-  const ScalarForm& form = *plan.scalars;
-  std::string log;
-  if (!parent.log_sha256.empty()) {
-    RV_ASSIGN_OR_RETURN(log, blobs.Get(parent.log_sha256, parent.log_bytes));
-  }
-  if (!mean.empty() && plan.spec.scalars.target_ratio > 0) {
-    RV_RETURN_IF_ERROR(MoveWhenSure(blobs, plan, parent, mean, log, state, model));
-  } else if (!mean.empty()) {
-    const std::vector<float> moves = MovesOf(form, mean);
-    if (KeepsLog(plan.spec)) {
-      RV_ASSIGN_OR_RETURN(log, Extended(form, std::move(log), model.round, moves));
-    }
-    if (form.pooled()) {
-      RV_ASSIGN_OR_RETURN(state, ReadOwnState(blobs, initial_sha256, plan.manifest));
-      RV_RETURN_IF_ERROR(Replay(form, plan.spec.strategy, log, state));
-    } else {
-      RV_ASSIGN_OR_RETURN(const ParameterSet delta, DeltaOf(form, model.round, moves));
-      RV_RETURN_IF_ERROR(optimizer.Apply(delta, state));
-    }
-  }
-  RV_RETURN_IF_ERROR(PutState(blobs, state, model));
-  return KeepsLog(plan.spec) ? PutLog(blobs, plan, std::move(log), parent, model)
-                             : absl::OkStatus();
-}
-
 absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPlan& plan) {
   ParameterSet values(plan.from_base);
   if (plan.from_base.empty()) return values;
@@ -133,10 +68,9 @@ absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPl
 }  // namespace
 
 absl::StatusOr<AggregatedRound> NextState(BlobStore& blobs, const JobPlan& plan,
-                                          const ModelRecord& parent,
-                                          const std::string& initial_sha256,
-                                          const ParameterSet& mean, ParameterSet state,
-                                          RoundFigures figures) {
+                                          const RoundStart& start, const ParameterSet& mean,
+                                          ParameterSet state, RoundFigures figures) {
+  const ModelRecord& parent = start.parent;
   AggregatedRound result;
   result.model.job = parent.job;
   result.model.round = parent.round + 1;
@@ -149,12 +83,14 @@ absl::StatusOr<AggregatedRound> NextState(BlobStore& blobs, const JobPlan& plan,
                                                         optimizer->State().manifest()));
     RV_RETURN_IF_ERROR(optimizer->Restore(std::move(kept)));
   }
-  if (!plan.scalars) {
+  if (plan.scalars) {
+    RV_ASSIGN_OR_RETURN(ScalarStep step,
+                        MoveByScalars(blobs, plan, start, mean, *optimizer, state));
+    RV_RETURN_IF_ERROR(PutState(blobs, state, result.model));
+    RV_RETURN_IF_ERROR(PutScalarStep(blobs, plan, parent, std::move(step), result.model));
+  } else {
     if (!mean.empty()) RV_RETURN_IF_ERROR(optimizer->Apply(mean, state));
     RV_RETURN_IF_ERROR(PutState(blobs, state, result.model));
-  } else {
-    RV_RETURN_IF_ERROR(
-        MoveByScalars(blobs, plan, parent, initial_sha256, mean, *optimizer, state, result.model));
   }
   if (!optimizer->State().empty()) {
     RV_ASSIGN_OR_RETURN(result.model.optimizer_sha256,

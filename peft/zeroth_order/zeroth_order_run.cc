@@ -12,6 +12,8 @@ namespace {
 
 // Below it, losses that differ by rounding alone would decide how far a step goes.
 constexpr double kLeastSpread = 1e-7;
+// Below this share of the differences themselves, losses that agree by chance would.
+constexpr double kLeastShare = 0.01;
 
 double RootMeanSquare(std::span<const double> slopes) {
   double squares = 0;
@@ -95,7 +97,10 @@ absl::StatusOr<StepReport> ZerothOrderRun::Step(std::span<const Batch> batches,
   micro_steps_ += batches.size();
   const StepReport report = {measured->loss, RootMeanSquare(measured->slopes)};
   double rate = learning_rate * ClipFactor(report.grad_norm, train.max_grad_norm);
-  if (train.estimator == "fzoo") rate /= std::max(measured->spread, kLeastSpread);
+  if (train.estimator == "fzoo") {
+    const double usual = train.perturbation * report.grad_norm;  // of a difference of losses
+    rate /= std::max({measured->spread, kLeastSpread, kLeastShare * usual});
+  }
   directions_.Descend(indices, std::move(measured->slopes), rate, values_);
   return report;
 }

@@ -26,7 +26,8 @@ class ZerothOrderTuner : public NetworkTuner {
     const RunSetting setting = SettingWith(RootOfClient(request));
     StepDirections directions(train(), setting.root, manifest(), scalars(), request.round,
                               request.client);
-    if (request.project_gradient) {
+    const bool plain = train().estimator == "central" || train().estimator == "one-sided";
+    if (request.project_gradient && scalars() != nullptr && plain) {
       ProjectedRun run(setting, *request.global, std::move(directions), workspace);
       return Walk(request, run);
     }

@@ -77,6 +77,7 @@ class Fleet : public ClientGateway {
   LocalTask LocalOf(const Order& order) const;
   absl::StatusOr<std::shared_ptr<const std::string>> StateOf(const Order& order);
   absl::StatusOr<std::string> ReadState(const Order& order, bool by_log, const BlobReader* reader);
+  absl::StatusOr<std::string> ReadUncounted(const Order& order);
   std::optional<uint64_t> MissingLog(const Order& order);
   bool Drops(const Order& order) const;
 

@@ -114,20 +114,19 @@ TEST(ScalarReplay, VotesCountBySignAndSplitsByTheirOwners) {
   ParameterSet mean(votes.manifest());
   const std::vector<float> shares = {0.25f, -1, 0, 1e-7f};
   std::copy(shares.begin(), shares.end(), mean.floats(0).begin());
-  EXPECT_EQ(MovesOf(votes, mean), (std::vector<float>{1, -1, 0, 1}));
+  EXPECT_EQ(MovesOf(votes, mean, {}), (std::vector<float>{1, -1, 0, 1}));
 
   spec = Fresh();
   spec.scalars.splits = 3;
   spec.train.max_steps = 1;
   const ScalarForm split = *ScalarForm::Of(spec, kTrained);
   ParameterSet parts(split.manifest());
-  const std::vector<float> coefficients = {1, 2, 0}, owners = {0.25f, 0.75f, 0};
+  const std::vector<float> coefficients = {1, 2, 5};
   std::copy(coefficients.begin(), coefficients.end(), parts.floats(0).begin());
-  std::copy(owners.begin(), owners.end(), parts.floats(1).begin());
-  const std::vector<float> moves = MovesOf(split, parts);
+  const std::vector<float> moves = MovesOf(split, parts, std::vector<double>{0.25, 0.75, 0});
   EXPECT_EQ(moves[0], 4);
   EXPECT_FLOAT_EQ(moves[1], 2 / 0.75f);
-  EXPECT_EQ(moves[2], 0);  // nobody's
+  EXPECT_EQ(moves[2], 0);  // nobody's: what stands there is a lie
 }
 
 // Exact slopes of a linear loss: P directions of d numbers have the ratio 1 + P / d. The squared

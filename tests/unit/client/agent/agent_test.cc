@@ -98,7 +98,8 @@ class FakeWork final : public LocalWork {
     return result;
   }
   std::optional<uint64_t> MissingLog(const Assignment&) override { return missing; }
-  absl::StatusOr<std::string> CatchUp(const Assignment&, std::string_view rest) override {
+  absl::StatusOr<std::string> CatchUp(const Assignment&, std::string_view rest,
+                                      const std::function<bool()>&) override {
     replayed.push_back(std::string(rest));
     return makes;
   }
