@@ -173,8 +173,10 @@ void PrintForecast(const JobSpec& spec, const JobModel& model, size_t clients,
 
 // The whole model where its own tensors were trained (in their F32), else the adapter.
 absl::Status ExportTrained(const std::filesystem::path& run, const std::string& suffix,
-                           const std::filesystem::path& base, const JobDocument& document,
-                           const JobModel& model, const std::string& state_file, uint64_t round) {
+                           const std::filesystem::path& base_model, const JobDocument& document,
+                           const std::string& state_file, uint64_t round) {
+  RV_ASSIGN_OR_RETURN(const ModelFiles base, ModelFiles::Open(base_model));
+  RV_ASSIGN_OR_RETURN(const JobModel model, DescribeJobModel(base_model, base, document.spec));
   const Manifest manifest = model.plan.wire();
   RV_ASSIGN_OR_RETURN(ParameterSet state, ReadParameterSet(state_file, &manifest));
   Provenance provenance;
@@ -184,12 +186,12 @@ absl::Status ExportTrained(const std::filesystem::path& run, const std::string& 
   provenance.software = "rivulet " RIVULET_VERSION;
   if (model.plan.method != "full") {
     return WriteAdapterDirectory(run / ("adapter" + suffix), model, document.spec, state,
-                                 provenance)
+                                 provenance, "", &base)
         .status();
   }
   MergeOptions options;
   options.dtype = DType::kF32;
-  return MergeModel(base, WholeTensors{std::move(state)}, document.spec.data.labels,
+  return MergeModel(base_model, WholeTensors{std::move(state)}, document.spec.data.labels,
                     run / ("model" + suffix), provenance, options)
       .status();
 }
@@ -197,15 +199,14 @@ absl::Status ExportTrained(const std::filesystem::path& run, const std::string& 
 // adapter/ or model/ is the last state, adapter-<round>/ or model-<round>/ each that
 // export.save-every-round keeps. A job that ends before its first round has trained nothing and
 // exports nothing.
-absl::Status ExportStates(const std::filesystem::path& run, const std::filesystem::path& base,
-                          const JobDocument& document, const JobModel& model,
-                          const SimulationResult& result) {
+absl::Status ExportStates(const std::filesystem::path& run, const std::filesystem::path& base_model,
+                          const JobDocument& document, const SimulationResult& result) {
   for (const auto& [round, state_file] : result.kept) {
     RV_RETURN_IF_ERROR(
-        ExportTrained(run, "-" + std::to_string(round), base, document, model, state_file, round));
+        ExportTrained(run, "-" + std::to_string(round), base_model, document, state_file, round));
   }
   if (result.state_file.empty() || result.view.round == 0) return absl::OkStatus();
-  return ExportTrained(run, "", base, document, model, result.state_file, result.view.round);
+  return ExportTrained(run, "", base_model, document, result.state_file, result.view.round);
 }
 
 // What is wrong with the job's own words is exit 3, unless the error says otherwise.
@@ -267,7 +268,7 @@ absl::Status EndOfJob(const JobView& view) {
 // Runs the described job into a fresh run folder and prints the closing table.
 absl::Status Simulate(const Options& options, const SimulationConfig& config,
                       const std::vector<std::string>& clients, const JobDocument& document,
-                      const JobModel& model, SimulatedResources& resources) {
+                      SimulatedResources& resources) {
   const SystemClock clock;
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<RunDirectory> run,
                       RunDirectory::Create(options.out, config.spec.job.name, clock.UnixMillis(),
@@ -281,7 +282,7 @@ absl::Status Simulate(const Options& options, const SimulationConfig& config,
           [&](const JobView& view) { return follower.OnIdle(view); }));
   const absl::Status followed = follower.Finish(result.view);
   // What was paid for.
-  RV_RETURN_IF_ERROR(ExportStates(run->path(), config.base_model, document, model, result));
+  RV_RETURN_IF_ERROR(ExportStates(run->path(), config.base_model, document, result));
   RV_RETURN_IF_ERROR(followed);
   RV_RETURN_IF_ERROR(run->Conclude(result.view));
   RV_RETURN_IF_ERROR(run->LinkLatest());
@@ -319,7 +320,7 @@ absl::Status Run(const Options& options) {
   RV_ASSIGN_OR_RETURN(config.base_tensors, BaseTensorsFile(config.base_model, *described));
   config.workers = config.spec.simulate.max_parallel_clients;
   if (!options.quiet) PrintForecast(config.spec, model, clients.size(), cohort);
-  return Simulate(options, config, clients, *described, model, resources);
+  return Simulate(options, config, clients, *described, resources);
 }
 
 }  // namespace

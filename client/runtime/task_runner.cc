@@ -12,6 +12,7 @@
 #include "common/formats/model_config.h"
 #include "common/formats/safetensors.h"
 #include "common/formats/safetensors_writer.h"
+#include "common/formats/soft_prompt.h"
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "peft/tokenizer/tokenizer.h"
@@ -63,7 +64,7 @@ absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const std::st
   const JobSpec& spec = job->document.spec;
   RV_ASSIGN_OR_RETURN(job->base_model, resources_.BaseModel(spec, job->document.base_hash));
   RV_ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(job->document.model_config));
-  job->max_positions = static_cast<int>(LongestSequence(config));
+  job->max_positions = static_cast<int>(LongestExample(config, spec));
   RV_ASSIGN_OR_RETURN(job->tuner, factory_(job->base_model, spec));
   RV_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(job->base_model));
   RV_RETURN_IF_ERROR(tokenizer.FitsEmbedding(config.vocab_size));

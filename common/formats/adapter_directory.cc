@@ -54,6 +54,16 @@ absl::StatusOr<ExportReport> WriteWhole(const std::filesystem::path& directory,
                 directory.string() + ": read back other bytes than were written");
 }
 
+absl::StatusOr<ExportReport> WritePrompt(const std::filesystem::path& directory,
+                                         const PromptAdapter& adapter) {
+  RV_RETURN_IF_ERROR(WritePromptDirectory(directory, adapter));
+  RV_ASSIGN_OR_RETURN(const PromptAdapter again, ReadPromptDirectory(directory));
+  if (again.config == adapter.config && again.weights.HashHex() == adapter.weights.HashHex())
+    return ExportReport{"peft"};
+  return Refuse(absl::StatusCode::kDataLoss,
+                directory.string() + ": read back other bytes than were written");
+}
+
 }  // namespace
 
 std::string ProvenanceText(const Provenance& provenance) {
@@ -73,9 +83,10 @@ std::string ProvenanceText(const Provenance& provenance) {
 absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& directory,
                                                    const JobModel& model, const JobSpec& job,
                                                    const ParameterSet& state, Provenance provenance,
-                                                   std::string_view profile) {
+                                                   std::string_view profile,
+                                                   const ModelFiles* base) {
   RV_ASSIGN_OR_RETURN(const std::string form, ProfileOf(model.plan.method, profile));
-  RV_ASSIGN_OR_RETURN(ParameterSet full, CompleteState(model.plan, job.job.seed, state));
+  RV_ASSIGN_OR_RETURN(ParameterSet full, CompleteState(model.plan, job.job.seed, state, base));
   if (provenance.adapter.empty()) provenance.adapter = state.HashHex();
   ExportReport report;
   if (form == "adapterhub") {
@@ -83,6 +94,9 @@ absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& 
     RV_ASSIGN_OR_RETURN(report, WriteBottleneck(directory, adapter));
   } else if (form == "tensors") {
     RV_ASSIGN_OR_RETURN(report, WriteWhole(directory, {std::move(full)}));
+  } else if (model.plan.prompt) {
+    RV_ASSIGN_OR_RETURN(const PromptAdapter adapter, PromptAdapterOf(model, job, std::move(full)));
+    RV_ASSIGN_OR_RETURN(report, WritePrompt(directory, adapter));
   } else {
     RV_ASSIGN_OR_RETURN(const LoraAdapter adapter, LoraAdapterOf(model, job, std::move(full)));
     RV_ASSIGN_OR_RETURN(report, WriteLora(directory, adapter, form));
@@ -98,12 +112,14 @@ absl::StatusOr<AnyAdapter> ReadAdapterDirectory(const std::filesystem::path& dir
   if (!std::filesystem::exists(path))
     return Refuse(absl::StatusCode::kNotFound,
                   directory.string() +
-                      ": no adapter_config.json, want the folder of a PEFT LoRA or of an "
+                      ": no adapter_config.json, want the folder of a PEFT LoRA or prompt, of an "
                       "AdapterHub adapter, or " +
                       kWholeTensorsFile);
   RV_ASSIGN_OR_RETURN(const json config, ReadJson(path, {.bytes = 1 << 20}));
-  if (config.is_object() && config.contains("peft_type")) return ReadPeftDirectory(directory);
-  return ReadAdapterHubDirectory(directory);
+  if (!config.is_object() || !config.contains("peft_type"))
+    return ReadAdapterHubDirectory(directory);
+  if (config["peft_type"] == "PROMPT_TUNING") return ReadPromptDirectory(directory);
+  return ReadPeftDirectory(directory);
 }
 
 bool IsAdapterDirectory(const std::filesystem::path& directory) {
@@ -114,13 +130,16 @@ bool IsAdapterDirectory(const std::filesystem::path& directory) {
 absl::StatusOr<ExportReport> ExportAdapter(const std::filesystem::path& directory,
                                            const AnyAdapter& adapter, std::string_view profile) {
   const auto* lora = std::get_if<LoraAdapter>(&adapter);
+  const auto* prompt = std::get_if<PromptAdapter>(&adapter);
   const auto* whole = std::get_if<WholeTensors>(&adapter);
-  RV_ASSIGN_OR_RETURN(const std::string form, ProfileOf(lora    ? "lora"
-                                                        : whole ? "full"
-                                                                : "adapter",
+  RV_ASSIGN_OR_RETURN(const std::string form, ProfileOf(lora     ? "lora"
+                                                        : prompt ? "prompt"
+                                                        : whole  ? "full"
+                                                                 : "adapter",
                                                         profile));
   if (lora) return WriteLora(directory, *lora, form);
   if (whole) return WriteWhole(directory, *whole);
+  if (prompt) return WritePrompt(directory, *prompt);
   return WriteBottleneck(directory, std::get<BottleneckAdapter>(adapter));
 }
 

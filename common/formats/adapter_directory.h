@@ -9,6 +9,7 @@
 
 #include "common/formats/adapter_hub.h"
 #include "common/formats/lora_adapter.h"
+#include "common/formats/prompt_adapter.h"
 #include "common/formats/whole_tensors.h"
 
 // What `job download` and `simulate` write: the trained adapter in the form its readers know, with
@@ -30,8 +31,8 @@ struct Provenance {
 // Keys sorted, indent 2, final newline.
 std::string ProvenanceText(const Provenance& provenance);
 
-// "peft" (lora), "adapterhub" (adapter), "portable" (lora for vLLM and llama.cpp), "tensors" (full:
-// what was trained, for MergeModel). Empty = the one of the method.
+// "peft" (lora, prompt), "adapterhub" (adapter), "portable" (lora for vLLM and llama.cpp),
+// "tensors" (full: what was trained, for MergeModel). Empty = the one of the method.
 struct ExportReport {
   std::string profile;
   int64_t rank = 0;               // of a LoRA: what vLLM wants as --max-lora-rank
@@ -39,20 +40,21 @@ struct ExportReport {
 };
 
 // Writes the adapter, reads it back and compares dW of every module. `state` holds what was trained
-// (plan.wire() of the job; frozen factors are drawn again from `seed`). Errors: InvalidArgument
-// (profile and method do not go together, naming those that do; state does not fit); DataLoss when
-// what is read back differs; those of writing.
+// (plan.wire() of the job; what was not is made again, see CompleteState, for which `base` is).
+// Errors: InvalidArgument (profile and method do not go together, naming those that do; state does
+// not fit); DataLoss when what is read back differs; those of writing and of CompleteState.
 absl::StatusOr<ExportReport> WriteAdapterDirectory(const std::filesystem::path& directory,
                                                    const JobModel& model, const JobSpec& job,
                                                    const ParameterSet& state, Provenance provenance,
-                                                   std::string_view profile = "");
+                                                   std::string_view profile = "",
+                                                   const ModelFiles* base = nullptr);
 
 // What an adapter folder holds.
-using AnyAdapter = std::variant<LoraAdapter, BottleneckAdapter, WholeTensors>;
+using AnyAdapter = std::variant<LoraAdapter, BottleneckAdapter, PromptAdapter, WholeTensors>;
 
 // Whole tensors have a file of their own. The others are told apart by adapter_config.json: PEFT's
 // has a peft_type, AdapterHub's has not. Errors: NotFound when there is neither file, saying what
-// the folder should hold; those of ReadWholeDirectory, ReadPeftDirectory and
+// the folder should hold; those of ReadWholeDirectory, ReadPeftDirectory, ReadPromptDirectory and
 // ReadAdapterHubDirectory.
 absl::StatusOr<AnyAdapter> ReadAdapterDirectory(const std::filesystem::path& directory);
 // Whether it holds one of these, not a model.

@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "common/formats/float_cast.h"
 #include "common/formats/malformed.h"
 #include "common/formats/whole_tensors.h"
-#include "common/random.h"
 
 namespace rivulet {
 namespace {
-
-constexpr float kNormalDeviation = 0.02f;
 
 bool Contains(const std::vector<std::string>& list, const std::string& item) {
   return std::find(list.begin(), list.end(), item) != list.end();
@@ -56,8 +51,11 @@ void AddSaved(const ModelConfig& config, const TensorMatch& match,
     const auto add = [&](const char* parameter, TensorRole role, std::vector<int64_t> shape) {
       const std::string name = module.path + "." + parameter;
       const auto found = match.file_name_of.find(name);
-      // AdapterHub's head files name tensors as the model does, PEFT puts its prefix in front.
-      const std::string key = plan.method == "lora" ? SavedKey(module.path, parameter) : name;
+      // AdapterHub's head files name tensors as the model does, PEFT puts its prefix in front:
+      // half of it beside prompts, which wrap no module.
+      const std::string key = plan.method == "lora"     ? SavedKey(module.path, parameter)
+                              : plan.method == "prompt" ? "base_model." + name
+                                                        : name;
       plan.tensors.push_back({{key, DType::kF32, std::move(shape)},
                               role,
                               module.path,
@@ -140,6 +138,22 @@ absl::Status PlanBottleneck(const ModelConfig& config, const AdapterSection& sec
   return absl::OkStatus();
 }
 
+absl::Status PlanPrompt(const ModelConfig& config, const TensorMatch& match, const JobSpec& job,
+                        AdapterPlan& plan) {
+  RV_ASSIGN_OR_RETURN(plan.prompt, SoftPromptOf(config, job));
+  const SoftPrompt& prompt = *plan.prompt;
+  const auto found = match.file_name_of.find(prompt.embedding);
+  plan.tensors.push_back({{kPromptKey, DType::kF32, {prompt.tokens, prompt.hidden}},
+                          TensorRole::kPrompt,
+                          "",
+                          found == match.file_name_of.end() ? prompt.embedding : found->second,
+                          prompt.rows});
+  if (prompt.subspace == 0) return absl::OkStatus();
+  plan.tensors.push_back(
+      {{kSubspaceKey, DType::kF32, {prompt.subspace}}, TensorRole::kPromptSubspace, "", ""});
+  return absl::OkStatus();
+}
+
 // A document of a few bytes can ask for a model of terabytes: whoever holds a state of the plan
 // would allocate it.
 constexpr uint64_t kMostStateBytes = uint64_t{16} << 30;
@@ -158,55 +172,38 @@ absl::Status CheckSize(const AdapterPlan& plan) {
   return absl::OkStatus();
 }
 
-// ---- values
+// A search keeps and factorises a covariance of as many rows and columns as there are trained
+// numbers.
+constexpr int64_t kMostSearched = 1024;
 
-bool IsFloat(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
-}
-
-void Draw(const RandomStream& stream, uint32_t position, const TrainedTensor& tensor,
-          std::span<float> out) {
-  if (tensor.role == TensorRole::kLoraA) {
-    stream.FillUniform(position, out);
-    const float bound =
-        static_cast<float>(1.0 / std::sqrt(static_cast<double>(tensor.spec.shape[1])));
-    for (float& value : out) value *= bound;
-  } else if (tensor.role == TensorRole::kAdapterDownWeight ||
-             tensor.role == TensorRole::kHeadWeight) {
-    stream.FillGauss(position, out);
-    for (float& value : out) value *= kNormalDeviation;
-  } else {
-    std::fill(out.begin(), out.end(), 0.0f);
-  }
+absl::Status CheckSearch(const AdapterPlan& plan, const TrainSection& train) {
+  int64_t numbers = 0;
+  for (const TensorSpec& spec : plan.wire()) numbers += spec.elements();
+  if (train.estimator != "cma-es" || numbers <= kMostSearched) return absl::OkStatus();
+  return Malformed("train.estimator: got \"cma-es\" for " + std::to_string(numbers) +
+                   " trained numbers, want at most " + std::to_string(kMostSearched) +
+                   ": a [prompt] with subspace = " + std::to_string(kMostSearched) + " or less");
 }
 
 }  // namespace
 
-void CopyAsFloats(const TensorView& tensor, std::span<float> out) {
-  const DType dtype = tensor.spec.dtype;
-  if (tensor.bytes.size() != out.size() * BitsOf(dtype) / 8) std::abort();
-  if (dtype == DType::kF32) {
-    std::memcpy(out.data(), tensor.bytes.data(), tensor.bytes.size());
-    return;
-  }
-  if (dtype != DType::kBF16 && dtype != DType::kF16) std::abort();
-  for (size_t row = 0; row < out.size(); ++row) {
-    uint16_t bits;
-    std::memcpy(&bits, tensor.bytes.data() + 2 * row, 2);
-    out[row] = dtype == DType::kBF16 ? FloatOfBF16(bits) : FloatOfF16(bits);
-  }
+bool AdapterPlan::IsSent(const TrainedTensor& tensor) const {
+  if (tensor.role == TensorRole::kLoraA) return !freeze_a;
+  return tensor.role != TensorRole::kPrompt || prompt->subspace == 0;
 }
 
 Manifest AdapterPlan::full() const {
   Manifest manifest;
-  for (const TrainedTensor& tensor : tensors) manifest.push_back(tensor.spec);
+  for (const TrainedTensor& tensor : tensors) {
+    if (tensor.role != TensorRole::kPromptSubspace) manifest.push_back(tensor.spec);
+  }
   return manifest;
 }
 
 Manifest AdapterPlan::wire() const {
   Manifest manifest;
   for (const TrainedTensor& tensor : tensors) {
-    if (!freeze_a || tensor.role != TensorRole::kLoraA) manifest.push_back(tensor.spec);
+    if (IsSent(tensor)) manifest.push_back(tensor.spec);
   }
   return manifest;
 }
@@ -214,15 +211,16 @@ Manifest AdapterPlan::wire() const {
 Manifest AdapterPlan::from_base() const {
   Manifest manifest;
   for (const TrainedTensor& tensor : tensors) {
-    if (!tensor.starts_from.empty()) manifest.push_back(tensor.spec);
+    if (IsSent(tensor) && !tensor.starts_from.empty()) manifest.push_back(tensor.spec);
   }
   return manifest;
 }
 
 absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorMatch& match,
                                         const JobSpec& job) {
-  if (job.method != "lora" && job.method != "adapter" && job.method != "full")
-    return Malformed("method: got '" + job.method + "', want lora, adapter or full");
+  const bool prompt = job.method == "prompt";
+  if (job.method != "lora" && job.method != "adapter" && job.method != "full" && !prompt)
+    return Malformed("method: got '" + job.method + "', want lora, adapter, full or prompt");
   const std::vector<LinearModule> modules = LinearModules(config);
   AdapterPlan plan;
   plan.method = job.method;
@@ -234,8 +232,9 @@ absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorM
     RV_ASSIGN_OR_RETURN(plan.tensors,
                         PlanWholeTensors(config, match, job.full.modules, plan.saved_modules));
   } else {
-    RV_RETURN_IF_ERROR(lora ? PlanLora(config, job, modules, plan)
-                            : PlanBottleneck(config, job.adapter, plan));
+    RV_RETURN_IF_ERROR(lora     ? PlanLora(config, job, modules, plan)
+                       : prompt ? PlanPrompt(config, match, job, plan)
+                                : PlanBottleneck(config, job.adapter, plan));
     AddSaved(config, match, modules, plan);
   }
   std::sort(plan.tensors.begin(), plan.tensors.end(),
@@ -243,76 +242,8 @@ absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorM
               return left.spec.name < right.spec.name;
             });
   RV_RETURN_IF_ERROR(CheckSize(plan));
+  RV_RETURN_IF_ERROR(CheckSearch(plan, job.train));
   return plan;
-}
-
-absl::StatusOr<ParameterSet> BaseTensors(const AdapterPlan& plan, const ModelFiles& base) {
-  ParameterSet values(plan.from_base());
-  size_t row = 0;
-  for (const TrainedTensor& tensor : plan.tensors) {
-    if (tensor.starts_from.empty()) continue;
-    const TensorView* view = base.Find(tensor.starts_from);
-    if (view == nullptr || view->spec.shape != tensor.spec.shape || !IsFloat(view->spec.dtype)) {
-      return Refuse(absl::StatusCode::kFailedPrecondition,
-                    tensor.spec.name + ": starts from '" + tensor.starts_from +
-                        "' of the base model: got " +
-                        (view == nullptr ? "nothing" : Describe(view->spec)) + ", want " +
-                        Describe(tensor.spec) + ", or BF16 or F16");
-    }
-    CopyAsFloats(*view, values.floats(row++));
-  }
-  RV_RETURN_IF_ERROR(Annotate(CheckFinite(values), "base model"));
-  return values;
-}
-
-absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
-                                          const ModelFiles* base) {
-  ParameterSet from_base;
-  if (base != nullptr) {
-    RV_ASSIGN_OR_RETURN(from_base, BaseTensors(plan, *base));
-  } else if (const Manifest wanted = plan.from_base(); !wanted.empty()) {
-    return Refuse(absl::StatusCode::kFailedPrecondition,
-                  wanted[0].name + ": starts from the base model's values, which are not at hand");
-  }
-  return InitialState(plan, seed, from_base);
-}
-
-absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
-                                          const ParameterSet& from_base) {
-  RV_RETURN_IF_ERROR(SameManifest(from_base.manifest(), plan.from_base()));
-  const RandomStream stream(seed, Purpose::kInitialValues, 0);
-  ParameterSet state(plan.wire());
-  size_t row = 0, given = 0;
-  for (size_t position = 0; position < plan.tensors.size(); ++position) {
-    const TrainedTensor& tensor = plan.tensors[position];
-    if (plan.freeze_a && tensor.role == TensorRole::kLoraA) continue;
-    const std::span<float> out = state.floats(row++);
-    if (tensor.starts_from.empty()) {
-      Draw(stream, static_cast<uint32_t>(position), tensor, out);
-    } else {
-      const std::span<const float> values = from_base.floats(given++);
-      std::copy(values.begin(), values.end(), out.begin());
-    }
-  }
-  return state;
-}
-
-absl::StatusOr<ParameterSet> CompleteState(const AdapterPlan& plan, uint64_t seed,
-                                           const ParameterSet& wire) {
-  RV_RETURN_IF_ERROR(SameManifest(wire.manifest(), plan.wire()));
-  const RandomStream stream(seed, Purpose::kInitialValues, 0);
-  ParameterSet state(plan.full());
-  size_t row = 0;
-  for (size_t position = 0; position < plan.tensors.size(); ++position) {
-    const TrainedTensor& tensor = plan.tensors[position];
-    if (plan.freeze_a && tensor.role == TensorRole::kLoraA) {
-      Draw(stream, static_cast<uint32_t>(position), tensor, state.floats(position));
-    } else {
-      const std::span<const float> values = wire.floats(row++);
-      std::copy(values.begin(), values.end(), state.floats(position).begin());
-    }
-  }
-  return state;
 }
 
 absl::StatusOr<JobModel> DescribeJobModel(const std::filesystem::path& directory,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,6 +10,7 @@
 #include "common/formats/model_files.h"
 #include "common/formats/model_tensors.h"
 #include "common/formats/peft_names.h"
+#include "common/formats/soft_prompt.h"
 #include "common/job/job_spec.h"
 #include "common/tensor/parameter_set.h"
 
@@ -27,6 +29,8 @@ enum class TensorRole {
   kHeadWeight,
   kHeadBias,
   kBase,
+  kPrompt,
+  kPromptSubspace,
 };
 
 struct TrainedTensor {
@@ -35,6 +39,7 @@ struct TrainedTensor {
   std::string module;  // path of the module that has it, or of the site of a bottleneck adapter
   // Name in the base model's files whose values are the first ones; empty = drawn from the seed.
   std::string starts_from;
+  std::vector<int64_t> rows = {};  // of starts_from, one a row of the tensor; empty = all of it
 };
 
 // A Linear with a pair of factors: y += scale * B (A x).
@@ -53,20 +58,25 @@ struct AdapterSite {
 };
 
 struct AdapterPlan {
-  std::string method;                      // lora | adapter | full
+  std::string method;                      // lora | adapter | full | prompt
   std::vector<LoraModule> lora;            // in module order
   std::vector<AdapterSite> sites;          // in layer order
   std::vector<std::string> saved_modules;  // trained whole: heads, pooler; paths, sorted
-  std::vector<TrainedTensor> tensors;      // every trainable or regenerated tensor, sorted by key
-  bool freeze_a = false;                   // lora_A is drawn once and never sent
+  std::optional<SoftPrompt> prompt;        // of method prompt
+  // Every trainable or regenerated tensor, sorted by key. A tensor's position here is its address
+  // in the random stream, trained or not.
+  std::vector<TrainedTensor> tensors;
+  bool freeze_a = false;  // lora_A is drawn once and never sent
 
-  // All tensors: what an export holds. A tensor's position here is its address in the random
-  // stream, frozen or not.
+  // What an export holds: all tensors but the coordinates of a prompt's subspace.
   Manifest full() const;
-  // What is trained, sent and merged: full() without lora_A when freeze_a.
+  // What is trained, sent and merged: all tensors but lora_A when freeze_a, and the prompt itself
+  // when its subspace is trained.
   Manifest wire() const;
   // What starts from the base model's values: a part of wire().
   Manifest from_base() const;
+
+  bool IsSent(const TrainedTensor& tensor) const;
 };
 
 // The name under which our bottleneck adapters stand in AdapterHub keys.
@@ -78,17 +88,18 @@ inline constexpr char kAdapterName[] = "rivulet";
 // those of full.modules; a tied head is the embedding and no tensor of its own. Errors:
 // InvalidArgument: targets (see SelectModules), the output head as a target, a module to save that
 // is no Linear or a tied head, a layer to leave out that does not exist, no adapter left, a name in
-// full.modules that no module has; ResourceExhausted naming need and limit: more than 16 GiB or
-// 4,096 tensors.
+// full.modules that no module has, more trained numbers than cma-es searches; those of
+// SoftPromptOf; ResourceExhausted naming need and limit: more than 16 GiB or 4,096 tensors.
 absl::StatusOr<AdapterPlan> PlanAdapter(const ModelConfig& config, const TensorMatch& match,
                                         const JobSpec& job);
 
 // The first global state, manifest plan.wire(). Numbers come from RandomStream(seed,
-// kInitialValues, 0) with tensor = position in plan.full():
+// kInitialValues, 0) with tensor = position in plan.tensors:
 //   lora_A uniform in (-1, 1) / sqrt(in); lora_B 0; adapter down N(0, 0.02^2), up and biases 0;
-//   new heads N(0, 0.02^2), biases 0; tensors of the base model as they are there, in F32.
-// So every job starts as the base model. Errors: FailedPrecondition when a tensor must be
-// copied and `base` is null.
+//   new heads and random prompts N(0, 0.02^2), biases 0; tensors of the base model and rows of its
+//   embedding as they are there, in F32; coordinates of a prompt's subspace 0.
+// So every job but one with a prompt starts as the base model. Errors: FailedPrecondition when
+// values must be copied and `base` is null.
 absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed,
                                           const ModelFiles* base = nullptr);
 // The same where the base model is not at hand, only what BaseTensors read of it. Errors:
@@ -101,9 +112,12 @@ absl::StatusOr<ParameterSet> InitialState(const AdapterPlan& plan, uint64_t seed
 absl::StatusOr<ParameterSet> BaseTensors(const AdapterPlan& plan, const ModelFiles& base);
 
 // The full set of an export or a model: `wire` plus, with freeze_a, lora_A drawn anew from the
-// seed. Errors: InvalidArgument when `wire` is not of manifest plan.wire().
+// seed, and the prompt that the coordinates of its subspace stand for. Errors: InvalidArgument when
+// `wire` is not of manifest plan.wire(); FailedPrecondition when such a prompt starts from the base
+// model and `base` is null.
 absl::StatusOr<ParameterSet> CompleteState(const AdapterPlan& plan, uint64_t seed,
-                                           const ParameterSet& wire);
+                                           const ParameterSet& wire,
+                                           const ModelFiles* base = nullptr);
 
 // Everything about the base model that a job needs, read from its folder.
 struct JobModel {

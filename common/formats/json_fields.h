@@ -9,6 +9,11 @@
 
 namespace rivulet {
 
+// null for an empty text or list, as Python writes None.
+nlohmann::json OrNull(const auto& value) {
+  return value.empty() ? nlohmann::json(nullptr) : nlohmann::json(value);
+}
+
 // Reads typed, bounded fields of a JSON object. The first mistake is kept and every later read
 // gives its default, so a reader states all its fields and asks once. Messages:
 // "hidden_size: got -3, want an integer 1..65536". Not thread safe; `object` must outlive it.

@@ -4,16 +4,11 @@
 #include <cmath>
 
 #include "common/formats/malformed.h"
+#include "common/formats/peft_folder.h"
 #include "common/formats/peft_names.h"
-#include "common/formats/safetensors_writer.h"
-#include "common/io/file.h"
 
 namespace rivulet {
 namespace {
-
-constexpr char kConfigFile[] = "adapter_config.json";
-constexpr char kWeightsFile[] = "adapter_model.safetensors";
-constexpr uint64_t kMaxConfigBytes = 1 << 20;
 
 absl::Status NotComputed(const std::string& message) {
   return Refuse(absl::StatusCode::kUnimplemented, message);
@@ -221,26 +216,18 @@ absl::StatusOr<LoraAdapter> LoraAdapterOf(const JobModel& model, const JobSpec& 
 }
 
 absl::StatusOr<LoraAdapter> ReadPeftDirectory(const std::filesystem::path& directory) {
-  RV_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory / kConfigFile, kMaxConfigBytes));
-  absl::StatusOr<PeftLoraConfig> config = ParsePeftLoraConfig(text);
-  if (!config.ok()) return Annotate(config.status(), (directory / kConfigFile).string());
-  if (!std::filesystem::exists(directory / kWeightsFile) &&
-      std::filesystem::exists(directory / "adapter_model.bin"))
-    return Malformed(directory.string() +
-                     ": got adapter_model.bin, which can run code when read; want " + kWeightsFile);
-  RV_ASSIGN_OR_RETURN(ParameterSet weights, ReadParameterSetFile(directory / kWeightsFile));
-  absl::StatusOr<LoraAdapter> adapter = MakeLoraAdapter(*std::move(config), std::move(weights));
+  RV_ASSIGN_OR_RETURN(PeftFolder folder, ReadPeftFolder(directory));
+  absl::StatusOr<PeftLoraConfig> config = ParsePeftLoraConfig(folder.config);
+  if (!config.ok()) return Annotate(config.status(), (directory / kPeftConfigFile).string());
+  absl::StatusOr<LoraAdapter> adapter =
+      MakeLoraAdapter(*std::move(config), std::move(folder.weights));
   if (!adapter.ok()) return Annotate(adapter.status(), directory.string());
   return adapter;
 }
 
 absl::Status WritePeftDirectory(const std::filesystem::path& directory,
                                 const LoraAdapter& adapter) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) return FileError(directory, "create", error.value());
-  RV_RETURN_IF_ERROR(WriteSafetensors(directory / kWeightsFile, adapter.weights));
-  return WriteFileAtomically(directory / kConfigFile, PeftLoraConfigText(adapter.config));
+  return WritePeftFolder(directory, PeftLoraConfigText(adapter.config), adapter.weights);
 }
 
 absl::StatusOr<LoraAdapter> PortableLora(const LoraAdapter& adapter) {

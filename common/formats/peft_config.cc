@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "common/formats/json_fields.h"
+#include "common/formats/peft_folder.h"
 #include "common/formats/regex.h"
 
 namespace rivulet {
@@ -12,7 +13,6 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr char kPeftVersion[] = "0.18.0";  // the oldest whose keys these are
 // Together they bound the work on every module of the largest model to seconds. A match of a usual
 // pattern takes tens of steps.
 constexpr size_t kMostPatterns = 256;
@@ -101,8 +101,6 @@ json NumberJson(double value) {
     return json(static_cast<int64_t>(value));
   return json(value);
 }
-
-json OrNull(const auto& value) { return value.empty() ? json(nullptr) : json(value); }
 
 json Sorted(std::vector<std::string> names) {
   std::sort(names.begin(), names.end());

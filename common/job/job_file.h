@@ -37,9 +37,9 @@ Environment ProcessEnvironment();  // the RIVULET_* variables of this process
 
 // Reads a job: `toml`, then RIVULET_SECTION__KEY variables, then `sets` ("path=value", the value as
 // TOML or else a plain string). `name` is what messages call the file. Exactly one of [lora],
-// [adapter] and [full] may be present; none means lora. Errors, all InvalidArgument with exit 3:
-// TOML syntax, unknown key (with file, line, column and the nearest known key), wrong type, a key
-// set twice with different values.
+// [adapter], [full] and [prompt] may be present; none means lora. Errors, all InvalidArgument with
+// exit 3: TOML syntax, unknown key (with file, line, column and the nearest known key), wrong type,
+// a key set twice with different values.
 absl::StatusOr<LoadedJob> ParseJob(std::string_view toml, std::string_view name,
                                    const Environment& environment = {},
                                    const std::vector<std::string>& sets = {});

@@ -30,15 +30,16 @@ absl::Status FillLabels(const std::filesystem::path& directory, JobSpec& spec) {
 }
 
 // Each client would find it out for itself, after it has loaded the base model.
-absl::Status CheckLength(const ModelConfig& config, const DataSection& data) {
-  const int64_t longest = LongestSequence(config);
-  if (data.seq_length <= longest) return absl::OkStatus();
+absl::Status CheckLength(const ModelConfig& config, const JobSpec& spec) {
+  const int64_t longest = LongestExample(config, spec), taken = LongestSequence(config) - longest;
+  if (spec.data.seq_length <= longest) return absl::OkStatus();
   return WithExit(
       Refuse(absl::StatusCode::kInvalidArgument,
-             "data.seq-length: got " + std::to_string(data.seq_length) + ", want at most " +
+             "data.seq-length: got " + std::to_string(spec.data.seq_length) + ", want at most " +
                  std::to_string(longest) +
                  ", the longest sequence of the base model (max_position_embeddings = " +
-                 std::to_string(config.max_position_embeddings) + ")"),
+                 std::to_string(config.max_position_embeddings) + ")" +
+                 (taken > 0 ? " behind " + std::to_string(taken) + " virtual tokens" : "")),
       ExitCode::kConfig);
 }
 
@@ -77,7 +78,7 @@ absl::StatusOr<JobDocument> DescribeJob(const std::filesystem::path& directory, 
   RV_ASSIGN_OR_RETURN(document.model_config, ReadFile(directory / "config.json", kMaxConfigBytes));
   RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(directory));
   RV_ASSIGN_OR_RETURN(const JobModel model, DescribeJobModel(directory, files, spec));
-  RV_RETURN_IF_ERROR(CheckLength(model.config, spec.data));
+  RV_RETURN_IF_ERROR(CheckLength(model.config, spec));
   document.heads_missing = model.match.missing_heads;
   RV_ASSIGN_OR_RETURN(const std::string base_tensors, BaseTensorsOf(model.plan, files));
   if (!base_tensors.empty()) document.base_tensors = Sha256Hex(base_tensors);
@@ -104,7 +105,7 @@ absl::StatusOr<JobModel> JobModelOf(const JobDocument& document) {
   RV_ASSIGN_OR_RETURN(ModelConfig config, ParseModelConfig(document.model_config));
   RV_ASSIGN_OR_RETURN(
       model.config, ForTask(std::move(config), document.spec.data.task, document.spec.data.labels));
-  RV_RETURN_IF_ERROR(CheckLength(model.config, document.spec.data));
+  RV_RETURN_IF_ERROR(CheckLength(model.config, document.spec));
   model.match.missing_heads = document.heads_missing;
   for (const ExpectedTensor& tensor : ExpectedTensors(model.config)) {
     const bool missing =

@@ -228,10 +228,12 @@ struct SimulateSection {
 struct JobSpec {
   JobSection job;
   ModelSection model;
-  std::string method = "lora";  // which of the next sections the file has: lora|adapter|full
+  // Which of the next four sections the file has: lora | adapter | full | prompt.
+  std::string method = "lora";
   LoraSection lora;
   AdapterSection adapter;
   FullSection full;
+  PromptSection prompt;
   DataSection data;
   TrainSection train;
   ScalarsSection scalars;

@@ -15,7 +15,7 @@ std::span<const JobKey> UploadKeys();
 std::span<const JobKey> RunKeys();
 
 // Sections of which a job has one: how it changes the base model.
-inline constexpr char kMethods[] = "lora|adapter|full";
+inline constexpr char kMethods[] = "lora|adapter|full|prompt";
 
 // Whether `name` is one of "a|b|c".
 inline bool IsNameAmong(std::string_view names, std::string_view name) {

@@ -6,7 +6,7 @@ namespace {
 constexpr double kMaxInt = 2147483647;
 constexpr double kMaxSeconds = 86400.0 * 365;
 
-// [job] [model] [lora] [adapter] [full] [data] [train] [scalars] [strategy]
+// [job] [model] [lora] [adapter] [full] [prompt] [data] [train] [scalars] [strategy]
 constexpr JobKey kTrainingKeys[] = {
     {"job.name", "Name of the run, 1 to 63 of [a-z0-9-]; part of the run folder's name.",
      RV_KEY(job.name)},
@@ -110,6 +110,19 @@ constexpr JobKey kTrainingKeys[] = {
      "heads join by themselves.",
      RV_KEY(full.modules)},
 
+    {"prompt.num-virtual-tokens",
+     "Trained vectors before the tokens of every sequence; data.seq-length and they must fit the "
+     "model's longest sequence.",
+     RV_KEY(prompt.num_virtual_tokens), 1, 65536},
+    {"prompt.prompt-tuning-init",
+     "First values: embeddings of tokens that the seed chooses, or normal numbers of deviation "
+     "0.02.",
+     RV_KEY(prompt.prompt_tuning_init), 0, 0, "sample-vocabulary|random"},
+    {"prompt.subspace",
+     "Train and send a vector of so many numbers instead, which a fixed random matrix turns into "
+     "what is added to the first values; 0 = the prompt itself.",
+     RV_KEY(prompt.subspace), 0, 65536},
+
     {"data.dataset", "Logical name of the data; the agent's policy knows where it lies.",
      RV_KEY(data.dataset)},
     {"data.format", "Form of the data files.", RV_KEY(data.format), 0, 0, "text|jsonl|json|tsv"},
@@ -190,8 +203,8 @@ constexpr JobKey kTrainingKeys[] = {
     {"train.estimator",
      "Where gradients come from: backpropagation, or differences of losses that need the memory of "
      "inference alone: two-point (MeZO), one-sided, or one-sided over the spread of its losses "
-     "(FZOO).",
-     RV_KEY(train.estimator), 0, 0, "backprop|central|one-sided|fzoo"},
+     "(FZOO). cma-es searches without gradients, for at most 1,024 trained numbers.",
+     RV_KEY(train.estimator), 0, 0, "backprop|central|one-sided|fzoo|cma-es"},
     {"train.perturbation", "Differences: how far from the trained numbers losses are measured.",
      RV_KEY(train.perturbation), 1e-8, 1e3},
     {"train.queries", "Differences: random directions of one step.", RV_KEY(train.queries), 1,
@@ -204,6 +217,11 @@ constexpr JobKey kTrainingKeys[] = {
     {"train.direction-renewal",
      "Of direction low-rank: so many directions in a row share their right factors (LOZO).",
      RV_KEY(train.direction_renewal), 1, 1e6},
+    {"train.population", "cma-es: candidates of one step, a forward pass each.",
+     RV_KEY(train.population), 4, 65536},
+    {"train.initial-sigma",
+     "cma-es: deviation of each number among the first candidates of a round.",
+     RV_KEY(train.initial_sigma), 1e-8, 1e6},
 
     {"scalars.enabled",
      "Updates are one number for each of a round's directions, which all parties draw for "

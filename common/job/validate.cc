@@ -112,13 +112,14 @@ absl::Status CheckData(const DataSection& data) {
   return absl::OkStatus();
 }
 
-// Steps from losses alone are plain gradient descent: what else the optimiser can do is refused
-// rather than left out in silence.
+// Steps from losses alone are plain gradient descent, or a search: what else the optimiser can do
+// is refused rather than left out in silence.
 absl::Status CheckEstimator(const JobSpec& spec) {
   const TrainSection& train = spec.train;
   if (train.estimator == "backprop") return absl::OkStatus();
   const std::string chosen = "train.estimator = \"" + train.estimator + "\" and ";
-  if (train.optimizer != "sgd") {
+  const bool search = train.estimator == "cma-es";  // has no optimiser
+  if (train.optimizer != "sgd" && !search) {
     return BadJob(chosen + "train.optimizer = \"" + train.optimizer +
                   "\": want optimizer = \"sgd\"");
   }
@@ -271,6 +272,16 @@ std::vector<std::string> JobSpec::Warnings() const {
   warn(train.estimator == "backprop" && measures && !scalars.enabled,
        "train.perturbation, queries and direction have no effect with train.estimator = "
        "\"backprop\"");
+  warn(
+      train.estimator == "cma-es" && (measures || train.max_grad_norm != usual.max_grad_norm ||
+                                      train.learning_rate != usual.learning_rate),
+      "train.learning-rate, max-grad-norm, perturbation, queries and direction have no effect with "
+      "train.estimator = \"cma-es\"");
+  const bool searches =
+      train.population != usual.population || train.initial_sigma != usual.initial_sigma;
+  warn(train.estimator != "cma-es" && searches,
+       "train.population and initial-sigma have no effect with train.estimator = \"" +
+           train.estimator + "\"");
   warn(train.direction_rank != usual.direction_rank && train.direction != "low-rank",
        "train.direction-rank has no effect with train.direction = \"" + train.direction + "\"");
   warn(train.direction_renewal != usual.direction_renewal && train.direction != "low-rank",

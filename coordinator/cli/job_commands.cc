@@ -125,14 +125,16 @@ struct DownloadOptions {
   std::string out;
   std::string artifact = "state";
   std::string profile;
+  std::string base_model;
 };
 
 absl::Status Download(const OperatorSettings& settings, const DownloadOptions& options) {
   RV_ASSIGN_OR_RETURN(OperatorClient client, OperatorClient::Connect(settings));
   RV_ASSIGN_OR_RETURN(const v1::Job job, client.Show(options.id));
   const std::string folder = options.out.empty() ? job.id() : options.out;
-  RV_ASSIGN_OR_RETURN(const std::string hash,
-                      DownloadJob(client, job.id(), options.artifact, folder, options.profile));
+  RV_ASSIGN_OR_RETURN(
+      const std::string hash,
+      DownloadJob(client, job.id(), options.artifact, folder, options.profile, options.base_model));
   Answer(settings, folder + "  state hash " + hash, "JobDownload",
          {{"id", job.id()}, {"folder", folder}, {"state_hash", hash}});
   return absl::OkStatus();
@@ -183,6 +185,9 @@ void AddDownload(CLI::App& job, const OperatorSettings& settings, Command& chose
   verb->add_option("--artifact", options->artifact, "state, or state-<round>")
       ->capture_default_str();
   verb->add_option("--profile", options->profile, "peft, portable, adapterhub or tensors");
+  verb->add_option("--base-model", options->base_model,
+                   "folder of the base model; only a prompt of a subspace that starts from it "
+                   "needs that");
   verb->callback([&settings, &chosen, options] {
     chosen = [&settings, options] { return Download(settings, *options); };
   });

@@ -1,6 +1,7 @@
 #include "coordinator/cli/job_download.h"
 
 #include <charconv>
+#include <optional>
 
 #include "common/formats/adapter_directory.h"
 #include "common/formats/safetensors.h"
@@ -37,19 +38,30 @@ int64_t RoundOf(const v1::Artifact& artifact, const v1::Job& job) {
 absl::StatusOr<std::string> DownloadJob(OperatorClient& client, const std::string& job,
                                         const std::string& artifact,
                                         const std::filesystem::path& directory,
-                                        const std::string& profile) {
+                                        const std::string& profile,
+                                        const std::filesystem::path& base_model) {
   RV_ASSIGN_OR_RETURN(const v1::ArtifactsReply reply, client.Artifacts(job));
   RV_ASSIGN_OR_RETURN(const v1::Artifact chosen, Choose(reply, artifact));
   RV_ASSIGN_OR_RETURN(const v1::Job view, client.Show(reply.job()));
   RV_ASSIGN_OR_RETURN(const std::string file, client.Fetch(reply.job(), chosen));
   RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(reply.document()));
-  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
+  RV_ASSIGN_OR_RETURN(JobModel model, JobModelOf(document));
   const Manifest manifest = model.plan.wire();
   RV_ASSIGN_OR_RETURN(const ParameterSet state, ReadParameterSet(file, &manifest));
   const std::string hash = state.HashHex();
   if (hash != chosen.state_hash()) {
     return Refuse(absl::StatusCode::kDataLoss,
                   artifact + ": got state hash " + hash + ", want " + chosen.state_hash());
+  }
+  std::optional<ModelFiles> base;
+  if (!base_model.empty()) {
+    RV_ASSIGN_OR_RETURN(const std::string seen, HashOfBaseModel(base_model));
+    if (seen != document.base_hash) {
+      return Refuse(absl::StatusCode::kFailedPrecondition,
+                    base_model.string() + ": is " + seen + ", want " + document.base_hash);
+    }
+    RV_ASSIGN_OR_RETURN(base, ModelFiles::Open(base_model));
+    RV_ASSIGN_OR_RETURN(model, DescribeJobModel(base_model, *base, document.spec));
   }
   Provenance provenance;
   provenance.job = reply.job();
@@ -60,8 +72,9 @@ absl::StatusOr<std::string> DownloadJob(OperatorClient& client, const std::strin
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) return FileError(directory, "create", error.value());
-  RV_RETURN_IF_ERROR(
-      WriteAdapterDirectory(directory, model, document.spec, state, provenance, profile).status());
+  RV_RETURN_IF_ERROR(WriteAdapterDirectory(directory, model, document.spec, state, provenance,
+                                           profile, base ? &*base : nullptr)
+                         .status());
   RV_RETURN_IF_ERROR(WriteFileAtomically(directory / "job.json", JobJson(view) + "\n"));
   return hash;
 }

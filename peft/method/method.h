@@ -47,11 +47,26 @@ absl::StatusOr<std::unique_ptr<Method>> MakeLora(Manifest manifest, LoraSettings
 // | tanh. Errors: InvalidArgument for an incomplete adapter or an unknown activation.
 absl::StatusOr<std::unique_ptr<Method>> MakeSeqBn(Manifest manifest, std::string_view activation);
 
+// Where a prompt of a subspace starts: the prompt that z = 0 stands for.
+struct PromptStart {
+  std::span<const float> values;  // [tokens, hidden]; empty where the prompt itself is trained
+  int64_t hidden = 0;
+};
+
+// A soft prompt: "prompt_embeddings" [tokens, hidden] of the manifest, or "prompt_subspace" [n] of
+// the prompt start + A z (common/formats/soft_prompt.h; A is kept, tokens * hidden * n numbers).
+// Every other row is a tensor trained whole, "base_model.<tensor>". `seed` is the job's. Errors:
+// InvalidArgument when the manifest has neither, or a subspace without a start.
+absl::StatusOr<std::unique_ptr<Method>> MakePrompt(Manifest manifest, const PromptStart& start,
+                                                   uint64_t seed);
+
 // Trains tensors of the base itself, in their own places and by their own names; a tied head is the
 // embedding.
 std::unique_ptr<Method> MakeWhole(Manifest manifest);
 
-// The method of a job: what `plan` lists, with the job's seed for factors that are never sent.
-absl::StatusOr<std::unique_ptr<Method>> MakeMethod(const AdapterPlan& plan, const JobSpec& job);
+// The method of a job: what `plan` lists, with the job's seed for what is never sent. `base` is
+// where a prompt of a subspace starts from; see CompleteState for the error without it.
+absl::StatusOr<std::unique_ptr<Method>> MakeMethod(const AdapterPlan& plan, const JobSpec& job,
+                                                   const ModelFiles* base = nullptr);
 
 }  // namespace rivulet

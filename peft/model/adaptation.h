@@ -28,12 +28,25 @@ struct Bottleneck {
   Activation activation = Activation::kRelu;
 };
 
+// A soft prompt, before the embeddings of every sequence: `values` themselves, or start +
+// projection values, computed anew in every pass.
+struct PromptVectors {
+  at::Tensor values;      // [tokens, hidden], or [n] with a projection
+  at::Tensor start;       // [tokens, hidden]; undefined without a projection
+  at::Tensor projection;  // [tokens * hidden, n]
+
+  int64_t tokens() const { return start.defined() ? start.size(0) : values.size(0); }
+};
+
 // What a method puts onto the frozen model for one pass. Tensors that are trained are leaves of
 // autograd; everything is keyed by the names of the checkpoint.
 struct Adaptation {
   std::map<std::string, LowRank, std::less<>> low_rank;  // by module, "model.layers.0.mlp.up_proj"
   std::map<int64_t, Bottleneck> after_feed_forward;      // by layer
   std::map<std::string, at::Tensor, std::less<>> replaced;  // by tensor, in place of the base's
+  std::optional<PromptVectors> prompt;
+
+  int64_t virtual_tokens() const { return prompt ? prompt->tokens() : 0; }
 
   const LowRank* LowRankOf(std::string_view module) const {
     const auto it = low_rank.find(module);

@@ -54,14 +54,14 @@ class Bert : public Network {
 
   at::Tensor Embed(const Batch& batch, const Adaptation& adaptation) const {
     const std::string at = "bert.embeddings.";
-    const at::Tensor types = batch.types.defined() ? batch.types : at::zeros_like(batch.ids);
     const at::Tensor positions = at::arange(batch.length, batch.ids.options()).repeat(batch.size);
+    const at::Tensor types = batch.types.defined() ? batch.types : at::zeros_like(positions);
     const auto rows = [&](const char* table, const at::Tensor& ids) {
       return at::embedding(Weight(at + table + ".weight", adaptation), ids).to(at::kFloat);
     };
-    const at::Tensor sum = rows("word_embeddings", batch.ids) +
-                           rows("token_type_embeddings", types) +
-                           rows("position_embeddings", positions);
+    const at::Tensor words = PutPrompt(rows("word_embeddings", batch.ids), batch.size, adaptation);
+    const at::Tensor sum =
+        words + rows("token_type_embeddings", types) + rows("position_embeddings", positions);
     return Norm(at + "LayerNorm", sum, adaptation);
   }
 

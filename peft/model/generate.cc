@@ -61,9 +61,9 @@ std::vector<int32_t> GenerateTokens(const Network& network, const Adaptation& ad
   KeyValueCache cache;
   std::vector<int32_t> text;
   at::Tensor ids = Ids(prompt);
-  const int64_t room = LongestSequence(network.base().config());
-  while (static_cast<int>(text.size()) < options.max_new_tokens &&
-         cache.length + ids.size(0) <= room) {
+  const size_t room =
+      LongestSequence(network.base().config()) - adaptation.virtual_tokens() - prompt.size();
+  while (static_cast<int>(text.size()) < options.max_new_tokens && text.size() <= room) {
     const at::Tensor hidden = network.Continue(ids, cache, adaptation, pass);
     const at::Tensor logits = Project(hidden.narrow(0, hidden.size(0) - 1, 1), output, pass);
     const int32_t id = Sample({logits.data_ptr<float>(), static_cast<size_t>(logits.numel())},

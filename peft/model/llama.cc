@@ -25,7 +25,7 @@ class Llama : public Network {
       own.dropout = MaskOf(pass, DropoutSite(DropoutPlace::kAttention, layer), rate);
       return Attend(qkv, own, {}, &rotary, pass);
     };
-    at::Tensor x = Embed(batch.ids, adaptation);
+    at::Tensor x = PutPrompt(Embed(batch.ids, adaptation), batch.size, adaptation);
     for (int64_t layer = 0; layer < base().config().num_hidden_layers; ++layer) {
       x = Checkpointed(x, pass, [this, layer, attend, &adaptation, &pass](const at::Tensor& in) {
         return Layer(layer, in, attend, adaptation, pass);
@@ -36,13 +36,14 @@ class Llama : public Network {
 
   at::Tensor Continue(const at::Tensor& ids, KeyValueCache& cache, const Adaptation& adaptation,
                       Pass& pass) const override {
-    const int64_t count = ids.size(0), total = cache.length + count;
+    at::Tensor x = Embed(ids, adaptation);
+    if (cache.length == 0) x = PutPrompt(x, 1, adaptation);
+    const int64_t count = x.size(0), total = cache.length + count;
     const RotaryTable rotary = RotaryTableOf(base().config(), cache.length, count, total);
     const Mixer attend = [&](int64_t layer, const at::Tensor& qkv) {
       return AttendWithCache(qkv, ShapeOf(1, count), rotary, cache.length,
                              RowsOf(cache, layer, total));
     };
-    at::Tensor x = Embed(ids, adaptation);
     for (int64_t layer = 0; layer < base().config().num_hidden_layers; ++layer) {
       x = Layer(layer, x, attend, adaptation, pass);
     }

@@ -90,6 +90,36 @@ absl::StatusOr<Batch> MakeBatch(std::span<const Example* const> examples, Task t
   return batch;
 }
 
+Batch BehindPrompt(Batch batch, const Adaptation& adaptation) {
+  const int64_t front = adaptation.virtual_tokens();
+  if (front == 0) return batch;
+  if (batch.rows.defined()) {
+    const at::Tensor sequence = at::floor_divide(batch.rows, batch.length);
+    batch.rows = batch.rows + (sequence + 1) * front;
+  }
+  if (batch.types.defined()) {
+    const at::Tensor types = batch.types.view({batch.size, batch.length});
+    batch.types = at::cat({at::zeros({batch.size, front}, types.options()), types}, 1).view(-1);
+  }
+  batch.virtual_tokens = front;
+  batch.length += front;
+  batch.counts = batch.counts + front;
+  return batch;
+}
+
+at::Tensor Network::PutPrompt(const at::Tensor& embedded, int64_t size,
+                              const Adaptation& adaptation) {
+  if (!adaptation.prompt) return embedded;
+  const PromptVectors& prompt = *adaptation.prompt;
+  const int64_t hidden = embedded.size(1);
+  const at::Tensor vectors =
+      prompt.projection.defined()
+          ? prompt.start + at::mv(prompt.projection, prompt.values).view_as(prompt.start)
+          : prompt.values;
+  const at::Tensor fronts = vectors.unsqueeze(0).expand({size, prompt.tokens(), hidden});
+  return at::cat({fronts, embedded.view({size, -1, hidden})}, 1).view({-1, hidden});
+}
+
 at::Tensor Network::WeightIfAny(std::string_view name, const Adaptation& adaptation) const {
   const auto it = adaptation.replaced.find(name);
   return it != adaptation.replaced.end() ? it->second : base_->Find(name);
@@ -117,8 +147,9 @@ std::unique_ptr<Network> MakeNetwork(std::shared_ptr<const BaseModel> base) {
   std::abort();
 }
 
-LossSums BatchLoss(const Network& network, const Batch& batch, Task task,
+LossSums BatchLoss(const Network& network, const Batch& examples, Task task,
                    const Adaptation& adaptation, Pass& pass, double divisor) {
+  const Batch batch = BehindPrompt(examples, adaptation);
   const at::Tensor hidden = network.Hidden(batch, adaptation, pass);
   if (task == Task::kCausalLm) {
     const bool all = batch.rows.size(0) == hidden.size(0);

@@ -29,10 +29,17 @@ struct Batch {
   // alone, one class a sequence.
   at::Tensor rows;     // [n] int64, positions in 0 .. size * length
   at::Tensor targets;  // [n] int32
+  // Positions of a soft prompt at the front of each sequence: counted in `length`, `counts` and
+  // `rows`, not in `tokens`; `ids` holds what follows them.
+  int64_t virtual_tokens = 0;
 };
 // Errors: InvalidArgument naming the example whose id, label or length is out of range.
 absl::StatusOr<Batch> MakeBatch(std::span<const Example* const> examples, Task task,
                                 const ModelConfig& config);
+
+// The batch as a network with the adaptation's soft prompt sees it; itself without one. The prompt
+// is of segment 0, as in HF PEFT.
+Batch BehindPrompt(Batch batch, const Adaptation& adaptation);
 
 // Keys and values of a sequence so far, for generation.
 struct KeyValueCache {
@@ -46,11 +53,13 @@ class Network {
  public:
   virtual ~Network() = default;
 
-  // States after the last layer, final norm applied: [size * length, hidden]. With checkpointing,
-  // adaptation and pass must live until the backward pass is over.
+  // States after the last layer, final norm applied: [size * length, hidden]. The batch is that of
+  // BehindPrompt. With checkpointing, adaptation and pass must live until the backward pass is
+  // over.
   virtual at::Tensor Hidden(const Batch& batch, const Adaptation& adaptation, Pass& pass) const = 0;
   // States of `ids` [n] int64, which follow what is in the cache: [n, hidden]. The cache grows by
-  // n. Throws for an architecture that does not generate.
+  // n; an empty one begins with the soft prompt, whose states come first. Throws for an
+  // architecture that does not generate.
   virtual at::Tensor Continue(const at::Tensor& ids, KeyValueCache& cache,
                               const Adaptation& adaptation, Pass& pass) const = 0;
   // What turns hidden states into logits over the vocabulary: [vocabulary, hidden].
@@ -67,6 +76,10 @@ class Network {
   at::Tensor Weight(std::string_view name, const Adaptation& adaptation) const;
   // The same, undefined when there is none.
   at::Tensor WeightIfAny(std::string_view name, const Adaptation& adaptation) const;
+  // Embeddings [size * tokens, hidden] of `size` sequences, each behind the soft prompt if there is
+  // one.
+  static at::Tensor PutPrompt(const at::Tensor& embedded, int64_t size,
+                              const Adaptation& adaptation);
   // The linear map of module `path`, "model.layers.0.mlp.up_proj".
   Linear LinearOf(const std::string& path, const Adaptation& adaptation) const;
 

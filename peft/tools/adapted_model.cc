@@ -77,6 +77,16 @@ absl::Status Describe(const WholeTensors& read, JobSpec& job, Source& source) {
   return absl::OkStatus();
 }
 
+absl::Status Describe(const PromptAdapter& adapter, JobSpec& job, Source& source) {
+  job.method = "prompt";
+  job.prompt.num_virtual_tokens = static_cast<int>(adapter.config.num_virtual_tokens);
+  job.prompt.prompt_tuning_init = "random";  // every value is in the file
+  source.weights = adapter.weights;
+  source.classes = HeadClasses(adapter);
+  source.task = adapter.config.task_type == "SEQ_CLS" ? "classification" : "causal-lm";
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Source> ReadSource(const std::filesystem::path& directory, JobSpec& job) {
   Source source;
   if (directory.empty()) return source;

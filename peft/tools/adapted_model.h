@@ -29,9 +29,10 @@ struct AdaptedModelOptions {
   std::string dtype = "float32";    // float32 | bfloat16: arithmetic of the base
 };
 
-// `adapter`: a PEFT LoRA folder (any rank_pattern and alpha_pattern; F32, BF16 or F16), an
-// AdapterHub seq_bn folder, a folder of whole tensors, or empty. Errors: those of the readers;
-// InvalidArgument when the adapter does not fit the base model or lacks a tensor, naming it.
+// `adapter`: a PEFT folder of a LoRA (any rank_pattern and alpha_pattern) or of a soft prompt, F32,
+// BF16 or F16, an AdapterHub seq_bn folder, a folder of whole tensors, or empty. Errors: those of
+// the readers; InvalidArgument when the adapter does not fit the base model or lacks a tensor,
+// naming it.
 absl::StatusOr<AdaptedModel> LoadAdaptedModel(const std::filesystem::path& base,
                                               const std::filesystem::path& adapter,
                                               const AdaptedModelOptions& options);

@@ -14,7 +14,13 @@ namespace {
 constexpr char kProvenance[] = "rivulet_provenance.json";
 constexpr uint64_t kMaxProvenanceBytes = 1 << 16;
 
-absl::Status NoMerge(const std::filesystem::path& directory) {
+absl::Status NoMerge(const std::filesystem::path& directory, const AnyAdapter& adapter) {
+  if (std::holds_alternative<PromptAdapter>(adapter)) {
+    return Refuse(absl::StatusCode::kUnimplemented,
+                  directory.string() +
+                      ": got a soft prompt, want a LoRA: a prompt changes no weight. Use it beside "
+                      "the base instead: `rivulet model generate|evaluate BASE --adapter DIR`");
+  }
   return Refuse(absl::StatusCode::kUnimplemented,
                 directory.string() +
                     ": got a bottleneck adapter (seq_bn), want a LoRA: a bottleneck is not linear, "
@@ -57,12 +63,12 @@ absl::Status CheckExportFolder(const ModelToolOptions& options) {
 
 // With --force: a reader must not find the weights of the other form beside the new ones.
 void RemoveOtherForms(const std::filesystem::path& out, const AnyAdapter& kept) {
-  const bool lora = std::holds_alternative<LoraAdapter>(kept);
+  const bool hub = std::holds_alternative<BottleneckAdapter>(kept);
   const bool whole = std::holds_alternative<WholeTensors>(kept);
   std::error_code ignored;
   const auto remove = [&](const char* name) { std::filesystem::remove(out / name, ignored); };
-  if (!lora) remove("adapter_model.safetensors");
-  if (lora || whole) {
+  if (hub || whole) remove("adapter_model.safetensors");
+  if (!hub) {
     for (const char* name : {"adapter.safetensors", "model_head.safetensors", "head_config.json"})
       remove(name);
   }
@@ -92,7 +98,7 @@ absl::Status MergeAdapter(const ModelToolOptions& options) {
       return MergeModel(options.model, *lora, options.labels, options.out, provenance, merge);
     if (const auto* whole = std::get_if<WholeTensors>(&adapter))
       return MergeModel(options.model, *whole, options.labels, options.out, provenance, merge);
-    return NoMerge(options.adapter);
+    return NoMerge(options.adapter, adapter);
   };
   RV_ASSIGN_OR_RETURN(const MergeReport report, merged());
   if (options.json()) {

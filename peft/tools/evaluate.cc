@@ -40,7 +40,7 @@ absl::StatusOr<std::vector<Example>> ReadExamples(const ModelToolOptions& option
   DataSection section = options.section;
   section.task = model.job.data.task;
   section.held_out_fraction = 0;
-  const int positions = static_cast<int>(LongestSequence(model.base->config()));
+  const int positions = static_cast<int>(LongestExample(model.base->config(), model.job));
   if (!options.seq_length_given) section.seq_length = std::min(section.seq_length, positions);
   RV_ASSIGN_OR_RETURN(const RecordList list, ReadRecords(options.data, section));
   if (section.task == "classification") {

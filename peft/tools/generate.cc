@@ -11,10 +11,10 @@ namespace {
 
 // Why a text ended.
 std::string StopReason(size_t prompt, size_t drawn, const GenerateOptions& options,
-                       const ModelConfig& config) {
+                       int64_t positions) {
   if (static_cast<int>(drawn) >= options.max_new_tokens) return "length";
   // The last token drawn needs no position: nothing follows it.
-  if (static_cast<int64_t>(prompt + drawn) > LongestSequence(config)) return "positions";
+  if (static_cast<int64_t>(prompt + drawn) > positions) return "positions";
   return "end-of-text";
 }
 
@@ -65,11 +65,12 @@ absl::Status GenerateText(const ModelToolOptions& options) {
   RV_ASSIGN_OR_RETURN(const std::string rest, decoder.Finish());
   emit(rest);
   if (stream) std::cout << std::endl;
-  const std::string reason = StopReason(prompt.ids.size(), ids->size(), generate, config);
+  const int64_t positions = LongestExample(config, model.job);
+  const std::string reason = StopReason(prompt.ids.size(), ids->size(), generate, positions);
   if (reason == "positions")
     Note("stopped after " + std::to_string(ids->size()) + " of " +
          std::to_string(generate.max_new_tokens) + " tokens: prompt and text fill the model's " +
-         std::to_string(LongestSequence(config)) + " positions");
+         std::to_string(positions) + " positions");
   if (stream) return absl::OkStatus();
   PrintJson({{"api", "rivulet/v1"},
              {"kind", "Generation"},

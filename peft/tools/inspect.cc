@@ -229,6 +229,28 @@ OrderedJson ToJson(const BottleneckAdapter& adapter) {
           {"labels", adapter.labels}};
 }
 
+OrderedJson ToJson(const PromptAdapter& adapter) {
+  OrderedJson saved = OrderedJson::array();
+  for (const TensorSpec& spec : adapter.weights.manifest()) {
+    if (spec.name != kPromptKey) saved.push_back(spec.name);
+  }
+  return {{"method", "prompt"},
+          {"base_model", adapter.config.base_model},
+          {"task_type", adapter.config.task_type},
+          {"num_virtual_tokens", adapter.config.num_virtual_tokens},
+          {"token_dim", adapter.config.token_dim},
+          {"saved", saved}};
+}
+
+void PrintConfig(const PromptAdapter& adapter) {
+  const PeftPromptConfig& config = adapter.config;
+  Line("method", "soft prompt (PEFT prompt tuning)");
+  if (!config.base_model.empty()) Line("base", config.base_model);
+  Line("task", config.task_type);
+  Line("prompt", std::to_string(config.num_virtual_tokens) + " virtual tokens of width " +
+                     std::to_string(config.token_dim));
+}
+
 OrderedJson ToJson(const WholeTensors&) { return {{"method", "full"}}; }
 
 void PrintConfig(const LoraAdapter& adapter) {
@@ -278,8 +300,11 @@ void PrintModules(const BottleneckAdapter& adapter) {
     std::printf("  %s\n", Describe(spec).c_str());
 }
 
+void PrintModules(const PromptAdapter& adapter) { PrintTensors(adapter.weights.manifest()); }
+
 void PrintModules(const WholeTensors& tensors) { PrintTensors(tensors.weights.manifest()); }
 
+Manifest AllTensors(const PromptAdapter& adapter) { return adapter.weights.manifest(); }
 Manifest AllTensors(const WholeTensors& tensors) { return tensors.weights.manifest(); }
 Manifest AllTensors(const LoraAdapter& adapter) { return adapter.weights.manifest(); }
 Manifest AllTensors(const BottleneckAdapter& adapter) {

@@ -129,7 +129,7 @@ absl::StatusOr<std::unique_ptr<Tuner>> MakeFirstOrderTuner(std::shared_ptr<const
                                                            const JobSpec& job) {
   RV_ASSIGN_OR_RETURN(const AdapterPlan plan, PlanAdapter(base->config(), base->match(), job));
   return Guarded([&]() -> absl::StatusOr<std::unique_ptr<Tuner>> {
-    RV_ASSIGN_OR_RETURN(std::unique_ptr<Method> method, MakeMethod(plan, job));
+    RV_ASSIGN_OR_RETURN(std::unique_ptr<Method> method, MakeMethod(plan, job, &base->files()));
     return MakeFirstOrderTuner(std::move(base), std::move(method), job);
   });
 }

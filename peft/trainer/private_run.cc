@@ -46,6 +46,11 @@ absl::StatusOr<std::unique_ptr<PrivateRun>> PrivateRun::Make(const RunSetting& s
 }
 
 absl::Status PrivateRun::CheckAdaptation() const {
+  if (adaptation_.prompt) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "prompt: got one under example privacy, where its gradient is not known example "
+                  "by example; want low-rank factors or bottlenecks");
+  }
   for (const auto& [name, tensor] : adaptation_.replaced) {
     if (std::find(kHeads.begin(), kHeads.end(), name) != kHeads.end()) continue;
     return Refuse(absl::StatusCode::kInvalidArgument,

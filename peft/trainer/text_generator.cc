@@ -34,10 +34,11 @@ class CachedGenerator : public TextGenerator {
   absl::Status CheckPrompt(std::span<const int32_t> prompt) const {
     const ModelConfig& config = network_->base().config();
     const int64_t length = static_cast<int64_t>(prompt.size());
-    if (length == 0 || length > LongestSequence(config)) {
-      return Refuse(absl::StatusCode::kInvalidArgument,
-                    "prompt: got " + std::to_string(length) + " tokens, want 1.." +
-                        std::to_string(LongestSequence(config)));
+    const int64_t most = LongestSequence(config) - adaptation_.virtual_tokens();
+    if (length == 0 || length > most) {
+      return Refuse(
+          absl::StatusCode::kInvalidArgument,
+          "prompt: got " + std::to_string(length) + " tokens, want 1.." + std::to_string(most));
     }
     for (int32_t id : prompt) {
       if (id >= 0 && id < config.vocab_size) continue;
@@ -72,7 +73,7 @@ absl::StatusOr<std::unique_ptr<TextGenerator>> MakeWith(std::shared_ptr<const Ba
 absl::StatusOr<std::unique_ptr<TextGenerator>> TextGenerator::Make(
     std::shared_ptr<const BaseModel> base, const JobSpec& job, const ParameterSet& state) {
   RV_ASSIGN_OR_RETURN(const AdapterPlan plan, PlanAdapter(base->config(), base->match(), job));
-  RV_ASSIGN_OR_RETURN(const std::unique_ptr<Method> method, MakeMethod(plan, job));
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<Method> method, MakeMethod(plan, job, &base->files()));
   RV_RETURN_IF_ERROR(SameManifest(state.manifest(), method->manifest()));
   return MakeWith(std::move(base), *method, state);
 }

@@ -102,9 +102,11 @@ inline Batch BatchOf(const std::vector<Example>& examples, Task task, const Mode
   return batch.ok() ? *batch : Batch{};
 }
 
-// Logits as the reference shapes them: [size, length, vocabulary] or [size, classes].
-inline at::Tensor LogitsOf(const Network& network, const Batch& batch, Task task,
+// Logits as the reference shapes them: [size, length, vocabulary], virtual tokens first, or [size,
+// classes].
+inline at::Tensor LogitsOf(const Network& network, const Batch& examples, Task task,
                            const Adaptation& adaptation, Pass& pass) {
+  const Batch batch = BehindPrompt(examples, adaptation);
   const at::Tensor hidden = network.Hidden(batch, adaptation, pass);
   if (task == Task::kClassification) return network.Classify(hidden, batch, adaptation, pass);
   return at::linear(hidden, network.OutputMatrix(adaptation)).view({batch.size, batch.length, -1});
@@ -114,7 +116,11 @@ inline at::Tensor LogitsOf(const Network& network, const Batch& batch, Task task
 inline double LargestDifference(const at::Tensor& got, const at::Tensor& want,
                                 const at::Tensor& mask = {}) {
   at::Tensor difference = (got - want).abs();
-  if (mask.defined() && got.dim() == 3) difference = difference * mask.unsqueeze(2);
+  if (mask.defined() && got.dim() == 3) {
+    const int64_t front = got.size(1) - mask.size(1);  // virtual tokens
+    difference = difference *
+                 at::cat({at::ones({got.size(0), front}, mask.options()), mask}, 1).unsqueeze(2);
+  }
   return difference.max().item<double>();
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "common/random.h"
+#include "tests/unit/common/formats/described_folder.h"
 #include "tests/unit/common/formats/golden.h"
 
 namespace rivulet {
@@ -16,21 +17,6 @@ JobSpec LoraJob(std::vector<std::string> targets = {}) {
   job.lora.lora_alpha = 8;
   job.lora.lora_target_modules = std::move(targets);
   return job;
-}
-
-struct Folder {
-  ModelFiles files;
-  JobModel model;
-};
-Folder Describe(const std::filesystem::path& path, const JobSpec& job) {
-  ModelFiles files = *ModelFiles::Open(path);
-  absl::StatusOr<JobModel> model = DescribeJobModel(path, files, job);
-  EXPECT_TRUE(model.ok()) << model.status();
-  return {std::move(files), *std::move(model)};
-}
-
-Manifest ManifestOfFile(const std::filesystem::path& path) {
-  return ReadParameterSetFile(path)->manifest();
 }
 
 // PEFT 0.21.2 wrote these: same keys, same shapes, same order.
@@ -311,6 +297,17 @@ TEST(AdapterPlan, ImpossibleSectionsAreRefusedWithTheKey) {
   job.method = "adapter";
   job.adapter.leave_out = {99};
   EXPECT_EQ(message(job), "adapter.leave-out: got 99, want 0..31");
+  job = PromptJob();
+  job.prompt.num_virtual_tokens = 2048;
+  EXPECT_EQ(message(job),
+            "prompt.num-virtual-tokens: got 2048, want 1..2047: the model reads 2048 positions");
+  job = PromptJob();
+  job.prompt.subspace = 5 * 4096 + 1;
+  EXPECT_EQ(message(job), "prompt.subspace: got 20481, want 0..20480, the numbers of the prompt");
+  job.prompt.subspace = 5 * 4096;
+  EXPECT_EQ(message(job),
+            "prompt.subspace: got 20480 for a prompt of 20480 numbers, want a product "
+            "of at most 268435456");
 }
 
 }  // namespace

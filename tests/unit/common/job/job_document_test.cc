@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "common/random.h"
@@ -112,8 +113,9 @@ TEST(JobDocument, RandomSpecsReadBackToTheSameBytes) {
     spec.lora.lora_alpha = 1e-9 + cursor.Unit() * 1e6;
     spec.data.separator =
         std::string(1 + cursor.Bounded(5), static_cast<char>(1 + cursor.Bounded(127)));
-    const char* const methods[] = {"lora", "adapter", "full"};
-    spec.method = methods[cursor.Bounded(3)];
+    const char* const methods[] = {"lora", "adapter", "full", "prompt"};
+    spec.method = methods[cursor.Bounded(4)];
+    spec.prompt.subspace = static_cast<int>(cursor.Bounded(65537));
     spec.strategy.weight_cap = cursor.Bounded(2000000000);
     const std::string text = JobDocumentText(document);
     const auto back = ParseJobDocument(text);

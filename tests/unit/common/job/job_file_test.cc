@@ -156,8 +156,11 @@ TEST(JobFile, OneMethodSectionOnly) {
             "[adapter] and [lora]: got both, want exactly one method section");
   EXPECT_EQ(ErrorOf("[lora]\n[full]\n"),
             "[full] and [lora]: got both, want exactly one method section");
+  EXPECT_EQ(ErrorOf("[prompt]\n", {"lora.lora-r=4"}),
+            "[lora] and [prompt]: got both, want exactly one method section");
   EXPECT_EQ(ParseJob("[adapter]\n", "job.toml")->spec.method, "adapter");
   EXPECT_EQ(ParseJob("[full]\n", "job.toml")->spec.method, "full");
+  EXPECT_EQ(ParseJob("[prompt]\n", "job.toml")->spec.method, "prompt");
 }
 
 TEST(JobFile, SetTakesTomlValuesAndPlainStrings) {

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <regex>
 
+#include "common/formats/safetensors.h"
 #include "common/io/file.h"
 #include "tests/unit/scratch.h"
 
@@ -59,6 +60,53 @@ TEST(JobModel, SequencesLongerThanTheModelReadsAreRefusedByBothSides) {
        {DescribeJob(kBase, spec).status(), JobModelOf(*document).status()}) {
     EXPECT_EQ(status.message(), want);
     EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);
+  }
+}
+
+TEST(JobModel, VirtualTokensTakePositionsOfTheSequence) {
+  JobSpec spec = AllLinear();
+  spec.method = "prompt";
+  spec.prompt.num_virtual_tokens = 24;
+  spec.data.seq_length = 1000;
+  const auto document = DescribeJob(kBase, spec);
+  ASSERT_TRUE(document.ok()) << document.status();
+  EXPECT_TRUE(JobModelOf(*document).ok());
+  spec.data.seq_length = 1001;
+  EXPECT_EQ(DescribeJob(kBase, spec).status().message(),
+            "data.seq-length: got 1001, want at most 1000, the longest sequence of the base model "
+            "(max_position_embeddings = 1024) behind 24 virtual tokens");
+}
+
+// What the coordinator makes of the document and the file of base tensors is what the folder gives.
+TEST(JobModel, APromptStartsFromTheBaseModelsEmbeddingEverywhere) {
+  JobSpec spec = AllLinear();
+  spec.method = "prompt";
+  const auto document = DescribeJob(kBase, spec);
+  ASSERT_TRUE(document.ok()) << document.status();
+  const auto file = BaseTensorsFile(kBase, *document);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const AdapterPlan remote = JobModelOf(*document)->plan;
+  const auto files = ModelFiles::Open(kBase);
+  const AdapterPlan local = DescribeJobModel(kBase, *files, spec)->plan;
+  const Manifest manifest = remote.from_base();
+  ASSERT_EQ(manifest.size(), 1u);
+  EXPECT_EQ(InitialState(remote, 42, *ReadParameterSet(*file, &manifest))->HashHex(),
+            InitialState(local, 42, &*files)->HashHex());
+}
+
+TEST(JobModel, ASearchOfManyNumbersIsRefusedByBothSides) {
+  JobSpec spec = AllLinear();
+  spec.method = "prompt";
+  spec.train.estimator = "cma-es";
+  spec.prompt.subspace = 1024;
+  auto document = DescribeJob(kBase, spec);
+  ASSERT_TRUE(document.ok()) << document.status();
+  spec.prompt.subspace = document->spec.prompt.subspace = 1025;
+  for (const absl::Status& status :
+       {DescribeJob(kBase, spec).status(), JobModelOf(*document).status()}) {
+    EXPECT_EQ(status.message(),
+              "train.estimator: got \"cma-es\" for 1025 trained numbers, want at most 1024: a "
+              "[prompt] with subspace = 1024 or less");
   }
 }
 

@@ -95,6 +95,17 @@ INSTANTIATE_TEST_SUITE_P(
              {"scalars.enabled=true", "train.estimator=fzoo", "train.optimizer=sgd",
               "train.queries=2", "train.max-steps=5", "simulate.backprop-share=0.5"},
              "simulate.backprop-share = 0.5 and train.estimator = \"fzoo\""},
+        Case{"search", {"train.estimator=cma-es", "prompt.subspace=100"}, ""},
+        Case{"search_momentum",
+             {"train.estimator=cma-es", "train.proximal-mu=0.1"},
+             "train.estimator = \"cma-es\" and train.proximal-mu = 0.1: want 0.0"},
+        Case{"search_of_three", {"train.population=3"}, "train.population: got 3, want an integer"},
+        Case{"prompt_example_privacy",
+             {"prompt.num-virtual-tokens=4", "privacy.mechanism=example"},
+             "privacy.mechanism = \"example\" and [prompt]"},
+        Case{"prompt_init",
+             {"prompt.prompt-tuning-init=text"},
+             "prompt.prompt-tuning-init: got \"text\", want sample-vocabulary|random"},
         Case{"rank_zero", {"lora.lora-r=0"}, "lora.lora-r: got 0, want an integer 1..1024"},
         Case{"nan_rate", {"train.learning-rate=nan"}, "train.learning-rate: got nan"},
         Case{
@@ -179,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(JobSpec, AnUnknownMethodIsRefused) {
   JobSpec spec;
   spec.method = "prefix";
-  EXPECT_EQ(spec.Validate().message(), "method: got 'prefix', want lora|adapter|full");
+  EXPECT_EQ(spec.Validate().message(), "method: got 'prefix', want lora|adapter|full|prompt");
 }
 
 TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
@@ -193,6 +204,9 @@ TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
   EXPECT_EQ(warnings({"strategy.name=fedavgm"}).size(), 1u);
   EXPECT_EQ(warnings({"evaluate.every=11"}).size(), 1u);
   EXPECT_EQ(warnings({"simulate.num-clients=3"}).size(), 1u);
+  EXPECT_EQ(warnings({"train.population=40"}).size(), 1u);
+  EXPECT_EQ(warnings({"train.estimator=cma-es", "train.learning-rate=1"}).size(), 1u);
+  EXPECT_TRUE(warnings({"train.estimator=cma-es", "train.population=40"}).empty());
 }
 
 TEST(JobSpec, AWholeModelWarnsOfItsBytesItsDtypeAndItsWidth) {

@@ -23,6 +23,17 @@ const Case kCases[] = {
     {"rslora", "llama", [](JobSpec& job) { job.lora.use_rslora = true; }},
     {"lora_frozen_a", "llama", [](JobSpec& job) { job.strategy.aggregation = "freeze-a"; }},
     {"lora_with_head", "bert", [](JobSpec&) {}},
+    {"prompt", "llama", [](JobSpec& job) { job.method = "prompt"; }},
+    {"random_prompt_with_head", "bert",
+     [](JobSpec& job) {
+       job.method = "prompt";
+       job.prompt.prompt_tuning_init = "random";
+     }},
+    {"prompt_of_a_subspace", "llama",
+     [](JobSpec& job) {
+       job.method = "prompt";
+       job.prompt.subspace = 20;
+     }},
     {"seq_bn", "llama",
      [](JobSpec& job) {
        job.method = "adapter";
@@ -65,7 +76,7 @@ class MethodContract : public ::testing::TestWithParam<Case> {
     network_ = MakeNetwork(base_);
     auto plan = PlanAdapter(base_->config(), base_->match(), job_);
     ASSERT_TRUE(plan.ok()) << plan.status();
-    auto method = MakeMethod(*plan, job_);
+    auto method = MakeMethod(*plan, job_, &base_->files());
     ASSERT_TRUE(method.ok()) << method.status();
     method_ = std::move(*method);
     auto state = InitialState(*plan, job_.job.seed, &base_->files());
@@ -113,7 +124,9 @@ class MethodContract : public ::testing::TestWithParam<Case> {
   Pass pass_{&workspace_, std::nullopt, false};
 };
 
+// But for a prompt, which is never absent.
 TEST_P(MethodContract, TheInitialStateIsTheIdentity) {
+  if (method_->name() == "prompt") GTEST_SKIP() << "a prompt of any value is a prompt";
   const at::NoGradGuard no_grad;
   const TrainableState leaves(state_);
   const at::Tensor with =
@@ -228,6 +241,12 @@ TEST(Method, FactorsOfDifferentRanksAreRefused) {
   const Manifest manifest = {{"base_model.model.x.lora_A.weight", DType::kF32, {2, 4}},
                              {"base_model.model.x.lora_B.weight", DType::kF32, {4, 3}}};
   EXPECT_EQ(MakeLora(manifest, {}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(Method, APromptWithoutItsTensorOrItsStartIsRefused) {
+  EXPECT_EQ(MakePrompt({}, {}, 1).status().code(), absl::StatusCode::kInvalidArgument);
+  const Manifest subspace = {{"prompt_subspace", DType::kF32, {3}}};
+  EXPECT_EQ(MakePrompt(subspace, {}, 1).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(Method, AnIncompleteBottleneckIsRefused) {

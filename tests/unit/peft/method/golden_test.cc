@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/formats/lora_adapter.h"
+#include "common/formats/prompt_adapter.h"
 #include "peft/method/method.h"
 
 namespace rivulet {
@@ -50,7 +51,12 @@ class AdapterGolden : public ::testing::TestWithParam<std::string> {
   void Load(const std::filesystem::path& folder) {
     const auto config = nlohmann::json::parse(std::ifstream(folder / "adapter_config.json"));
     absl::StatusOr<std::unique_ptr<Method>> method;
-    if (config.contains("peft_type")) {
+    if (config.value("peft_type", "") == "PROMPT_TUNING") {
+      const auto file = ReadPromptDirectory(folder);
+      ASSERT_TRUE(file.ok()) << file.status();
+      state_ = file->weights;
+      method = MakePrompt(state_.manifest(), {}, 1);
+    } else if (config.contains("peft_type")) {
       // Ranks and alphas by module become one rank here, as for `rivulet model`.
       const auto file = ReadPeftDirectory(folder);
       ASSERT_TRUE(file.ok()) << file.status();
@@ -113,7 +119,8 @@ TEST_P(AdapterGolden, LogitsEqualTheReference) {
 INSTANTIATE_TEST_SUITE_P(All, AdapterGolden,
                          ::testing::Values("llama_lora", "llama_lora_alllinear", "llama_lora_regex",
                                            "llama_lora_layers", "llama_lora_pattern", "bert_lora",
-                                           "llama_seq_bn", "bert_seq_bn", "bert_seq_bn_gelu"),
+                                           "llama_seq_bn", "bert_seq_bn", "bert_seq_bn_gelu",
+                                           "llama_prompt", "bert_prompt"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

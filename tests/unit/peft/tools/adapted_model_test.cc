@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(All, AdaptedModelGolden,
                          ::testing::Values("llama_lora", "llama_lora_alllinear", "llama_lora_regex",
                                            "llama_lora_layers", "llama_lora_pattern",
                                            "llama_seq_bn", "bert_lora", "bert_seq_bn",
-                                           "bert_seq_bn_gelu"),
+                                           "bert_seq_bn_gelu", "llama_prompt", "bert_prompt"),
                          [](const auto& info) { return info.param; });
 
 // The first token drawn is the arg-max of the reference's last logits.
@@ -83,6 +83,29 @@ TEST(AdaptedModel, GeneratesWithRanksAndAlphasByPattern) {
   ASSERT_TRUE(text.ok()) << text.status();
   const Golden want(Adapters() / "llama_lora_pattern" / "golden.safetensors");
   EXPECT_EQ(text->at(0), want["logits"][0][-1].argmax().item<int32_t>());
+}
+
+// Generation keeps a cache and evaluation does not: both must put the prompt before the text. Its
+// 5 positions are gone from the model's 128.
+TEST(AdaptedModel, GeneratesBehindASoftPrompt) {
+  RV_NEEDS_SHARED();
+  const auto model =
+      LoadAdaptedModel(Models() / "llama", Adapters() / "llama_prompt", {"causal-lm"});
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto generator = TextGenerator::Make(model->base, model->job, model->state);
+  ASSERT_TRUE(generator.ok()) << generator.status();
+  GenerateOptions options;
+  options.max_new_tokens = 1000;
+  const std::vector<int32_t> prompt = GoldenExamples("llama")[0].ids;
+  const auto text = (*generator)->Generate(prompt, options);
+  ASSERT_TRUE(text.ok()) << text.status();
+  const Golden want(Adapters() / "llama_prompt" / "golden.safetensors");
+  EXPECT_EQ(text->at(0), want["logits"][0][-1].argmax().item<int32_t>());
+  const auto longest = static_cast<size_t>(LongestSequence(model->base->config()));
+  EXPECT_EQ(text->size(), longest - 5 - prompt.size() + 1);
+  const auto refused = (*generator)->Generate(std::vector<int32_t>(longest - 4, 1), options);
+  EXPECT_EQ(refused.status().message(), "prompt: got " + std::to_string(longest - 4) +
+                                            " tokens, want 1.." + std::to_string(longest - 5));
 }
 
 // An adapter in bf16 gives what its rounded values give.
