@@ -4,6 +4,7 @@
 #include "peft/trainer/guarded.h"
 #include "peft/trainer/network_tuner.h"
 #include "peft/trainer/process.h"
+#include "peft/zeroth_order/cma_es_run.h"
 #include "peft/zeroth_order/zeroth_order_run.h"
 
 namespace rivulet {
@@ -24,6 +25,10 @@ class ZerothOrderTuner : public NetworkTuner {
                         "\" with example privacy, which clips gradients; want backprop");
     }
     const RunSetting setting = SettingWith(RootOfClient(request));
+    if (train().estimator == "cma-es") {
+      CmaEsRun search(setting, *request.global, workspace);
+      return Walk(request, search);
+    }
     StepDirections directions(train(), setting.root, manifest(), scalars(), request.round,
                               request.client);
     const bool plain = train().estimator == "central" || train().estimator == "one-sided";
@@ -43,7 +48,7 @@ absl::StatusOr<std::unique_ptr<Tuner>> MakeZerothOrderTuner(std::shared_ptr<cons
   RV_ASSIGN_OR_RETURN(const AdapterPlan plan, PlanAdapter(base->config(), base->match(), job));
   PrepareProcess();
   return Guarded([&]() -> absl::StatusOr<std::unique_ptr<Tuner>> {
-    RV_ASSIGN_OR_RETURN(std::unique_ptr<Method> method, MakeMethod(plan, job));
+    RV_ASSIGN_OR_RETURN(std::unique_ptr<Method> method, MakeMethod(plan, job, &base->files()));
     return std::make_unique<ZerothOrderTuner>(MakeNetwork(std::move(base)), std::move(method), job);
   });
 }
