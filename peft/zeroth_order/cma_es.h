@@ -9,8 +9,8 @@
 //
 // Source: Hansen 2016, "The CMA Evolution Strategy: A Tutorial" (positive weights), with candidates
 // and the path of the step size through the Cholesky factor of the covariance instead of its
-// symmetric root (Krause, Arbones & Igel 2016): a third of the work of a hundredth of the code, and
-// the same distribution of candidates.
+// symmetric root (Krause, Arbones & Igel 2016): no eigenvectors, and the same distribution of
+// candidates.
 
 namespace rivulet {
 
