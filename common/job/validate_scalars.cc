@@ -182,6 +182,11 @@ absl::Status CheckScalars(const JobSpec& spec) {
     return key.empty() ? absl::OkStatus()
                        : Clash(key, "scalars.enabled = false", "want enabled = true");
   }
+  if (spec.train.estimator == "cma-es") {
+    return Clash(kScalars, Set("train.estimator", "cma-es"),
+                 "a search moves by the order of losses, not along directions that all draw; want "
+                 "another estimator, or enabled = false");
+  }
   if (spec.train.learning_rate == 0) {
     return Clash(kScalars, "train.learning-rate = 0.0",
                  "coefficients are in units of it; want learning-rate > 0");
