@@ -20,10 +20,8 @@ namespace rivulet {
 //   max-steps = 1000           # optimiser steps a round; 0 = any
 //   min-clients = 2            # a job that would publish fewer clients' sum is refused
 //   max-seq-length = 1024      # 0 = any
-//   backprop = true            # jobs of coefficients ([scalars]) whose slopes are measured:
-//   project
-//                              # the gradient on the same directions here, which takes the memory
-//                              # of backpropagation
+//   backprop = true            # jobs with [scalars]: slopes from a gradient, which takes the
+//                              # memory of backpropagation, in place of measured ones
 //   [secagg]                   # what a masked round must be like; nothing a job says widens it
 //   required = true            # jobs without masks are refused
 //   mode-min = "malicious"     # semi-honest: a coordinator that only reads will do

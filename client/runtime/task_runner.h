@@ -79,11 +79,11 @@ class TaskRunner {
   // manifest.
   absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
                                     const std::function<bool()>& cancelled);
-  // What Train made of this task is with the coordinator.
   // What a masked vector could not carry.
   void Propose(const LocalTask& task, const ParameterSet& rest) {
     encoder_.Propose(task.upload(), rest);
   }
+  // What Train made of this task is with the coordinator.
   void Accepted(const LocalTask& task) { encoder_.Accepted(task.upload()); }
   // Held-out sums of the global state on this client's data; zeros when it holds nothing back.
   // Errors: as Train; Aborted when `cancelled`, which is polled between batches and may be empty.

@@ -35,6 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto task = AssignmentOf(message.task());
   if (!task.ok()) return 0;
   Require(task->state_sha256.size() == 64);
+  if (task->log) Require(task->log->sha256.size() == (task->log->bytes > 0 ? 64 : 0));
   Require(!CheckTask(Policy(), *task).ok());
   if (CheckTask(PolicyFor(*task), *task).ok()) Require(task->state_bytes <= uint64_t{1} << 50);
   return 0;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/job/job_model.h"
 
@@ -148,6 +149,48 @@ TEST_F(TaskRunnerTest, DataMayBeAsLongAsTheModelReads) {
   EXPECT_EQ(resources_.positions, 1024);
   Train(DocumentOf(1, true), 1);
   EXPECT_EQ(resources_.positions, 2048);
+}
+
+// Two records of one coefficient each, 12 bytes; the state of the first is the last that was worked
+// with.
+TEST_F(TaskRunnerTest, AStateIsMadeFromTheLastOneAndTheRestOfTheLog) {
+  JobSpec spec;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.learning_rate = 0.5;
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;
+  LocalTask task{"ann", DocumentOf(1, false, spec), 1, "job-1", 1};
+  task.log = StateLog{"hash", 12, 0};
+  task.state_bytes = 1000;
+  EXPECT_EQ(runner_.MissingLog(task), 0u);  // from the state of round 0
+  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  EXPECT_EQ(runner_.MissingLog(task), 12u);
+  EXPECT_EQ(*runner_.CatchUp(task, ""), state);
+
+  spec.job.seed = 1;
+  const ScalarForm form = *ScalarForm::Of(spec, SmallManifest());
+  const std::string record = *Extended(form, "", 2, std::vector<float>{3});
+  LocalTask next = task;
+  next.round = 2;
+  next.log->bytes = 24;
+  EXPECT_EQ(runner_.MissingLog(next), 12u);
+  ParameterSet want(SmallManifest());
+  ASSERT_TRUE(Replay(form, spec.strategy, record, want).ok());
+  EXPECT_NE(want.floats(0)[0], 0);
+  EXPECT_EQ(*runner_.CatchUp(next, record), SafetensorsBytes(want));
+
+  EXPECT_EQ(runner_.CatchUp(next, record, [] { return true; }).status().code(),
+            absl::StatusCode::kAborted);
+  EXPECT_EQ(runner_.CatchUp(next, record.substr(1)).status().code(), absl::StatusCode::kDataLoss);
+  LocalTask other = next;
+  other.job_id = "job-2";  // of the same document
+  EXPECT_EQ(runner_.MissingLog(other), 0u);
+  EXPECT_EQ(runner_.CatchUp(other, record).status().code(), absl::StatusCode::kDataLoss);
+  next.log->bytes = uint64_t{1} << 40;
+  next.state_bytes = uint64_t{1} << 50;
+  EXPECT_EQ(runner_.MissingLog(next), std::nullopt);  // hours of work
 }
 
 TEST_F(TaskRunnerTest, OneJobAfterAnotherLeavesOneInMemory) {

@@ -196,6 +196,41 @@ TEST_F(ScalarRoundTest, AStepWaitsUntilItsDirectionIsSure) {
   EXPECT_EQ(Run(spec, 0, 0, /*restart=*/true).state_hash, view.state_hash);
 }
 
+// In round 2 the others send the opposite of what the trusted client does: nobody is to be trusted,
+// and what round 1 measured goes on waiting.
+TEST_F(ScalarRoundTest, ARoundThatMovesNothingLosesNothingThatWaits) {
+  JobSpec spec = ScalarToy();
+  spec.job.num_rounds = 2;
+  spec.train.queries = 4;
+  spec.scalars.target_ratio = 2;
+  spec.robust.rule = "fltrust";
+  spec.robust.trusted_client = "a";
+  Open(spec);
+  const std::string id = Submit();
+  for (federation_->Tick(); !gateway_.orders.empty(); federation_->Tick()) {
+    const auto order = gateway_.orders.front();
+    gateway_.orders.pop_front();
+    if (order.task.kind == ClientTask::Kind::kEvaluate) {
+      ASSERT_TRUE(ToyWork(*federation_, order).ok());
+      continue;
+    }
+    ToyUpdate update{"", 5, ParameterSet(form_->manifest())};
+    const float sign = order.task.round == 2 && order.client != "a" ? -1 : 1;
+    for (size_t j = 0; j < 4; ++j) {
+      update.delta.floats(0)[j] = sign * static_cast<float>(j + order.client[0] % 2);
+    }
+    update.file = SafetensorsBytes(update.delta);
+    ASSERT_TRUE(ToyUpload(*federation_, order.client, order.task, update).ok());
+  }
+  EXPECT_EQ(Show(id).state, JobState::kFinished) << Show(id).reason;
+  const auto stored = states_->Load();
+  ASSERT_TRUE(stored.ok());
+  ASSERT_EQ(stored->models.size(), 3u);
+  EXPECT_FALSE(stored->models[1].optimizer_sha256.empty());
+  EXPECT_EQ(stored->models[2].optimizer_sha256, stored->models[1].optimizer_sha256);
+  EXPECT_EQ(stored->models[2].sha256, stored->models[0].sha256);
+}
+
 TEST_F(ScalarRoundTest, AnOptimiserWithAMemoryHasNoLog) {
   JobSpec spec = ScalarToy();
   spec.strategy.name = "fedadam";
