@@ -237,6 +237,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   }
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.updates.clear();
+  if (!job.models.empty()) UnpinCompanionsLocked(job.models.rbegin()->second);
   DropSumLocked(job);
   job.backlog.clear();
   job.planning.reset();

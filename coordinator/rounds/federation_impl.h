@@ -130,6 +130,7 @@ class Federation::Impl {
   void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);
   void PinCompanionsLocked(const ModelRecord& model);
+  void UnpinCompanionsLocked(const ModelRecord& model);
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
                                                         const std::string& sha256, uint64_t offset);
   absl::StatusOr<std::shared_ptr<UploadSession>> BeginUpload(const std::string& client,

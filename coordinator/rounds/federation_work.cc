@@ -271,11 +271,15 @@ void Federation::Impl::RetireLocked(Job& job) {
 void Federation::Impl::RetireParentLocked(Job& job) {
   const ModelRecord& parent = std::next(job.models.rbegin())->second;
   if (!IsKept(*job.plan, parent.round)) UnpinLocked(parent.sha256);
-  if (!parent.optimizer_sha256.empty()) UnpinLocked(parent.optimizer_sha256);
-  if (!parent.log_sha256.empty()) UnpinLocked(parent.log_sha256);
+  UnpinCompanionsLocked(parent);
 }
 
-// What lies beside a state.
+// What lies beside a state, for the round after it.
+void Federation::Impl::UnpinCompanionsLocked(const ModelRecord& model) {
+  if (!model.optimizer_sha256.empty()) UnpinLocked(model.optimizer_sha256);
+  if (!model.log_sha256.empty()) UnpinLocked(model.log_sha256);
+}
+
 void Federation::Impl::PinCompanionsLocked(const ModelRecord& model) {
   if (!model.optimizer_sha256.empty()) PinLocked(model.optimizer_sha256);
   if (!model.log_sha256.empty()) PinLocked(model.log_sha256);

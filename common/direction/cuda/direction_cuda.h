@@ -28,7 +28,7 @@ struct DevicePart {
   int64_t count = 0;
   int64_t offset = 0;
 };
-// All of a manifest in one buffer, tensor after tensor, as StepDirections has it.
+// All of a manifest in one buffer, tensor after tensor, as Directions has it.
 std::vector<DevicePart> DevicePartsOf(const Manifest& manifest);
 
 // What MakeDirection(settings, root, index) draws.
@@ -68,7 +68,7 @@ absl::Status MoveAndPerturbCuda(const MoveAndPerturb& step, std::span<const Devi
 absl::Status MoveAndPerturbCuda(const MoveAndPerturb& step, std::span<const DevicePart> parts,
                                 uint16_t* w, uint16_t* out, void* stream);
 
-// w += sum of coefficients[k] z_k over the directions first.index + k: what StepDirections::Move
+// w += sum of coefficients[k] z_k over the directions first.index + k: what Directions::Move
 // makes of zeros, added once. `coefficients` is host memory, at most 2^31 - 1, 65535 if low-rank;
 // workspace: 16 bytes a direction, and (m + n) r bits a direction for low-rank matrices.
 absl::Status ReplayDirectionsCuda(const DirectionAddress& first,

@@ -5,10 +5,11 @@
 
 #include <bit>
 #include <cstring>
+#include <numeric>
 #include <string>
 
 #include "common/direction/cuda/rank_one_replay_cuda.h"
-#include "common/direction/step_directions.h"
+#include "common/direction/directions.h"
 #include "tests/unit/common/direction/cuda/device_buffer.h"
 
 namespace rivulet {
@@ -221,10 +222,12 @@ TEST_P(DirectionOnCuda, ReplayHasTheBitsOfMovingFromZeros) {
                              {"d", DType::kF32, {7, 2051}}};
   const std::vector<DevicePart> parts = DevicePartsOf(manifest);
   for (int count : {1, 3, 4, 130}) {
-    const StepDirections directions(GetParam(), kRoot, 200, manifest);
+    const Directions directions(GetParam(), kRoot, manifest);
     std::vector<float> want(directions.size());
     const std::vector<float> coefficients = Normal(count, 3), base = Normal(want.size(), 4);
-    directions.Move(2, coefficients, want);
+    std::vector<uint64_t> indices(coefficients.size());
+    std::iota(indices.begin(), indices.end(), 400);
+    directions.Move(indices, coefficients, want);
     for (size_t i = 0; i < want.size(); ++i) want[i] = base[i] + want[i];
     DeviceBuffer<float> w(base);
     ASSERT_TRUE(ReplayDirectionsCuda(At(400), coefficients, parts, w.get(), nullptr).ok());
