@@ -91,6 +91,8 @@ absl::Status Directions::Replay(std::span<const double> factors, std::span<float
 
 std::vector<float> FlatOf(const ParameterSet& set) {
   std::vector<float> values;
+  values.reserve(SizeBytesOf(set.manifest()) /
+                 sizeof(float));  // a model may be large: no spare room
   for (size_t row = 0; row < set.size(); ++row) {
     values.insert(values.end(), set.floats(row).begin(), set.floats(row).end());
   }

@@ -13,9 +13,9 @@ struct ScalarStep {
   std::string waiting;  // with scalars.target-ratio: records of rounds that have not moved it yet
 };
 
-// Moves `state` by the mean coefficients of the round, all of them where it is empty kept as they
-// are. `optimizer` is the job's, restored. Errors: DataLoss for stored logs that are damaged; those
-// of the optimiser and of the blobs.
+// Moves `state` by the mean coefficients of the round; an empty mean leaves state, log and what
+// waits as they are. `optimizer` is the job's, restored. Errors: DataLoss for stored logs that are
+// damaged; those of the optimiser and of the blobs.
 absl::StatusOr<ScalarStep> MoveByScalars(BlobStore& blobs, const JobPlan& plan,
                                          const RoundStart& start, const ParameterSet& mean,
                                          ServerOptimizer& optimizer, ParameterSet& state);

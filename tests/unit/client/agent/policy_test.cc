@@ -57,6 +57,8 @@ TEST_F(PolicyTest, WhatTheOwnerAllowsPassesAndWhatExceedsItIsRefusedWithNine) {
   ASSERT_TRUE(policy.ok()) << policy.status();
   const JobDocument good = DocumentOf(*policy);
   EXPECT_TRUE(policy->Check(good).ok());
+  EXPECT_FALSE(policy->backprop);
+  EXPECT_TRUE(Load("backprop = true\n")->backprop);
   EXPECT_EQ(policy->datasets.at("notes"), file_.parent_path() / "notes.txt");
   const auto refuses = [&](const char* key, auto change) {
     JobDocument asked = good;
