@@ -113,8 +113,9 @@ struct TrainSection {
   std::string direction = "rademacher";  // rademacher | gauss | low-rank
   int direction_rank = 1;                // low-rank
   int direction_renewal = 1;             // low-rank: steps that share the right factor (LOZO)
-  int population = 20;                   // cma-es: candidates of one step
-  double initial_sigma = 1;              // cma-es: deviation of the first candidates
+  int batched_queries = 0;   // queries whose losses share one forward pass; 0 = one loss a pass
+  int population = 20;       // cma-es: candidates of one step
+  double initial_sigma = 1;  // cma-es: deviation of the first candidates
 };
 
 // Updates of numbers along directions that every party draws for itself (docs/backprop_free.md).
@@ -127,6 +128,8 @@ struct ScalarsSection {
   // Of signal to noise that a step of the global state waits for, round after round of further
   // directions (FwdLLM); 0 = a step every round.
   double target_ratio = 0;
+  std::string pool_choice = "uniform";  // uniform | amplitude: how clients draw from the pool (Pro)
+  std::string drawn_from = "job";       // job | session: what directions follow from
 };
 
 struct StrategySection {

@@ -217,6 +217,11 @@ constexpr JobKey kTrainingKeys[] = {
     {"train.direction-renewal",
      "Of direction low-rank: so many directions in a row share their right factors (LOZO).",
      RV_KEY(train.direction_renewal), 1, 1e6},
+    {"train.batched-queries",
+     "Differences: so many queries of a step share one forward pass, both signs of each; 0 = a "
+     "pass "
+     "for each loss.",
+     RV_KEY(train.batched_queries), 0, 1024},
     {"train.population", "cma-es: candidates of one step, a forward pass each.",
      RV_KEY(train.population), 4, 65536},
     {"train.initial-sigma",
@@ -245,6 +250,14 @@ constexpr JobKey kTrainingKeys[] = {
      "the mean estimate is so many times its variance (FwdLLM): 1 + P / d for P exact slopes in d "
      "dimensions; 0 = it moves every round.",
      RV_KEY(scalars.target_ratio), 0, 2},
+    {"scalars.pool-choice",
+     "How a client draws from the pool: all directions alike, or those more often along which the "
+     "state has moved more (FedKSeed-Pro).",
+     RV_KEY(scalars.pool_choice), 0, 0, "uniform|amplitude"},
+    {"scalars.drawn-from",
+     "What a round's directions follow from: the job's document, or with masks the session's keys, "
+     "which the coordinator cannot choose.",
+     RV_KEY(scalars.drawn_from), 0, 0, "job|session"},
 
     {"strategy.name", "How the mean update moves the global state.", RV_KEY(strategy.name), 0, 0,
      "fedavg|fedavgm|fedadam|fedyogi|fedadagrad"},
