@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes the tokenizer.json of a vocabulary in the format of llama2.c (tok512.bin of stories260K).
+"""Writes tokenizer.json and tokenizer_config.json of a vocabulary in the format of llama2.c (tok512.bin of stories260K).
 
 The file: i32 longest token, then for each token f32 score, i32 length, bytes. It is a SentencePiece BPE with
 byte fallback: a pair merges into the token of its joined text, the highest score first. Needs nothing but Python.
-usage: llama2c_tokenizer.py tok512.bin tokenizer.json
+usage: llama2c_tokenizer.py tok512.bin FOLDER
 """
 import json
+import os
 import struct
 import sys
 
@@ -51,7 +52,9 @@ def main():
                "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
                          "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True,
                          "vocab": {text: i for i, text in enumerate(texts)}, "merges": merges_of(texts, scores)}},
-              open(sys.argv[2], "w"), ensure_ascii=False)
+              open(os.path.join(sys.argv[2], "tokenizer.json"), "w"), ensure_ascii=False)
+    json.dump({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+              open(os.path.join(sys.argv[2], "tokenizer_config.json"), "w"))
 
 
 main()
