@@ -11,6 +11,7 @@
 #include "common/job/job_model.h"
 #include "common/scalars/scalar_form.h"
 #include "privacy/masking/signature_verifier.h"
+#include "privacy/masking/task_terms.h"
 #include "privacy/secagg/shared/bytes.h"
 
 namespace rivulet {
@@ -28,16 +29,10 @@ absl::StatusOr<MaskedForm> FormOf(const std::string& text) {
   return MaskedForm::Of(document.spec, UpdateManifestOf(document.spec, model.plan.wire()));
 }
 
-// Whatever the coordinator says of the attempt must be what the job says.
-absl::StatusOr<secagg::Params> ParamsOf(const MaskedForm& form, const MaskedTaskFacts& facts) {
-  RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Parameters>(facts.parameters));
-  MaskedAttempt attempt{facts.job,          facts.round,    facts.attempt,
-                        facts.state_sha256, facts.document, message.params.n_max};
-  for (; attempt.group < form.most_groups(); ++attempt.group) {
-    if (message.params == form.ParamsOf(attempt)) return message.params;
-  }
-  return secagg::RefuseFor(secagg::Reason::kParams,
-                           "the parameters are not those of the job's document");
+absl::StatusOr<TaskTerms> TermsOf(const MaskedForm& form, const MaskedTaskFacts& facts) {
+  return ReadTaskTerms(form,
+                       {facts.job, facts.round, facts.attempt, facts.state_sha256, facts.document},
+                       facts.parameters);
 }
 
 secagg::ClientContext ContextOf(const MaskingSelf& self) {
@@ -51,16 +46,18 @@ MaskedTask::MaskedTask(const MaskingSelf& self, MaskedForm form)
     : self_(self), form_(std::move(form)), session_(ContextOf(self)) {}
 
 absl::Status MaskedTask::TakeParameters(const MaskedTaskFacts& facts) {
-  RV_ASSIGN_OR_RETURN(params_, ParamsOf(form_, facts));
+  RV_ASSIGN_OR_RETURN(TaskTerms terms, TermsOf(form_, facts));
+  form_ = std::move(terms.form);
+  params_ = terms.params;
   upload_ = {facts.job, self_.name, facts.round, facts.attempt};
   return absl::OkStatus();
 }
 
 absl::Status MaskedTask::Check(const MaskedTaskFacts& facts, const secagg::ClientPolicy& policy) {
   RV_ASSIGN_OR_RETURN(const MaskedForm form, FormOf(facts.document));
-  RV_ASSIGN_OR_RETURN(const secagg::Params params, ParamsOf(form, facts));
-  RV_RETURN_IF_ERROR(secagg::Check(params));
-  return secagg::CheckPolicy(policy, params);
+  RV_ASSIGN_OR_RETURN(const TaskTerms terms, TermsOf(form, facts));
+  RV_RETURN_IF_ERROR(secagg::Check(terms.params));
+  return secagg::CheckPolicy(policy, terms.params);
 }
 
 absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf& self,

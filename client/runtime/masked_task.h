@@ -34,7 +34,7 @@ struct MaskedTaskFacts {
   uint32_t attempt = 0;
   std::string state_sha256;  // hex, of the global state it holds
   std::string document;      // canonical job document
-  std::string parameters;    // the coordinator's first message
+  std::string parameters;    // the coordinator's first message (privacy/masking/task_terms.h)
 };
 
 // One client's part in one attempt under masks, the same in the agent and in the simulation: keys,
@@ -78,7 +78,7 @@ class MaskedTask {
   absl::StatusOr<std::string> FileOfBefore(LocalUpdate& update) const;
 
   const MaskingSelf& self_;
-  const MaskedForm form_;
+  MaskedForm form_;  // of the round
   UploadKey upload_;
   mutable std::mutex mutex_;
   secagg::ClientSession session_;

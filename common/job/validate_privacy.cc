@@ -103,13 +103,10 @@ absl::Status CheckAdaptiveClip(const JobSpec& spec) {
   const PrivacySection& privacy = spec.privacy;
   if (!privacy.adaptive_clip) return absl::OkStatus();
   const std::string adaptive = "privacy.adaptive-clip = true";
-  if (privacy.mechanism != "central") {
+  if (!IsAmong(privacy.mechanism, {"central", "distributed"})) {
     return Clash(adaptive, Set("privacy.mechanism", privacy.mechanism),
-                 "clients are not told the clip norm of a round; want mechanism = \"central\"");
-  }
-  if (spec.secure_aggregation.enabled) {
-    return Clash(adaptive, kMasked,
-                 "clients are not told the clip norm of a round; want enabled = false");
+                 "nothing would hide whose norm it follows; want mechanism = \"central\" or "
+                 "\"distributed\"");
   }
   if (privacy.correlation != "none") {
     return Clash(adaptive, Set("privacy.correlation", privacy.correlation),

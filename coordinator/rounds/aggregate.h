@@ -41,13 +41,15 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
 
 // The same under masks: the sums of the packed vectors, opened by `round`, with every figure in
 // them; robust.rule over the means of the groups where there are several. With noise of the
-// coordinator, `noise_seed` as below; clients have clipped their updates. Errors also: those of
-// MaskedGroup::Open; FailedPrecondition when fewer groups can be opened than the rule needs.
+// coordinator, `noise_seed` as below; clients have clipped their updates to terms.clip_norm. Errors
+// also: those of MaskedGroup::Open; FailedPrecondition when fewer groups can be opened than the
+// rule needs.
 absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan& plan,
                                                 const ModelRecord& parent,
                                                 const std::string& initial_sha256,
                                                 const std::vector<UpdateRecord>& updates,
-                                                std::string_view noise_seed, MaskedRound& round,
+                                                std::string_view noise_seed,
+                                                const RoundTerms& terms, MaskedRound& round,
                                                 RunningRound& running);
 
 // The same with noise of the coordinator (privacy.mechanism = "central"): every update is clipped

@@ -11,18 +11,6 @@
 #include "privacy/dp/noise_seed.h"
 
 namespace rivulet {
-namespace {
-
-// From what is released of the clients' bits, and nothing else.
-absl::StatusOr<double> NextClipNorm(const AdaptiveClip& clip, double clip_norm,
-                                    const NoiseSeed& seed, int64_t bits) {
-  RV_ASSIGN_OR_RETURN(const uint64_t variance, ClipBitVariance(clip.BitSigma()));
-  RV_RETURN_IF_ERROR(AddBlockNoise(seed, "clip-bit", variance, 1, 0, {&bits, 1}));
-  return clip.Next(clip_norm, clip.MeanBit(NoisedBitSum(bits)));
-}
-
-}  // namespace
-
 absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
                                                  const ModelRecord& parent,
                                                  const std::string& initial_sha256,
@@ -65,7 +53,8 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
                       NextState(blobs, plan, start, mean, std::move(state), std::move(figures)));
   if (plan.spec.privacy.adaptive_clip) {
     RV_ASSIGN_OR_RETURN(const AdaptiveClip clip, AdaptiveClipOf(plan, terms));
-    RV_ASSIGN_OR_RETURN(result.clip_norm, NextClipNorm(clip, terms.clip_norm, seed, bits));
+    RV_RETURN_IF_ERROR(AddClipBitNoise(plan, terms, seed, bits));
+    result.clip_norm = clip.Next(terms.clip_norm, clip.MeanBit(NoisedBitSum(bits)));
   }
   return result;
 }

@@ -1,4 +1,5 @@
 // Rounds under masks.
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -13,7 +14,8 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
                                                 const ModelRecord& parent,
                                                 const std::string& initial_sha256,
                                                 const std::vector<UpdateRecord>& updates,
-                                                std::string_view noise_seed, MaskedRound& round,
+                                                std::string_view noise_seed,
+                                                const RoundTerms& terms, MaskedRound& round,
                                                 RunningRound& running) {
   RV_ASSIGN_OR_RETURN(ParameterSet state, running.TakeParent(blobs, parent.sha256));
   std::vector<float> movement;
@@ -26,12 +28,18 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
     movement.assign(flat.begin(), flat.end());
   }
   RV_ASSIGN_OR_RETURN(MaskedMean mean,
-                      OpenMaskedMean(blobs, plan, updates, movement, noise_seed, round));
+                      OpenMaskedMean(blobs, plan, updates, movement, noise_seed, terms, round));
   if (plan.spec.strategy.aggregation == "freeze-a") mean.figures.bias = 0;
   const RoundStart start{parent, initial_sha256};
   RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, start, mean.mean,
                                                         std::move(state), std::move(mean.figures)));
   result.scaled = mean.scaled;
+  if (plan.masked->adaptive()) {
+    RV_ASSIGN_OR_RETURN(const AdaptiveClip clip, AdaptiveClipOf(plan, terms));
+    // A client that lies about its bit can put any number there: no more than one round's worth.
+    const double share = std::clamp(clip.MeanBit(NoisedBitSum(mean.clip_bits)), 0.0, 1.0);
+    result.clip_norm = clip.Next(terms.clip_norm, share);
+  }
   return result;
 }
 

@@ -23,7 +23,7 @@ struct ClientTask {
   uint64_t state_bytes = 0;
   std::chrono::milliseconds deadline{0};  // what is left of it when the task is sent
   uint64_t epoch = 0;                     // of the coordinator's start; never goes back
-  std::string masking;                    // training under masks: the protocol's Parameters
+  std::string masking;                    // training under masks: masking/task_terms.h
   std::optional<StateLog> log;            // where clients can make the state for themselves
 };
 

@@ -5,6 +5,7 @@
 #include "aggregation/scalars/scalar_replay.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "privacy/masking/task_terms.h"
 
 namespace rivulet {
 
@@ -157,7 +158,9 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   if (training && job->masked != nullptr) {
     const auto group = job->masked->GroupOf(client);
     if (!group.ok()) return std::nullopt;
-    task.masking = (*group)->ParametersMessage();
+    const double clip_norm = TermsOfLocked(*job, state.cohort.size()).clip_norm;
+    task.masking =
+        EncodeTaskTerms(job->plan->masked->OfRound(clip_norm), (*group)->ParametersMessage());
   }
   return task;
 }

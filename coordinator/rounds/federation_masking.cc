@@ -64,7 +64,8 @@ absl::Status Federation::Impl::StartMaskingLocked(Job& job, const OpenRound& act
   attempt.attempt = action.attempt;
   attempt.state_sha256 = job.models.rbegin()->second.sha256;
   attempt.document = job.record.document;
-  const MaskedForm& form = *job.plan->masked;
+  const MaskedForm form =
+      job.plan->masked->OfRound(TermsOfLocked(job, action.cohort.size()).clip_norm);
   RV_ASSIGN_OR_RETURN(const auto partition, GroupsOfLocked(job, action));
   std::vector<MaskedRound::Session> sessions;
   for (const std::vector<uint32_t>& members : partition) {

@@ -108,8 +108,8 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   ++putting_;
   lock.unlock();
   absl::StatusOr<AggregatedRound> result =
-      masked != nullptr
-          ? AggregateMasked(blobs_, *plan, parent, initial, *set, noise_seed, *masked, *running)
+      masked != nullptr ? AggregateMasked(blobs_, *plan, parent, initial, *set, noise_seed, terms,
+                                          *masked, *running)
       : plan->spec.privacy.mechanism == "central"
           ? AggregateCentral(blobs_, *plan, parent, initial, *set, noise_seed, terms, *running,
                              coded.get())

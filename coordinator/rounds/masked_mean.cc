@@ -9,7 +9,6 @@
 
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/masked_upload.h"
-#include "coordinator/rounds/round_privacy.h"
 #include "privacy/dp/noise_seed.h"
 #include "privacy/masking/masked_vector.h"
 #include "privacy/secagg/shared/reason.h"
@@ -17,17 +16,24 @@
 namespace rivulet {
 namespace {
 
-// Central noise of an attempt of these parameters; nothing under other mechanisms.
-absl::StatusOr<CentralAddition> CentralAdditionOf(const JobPlan& plan, const secagg::Params& params,
-                                                  std::string_view noise_seed) {
+// What an attempt's sums are read by.
+struct Reading {
+  const JobPlan& plan;
+  const MaskedForm form;  // of the round
+  const RoundTerms& terms;
+  std::string_view noise_seed;
+  std::span<const float> movement;
+};
+
+// Central noise; nothing under other mechanisms.
+absl::StatusOr<CentralAddition> CentralAdditionOf(const Reading& by, uint64_t round) {
   CentralAddition central;
-  if (!plan.masked->central()) return central;
-  RV_ASSIGN_OR_RETURN(const CentralRun noise,
-                      CentralRunOf(plan, {plan.spec.privacy.clip_norm, params.n_max}));
-  RV_ASSIGN_OR_RETURN(const double divisor, DenominatorOf(plan.spec, params.n_max));
+  if (!by.form.central()) return central;
+  RV_ASSIGN_OR_RETURN(const CentralRun noise, CentralRunOf(by.plan, by.terms));
+  RV_ASSIGN_OR_RETURN(const double divisor, DenominatorOf(by.plan.spec, by.terms.invited));
   central.divisor = std::llround(divisor);
-  central.add = [noise, noise_seed, round = static_cast<int64_t>(params.round)](
-                    std::span<int64_t> integers) -> absl::Status {
+  central.add = [noise, noise_seed = by.noise_seed,
+                 round = static_cast<int64_t>(round)](std::span<int64_t> integers) -> absl::Status {
     RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(noise_seed));
     return noise.AddTo(seed, round, integers);
   };
@@ -35,10 +41,8 @@ absl::StatusOr<CentralAddition> CentralAdditionOf(const JobPlan& plan, const sec
 }
 
 // The sum of one group, opened and decoded.
-absl::StatusOr<DecodedSum> OpenGroup(const BlobStore& blobs, const JobPlan& plan,
-                                     std::span<const UpdateRecord> updates,
-                                     std::span<const float> movement, std::string_view noise_seed,
-                                     MaskedGroup& group) {
+absl::StatusOr<DecodedSum> OpenGroup(const BlobStore& blobs, const Reading& by,
+                                     std::span<const UpdateRecord> updates, MaskedGroup& group) {
   const secagg::Params& params = group.params();
   secagg::RingVector sum(params.b, params.length());
   for (const UpdateRecord& update : updates) {
@@ -49,10 +53,16 @@ absl::StatusOr<DecodedSum> OpenGroup(const BlobStore& blobs, const JobPlan& plan
                       group.Open(std::move(sum), std::thread::hardware_concurrency()));
   RV_ASSIGN_OR_RETURN(
       const MaskedForm::Maps maps,
-      plan.masked->MapsOf(params.round, group.session().sid0(), group.session().sid(), movement));
-  RV_ASSIGN_OR_RETURN(const CentralAddition central, CentralAdditionOf(plan, params, noise_seed));
-  return DecodeSum(*plan.masked, maps, params, opened, static_cast<uint32_t>(updates.size()),
-                   central);
+      by.form.MapsOf(params.round, group.session().sid0(), group.session().sid(), by.movement));
+  RV_ASSIGN_OR_RETURN(const CentralAddition central, CentralAdditionOf(by, params.round));
+  RV_ASSIGN_OR_RETURN(
+      DecodedSum decoded,
+      DecodeSum(by.form, maps, params, opened, static_cast<uint32_t>(updates.size()), central));
+  if (by.form.adaptive() && by.form.central()) {
+    RV_ASSIGN_OR_RETURN(const NoiseSeed seed, NoiseSeed::FromStored(by.noise_seed));
+    RV_RETURN_IF_ERROR(AddClipBitNoise(by.plan, by.terms, seed, decoded.clip_bits));
+  }
+  return decoded;
 }
 
 // Its own members are to blame, not the disk.
@@ -76,7 +86,9 @@ std::vector<UpdateRecord> UpdatesOf(const MaskedGroup& group,
 absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan& plan,
                                           const std::vector<UpdateRecord>& updates,
                                           std::span<const float> movement,
-                                          std::string_view noise_seed, MaskedRound& round) {
+                                          std::string_view noise_seed, const RoundTerms& terms,
+                                          MaskedRound& round) {
+  const Reading by{plan, plan.masked->OfRound(terms.clip_norm), terms, noise_seed, movement};
   MaskedMean result;
   RoundFigures& figures = result.figures;
   std::vector<ParameterSet> means;
@@ -93,8 +105,7 @@ absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan&
       leave_out(round.left_out(at));
       continue;
     }
-    absl::StatusOr<DecodedSum> sum =
-        OpenGroup(blobs, plan, own, movement, noise_seed, round.group(at));
+    absl::StatusOr<DecodedSum> sum = OpenGroup(blobs, by, own, round.group(at));
     if (!sum.ok()) {
       if (round.size() == 1 || !IsSpoiled(sum.status())) return sum.status();
       leave_out(std::string(sum.status().message()));
@@ -103,6 +114,7 @@ absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan&
     figures.loss += sum->figures.loss;
     figures.examples += sum->figures.examples;
     figures.tokens += sum->figures.tokens;
+    result.clip_bits += sum->clip_bits;
     clients += own.size();
     means.push_back(std::move(sum->mean));
     weights.push_back(sum->weight);

@@ -7,6 +7,7 @@
 
 #include "coordinator/rounds/job_plan.h"
 #include "coordinator/rounds/masked_round.h"
+#include "coordinator/rounds/round_privacy.h"
 #include "coordinator/storage/blob_store.h"
 #include "coordinator/storage/state_store.h"
 
@@ -15,19 +16,22 @@ namespace rivulet {
 // What a round under masks comes to.
 struct MaskedMean {
   ParameterSet mean;
-  int64_t scaled = 0;    // means of groups that were scaled down to robust.norm-bound
-  RoundFigures figures;  // the sums' own, bytes, and the groups without a part in the mean
+  int64_t clip_bits = 0;  // of adaptive clipping, noise included
+  int64_t scaled = 0;     // means of groups that were scaled down to robust.norm-bound
+  RoundFigures figures;   // the sums' own, bytes, and the groups without a part in the mean
 };
 
 // Opens the sum of every group of `round` that is not left out: over those of `updates`, the frozen
 // set, whose clients are in it. Then the mean of the one sum, or robust.rule over the means of the
 // groups. Where there are several, one whose sum its members have spoiled is left out. `movement`:
 // for public-top-k, flat, or empty. `noise_seed`: of central noise (32 bytes), which the one sum
-// gets before it is divided. Takes time. Errors: those of MaskedGroup::Open, of the blobs
-// and of RobustMean; FailedPrecondition when fewer groups can be opened than the rule needs.
+// and the bits of adaptive clipping get, scaled by `terms`. Takes time. Errors: those of
+// MaskedGroup::Open, of the blobs and of RobustMean; FailedPrecondition when fewer groups can be
+// opened than the rule needs.
 absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan& plan,
                                           const std::vector<UpdateRecord>& updates,
                                           std::span<const float> movement,
-                                          std::string_view noise_seed, MaskedRound& round);
+                                          std::string_view noise_seed, const RoundTerms& terms,
+                                          MaskedRound& round);
 
 }  // namespace rivulet

@@ -25,7 +25,8 @@ double SamplingOf(const JobSpec& spec) {
   return spec.privacy.sampling == "poisson" ? spec.job.fraction_train : 1.0;
 }
 
-absl::Status FillDistributed(const MaskedForm& form, const RoundTerms& terms, LedgerRow& row) {
+absl::Status FillDistributed(const JobPlan& job, const RoundTerms& terms, LedgerRow& row) {
+  const MaskedForm form = job.masked->OfRound(terms.clip_norm);
   // Of any attempt: the noise depends on how many are invited to it and nothing else.
   const secagg::Params params =
       form.ParamsOf({.attempt = 1, .cohort = static_cast<uint32_t>(terms.invited)});
@@ -36,7 +37,8 @@ absl::Status FillDistributed(const MaskedForm& form, const RoundTerms& terms, Le
                       ? DpMechanism::kDistributedSkellam
                       : DpMechanism::kDistributedGaussian;
   row.relation = RelationName::kZeroOut;
-  row.z = row.z_delta = noise.noise_multiplier;
+  row.z_delta = noise.noise_multiplier;
+  row.z = form.adaptive() ? noise.total_multiplier : noise.noise_multiplier;
   row.n_eff = shares.effective();
   row.n_max = shares.most();
   row.values = noise.values;
@@ -81,7 +83,7 @@ absl::Status FillCentral(const JobPlan& plan, const RoundTerms& terms, LedgerRow
     row.min_separation = noise.separation - 1;  // rounds strictly between two
   }
   row.sigma_int = std::sqrt(static_cast<double>(variance));
-  row.scale = plan.masked ? plan.masked->lattice().scale() : kGridSteps;
+  row.scale = plan.masked ? plan.masked->OfRound(terms.clip_norm).lattice().scale() : kGridSteps;
   row.norm_bound = noise.Sensitivity();
   return absl::OkStatus();
 }
@@ -103,7 +105,7 @@ absl::StatusOr<CentralRun> CentralRunOf(const JobPlan& plan, const RoundTerms& t
   run.clip_norm = terms.clip_norm;
   if (plan.masked) {
     run.values = static_cast<int64_t>(plan.masked->values());
-    run.contribution = plan.masked->norm_bound();
+    run.contribution = plan.masked->OfRound(terms.clip_norm).norm_bound();
   }
   if (plan.spec.privacy.adaptive_clip) {
     RV_ASSIGN_OR_RETURN(const AdaptiveClip clip, AdaptiveClipOf(plan, terms));
@@ -116,14 +118,23 @@ absl::StatusOr<AdaptiveClip> AdaptiveClipOf(const JobPlan& plan, const RoundTerm
   AdaptiveClip clip;
   RV_ASSIGN_OR_RETURN(const double expected, DenominatorOf(plan.spec, terms.invited));
   clip.expected = std::max<int64_t>(1, std::llround(expected));
+  if (plan.spec.privacy.mechanism == "distributed") return clip;
   const absl::StatusOr<double> vector = clip.VectorNoiseMultiplier(plan.noise_multiplier);
   if (!vector.ok()) {
     return WithExit(Annotate(vector.status(), "privacy.adaptive-clip = true with a cohort of " +
                                                   std::to_string(clip.expected)),
                     ExitCode::kConfig);
   }
-  clip.most = std::min(clip.most, kMostDeviation / *vector);
+  // The lattice under masks follows the clip norm.
+  if (!plan.masked) clip.most = std::min(clip.most, kMostDeviation / *vector);
   return clip;
+}
+
+absl::Status AddClipBitNoise(const JobPlan& plan, const RoundTerms& terms, const NoiseSeed& seed,
+                             int64_t& bits) {
+  RV_ASSIGN_OR_RETURN(const AdaptiveClip clip, AdaptiveClipOf(plan, terms));
+  RV_ASSIGN_OR_RETURN(const uint64_t variance, ClipBitVariance(clip.BitSigma()));
+  return AddBlockNoise(seed, "clip-bit", variance, 1, 0, {&bits, 1});
 }
 
 absl::StatusOr<double> CentralMultiplierOf(const JobSpec& spec) {
@@ -153,8 +164,7 @@ absl::StatusOr<LedgerRow> PlannedRelease(const JobPlan& plan, const std::string&
   row.vectors_sha256 = kKnownAnswersSha256;
   row.seed_commitment = std::string(64, '0');
   const bool shares = plan.spec.privacy.mechanism == "distributed";
-  RV_RETURN_IF_ERROR(shares ? FillDistributed(*plan.masked, terms, row)
-                            : FillCentral(plan, terms, row));
+  RV_RETURN_IF_ERROR(shares ? FillDistributed(plan, terms, row) : FillCentral(plan, terms, row));
   return row;
 }
 

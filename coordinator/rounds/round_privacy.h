@@ -12,6 +12,7 @@
 #include "privacy/dp/budget.h"
 #include "privacy/dp/central_run.h"
 #include "privacy/dp/ledger.h"
+#include "privacy/dp/noise_seed.h"
 #include "privacy/secagg/shared/params.h"
 
 namespace rivulet {
@@ -40,8 +41,13 @@ absl::StatusOr<CentralRun> CentralRunOf(const JobPlan& plan, const RoundTerms& t
 
 // privacy.adaptive-clip: how the clip norm goes on after a round, within what the noise's grid
 // holds. Errors: InvalidArgument (exit 3) for a cohort whose bits would cost more than the round
-// may.
+// may; with noise of the clients, MaskedForm::NoiseOf says so.
 absl::StatusOr<AdaptiveClip> AdaptiveClipOf(const JobPlan& plan, const RoundTerms& terms);
+
+// bits += the noise of that round's coordinator on the sum of the clients' bits
+// (ClipBitCoordinate), from the round's seed. Errors: those of AdaptiveClipOf; OutOfRange.
+absl::Status AddClipBitNoise(const JobPlan& plan, const RoundTerms& terms, const NoiseSeed& seed,
+                             int64_t& bits);
 
 // z of central noise: the job's own, or the smallest with which all its rounds together keep the
 // target. Takes seconds for a sampled cohort: once a job. Errors: InvalidArgument (exit 3).

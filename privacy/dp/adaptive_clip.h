@@ -9,11 +9,13 @@ namespace rivulet {
 // The clip norm follows a quantile of the updates' norms, learnt from one noised bit of each client
 // (Andrew et al. 1905.03871). The bit goes into the sum as b - 1/2, so one client moves it by 1/2.
 struct AdaptiveClip {
-  double target_quantile = 0.5;     // gamma, 0..1
-  double learning_rate = 0.2;       // eta, > 0
-  double bit_sigma = 0;             // sigma_b of the noise on the sum of bits; 0: expected / 20
-  int64_t expected = 0;             // n: clients expected in a cohort, fixed and public, >= 1
-  double least = 1e-4, most = 1e3;  // bounds of C
+  static constexpr double kLeast = 1e-4, kMost = 1e3;
+
+  double target_quantile = 0.5;         // gamma, 0..1
+  double learning_rate = 0.2;           // eta, > 0
+  double bit_sigma = 0;                 // sigma_b of the noise on the sum of bits; 0: expected / 20
+  int64_t expected = 0;                 // n: clients expected in a cohort, fixed and public, >= 1
+  double least = kLeast, most = kMost;  // bounds of C
 
   double BitSigma() const { return bit_sigma > 0 ? bit_sigma : static_cast<double>(expected) / 20; }
   absl::Status Validate() const;  // InvalidArgument naming the field

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "privacy/dp/adaptive_clip.h"
 #include "privacy/dp/rounding.h"
 #include "privacy/dp/sampler.h"
 
@@ -31,6 +32,26 @@ absl::Status AddDrawn(std::span<int64_t> out, int sign, Draw&& draw) {
     }
   }
   return absl::OkStatus();
+}
+
+// Where vector and bit have their noise from the same clients. A Skellam bit costs more than a
+// Gaussian of its variance, by less than 1.1 grid steps^2 of it would pay for: the cost that is
+// counted is that of the Gaussian, so it gets two more.
+absl::StatusOr<uint64_t> BitVariance(const DistributedNoise& noise, const NoiseShares& shares) {
+  const double z = noise.total_multiplier, vector = noise.noise_multiplier;
+  if (!(z < vector)) {
+    return BadNoise("total multiplier", std::to_string(z), "less than that of the data");
+  }
+  constexpr auto kWeight = static_cast<double>(kBitWeight);
+  const double all = kWeight * kWeight / (1 / (z * z) - 1 / (vector * vector));
+  RV_ASSIGN_OR_RETURN(uint64_t one, VarianceAbove(all / static_cast<double>(shares.effective())));
+  if (noise.noise == DistributedEvent::Noise::kSkellam) one += 2 + one % 2;
+  const auto clients = static_cast<double>(shares.most());
+  const double largest = kWeight * clients + 12 * std::sqrt(clients * static_cast<double>(one));
+  if (largest < std::ldexp(1.0, noise.accumulator_bits)) return one;
+  return BadNoise("accumulator bits", std::to_string(noise.accumulator_bits),
+                  "enough for adaptive-clipping bits and their noise, up to " +
+                      std::to_string(static_cast<int64_t>(largest)));
 }
 
 absl::Status AddSkellamShare(const NoiseSeed& seed, uint64_t variance, std::span<int64_t> values) {
@@ -106,6 +127,9 @@ absl::StatusOr<DistributedPlan> DistributedNoise::Plan() const {
   const double stddev = plan.scale * plan.local_sigma;
   RV_ASSIGN_OR_RETURN(plan.local_variance, VarianceAbove(stddev * stddev));
   plan.local_variance += noise == DistributedEvent::Noise::kSkellam ? plan.local_variance % 2 : 0;
+  if (total_multiplier > 0) {
+    RV_ASSIGN_OR_RETURN(plan.bit_variance, BitVariance(*this, shares));
+  }
   return plan;
 }
 
@@ -115,10 +139,6 @@ absl::StatusOr<PrivacyEvent> DistributedNoise::Event(int64_t steps) const {
   const auto variance = static_cast<double>(plan.local_variance);
   double bound = plan.norm_bound;
   if (total_multiplier > 0) {
-    if (total_multiplier > noise_multiplier) {
-      return BadNoise("total multiplier", std::to_string(total_multiplier),
-                      "at most that of the data");
-    }
     bound = NormBoundWithBit(bound, static_cast<double>(shares.effective()) * variance,
                              total_multiplier, noise_multiplier);
   }

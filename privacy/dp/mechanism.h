@@ -61,6 +61,7 @@ struct DistributedPlan {
   double norm_bound = 0;        // B, grid steps
   double local_sigma = 0;       // z C / sqrt(n_eff), unit of C
   uint64_t local_variance = 0;  // ceil((s sigma)^2), grid steps^2
+  uint64_t bit_variance = 0;    // of a client's noise on its adaptive-clipping bit; 0 without
   int ring_bits = 0;            // b_acc + 2
 };
 struct DistributedNoise {
@@ -72,7 +73,10 @@ struct DistributedNoise {
   int accumulator_bits = 20;
   SessionShape session;
 
-  // Errors: InvalidArgument naming the field; see EncodingScale and SessionShape::Shares.
+  // The bit's noise has (z^-2 - z_delta^-2)^(-1/2) times the weight of a bit as its standard
+  // deviation, of the shares counted on together. Errors: InvalidArgument naming the field, also
+  // when the ring has no room for the bits and 12 deviations of their noise; see EncodingScale and
+  // SessionShape::Shares.
   absl::StatusOr<DistributedPlan> Plan() const;
   // Relation ZeroOut: cohorts are of fixed size, and everybody in one knows who else is.
   absl::StatusOr<PrivacyEvent> Event(int64_t steps = 1) const;

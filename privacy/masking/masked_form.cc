@@ -1,12 +1,15 @@
 #include "privacy/masking/masked_form.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "common/job/validate_private.h"
 #include "common/random.h"
 #include "privacy/dp/accountant.h"
+#include "privacy/dp/adaptive_clip.h"
 #include "privacy/dp/rounding.h"
 #include "privacy/masking/keystream_words.h"
 #include "privacy/masking/masking_terms.h"
@@ -84,40 +87,43 @@ absl::StatusOr<double> EpsilonOf(const DistributedNoise& noise, int64_t rounds, 
   return epsilon.pld;
 }
 
-// The smallest multiplier, to 1e-3, with which all rounds together keep the target.
-absl::Status Calibrate(DistributedNoise& noise, const PrivacySection& privacy, int64_t rounds) {
-  double low = 0, high = 0.05;
-  while (true) {
-    noise.noise_multiplier = high;
-    const auto epsilon = EpsilonOf(noise, rounds, privacy.target_delta);
-    if (epsilon.ok() && *epsilon <= privacy.target_epsilon) break;
-    low = high;
-    high *= 2;
-    if (high < 2000) continue;
-    return Refuse(
-        absl::StatusCode::kInvalidArgument,
-        "privacy.target-epsilon: got " + FormatEpsilon(privacy.target_epsilon) +
-            ", which no noise of privacy.ring-bits = " + std::to_string(privacy.ring_bits) +
-            " reaches; want more bits, more "
-            "clients or fewer rounds");
-  }
-  while (high - low > 1e-3 * high) {
-    const double middle = (low + high) / 2;
-    noise.noise_multiplier = middle;
-    const auto epsilon = EpsilonOf(noise, rounds, privacy.target_delta);
-    (epsilon.ok() && *epsilon <= privacy.target_epsilon ? high : low) = middle;
-  }
-  noise.noise_multiplier = high;
+// z of a round, split between data and bit where there is one.
+absl::Status SetMultiplier(double z, const std::optional<AdaptiveClip>& clip,
+                           DistributedNoise& noise) {
+  noise.noise_multiplier = z;
+  if (!clip) return absl::OkStatus();
+  noise.total_multiplier = z;
+  RV_ASSIGN_OR_RETURN(noise.noise_multiplier, clip->VectorNoiseMultiplier(z));
   return absl::OkStatus();
 }
 
-// The round configuration of one session: the job's document, with groups also which of them.
-Bytes32 ConfigOf(const std::string& document, uint32_t groups, uint32_t group) {
-  const Bytes32 plain = Sha256Of(document);
-  if (groups == 0) return plain;
-  secagg::ByteWriter out(64);
-  out.Lp("rivulet/group").Raw(secagg::ViewOf(plain)).U32(groups).U32(group);
-  return Sha256Of(out.Take());
+// The smallest multiplier, to 1e-3, with which all rounds together keep the target.
+absl::Status Calibrate(const PrivacySection& privacy, int64_t rounds,
+                       const std::optional<AdaptiveClip>& clip, DistributedNoise& noise) {
+  const auto keeps = [&](double z) {
+    if (!SetMultiplier(z, clip, noise).ok()) return false;
+    const auto epsilon = EpsilonOf(noise, rounds, privacy.target_delta);
+    return epsilon.ok() && *epsilon <= privacy.target_epsilon;
+  };
+  constexpr double kMost = 2000, kBelow = 1 - 1e-3;  // a bit alone would cost 2 sigma_b
+  const double most = clip ? std::min(kMost, 2 * clip->BitSigma() * kBelow) : kMost;
+  double low = 0, high = std::min(0.05, most);
+  while (!keeps(high)) {
+    if (high >= most) {
+      return Refuse(
+          absl::StatusCode::kInvalidArgument,
+          "privacy.target-epsilon: got " + FormatEpsilon(privacy.target_epsilon) +
+              ", which no noise of privacy.ring-bits = " + std::to_string(privacy.ring_bits) +
+              " reaches; want more bits, more clients or fewer rounds");
+    }
+    low = high;
+    high = std::min(2 * high, most);
+  }
+  while (high - low > 1e-3 * high) {
+    const double middle = (low + high) / 2;
+    (keeps(middle) ? high : low) = middle;
+  }
+  return SetMultiplier(high, clip, noise);
 }
 
 }  // namespace
@@ -166,6 +172,29 @@ absl::Status MaskedForm::CheckMembers(uint32_t cohort) const {
                     std::to_string(members) + " clients into one masked sum; want at most " +
                     std::to_string(secagg::kMaxMembers) +
                     ": fewer clients, or more of robust.groups");
+}
+
+MaskedForm MaskedForm::OfRound(double clip_norm) const {
+  MaskedForm form = *this;
+  if (adaptive()) form.range_ = clip_norm;
+  return form;
+}
+
+// The round configuration of one session: the job's document, with groups also which of them, with
+// adaptive clipping also the clip norm.
+Bytes32 MaskedForm::ConfigOf(const MaskedAttempt& attempt) const {
+  Bytes32 config = Sha256Of(attempt.document);
+  if (groups_ > 0) {
+    secagg::ByteWriter out(64);
+    out.Lp("rivulet/group").Raw(secagg::ViewOf(config)).U32(groups_).U32(attempt.group);
+    config = Sha256Of(out.Take());
+  }
+  if (adaptive()) {
+    secagg::ByteWriter out(64);
+    out.Lp("rivulet/clip").Raw(secagg::ViewOf(config)).U64(std::bit_cast<uint64_t>(range_));
+    config = Sha256Of(out.Take());
+  }
+  return config;
 }
 
 LatticeParams MaskedForm::lattice() const {
@@ -227,11 +256,11 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
   params.round = attempt.round;
   params.attempt = attempt.attempt - 1;
   params.model_sha256 = HexBytes(attempt.state_sha256);
-  params.config_sha256 = ConfigOf(attempt.document, groups_, attempt.group);
+  params.config_sha256 = ConfigOf(attempt);
   const SlotLayout slots = SlotsOf(attempt.cohort);
   params.d = slots.ElementsFor(values_);
   params.p = static_cast<uint8_t>(slots.element_bits());
-  params.d_aux = 1 + secagg::kChecksums;
+  params.d_aux = 1 + static_cast<uint32_t>(adaptive()) + secagg::kChecksums;
   if (!counted()) {
     const int digit = FigureBits(params);
     for (const int bits : {kExamplesBits, kTokensBits, kStepsBits, kLossBits}) {
@@ -257,14 +286,16 @@ absl::StatusOr<DistributedNoise> MaskedForm::NoiseOf(const secagg::Params& param
   DistributedNoise noise;
   noise.noise = params.dp == secagg::Noise::kSkellam ? DistributedEvent::Noise::kSkellam
                                                      : DistributedEvent::Noise::kDiscreteGaussian;
-  noise.clip_norm = privacy_.clip_norm;
+  noise.clip_norm = privacy_.clip_norm;  // z must not depend on that of the round
   noise.values = static_cast<int64_t>(values_);
   noise.accumulator_bits = privacy_.ring_bits;
   RV_ASSIGN_OR_RETURN(noise.session, WeakestSession(params));
-  noise.noise_multiplier = privacy_.noise_multiplier;
-  if (noise.noise_multiplier == 0) {
-    RV_RETURN_IF_ERROR(Calibrate(noise, privacy_, rounds_));
-  }
+  std::optional<AdaptiveClip> clip;
+  if (adaptive()) clip = AdaptiveClip{.expected = params.n_max};
+  RV_RETURN_IF_ERROR(privacy_.noise_multiplier == 0
+                         ? Calibrate(privacy_, rounds_, clip, noise)
+                         : SetMultiplier(privacy_.noise_multiplier, clip, noise));
+  noise.clip_norm = range_;
   return noise;
 }
 

@@ -42,6 +42,7 @@ struct MaskedAttempt {
 //   values       the update: reduced (random-k, count-sketch, ...), rotated, quantised; as many in
 //                an element as the ring holds (slots.h), one where every client adds noise
 //   weight       of the client
+//   bit          with adaptive clipping: whether the update's norm is within the clip norm
 //   figures      examples, tokens, steps, loss as digits of FigureBits bits, low digit first; none
 //                where noise would have to hide them
 //   checksums    4, the protocol's own
@@ -58,6 +59,10 @@ class MaskedForm {
   SlotLayout SlotsOf(uint32_t clients) const;
   bool rotated() const { return rotation_log2_ > 0; }
   double range() const { return range_; }  // L2 norm of an update, at most
+  // privacy.adaptive-clip: the range is the clip norm of a round, the job's own in the first one.
+  bool adaptive() const { return counted() && privacy_.adaptive_clip; }
+  // The form of a round of that clip norm; without adaptive clipping this one.
+  MaskedForm OfRound(double clip_norm) const;
   size_t numbers() const { return numbers_; }
   const Manifest& manifest() const { return manifest_; }
   uint64_t seed() const { return seed_; }  // the job's
@@ -88,7 +93,8 @@ class MaskedForm {
 
   // That noise in a session of these parameters. The shares counted on are those of the smallest
   // roster that the session allows. Errors: InvalidArgument when no noise multiplier keeps
-  // privacy.target-epsilon, or the session promises no honest share.
+  // privacy.target-epsilon, the session promises no honest share, or an adaptive-clipping bit of so
+  // many clients would cost more than the round may.
   absl::StatusOr<DistributedNoise> NoiseOf(const secagg::Params& params) const;
 
   // The integer weight of a client that saw so many tokens: 1, or for "capped" 1..255 in units of
@@ -109,6 +115,7 @@ class MaskedForm {
  private:
   MaskedForm() = default;
   absl::Status CheckMembers(uint32_t cohort) const;
+  Bytes32 ConfigOf(const MaskedAttempt& attempt) const;
 
   Manifest manifest_;
   CompressionSection compression_;

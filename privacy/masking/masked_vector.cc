@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "aggregation/codec/lattice.h"
+#include "privacy/dp/adaptive_clip.h"
 #include "privacy/dp/rounding.h"
 
 namespace rivulet {
@@ -24,42 +25,67 @@ AesWords SecretWords(Entropy& entropy) {
   return AesWords(key.bytes());
 }
 
-// Rounds within the norm that privacy is counted by, and adds this client's share of the noise.
-absl::StatusOr<std::vector<int64_t>> NoisedIntegers(const MaskedForm& form,
-                                                    const secagg::Params& params,
-                                                    std::span<const float> rotated,
-                                                    Entropy& entropy) {
-  RV_ASSIGN_OR_RETURN(const DistributedNoise noise, form.NoiseOf(params));
-  RV_ASSIGN_OR_RETURN(const DistributedPlan plan, noise.Plan());
-  std::vector<int64_t> integers(rotated.size());
-  AesWords words = SecretWords(entropy);
-  RV_RETURN_IF_ERROR(
-      RoundWithinNorm(rotated, plan.scale, plan.norm_bound, words, integers).status());
+absl::StatusOr<NoiseSeed> FreshSeed(Entropy& entropy) {
   const Secret32 secret = entropy.Secret();
   const auto bytes = secret.bytes();
-  RV_ASSIGN_OR_RETURN(const NoiseSeed seed,
-                      NoiseSeed::FromStored(std::string_view(
-                          reinterpret_cast<const char*>(bytes.data()), bytes.size())));
-  RV_RETURN_IF_ERROR(AddNoiseShare(seed, noise.noise, plan.local_variance, integers));
-  return integers;
+  return NoiseSeed::FromStored(
+      std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+// What a client sends where its update is counted.
+struct Counted {
+  std::vector<int64_t> integers;
+  int64_t bit = 0;  // of adaptive clipping
+  size_t clamped = 0;
+};
+
+// Rounds within the norm that privacy is counted by, and adds this client's share of the noise.
+absl::Status AddNoised(const MaskedForm& form, const secagg::Params& params,
+                       std::span<const float> rotated, Entropy& entropy, Counted& counted) {
+  RV_ASSIGN_OR_RETURN(const DistributedNoise noise, form.NoiseOf(params));
+  RV_ASSIGN_OR_RETURN(const DistributedPlan plan, noise.Plan());
+  AesWords words = SecretWords(entropy);
+  RV_RETURN_IF_ERROR(
+      RoundWithinNorm(rotated, plan.scale, plan.norm_bound, words, counted.integers).status());
+  RV_ASSIGN_OR_RETURN(const NoiseSeed seed, FreshSeed(entropy));
+  RV_RETURN_IF_ERROR(AddNoiseShare(seed, noise.noise, plan.local_variance, counted.integers));
+  if (!form.adaptive()) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(const NoiseSeed own, FreshSeed(entropy));
+  return AddNoiseShare(own, noise.noise, plan.bit_variance, {&counted.bit, 1});
 }
 
 // Rounds within the norm that the coordinator's noise is scaled by; clamped to the lattice, which
-// only shortens. Returns how many were clamped.
-absl::StatusOr<size_t> BoundedIntegers(const MaskedForm& form, std::span<const float> rotated,
-                                       Entropy& entropy, std::vector<int64_t>& integers) {
+// only shortens.
+absl::Status AddBounded(const MaskedForm& form, std::span<const float> rotated, Entropy& entropy,
+                        Counted& counted) {
   AesWords words = SecretWords(entropy);
   const LatticeParams lattice = form.lattice();
   RV_RETURN_IF_ERROR(
-      RoundWithinNorm(rotated, lattice.scale(), form.norm_bound(), words, integers).status());
-  size_t clamped = 0;
+      RoundWithinNorm(rotated, lattice.scale(), form.norm_bound(), words, counted.integers)
+          .status());
   const int64_t limit = lattice.limit();
-  for (int64_t& value : integers) {
+  for (int64_t& value : counted.integers) {
     const int64_t inside = std::clamp(value, -limit, limit);
-    clamped += inside != value ? 1 : 0;
+    counted.clamped += inside != value ? 1 : 0;
     value = inside;
   }
-  return clamped;
+  return absl::OkStatus();
+}
+
+// The vector of an update of that norm under a mechanism.
+absl::Status EncodeCounted(const MaskedForm& form, const secagg::Params& params,
+                           std::span<const float> rotated, Entropy& entropy,
+                           EncodedUpdate& encoded) {
+  Counted counted{std::vector<int64_t>(rotated.size())};
+  counted.bit = ClipBitCoordinate(encoded.norm <= form.range());
+  RV_RETURN_IF_ERROR(form.noised() ? AddNoised(form, params, rotated, entropy, counted)
+                                   : AddBounded(form, rotated, entropy, counted));
+  encoded.clamped = counted.clamped;
+  encoded.vector = secagg::RingVector(params.b, params.length());
+  form.SlotsOf(params.n_max).Write(counted.integers, encoded.vector);
+  encoded.vector.Set(params.d, 1);
+  if (form.adaptive()) encoded.vector.SetSigned(params.d + 1, counted.bit);
+  return absl::OkStatus();
 }
 
 struct Figure {
@@ -148,15 +174,7 @@ absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedF
   std::vector<float> rotated(form.values());
   maps.rotate->Project(reduced, rotated);
   if (form.counted()) {
-    std::vector<int64_t> counted(form.values());
-    if (form.noised()) {
-      RV_ASSIGN_OR_RETURN(counted, NoisedIntegers(form, params, rotated, entropy));
-    } else {
-      RV_ASSIGN_OR_RETURN(encoded.clamped, BoundedIntegers(form, rotated, entropy, counted));
-    }
-    encoded.vector = secagg::RingVector(params.b, params.length());
-    form.SlotsOf(params.n_max).Write(counted, encoded.vector);
-    encoded.vector.Set(params.d, 1);
+    RV_RETURN_IF_ERROR(EncodeCounted(form, params, rotated, entropy, encoded));
     return encoded;
   }
   std::vector<int32_t> integers(form.values());
@@ -217,6 +235,7 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
   decoded.mean = ParameterSet(form.manifest());
   Unflatten(flat, decoded.mean);
   if (!form.counted()) decoded.figures = ReadFigures(params, sum);
+  if (form.adaptive()) decoded.clip_bits = sum.SignedAt(params.d + 1);
   return decoded;
 }
 

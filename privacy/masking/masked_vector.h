@@ -49,6 +49,7 @@ struct DecodedSum {
   ParameterSet mean;      // weighted by the clients' integer weights
   int64_t weight = 0;     // their sum
   MaskedFigures figures;  // sums
+  int64_t clip_bits = 0;  // of adaptive clipping, with the clients' noise and no other
 };
 
 // What the unmasked sum over `clients` clients says. `central`: where form.central(). Errors:

@@ -9,6 +9,7 @@
 #include "privacy/dp/accountant.h"
 #include "privacy/dp/rounding.h"
 #include "privacy/dp/sampler.h"
+#include "tests/unit/privacy/dp/golden.h"
 
 namespace rivulet {
 namespace {
@@ -135,6 +136,62 @@ TEST(DistributedNoise, AClipBitIsCountedWithTheData) {
   EXPECT_NEAR(spent(noise), 0.75, 1e-3);
   noise.total_multiplier = 2;
   EXPECT_FALSE(noise.Event().ok());
+}
+
+// The noise that is surely on the sum of bits: z_delta of the vectors of the design, and the shares
+// of 64 clients of which 40 are counted on.
+TEST(DistributedNoise, TheBitsNoiseIsWhatTheSplitLeavesForIt) {
+  for (const nlohmann::json& row : Golden("dp_adaptive_clipping")["z_delta"]) {
+    DistributedNoise noise{.noise_multiplier = row["z_delta"],
+                           .total_multiplier = row["z"],
+                           .clip_norm = 1,
+                           .values = 4096,
+                           .accumulator_bits = 24,
+                           .session = Everybody(64)};
+    noise.session.least = 40;
+    const double exact = std::pow(128 * row["sigma_b"].get<double>(), 2);
+    const auto sure = [&] { return 40.0 * static_cast<double>(noise.Plan()->bit_variance); };
+    EXPECT_GE(sure(), exact * (1 - 1e-9));
+    EXPECT_LE(sure(), exact * (1 + 1e-9) + 80);  // rounded up, each
+    noise.noise = DistributedEvent::Noise::kSkellam;
+    EXPECT_EQ(noise.Plan()->bit_variance % 2, 0u);
+    EXPECT_GE(sure(), exact + 40);
+  }
+}
+
+// Data and bit are independent releases: what is counted for both is never below their sum.
+TEST(DistributedNoise, WhatIsCountedCoversDataAndBit) {
+  for (const auto kind :
+       {DistributedEvent::Noise::kDiscreteGaussian, DistributedEvent::Noise::kSkellam}) {
+    DistributedNoise noise{.noise = kind,
+                           .noise_multiplier = 1.1547005383792515,  // n = 20: 2 sigma_b = 2
+                           .total_multiplier = 1,
+                           .clip_norm = 1,
+                           .values = 4096,
+                           .accumulator_bits = 24,
+                           .session = Everybody(20)};
+    const auto both = std::get<DistributedEvent>(*noise.Event());
+    const auto variance = static_cast<double>(noise.Plan()->bit_variance);
+    noise.total_multiplier = 0;
+    const auto data = std::get<DistributedEvent>(*noise.Event());
+    const DistributedEvent bit(ZeroOut{}, kind, 64, variance, 1, *Everybody(20).Shares(), 1);
+    for (const double alpha : {2.0, 8.0, 64.0, 512.0}) {
+      EXPECT_GE(DistributedRdp(both, alpha),
+                (DistributedRdp(data, alpha) + DistributedRdp(bit, alpha)) * (1 - 1e-12));
+    }
+  }
+}
+
+TEST(DistributedNoise, ARingWithoutRoomForTheBitsIsRefused) {
+  DistributedNoise noise{.noise_multiplier = 2,
+                         .total_multiplier = 1,
+                         .clip_norm = 1,
+                         .values = 16,
+                         .accumulator_bits = 16,
+                         .session = Everybody(1100)};  // 70,400 of the bits alone
+  EXPECT_THAT(noise.Plan().status().message(), testing::HasSubstr("enough for adaptive-clipping"));
+  noise.total_multiplier = 0;
+  EXPECT_TRUE(noise.Plan().ok());
 }
 
 TEST(DistributedNoise, FewerGuaranteedSharesCostMoreNoiseEach) {

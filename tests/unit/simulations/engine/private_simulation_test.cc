@@ -1,6 +1,7 @@
 // Whole jobs of a small model under the coordinator's noise: of so little of it that they learn.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <mutex>
 
 #include "common/job/job_document.h"
@@ -69,6 +70,55 @@ TEST_P(NoisedSimulation, LearnsAndChargesEveryRound) {
   EXPECT_LT(result->view.evaluations[1].loss, result->view.evaluations[0].loss - 0.05);
 }
 
+// The clip norms that the rounds of a masked simulation come to.
+std::vector<double> ClipNorms(const std::string& mechanism, double first) {
+  JobSpec spec = NoisedJob();
+  spec.privacy.mechanism = mechanism;
+  spec.privacy.adaptive_clip = true;
+  spec.privacy.clip_norm = first;
+  spec.secure_aggregation.enabled = true;
+  spec.job.min_clients = 6;
+  spec.train.max_steps = 1;
+  spec.data.held_out_fraction = 0;
+  const absl::StatusOr<JobDocument> document = DescribeJob(LetterModel(), spec);
+  EXPECT_TRUE(document.ok()) << document.status();
+  SimulationConfig config;
+  config.spec = document->spec;
+  config.base_model = LetterModel();
+  config.document = JobDocumentText(*document);
+  testing::LetterResources resources;
+  std::mutex mutex;
+  std::vector<double> norms = {first};
+  const auto result = RunSimulation(
+      config, kSix, resources,
+      [&](const JobEvent& event) {
+        const std::lock_guard lock(mutex);
+        for (const auto& [key, value] : event.data) {
+          if (key == "clip_norm") norms.push_back(std::get<double>(value));
+        }
+      },
+      [](const JobView&) { return true; });
+  EXPECT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->view.state, JobState::kFinished) << result->view.reason;
+  return norms;
+}
+
+// One step of AdamW moves no number by more than the learning rate of 0.003: far less than 500
+// altogether, far more than 0.001. The noise of the bits is of deviation 1/20 of their share:
+// its half is never reached (1 in 10^22).
+TEST(MaskedSimulation, TheClipNormGoesWhereTheUpdatesAre) {
+  for (const char* mechanism : {"central", "distributed"}) {
+    const std::vector<double> fall = ClipNorms(mechanism, 500), rise = ClipNorms(mechanism, 1e-3);
+    ASSERT_EQ(fall.size(), 4U) << mechanism;
+    ASSERT_EQ(rise.size(), 4U) << mechanism;
+    for (size_t round = 1; round < 4; ++round) {
+      EXPECT_LT(fall[round], fall[round - 1]) << mechanism;
+      EXPECT_GT(rise[round], rise[round - 1]) << mechanism;
+    }
+    EXPECT_LE(rise[3], 1e-3 * std::exp(0.3) * (1 + 1e-9)) << "the share is cut to 0..1";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Mechanisms, NoisedSimulation,
     ::testing::Values(Noised{"tree", [](JobSpec& spec) { spec.privacy.correlation = "tree"; }},
@@ -79,6 +129,20 @@ INSTANTIATE_TEST_SUITE_P(
                                spec.job.clients_per_round = 2;
                              }},
                       Noised{"adaptive", [](JobSpec& spec) { spec.privacy.adaptive_clip = true; }},
+                      Noised{"masked_adaptive",
+                             [](JobSpec& spec) {
+                               spec.privacy.adaptive_clip = true;
+                               spec.secure_aggregation.enabled = true;
+                               spec.compression.codec = "int8";
+                               spec.job.min_clients = 6;
+                             }},
+                      Noised{"shares_adaptive",
+                             [](JobSpec& spec) {
+                               spec.privacy.adaptive_clip = true;
+                               spec.privacy.mechanism = "distributed";
+                               spec.secure_aggregation.enabled = true;
+                               spec.job.min_clients = 6;
+                             }},
                       Noised{"scalars", SendCoefficients},
                       Noised{"masked_scalars",
                              [](JobSpec& spec) {
