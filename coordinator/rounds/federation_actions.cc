@@ -31,7 +31,7 @@ void Federation::Impl::FeedLocked(Job& job, const Event& event) {
 // Performs what is waiting, in order. A full disk stops it: the next Tick goes on from there. So
 // does a release that is not planned yet: the worker goes on.
 void Federation::Impl::DrainLocked(Job& job) {
-  while (job.engine != nullptr) {
+  while (job.engine != nullptr && !job.resuming) {
     if (job.backlog.empty()) {
       if (!job.masking.empty()) {
         MaskedRound::Output next = std::move(job.masking.front());

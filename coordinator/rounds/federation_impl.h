@@ -106,6 +106,7 @@ class Federation::Impl {
     std::string data_set;                     // that they are counted under; empty without
     std::optional<Planning> planning;         // of the attempt that is about to open
     std::optional<LedgerRow> planned;         // of the open attempt
+    bool resuming = false;                    // after a restart, until it is found again
     SecretText noise_seed;                    // of the closed round; 32 bytes
     SecretText run_seed;                      // of noise that rounds share; 32 bytes
     double clip_norm = 0;      // adaptive clipping: of the next round; 0 = the job's own
@@ -226,7 +227,8 @@ class Federation::Impl {
   absl::Status ChargeLocked(Job& job, const MoveRound& close, std::vector<Write>& writes);
   void ChargedLocked(Job& job);
   RoundTerms TermsOfLocked(const Job& job, size_t invited) const;
-  absl::Status ResumePlanLocked(Job& job);
+  void ResumePlanLocked(Job& job);
+  void PlanResumed(Job& job, std::unique_lock<std::mutex>& lock);
   absl::Status AdoptPrivacyLocked(const StoredState& stored);
 
   // ---- work ----

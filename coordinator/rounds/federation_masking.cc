@@ -279,7 +279,7 @@ absl::Status Federation::Impl::CloseMaskedLocked(Job& job, MoveRound close) {
 
 void Federation::Impl::MaskingTimeLocked(Job& job) {
   // What waits for space on the disk is not overtaken by a deadline.
-  if (job.masked == nullptr || job.opening || !job.backlog.empty()) return;
+  if (job.masked == nullptr || job.opening || job.resuming || !job.backlog.empty()) return;
   job.masking.push_back(job.masked->OnTime(Now()));
   DrainLocked(job);
 }

@@ -122,19 +122,41 @@ void Federation::Impl::ChargedLocked(Job& job) {
   job.releases.push_back(*std::exchange(job.planned, std::nullopt));
 }
 
-// After a restart: an open round will be closed, and charged then.
-absl::Status Federation::Impl::ResumePlanLocked(Job& job) {
+// After a restart: an open round will be closed, and charged then. What that will be takes seconds
+// to find: the worker does, before it plans any other round, and the job goes on once it has.
+void Federation::Impl::ResumePlanLocked(Job& job) {
   const bool open = job.engine != nullptr && job.engine->state().phase == Phase::kOpen;
-  if (!open || !IsPrivate(job.plan->spec)) return absl::OkStatus();
+  if (!open || !IsPrivate(job.plan->spec)) return;
+  if (job.plan->masked && job.masked == nullptr) return;  // it begins anew
+  job.resuming = true;
+  work_.push_back({job.record.id});
+}
+
+void Federation::Impl::PlanResumed(Job& job, std::unique_lock<std::mutex>& lock) {
   const RoundRecord& round = job.rounds.back();
-  if (job.plan->masked && job.masked == nullptr) return absl::OkStatus();  // it begins anew
   OpenRound action;
   action.round = round.round;
   action.attempt = round.attempt;
   action.eligible = round.eligible;
   action.cohort = round.cohort;
-  RV_ASSIGN_OR_RETURN(job.planned, AnswerTo(ReleaseQuestionLocked(job, action)));
-  return absl::OkStatus();
+  const ReleaseQuestion question = ReleaseQuestionLocked(job, action);
+  working_ = true;
+  lock.unlock();
+  absl::StatusOr<LedgerRow> answer = AnswerTo(question);
+  lock.lock();
+  working_ = false;
+  if (ReleaseQuestionLocked(job, action) != question) {  // another job's round has closed
+    work_.push_front({job.record.id});
+    return;
+  }
+  job.resuming = false;
+  if (answer.ok()) {
+    job.planned = *std::move(answer);
+    DrainLocked(job);
+  } else {  // a budget that is spent meanwhile is the end of that job, not of the coordinator
+    job.backlog.clear();
+    FeedLocked(job, WorkFailed{std::string(answer.status().message()), JobExitOf(answer.status())});
+  }
 }
 
 absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {

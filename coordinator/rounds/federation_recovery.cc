@@ -1,6 +1,5 @@
 // Federation: going on after a restart, from the rows and blobs that are there.
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "coordinator/rounds/federation_impl.h"
@@ -18,20 +17,13 @@ absl::Status Federation::Impl::Recover() {
     RV_RETURN_IF_ERROR(ResumeLocked(*job));
     RV_RETURN_IF_ERROR(ResumeMaskingLocked(*job, stored.secrets));
   }
-  // Before any job goes on: what open rounds will be charged counts for all.
-  std::map<const Job*, absl::Status> planned;
-  for (const auto& job : jobs_) planned[job.get()] = ResumePlanLocked(*job);
+  for (const auto& job : jobs_) ResumePlanLocked(*job);
   RV_RETURN_IF_ERROR(CollectGarbageLocked());
   SweepPartialsLocked();
   for (const auto& job : jobs_) {
     if (job->engine == nullptr) continue;
     if (job->engine->state().phase == Phase::kClosed) work_.push_back({job->record.id});
-    // A budget that is spent meanwhile is the end of that job, not of the coordinator.
-    if (const absl::Status& may = planned[job.get()]; may.ok()) {
-      FeedLocked(*job, TimePassed{});
-    } else {
-      FeedLocked(*job, WorkFailed{std::string(may.message()), JobExitOf(may)});
-    }
+    FeedLocked(*job, TimePassed{});
   }
   work_ready_.notify_one();
   return absl::OkStatus();

@@ -61,8 +61,9 @@ std::deque<Federation::Impl::Work>::iterator Federation::Impl::DueLocked() {
   for (auto work = work_.begin(); work != work_.end(); ++work) {
     if (work->not_before > Now()) continue;
     const Job* const job = FindLocked(work->job);
-    const bool waited_for = job != nullptr && job->engine != nullptr &&
-                            (job->engine->state().phase == Phase::kClosed || AwaitsPlan(*job));
+    const bool waited_for =
+        job != nullptr && job->engine != nullptr &&
+        (job->engine->state().phase == Phase::kClosed || AwaitsPlan(*job) || job->resuming);
     if (waited_for) return work;
     if (due == work_.end()) due = work;
   }
@@ -76,6 +77,10 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   Job* const job = FindLocked(due->job);
   work_.erase(due);
   if (job == nullptr || job->engine == nullptr) return true;
+  if (job->resuming) {
+    PlanResumed(*job, lock);
+    return true;
+  }
   if (AwaitsPlan(*job)) {
     PlanRelease(*job, lock);
     return true;

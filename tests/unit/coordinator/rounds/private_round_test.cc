@@ -156,6 +156,62 @@ TEST_F(TwoJobs, AfterARestartOpenRoundsCountForEachOther) {
   EXPECT_NEAR(std::max(rows[0].eps_pld, rows[1].eps_pld), 6.57, 0.01);
 }
 
+// No caller waits for the accountant after a restart either: an open round goes on once the worker
+// has found again what it will be charged.
+TEST_F(PrivateRounds, AnOpenRoundGoesOnOnceTheWorkerHasPlannedItAgain) {
+  const std::string job = Finish(CentralSpec());
+  for (size_t evaluation = 0; evaluation < kAll.size(); ++evaluation) ASSERT_TRUE(Once());
+  federation_->Tick();
+  ASSERT_EQ(Show(job).rounds.size(), 1u);
+  RestartPrivate();
+  ConnectMembers(kAll);
+  EXPECT_TRUE(masked_.orders.empty());
+  federation_->Tick();
+  EXPECT_EQ(masked_.orders.size(), kAll.size());
+  ASSERT_EQ(Run(job).state, JobState::kFinished);
+  EXPECT_EQ(Ledger().size(), 3u);
+  EXPECT_NEAR(Ledger()[2].eps_pld, 8.3854189, 1e-5);  // as without a restart
+}
+
+// Whoever uploads or stops the job meanwhile is not kept waiting, and nothing closes unplanned.
+TEST_F(PrivateRounds, WhatComesBeforeTheOpenRoundIsPlannedAgainIsDoneAfterwards) {
+  const std::string job = Finish(CentralSpec());
+  for (size_t evaluation = 0; evaluation < kAll.size(); ++evaluation) ASSERT_TRUE(Once());
+  federation_->Tick();
+  const std::deque<ToyGateway::Order> orders = masked_.orders;
+  ASSERT_EQ(orders.size(), kAll.size());
+  RestartPrivate();
+  ConnectMembers(kAll);
+  for (const ToyGateway::Order& order : orders) ASSERT_TRUE(ToyWork(*federation_, order).ok());
+  EXPECT_EQ(Show(job).rounds.back().state, RoundState::kOpen);
+  EXPECT_TRUE(Ledger().empty());
+  federation_->Tick();
+  EXPECT_EQ(Ledger().size(), 1u);
+  EXPECT_EQ(Ledger()[0].survivors, 6);
+  ASSERT_EQ(Run(job).state, JobState::kFinished);
+}
+
+TEST_F(TwoJobs, AfterARestartAnOpenRoundIsPlannedBeforeAnotherOpens) {
+  JobSpec spec = CentralSpec();
+  spec.job.num_rounds = 1;
+  spec.privacy.target_epsilon = 5;  // of one release, not of two
+  first_ = Finish(spec);
+  while (!IsOpen(first_)) ASSERT_TRUE(Once());
+  RestartPrivate();
+  ConnectMembers(kAll);
+  second_ = Submit();
+  while (!masked_.orders.empty()) {  // evaluations of the second, without a Tick
+    const ToyGateway::Order order = masked_.orders.front();
+    masked_.orders.pop_front();
+    ASSERT_TRUE(ToyWork(*federation_, order).ok());
+  }
+  federation_->Tick();
+  EXPECT_TRUE(IsOpen(first_));
+  EXPECT_EQ(Show(second_).state, JobState::kFailed);
+  EXPECT_EQ(Show(second_).exit_code, static_cast<int>(ExitCode::kBudget));
+  EXPECT_EQ(Run(first_).state, JobState::kFinished);
+}
+
 TEST_F(PrivateRounds, WithoutTheSecretOfItsCohortsAJobEnds) {
   JobSpec spec = CentralSpec();
   spec.job.num_rounds = 3;
