@@ -2,92 +2,99 @@
 
 #include <filesystem>
 
-#include "client/agent/masking_desk.h"
-#include "common/io/sha256.h"
-#include "common/job/job_model.h"
-#include "privacy/crypto/certificate.h"
-#include "privacy/crypto/key.h"
-#include "privacy/crypto/pki_directory.h"
-#include "privacy/masking/masked_form.h"
-#include "privacy/secagg/shared/messages.h"
 #include "tests/fuzz/require.h"
-#include "tests/scratch_root.h"
+#include "tests/unit/client/agent/masked_cohort.h"
 
 using namespace rivulet;
-namespace fs = std::filesystem;
 
 namespace {
 
-JobSpec MaskedSpec() {
-  JobSpec spec;
-  spec.job.min_clients = 4;
-  spec.model.name = "llama-7m";
-  spec.lora.lora_r = 2;
-  spec.lora.lora_target_modules = {"q_proj"};
-  spec.data.dataset = "notes";
-  spec.data.seq_length = 64;
-  spec.strategy.weighting = "uniform";
-  spec.secure_aggregation.enabled = true;
-  return spec;
-}
+constexpr char kAgent[] = "ada";
 
-// An agent that has begun a masked attempt, and the text of its session.
-class Agent {
+// An honest attempt of five agents, stopped before each message to one of them.
+class Attempt : public MaskedCohort {
  public:
-  Agent() {
+  struct Scene {
+    fs::path state;       // her state directory as it was then
+    std::string session;  // the text of her session in it
+    std::string message;  // what comes next; empty after the last one
+    bool answered = false;
+    std::string file;  // her upload, once it is made
+  };
+
+  Attempt() : MaskedCohort(ScratchRoot::Path() / "attempt") {
     spdlog::set_level(spdlog::level::off);
-    Require(InitPki({.federation = "demo"}, home_ / "pki").ok());
-    const IssuingAuthority authority = *ReadIssuingAuthority(home_ / "pki" / "issuing");
-    const KeyPtr key = *NewSigningKey();
-    const std::string chain = *IssueClient(authority, {"demo", "lab", "ann"}, *RequestPem(*key));
-    Require(WriteCredentials(home_ / "tls", {*PrivatePem(*key), chain, authority.roots_pem}).ok());
-    MakeTask();
-    Require(Start()->Begin(task_).ok());
-    const auto store = *MaskingStore::Open(state_);
-    const std::vector<std::string> sessions = store->Sessions();
-    Require(sessions.size() == 1);
-    session_ = sessions[0];
+    fs::create_directories(folder_);
+    SetUp();
+    BeginAll();
+    Carry();  // roster, shares
+    UploadAll(names_);
+    Post(round_->Freeze(names_, now_));
+    Carry();  // survivors, endorsements
+    Require(opened_);
+    Capture("");
+    Require(scenes_.size() == 5);
   }
+  void TestBody() override {}
 
-  const std::string& session() const { return session_; }
+  const std::vector<Scene>& scenes() const { return scenes_; }
 
-  // The session's file has this text instead; the agent starts, and the coordinator speaks.
-  void GoOnFrom(const std::string& text) {
-    fs::remove_all(state_);
-    fs::create_directory(state_);
-    Require((*MaskingStore::Open(state_))->PutSession(task_.key, text).ok());
-    const std::unique_ptr<MaskingDesk> desk = Start();
-    const auto answer = desk->On({task_.key, std::string(1, '\x03') + std::string(80, 'x'), {}});
-    Require(answer.bytes.empty());
-    const auto keys = desk->Begin(task_);
-    if (text == session_) Require(keys.ok());
+  // Her agent starts with `session` in the place of the scene's, hears `message` and then, where
+  // that changed nothing, the scene's own.
+  void GoOn(const Scene& scene, const std::string& session, const std::string& message) {
+    const fs::path work = folder_ / "work";
+    fs::remove_all(work);
+    fs::copy(scene.state, work, fs::copy_options::recursive);
+    const bool honest = session == scene.session;
+    if (!honest) Require((*MaskingStore::Open(work))->PutSession(task_.key, session).ok());
+    auto desk = Open(work);
+    MaskingDesk::Answer answer = desk->On(Said(message));
+    if (honest && message == scene.message) Check(scene, *desk, answer);
+    if (honest && !answer.refused && answer.bytes.empty()) {
+      answer = desk->On(Said(scene.message));
+      Require(!scene.answered || !answer.bytes.empty());
+    }
+    desk = Open(work);  // goes on from whatever was stored
+    const bool keys = desk->Begin(task_).ok();
+    Require(keys || !honest || answer.refused);
     desk->Leave(task_.key);
     desk->EndRounds(task_.key.job, task_.key.round);
   }
 
  private:
-  void MakeTask() {
-    const auto document = *DescribeJob(
-        std::string(RIVULET_SOURCE_DIR) + "/simulations/models/llama-7m", MaskedSpec());
-    policy_.base_models[document.base_hash];
-    policy_.datasets["notes"] = "notes.txt";
-    task_.key = {"rnd-1", 1, 1};
-    task_.job_document = JobDocumentText(document);
-    task_.state_sha256 = Sha256Hex("state");
-    const MaskedForm form = *MaskedForm::Of(document.spec, JobModelOf(document)->plan.wire());
-    const secagg::Params params =
-        form.ParamsOf({"rnd-1", 1, 1, task_.state_sha256, task_.job_document, 5});
-    task_.masking = secagg::Encode(secagg::Parameters{params});
+  std::unique_ptr<MaskingDesk> Open(const fs::path& state) {
+    return *MaskingDesk::Open(policy_, folder_ / kAgent, state, {}, [this] { return unix_s_; });
   }
-  std::unique_ptr<MaskingDesk> Start() {
-    return *MaskingDesk::Open(policy_, home_ / "tls", state_);
+  void Check(const Scene& scene, MaskingDesk& desk, const MaskingDesk::Answer& answer) {
+    Require(!answer.refused && answer.bytes.empty() == !scene.answered);
+    const bool forward = !scene.message.empty() && scene.file.empty() && !scene.answered;
+    if (!forward && scene.file.empty()) return;
+    const auto file = FileOf(desk, kAgent);
+    Require(file.ok() && (forward || *file == scene.file));
+  }
+  void Capture(const std::string& message) {
+    desks_.erase(kAgent);
+    const fs::path state = folder_ / ("scene" + std::to_string(scenes_.size()));
+    fs::copy(folder_ / kAgent / "state", state, fs::copy_options::recursive);
+    const std::vector<std::string> sessions = (*MaskingStore::Open(state))->Sessions();
+    Require(sessions.size() == 1);
+    scenes_.push_back({state, sessions[0], message, false, files_[kAgent]});
+  }
+  void Carry() {
+    while (!mail_.empty()) {
+      const MaskedGroup::Message message = mail_.front();
+      mail_.erase(mail_.begin());
+      const bool hers = message.client == kAgent;
+      if (hers) Capture(message.bytes);
+      const MaskingDesk::Answer answer = DeskOf(message.client).On(Said(message.bytes));
+      Require(!answer.refused);
+      if (answer.bytes.empty()) continue;
+      if (hers) scenes_.back().answered = true;
+      Tell(message.client, answer.bytes);
+    }
   }
 
-  const fs::path home_ = ScratchRoot::Path();
-  const fs::path state_ = home_ / "state";
-  Policy policy_;
-  Assignment task_;
-  std::string session_;
+  std::vector<Scene> scenes_;
 };
 
 // Edits of five bytes: where (two), what to do there (one), with how much or what (two).
@@ -114,11 +121,18 @@ std::string Edited(std::string text, std::string_view edits) {
 
 }  // namespace
 
-// An agent's stored part in a masked attempt, with edits: the agent starts and answers whatever the
-// text has become.
+// An agent's stored part in a masked attempt and the coordinator's next message, either with edits:
+// the agent starts and answers whatever they have become; what is refused without an end of the
+// attempt leaves it as it was. The first byte says how far the attempt has come, the second how
+// many edits are the session's; the rest are the message's.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static Agent agent;
-  const std::string_view edits(reinterpret_cast<const char*>(data), std::min<size_t>(size, 100));
-  agent.GoOnFrom(Edited(agent.session(), edits));
+  static Attempt attempt;
+  if (size < 2) return 0;
+  const Attempt::Scene& scene = attempt.scenes()[data[0] % attempt.scenes().size()];
+  const std::string_view edits(reinterpret_cast<const char*>(data + 2),
+                               std::min<size_t>(size - 2, 100));
+  const size_t own = std::min<size_t>(data[1] % 8 * 5, edits.size());
+  attempt.GoOn(scene, Edited(scene.session, edits.substr(0, own)),
+               Edited(scene.message, edits.substr(own)));
   return 0;
 }

@@ -74,6 +74,8 @@ class CohortCredentials {
 
 class MaskedCohort : public testing::Test {
  protected:
+  explicit MaskedCohort(fs::path folder = ScratchFolder()) : folder_(std::move(folder)) {}
+
   void SetUp() override {
     fs::copy(CohortCredentials::Folder(), folder_, fs::copy_options::recursive);
     document_ = MaskedDocument();
@@ -198,7 +200,7 @@ class MaskedCohort : public testing::Test {
     }
   }
 
-  const fs::path folder_ = ScratchFolder();
+  const fs::path folder_;
   const std::chrono::milliseconds now_{0};
   int64_t unix_s_ = 1'700'000'000;
   JobDocument document_;
