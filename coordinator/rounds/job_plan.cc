@@ -22,6 +22,15 @@ absl::Status CheckCentralNoise(const JobPlan& plan) {
   return WithExit(Annotate(noise.Variance().status(), "[privacy]"), ExitCode::kConfig);
 }
 
+// The same of noise of the clients, where adaptive clipping may ask for more of them.
+absl::Status CheckClientNoise(const JobPlan& plan) {
+  const auto cohort = static_cast<uint32_t>(plan.spec.job.clients_per_round);
+  if (!plan.spec.privacy.adaptive_clip || cohort == 0) return absl::OkStatus();
+  const secagg::Params params = plan.masked->ParamsOf({.attempt = 1, .cohort = cohort});
+  RV_ASSIGN_OR_RETURN(const DistributedNoise noise, plan.masked->NoiseOf(params));
+  return noise.Plan().status();
+}
+
 }  // namespace
 
 absl::StatusOr<JobSpec> SpecOf(std::string_view document) {
@@ -63,6 +72,9 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
   if (plan.spec.privacy.mechanism == "central") {
     RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(plan.spec));
     RV_RETURN_IF_ERROR(CheckCentralNoise(plan));
+  }
+  if (plan.masked && plan.masked->noised()) {
+    RV_RETURN_IF_ERROR(WithExit(Annotate(CheckClientNoise(plan), "[privacy]"), ExitCode::kConfig));
   }
   if (IsCoded(plan.spec)) RV_RETURN_IF_ERROR(JobCodec(plan.spec, plan.update_manifest()).status());
   if (!plan.spec.secure_aggregation.enabled || plan.spec.robust.groups > 0)

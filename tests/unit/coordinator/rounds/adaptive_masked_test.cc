@@ -2,7 +2,9 @@
 #include <bit>
 #include <cmath>
 
+#include "common/job/job_document.h"
 #include "common/job/job_keys.h"
+#include "common/job/job_model.h"
 #include "privacy/dp/exact_gaussian.h"
 #include "privacy/masking/task_terms.h"
 #include "privacy/secagg/shared/bytes.h"
@@ -111,6 +113,28 @@ TEST_P(AdaptiveMaskedRounds, BitsThatWouldCostMoreThanTheRoundAreRefused) {
   EXPECT_EQ(view.state, JobState::kFailed);
   EXPECT_THAT(view.reason, HasSubstr("noise multiplier: got 0.7"));
   EXPECT_TRUE(Ledger().empty());
+}
+
+TEST_P(AdaptiveMaskedRounds, WhereTheCohortIsKnownTheyAreRefusedAtOnce) {
+  JobSpec spec;
+  spec.model.name = "llama-7m";
+  spec.lora.lora_target_modules = {"q_proj"};
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.privacy.mechanism = GetParam();
+  spec.privacy.adaptive_clip = true;
+  spec.privacy.noise_multiplier = 1.5;
+  spec.data.held_out_fraction = 0;
+  const auto planned = [&](int cohort) {
+    spec.job.clients_per_round = spec.job.min_clients = cohort;
+    const auto document = DescribeJob(RIVULET_SOURCE_DIR "/simulations/models/llama-7m", spec);
+    EXPECT_TRUE(document.ok()) << document.status();
+    return PlanOf(JobDocumentText(*document)).status();
+  };
+  EXPECT_TRUE(planned(16).ok()) << planned(16);
+  const absl::Status refused = planned(15);  // 2 sigma_b = 1.5
+  EXPECT_EQ(ExitCodeOf(refused), ExitCode::kConfig);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("noise multiplier: got 1.5"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Mechanisms, AdaptiveMaskedRounds,
