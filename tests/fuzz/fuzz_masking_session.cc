@@ -40,8 +40,9 @@ class Attempt : public MaskedCohort {
   const std::vector<Scene>& scenes() const { return scenes_; }
 
   // Her agent starts with `session` in the place of the scene's, hears `message` and then, where
-  // that changed nothing, the scene's own.
-  void GoOn(const Scene& scene, const std::string& session, const std::string& message) {
+  // that changed nothing, the scene's own; perhaps it starts once more from what it has stored.
+  void GoOn(const Scene& scene, const std::string& session, const std::string& message,
+            bool restarts) {
     const fs::path work = folder_ / "work";
     fs::remove_all(work);
     fs::copy(scene.state, work, fs::copy_options::recursive);
@@ -54,7 +55,7 @@ class Attempt : public MaskedCohort {
       answer = desk->On(Said(scene.message));
       Require(!scene.answered || !answer.bytes.empty());
     }
-    desk = Open(work);  // goes on from whatever was stored
+    if (restarts) desk = Open(work);
     const bool keys = desk->Begin(task_).ok();
     Require(keys || !honest || answer.refused);
     desk->Leave(task_.key);
@@ -124,7 +125,7 @@ std::string Edited(std::string text, std::string_view edits) {
 // An agent's stored part in a masked attempt and the coordinator's next message, either with edits:
 // the agent starts and answers whatever they have become; what is refused without an end of the
 // attempt leaves it as it was. The first byte says how far the attempt has come, the second how
-// many edits are the session's; the rest are the message's.
+// many edits are the session's (the rest are the message's) and whether the agent starts twice.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Attempt attempt;
   if (size < 2) return 0;
@@ -133,6 +134,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                std::min<size_t>(size - 2, 100));
   const size_t own = std::min<size_t>(data[1] % 8 * 5, edits.size());
   attempt.GoOn(scene, Edited(scene.session, edits.substr(0, own)),
-               Edited(scene.message, edits.substr(own)));
+               Edited(scene.message, edits.substr(own)), data[1] >= 128);
   return 0;
 }
