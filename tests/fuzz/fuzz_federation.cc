@@ -25,9 +25,9 @@ JobSpec OneRound() {
 
 // A coordinator's rooms behind its rpcs, in memory, with one job of three clients. "ann" and "bob"
 // are honest; "eve" says what the input has.
-class Site {
+class Coordinator {
  public:
-  Site() { Start(); }
+  Coordinator() { Start(); }
 
   void Say(std::string_view bytes) {
     v1::AgentMessage message;
@@ -154,7 +154,7 @@ class Site {
 // What an agent sends over its streams: steps of a kind, a length (two bytes) and as many bytes.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   spdlog::set_level(spdlog::level::off);
-  Site site;
+  Coordinator site;
   std::string_view rest(reinterpret_cast<const char*>(data), size);
   while (rest.size() >= 3) {
     const auto step = static_cast<Step>(static_cast<uint8_t>(rest[0]) % kSteps);

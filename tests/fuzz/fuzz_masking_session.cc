@@ -12,7 +12,7 @@ namespace {
 constexpr char kAgent[] = "ada";
 
 // An honest attempt of five agents, stopped before each message to one of them.
-class Attempt : public MaskedCohort {
+class AgentsAttempt : public MaskedCohort {
  public:
   struct Scene {
     fs::path state;       // her state directory as it was then
@@ -22,7 +22,7 @@ class Attempt : public MaskedCohort {
     std::string file;  // her upload, once it is made
   };
 
-  Attempt() : MaskedCohort(ScratchRoot::Path() / "attempt") {
+  AgentsAttempt() : MaskedCohort(ScratchRoot::Path() / "attempt") {
     spdlog::set_level(spdlog::level::off);
     fs::create_directories(folder_);
     SetUp();
@@ -127,9 +127,9 @@ std::string Edited(std::string text, std::string_view edits) {
 // attempt leaves it as it was. The first byte says how far the attempt has come, the second how
 // many edits are the session's (the rest are the message's) and whether the agent starts twice.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static Attempt attempt;
+  static AgentsAttempt attempt;
   if (size < 2) return 0;
-  const Attempt::Scene& scene = attempt.scenes()[data[0] % attempt.scenes().size()];
+  const AgentsAttempt::Scene& scene = attempt.scenes()[data[0] % attempt.scenes().size()];
   const std::string_view edits(reinterpret_cast<const char*>(data + 2),
                                std::min<size_t>(size - 2, 100));
   const size_t own = std::min<size_t>(data[1] % 8 * 5, edits.size());

@@ -18,8 +18,8 @@ void CheckStored(Attempt& attempt, const ClientSession& session) {
   Require(again.Restore(state).ok() && again.Serialise() == state);
 }
 
-absl::StatusOr<std::string> Say(Attempt& attempt, ClientSession& session,
-                                const std::string& message) {
+absl::StatusOr<std::string> Tell(Attempt& attempt, ClientSession& session,
+                                 const std::string& message) {
   const auto parameters = Decode<Parameters>(message);
   if (!parameters.ok()) return session.Handle(message);
   return session.Advertise(parameters->params, attempt.cohort.LocalOf(attempt.cohort.params()));
@@ -47,14 +47,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (data[2] == 0) message = WithId(message, session.sid0(), session.sid());
 
   const std::string before = session.Serialise();
-  const auto answer = Say(attempt, session, message);
+  const auto answer = Tell(attempt, session, message);
   if (!answer.ok() && ReasonOf(answer.status()).has_value()) {
     CheckRefused(session, answer.status(), scene.message);
   } else if (!answer.ok()) {
     Require(session.Serialise() == before);
   } else {
     Require(answer->empty() || DecodeMessage(*answer).ok());
-    const auto again = Say(attempt, session, message);
+    const auto again = Tell(attempt, session, message);
     Require(again.ok() && *again == *answer);
   }
   CheckStored(attempt, session);

@@ -7,10 +7,10 @@ using namespace rivulet::secagg;
 namespace {
 
 // Before the search, whose time is limited for each input.
-[[maybe_unused]] const Attempt& kRing = AttemptOf(2);
+[[maybe_unused]] const Attempt& kRingOfServer = AttemptOf(2);
 
-absl::Status Say(Attempt& attempt, ServerSession& session, uint32_t from,
-                 const std::string& message) {
+absl::Status Take(Attempt& attempt, ServerSession& session, uint32_t from,
+                  const std::string& message) {
   if (from == attempt.cohort.n()) return session.Handle(Bytes32{1}, message);  // a stranger
   const auto advertisement = Decode<Advertisement>(message);
   if (!advertisement.ok()) return session.Handle(attempt.cohort.fingerprint(from), message);
@@ -65,10 +65,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (data[3] == 0) message = WithId(message, session.sid0(), session.sid());
 
   const std::string before = session.Serialise();
-  const absl::Status said = Say(attempt, session, from, message);
+  const absl::Status said = Take(attempt, session, from, message);
   const std::string after = session.Serialise();
   if (!said.ok()) Require(after == before);
-  if (said.ok()) Require(Say(attempt, session, from, message).ok() && session.Serialise() == after);
+  if (said.ok())
+    Require(Take(attempt, session, from, message).ok() && session.Serialise() == after);
   const auto stored = ServerSession::Restore(after, attempt.cohort.verifier());
   Require(stored.ok() && stored->Serialise() == after);
   Close(attempt, session);
