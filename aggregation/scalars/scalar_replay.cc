@@ -12,14 +12,19 @@ size_t NumbersOf(const ScalarForm& form) {
   return static_cast<size_t>(form.splits() * form.count());
 }
 
+// Before a record's numbers.
+size_t HeadBytes(const ScalarForm& form) { return (form.of_session() ? 2 : 1) * sizeof(uint64_t); }
+
 size_t RecordBytes(const ScalarForm& form) {
-  return sizeof(uint64_t) + NumbersOf(form) * (form.votes() ? 1 : sizeof(float));
+  return HeadBytes(form) + NumbersOf(form) * (form.votes() ? 1 : sizeof(float));
 }
 
-std::string RecordOf(const ScalarForm& form, uint64_t round, std::span<const float> moves) {
+std::string RecordOf(const ScalarForm& form, const ScalarRound& round,
+                     std::span<const float> moves) {
   std::string record(RecordBytes(form), '\0');
-  std::memcpy(record.data(), &round, sizeof round);
-  char* const numbers = record.data() + sizeof round;
+  const uint64_t head[] = {round.round, round.session_root};
+  std::memcpy(record.data(), head, HeadBytes(form));
+  char* const numbers = record.data() + HeadBytes(form);
   if (form.votes()) {
     for (size_t j = 0; j < moves.size(); ++j) {
       numbers[j] = static_cast<char>(static_cast<signed char>(moves[j]));
@@ -38,7 +43,11 @@ uint64_t WordOfRecord(std::string_view record) {
   return word;
 }
 
-uint64_t RoundOfRecord(std::string_view record) { return WordOfRecord(record) & ~kMore; }
+ScalarRound RoundOfRecord(const ScalarForm& form, std::string_view record) {
+  ScalarRound round{WordOfRecord(record) & ~kMore};
+  if (form.of_session()) round.session_root = WordOfRecord(record.substr(sizeof(uint64_t)));
+  return round;
+}
 
 // sum += addend.
 void Accumulate(const ParameterSet& addend, ParameterSet& sum) {
@@ -57,7 +66,7 @@ void Scale(float factor, ParameterSet& set) {
 
 std::vector<float> NumbersOfRecord(const ScalarForm& form, std::string_view record) {
   std::vector<float> moves(NumbersOf(form));
-  const char* const numbers = record.data() + sizeof(uint64_t);
+  const char* const numbers = record.data() + HeadBytes(form);
   if (form.votes()) {
     for (size_t j = 0; j < moves.size(); ++j) moves[j] = static_cast<signed char>(numbers[j]);
   } else {
@@ -94,7 +103,7 @@ std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
   return moves;
 }
 
-absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, uint64_t round,
+absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, const ScalarRound& round,
                                      std::span<const float> moves) {
   std::vector<float> sum;
   const auto count = static_cast<size_t>(form.count());
@@ -117,8 +126,8 @@ absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, uint64_t round,
   return delta;
 }
 
-absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log, uint64_t round,
-                                     std::span<const float> moves) {
+absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log,
+                                     const ScalarRound& round, std::span<const float> moves) {
   RV_RETURN_IF_ERROR(CheckLog(form, log));
   if (!form.pooled()) return std::move(log) + RecordOf(form, round, moves);
   std::vector<float> sums(moves.begin(), moves.end());
@@ -147,7 +156,7 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
     if (cancelled && cancelled()) return absl::AbortedError("replay: cancelled");
     const std::string_view record = log.substr(0, RecordBytes(form));
     RV_ASSIGN_OR_RETURN(ParameterSet delta,
-                        DeltaOf(form, RoundOfRecord(record), NumbersOfRecord(form, record)));
+                        DeltaOf(form, RoundOfRecord(form, record), NumbersOfRecord(form, record)));
     if (records++ == 0) {
       sum = std::move(delta);
     } else {
@@ -165,7 +174,7 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
 
 absl::StatusOr<double> SignalRatio(const ScalarForm& form, std::string_view records) {
   RV_RETURN_IF_ERROR(CheckLog(form, records));
-  const double dimensions = static_cast<double>(form.DirectionsOf(0).size());
+  const double dimensions = static_cast<double>(form.DirectionsOf({}).size());
   double squares = 0, directions = 0;  // of the estimates m_j z_j; their number
   ParameterSet sum(form.trained());
   for (; !records.empty(); records.remove_prefix(RecordBytes(form))) {
@@ -173,7 +182,8 @@ absl::StatusOr<double> SignalRatio(const ScalarForm& form, std::string_view reco
     const std::vector<float> moves = NumbersOfRecord(form, record);
     for (const float move : moves) squares += dimensions * double{move} * double{move};
     directions += static_cast<double>(moves.size());
-    RV_ASSIGN_OR_RETURN(const ParameterSet delta, DeltaOf(form, RoundOfRecord(record), moves));
+    RV_ASSIGN_OR_RETURN(const ParameterSet delta,
+                        DeltaOf(form, RoundOfRecord(form, record), moves));
     Accumulate(delta, sum);
   }
   double norm = 0;  // of the mean, squared

@@ -17,9 +17,10 @@
 //                      replays the rest
 //   pool               one record, of the sums over all rounds: whoever has the state of round 0
 //                      rebuilds that of today, however long it was away
-// A record is the round as u64 little-endian and one number for each split and direction: binary32,
-// or where votes decide a signed byte. With scalars.target-ratio the state moves by the mean of
-// several records, of which all but the last have the highest bit of the round set.
+// A record is the round as u64 little-endian, where directions follow from sessions the root of
+// that of the attempt that counted as another u64, and one number for each split and direction:
+// binary32, or where votes decide a signed byte. With scalars.target-ratio the state moves by the
+// mean of several records, of which all but the last have the highest bit of the round set.
 
 namespace rivulet {
 
@@ -31,13 +32,13 @@ std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
 
 // The sum of unit * moves[j] * z_j as Directions::Replay has it. Manifest form.trained(). Errors:
 // InvalidArgument for a number that is not finite.
-absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, uint64_t round,
+absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, const ScalarRound& round,
                                      std::span<const float> moves);
 
 // `log` of the rounds before, empty for none, with round `round` added.
 // Errors: DataLoss when it is not a log of this form.
-absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log, uint64_t round,
-                                     std::span<const float> moves);
+absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log,
+                                     const ScalarRound& round, std::span<const float> moves);
 
 // Moves `state` by `log`: whole records, for fresh directions from the round after that of `state`
 // on, for a pool from the state of round 0. `strategy` must be fedavg.

@@ -257,7 +257,7 @@ absl::Status Agent::Perform(const Exit& action) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(const Assignment& task,
+absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(Assignment task,
                                                             const std::stop_token& aborted) {
   RV_RETURN_IF_ERROR(work_.Check(task));
   if (!task.masking.empty()) {
@@ -266,6 +266,9 @@ absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(const Assignment& ta
   }
   RV_ASSIGN_OR_RETURN(const std::optional<std::string> state, FetchState(task, aborted));
   if (!state.has_value()) return std::nullopt;
+  if (!task.masking.empty()) {
+    RV_ASSIGN_OR_RETURN(task.session_root, desk_->DirectionRoot(task, aborted));
+  }
   RV_ASSIGN_OR_RETURN(WorkResult result,
                       work_.Do(task, *state, [&aborted] { return aborted.stop_requested(); }));
   if (result.outcome.kind != Outcome::Kind::kTrained) return result;

@@ -66,7 +66,7 @@ class Agent {
                                        const std::stop_token& aborted);
   absl::StatusOr<std::string> ReplayLog(const Assignment& task, uint64_t from,
                                         const std::stop_token& aborted);
-  absl::StatusOr<std::optional<WorkResult>> FetchAndDo(const Assignment& task,
+  absl::StatusOr<std::optional<WorkResult>> FetchAndDo(Assignment task,
                                                        const std::stop_token& aborted);
   absl::StatusOr<std::optional<WorkResult>> Mask(const Assignment& task, WorkResult result,
                                                  const std::stop_token& aborted);

@@ -80,7 +80,8 @@ struct MaskingDesk::Attempt {
   TaskKey key;
   MaskedTaskFacts facts;
   std::chrono::seconds patience{0};
-  int64_t expires_s = 0;  // Unix time: nobody will ask for it any more
+  bool gives_directions = false;  // scalars.drawn-from = "session"
+  int64_t expires_s = 0;          // Unix time: nobody will ask for it any more
   std::shared_ptr<const Self> self;
   std::unique_ptr<PeerCertificates> peers;
   std::unique_ptr<secagg::RoundLedger> ledger;
@@ -158,6 +159,7 @@ absl::StatusOr<MaskingDesk::AttemptPtr> MaskingDesk::NewAttempt(const TaskKey& k
   attempt->key = key;
   attempt->facts = MaskedFactsOf(key, task);
   attempt->patience = document.spec.secure_aggregation.phase_deadline * kExchanges + kPatience;
+  attempt->gives_directions = document.spec.scalars.drawn_from == "session";
   attempt->self = self_;
   attempt->expires_s =
       clock_() +
@@ -264,33 +266,53 @@ MaskingDesk::Answer MaskingDesk::On(const MaskingArrived& message) {
                              std::move(abort)}};
 }
 
-absl::StatusOr<std::string> MaskingDesk::File(const Assignment& task, LocalUpdate& update,
-                                              const std::stop_token& stop) {
-  const AttemptPtr attempt = Find(task.key);
+// The attempt in hand, which must be of the task's own state, document and parameters.
+absl::StatusOr<MaskingDesk::AttemptPtr> MaskingDesk::FindFor(const Assignment& task) {
+  AttemptPtr attempt = Find(task.key);
   if (attempt == nullptr) {
     return SaidOpenly(absl::StatusCode::kFailedPrecondition, "masking: the attempt is over");
   }
-  if (!IsOf(attempt->facts, task)) {
-    return SaidOpenly(absl::StatusCode::kFailedPrecondition,
-                      "masking: the update is of another state, document or parameters than the "
-                      "attempt");
-  }
-  std::unique_lock lock(attempt->mutex);
+  if (IsOf(attempt->facts, task)) return attempt;
+  return SaidOpenly(absl::StatusCode::kFailedPrecondition,
+                    "masking: the update is of another state, document or parameters than the "
+                    "attempt");
+}
+
+// With the attempt's mutex held.
+absl::Status MaskingDesk::AwaitMasks(Attempt& attempt, std::unique_lock<std::mutex>& lock,
+                                     const std::stop_token& stop) const {
   const auto ready = [&attempt] {
-    return attempt->over || !attempt->refusal.ok() || attempt->task->agreed();
+    return attempt.over || !attempt.refusal.ok() || attempt.task->agreed();
   };
-  const auto until = std::chrono::steady_clock::now() + attempt->patience;
-  const bool waited = attempt->changed.wait_until(lock, stop, until, ready);
+  const auto until = std::chrono::steady_clock::now() + attempt.patience;
+  const bool waited = attempt.changed.wait_until(lock, stop, until, ready);
   if (stop.stop_requested()) return absl::CancelledError("masking: told to stop");
   if (!waited) {
     return SaidOpenly(absl::StatusCode::kDeadlineExceeded,
                       "masking: no masks were agreed within " +
-                          std::to_string(attempt->patience.count()) + " s after the training");
+                          std::to_string(attempt.patience.count()) +
+                          (attempt.gives_directions ? " s" : " s after the training"));
   }
-  if (attempt->over) {
+  if (attempt.over) {
     return SaidOpenly(absl::StatusCode::kFailedPrecondition, "masking: the attempt is over");
   }
-  RV_RETURN_IF_ERROR(attempt->refusal);
+  return attempt.refusal;
+}
+
+absl::StatusOr<std::optional<uint64_t>> MaskingDesk::DirectionRoot(const Assignment& task,
+                                                                   const std::stop_token& stop) {
+  RV_ASSIGN_OR_RETURN(const AttemptPtr attempt, FindFor(task));
+  std::unique_lock lock(attempt->mutex);
+  if (!attempt->gives_directions) return std::nullopt;
+  RV_RETURN_IF_ERROR(AwaitMasks(*attempt, lock, stop));
+  return attempt->task->direction_root();
+}
+
+absl::StatusOr<std::string> MaskingDesk::File(const Assignment& task, LocalUpdate& update,
+                                              const std::stop_token& stop) {
+  RV_ASSIGN_OR_RETURN(const AttemptPtr attempt, FindFor(task));
+  std::unique_lock lock(attempt->mutex);
+  RV_RETURN_IF_ERROR(AwaitMasks(*attempt, lock, stop));
   absl::StatusOr<std::string> file = attempt->task->File(update);
   if (!file.ok()) return ForTheReport(file.status());
   RV_RETURN_IF_ERROR(OfTheDisk(Save(*attempt)));

@@ -56,6 +56,11 @@ class MaskingDesk {
   };
   Answer On(const MaskingArrived& message);
 
+  // What the directions of the task's round follow from, of this side's own session: nothing where
+  // they follow from the job, else blocks as File. Errors: those of File.
+  absl::StatusOr<std::optional<uint64_t>> DirectionRoot(const Assignment& task,
+                                                        const std::stop_token& stop);
+
   // The file to upload instead of the update that `task` gave, once masks are agreed: blocks until
   // then. A second call gives the same bytes. Errors: Cancelled by `stop`; with a report: what
   // ended the attempt, FailedPrecondition for a task with another state, document or parameters
@@ -80,10 +85,13 @@ class MaskingDesk {
   absl::StatusOr<AttemptPtr> Resumed(const TaskKey& key, const Assignment& task,
                                      std::string_view state) const;
   absl::Status RestoreLocked(std::string_view bytes);
+  absl::Status AwaitMasks(Attempt& attempt, std::unique_lock<std::mutex>& lock,
+                          const std::stop_token& stop) const;
   absl::Status Save(Attempt& attempt);
   void End(Attempt& attempt);
   void EndExpiredLocked();
   AttemptPtr Find(const TaskKey& key);
+  absl::StatusOr<AttemptPtr> FindFor(const Assignment& task);
 
   const Policy& policy_;
   const std::filesystem::path tls_;

@@ -10,6 +10,7 @@
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "common/scalars/scalar_form.h"
+#include "privacy/masking/direction_root.h"
 #include "privacy/masking/signature_verifier.h"
 #include "privacy/masking/task_terms.h"
 #include "privacy/secagg/shared/bytes.h"
@@ -121,6 +122,11 @@ bool MaskedTask::agreed() const {
   const auto phase = session_.phase();
   return phase >= secagg::ClientSession::Phase::kForwarded &&
          phase <= secagg::ClientSession::Phase::kUnmasked;
+}
+
+uint64_t MaskedTask::direction_root() const {
+  const std::lock_guard lock(mutex_);
+  return DirectionRootOf(session_.sid0(), session_.sid());
 }
 
 std::string MaskedTask::abort_message() const {

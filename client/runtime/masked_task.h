@@ -64,6 +64,8 @@ class MaskedTask {
   absl::StatusOr<std::string> On(std::string_view message);
 
   bool agreed() const;  // masks are agreed: File() may be called
+  // With scalars.drawn-from = "session", once agreed: what the round's directions follow from.
+  uint64_t direction_root() const;
   // The update's file: the masked vector and its trailer. A second call with another update gives
   // the first one's, also after Restore(). update.masked.residual holds afterwards what the vector
   // of that file does not carry, whichever call made it. Errors: those of EncodeUpdate;

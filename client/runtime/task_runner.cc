@@ -172,6 +172,7 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   request.client = task.client;
   request.cancelled = cancelled;
   request.project_gradient = task.project_gradient;
+  request.session_root = task.session_root;
   std::unique_ptr<GradientNoise> noise;
   if (job->document.spec.privacy.mechanism == "example") {
     const JobSpec& own = job->document.spec;

@@ -44,7 +44,8 @@ struct LocalTask {
   uint32_t attempt = 0;
   std::optional<StateLog> log;  // of the round's global state, where one is kept
   uint64_t state_bytes = 0;
-  bool project_gradient = false;  // of TuneRequest
+  bool project_gradient = false;  // of TuneRequest, as the next
+  std::optional<uint64_t> session_root = {};
 
   UploadKey upload() const { return {job_id, client, round, attempt}; }
 };

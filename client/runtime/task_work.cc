@@ -147,6 +147,7 @@ class TaskWork final : public LocalWork {
     local.log = task.log;
     local.state_bytes = task.state_bytes;
     local.project_gradient = policy_.backprop;
+    local.session_root = task.session_root;
     return local;
   }
 

@@ -34,6 +34,9 @@ struct Assignment {
   uint64_t epoch = 0;
   std::string masking;  // training under masks: the protocol's Parameters
   std::optional<StateLog> log;
+  // Never the coordinator's word, but of this agent's own session under masks, once it is agreed
+  // and where the job's directions follow from it (DirectionRootOf).
+  std::optional<uint64_t> session_root;
 };
 
 // What came of a task; kept on disk until the coordinator has it.

@@ -324,6 +324,11 @@ std::vector<std::string> JobSpec::SubmitWarnings() const {
         "job.selection = \"capability\" goes by the memory of each agent's machine: a simulation "
         "chooses other clients");
   }
+  if (scalars.drawn_from == "session") {
+    warnings.push_back(
+        "scalars.drawn-from = \"session\": directions follow from keys that are fresh in every "
+        "attempt, so no two runs of this job reach the same state, nor does a simulation");
+  }
   return warnings;
 }
 

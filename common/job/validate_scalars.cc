@@ -14,6 +14,7 @@ std::string FirstSetKey(const JobSpec& spec) {
   if (scalars.combine != "mean") return "scalars.combine";
   if (scalars.splits > 1) return "scalars.splits";
   if (scalars.target_ratio > 0) return "scalars.target-ratio";
+  if (scalars.drawn_from != "job") return "scalars.drawn-from";
   if (spec.simulate.backprop_share > 0) return "simulate.backprop-share";
   return "";
 }
@@ -153,6 +154,26 @@ absl::Status CheckWaiting(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+// A session is of one attempt at one sum.
+absl::Status CheckSession(const JobSpec& spec) {
+  if (spec.scalars.drawn_from != "session") return absl::OkStatus();
+  const std::string session = Set("scalars.drawn-from", "session");
+  if (!spec.secure_aggregation.enabled) {
+    return Clash(session, "secure-aggregation.enabled = false",
+                 "there is no session; want enabled = true, or drawn-from = \"job\"");
+  }
+  if (spec.scalars.pool > 0) {
+    return Clash(session, "scalars.pool = " + std::to_string(spec.scalars.pool),
+                 "a pool is of the whole job; want pool = 0, or drawn-from = \"job\"");
+  }
+  if (spec.robust.groups > 0) {
+    return Clash(session, "robust.groups = " + std::to_string(spec.robust.groups),
+                 "every group has a session, and directions, of its own; want groups = 0, or "
+                 "drawn-from = \"job\"");
+  }
+  return absl::OkStatus();
+}
+
 // An update of coefficients goes through the codecs that treat every number alike.
 absl::Status CheckUpload(const JobSpec& spec) {
   const CompressionSection& compression = spec.compression;
@@ -215,6 +236,7 @@ absl::Status CheckScalars(const JobSpec& spec) {
   RV_RETURN_IF_ERROR(CheckVote(spec));
   RV_RETURN_IF_ERROR(CheckSplits(spec));
   RV_RETURN_IF_ERROR(CheckWaiting(spec));
+  RV_RETURN_IF_ERROR(CheckSession(spec));
   return CheckUpload(spec);
 }
 

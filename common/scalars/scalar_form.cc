@@ -41,6 +41,7 @@ std::optional<ScalarForm> ScalarForm::Of(const JobSpec& spec, const Manifest& tr
   form.splits_ = spec.scalars.splits;
   form.pooled_ = spec.scalars.pool > 0;
   form.votes_ = spec.scalars.combine == "vote";
+  form.of_session_ = spec.scalars.drawn_from == "session";
   form.unit_ = UnitOf(spec.train, form.count_);
   form.seed_ = spec.job.seed;
   form.queries_ = spec.train.queries;
@@ -48,9 +49,11 @@ std::optional<ScalarForm> ScalarForm::Of(const JobSpec& spec, const Manifest& tr
   return form;
 }
 
-Directions ScalarForm::DirectionsOf(uint64_t round, int split) const {
+Directions ScalarForm::DirectionsOf(const ScalarRound& round, int split) const {
   // No client has the empty name.
-  return {directions_, RootOf(seed_, pooled_ ? 0 : round, ""), trained_, split, splits_};
+  const uint64_t root =
+      of_session_ ? round.session_root : RootOf(seed_, pooled_ ? 0 : round.round, "");
+  return {directions_, root, trained_, split, splits_};
 }
 
 int ScalarForm::SplitOf(uint64_t round, std::string_view client) const {

@@ -13,9 +13,16 @@ namespace rivulet {
 // Kind of train.direction.
 DirectionSettings DirectionSettingsOf(const TrainSection& train);
 
+// Names a round's directions.
+struct ScalarRound {
+  uint64_t round = 0;
+  uint64_t session_root = 0;  // scalars.drawn-from = "session": of the attempt's own, else unused
+};
+
 // Updates of a job with [scalars]: one number for each direction of a round instead of one for each
 // trained number. All parties draw the same directions from the job's seed and the round's number,
-// which stand in the job's document and so are fixed before any client trains.
+// which stand in the job's document and so are fixed before any client trains; or, under masks,
+// from the session, which no single party chooses (DirectionRootOf in privacy/masking).
 //
 //   fresh    the round's own directions: DeComFL (Li et al. 2024), BAFFLE (Feng et al. 2023), one
 //            for each query of each step, or scalars.directions of them for projected updates
@@ -35,13 +42,15 @@ class ScalarForm {
   int64_t count() const { return count_; }  // directions of a round
   int splits() const { return splits_; }
   bool pooled() const { return pooled_; }
+  // Directions follow from a session: ScalarRound::session_root counts.
+  bool of_session() const { return of_session_; }
   // Only the sign of a mean counts (FeedSign, Cai et al. 2025).
   bool votes() const { return votes_; }
   double unit() const { return unit_; }
   const Manifest& trained() const { return trained_; }
 
   // Directions of a round, `split` alone of them moving.
-  Directions DirectionsOf(uint64_t round, int split = 0) const;
+  Directions DirectionsOf(const ScalarRound& round, int split = 0) const;
   // Which part of the trained tensors is this client's in this round.
   int SplitOf(uint64_t round, std::string_view client) const;
 
@@ -55,7 +64,7 @@ class ScalarForm {
   Manifest trained_, manifest_;
   int64_t count_ = 0;
   int splits_ = 1;
-  bool pooled_ = false, votes_ = false;
+  bool pooled_ = false, votes_ = false, of_session_ = false;
   double unit_ = 0;
   uint64_t seed_ = 0;
   int queries_ = 1;

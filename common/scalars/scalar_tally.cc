@@ -10,11 +10,11 @@ constexpr double kMost = 128;  // FixedPointSum takes no more
 
 }  // namespace
 
-ScalarTally::ScalarTally(const ScalarForm& form, uint64_t round, std::string_view client)
+ScalarTally::ScalarTally(const ScalarForm& form, const ScalarRound& round, std::string_view client)
     : form_(form),
-      split_(form.SplitOf(round, client)),
+      split_(form.SplitOf(round.round, client)),
       directions_(form.DirectionsOf(round, split_)),
-      draws_(RandomStream(RootOf(form.seed(), round, client), Purpose::kSeedChoice, 0)),
+      draws_(RandomStream(RootOf(form.seed(), round.round, client), Purpose::kSeedChoice, 0)),
       coefficients_(static_cast<size_t>(form.count())) {}
 
 std::vector<uint64_t> ScalarTally::Next() {

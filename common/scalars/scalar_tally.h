@@ -14,8 +14,9 @@ namespace rivulet {
 class ScalarTally {
  public:
   // `form` must outlive it.
-  ScalarTally(const ScalarForm& form, uint64_t round, std::string_view client);
+  ScalarTally(const ScalarForm& form, const ScalarRound& round, std::string_view client);
 
+  const ScalarForm& form() const { return form_; }
   const Directions& directions() const { return directions_; }
   // Indices of the next step's queries: one after the other, or drawn from the pool by the client
   // for itself.

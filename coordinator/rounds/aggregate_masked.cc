@@ -7,6 +7,7 @@
 #include "coordinator/rounds/masked_mean.h"
 #include "coordinator/rounds/next_state.h"
 #include "coordinator/rounds/update_file.h"
+#include "privacy/masking/direction_root.h"
 
 namespace rivulet {
 
@@ -30,7 +31,11 @@ absl::StatusOr<AggregatedRound> AggregateMasked(BlobStore& blobs, const JobPlan&
   RV_ASSIGN_OR_RETURN(MaskedMean mean,
                       OpenMaskedMean(blobs, plan, updates, movement, noise_seed, terms, round));
   if (plan.spec.strategy.aggregation == "freeze-a") mean.figures.bias = 0;
-  const RoundStart start{parent, initial_sha256};
+  RoundStart start{parent, initial_sha256};
+  if (plan.scalars && plan.scalars->of_session()) {  // there is one sum (CheckScalars)
+    const secagg::ServerSession& session = round.group(0).session();
+    start.session_root = DirectionRootOf(session.sid0(), session.sid());
+  }
   RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, start, mean.mean,
                                                         std::move(state), std::move(mean.figures)));
   result.scaled = mean.scaled;

@@ -11,8 +11,8 @@ namespace {
 constexpr uint64_t kMostWaiting = uint64_t{64} << 20;  // then the state moves, sure or not
 
 // scalars.target-ratio: moves the state once all that was measured of it is sure enough.
-absl::Status MoveWhenSure(const JobPlan& plan, uint64_t round, const std::vector<float>& moves,
-                          ScalarStep& step, ParameterSet& state) {
+absl::Status MoveWhenSure(const JobPlan& plan, const ScalarRound& round,
+                          const std::vector<float>& moves, ScalarStep& step, ParameterSet& state) {
   const ScalarForm& form = *plan.scalars;
   RV_ASSIGN_OR_RETURN(step.waiting, Extended(form, std::move(step.waiting), round, moves));
   RV_ASSIGN_OR_RETURN(const double ratio, SignalRatio(form, step.waiting));
@@ -33,7 +33,7 @@ absl::StatusOr<ScalarStep> MoveByScalars(BlobStore& blobs, const JobPlan& plan,
   const ScalarForm& form = *plan.scalars;
   const ModelRecord& parent = start.parent;
   const bool waits = plan.spec.scalars.target_ratio > 0;
-  const uint64_t round = parent.round + 1;
+  const ScalarRound round{parent.round + 1, start.session_root};
   ScalarStep step;
   if (!parent.log_sha256.empty()) {
     RV_ASSIGN_OR_RETURN(step.log, blobs.Get(parent.log_sha256, parent.log_bytes));

@@ -28,12 +28,12 @@ class FirstOrderTuner : public NetworkTuner {
   absl::StatusOr<TuneResult> TuneWith(const TuneRequest& request,
                                       kernels::Workspace& workspace) override {
     if (request.privacy) return TunePrivately(request, workspace);
+    RV_ASSIGN_OR_RETURN(std::optional<ScalarTally> tally, TallyOf(request));
     TrainingRun run(SettingWith(RootOfClient(request)), *request.global, workspace);
     RV_ASSIGN_OR_RETURN(TuneResult result, Walk(request, run));
-    if (scalars() == nullptr) return result;
-    ScalarTally tally(*scalars(), request.round, request.client);
-    tally.Project(FlatOf(result.delta));
-    RV_ASSIGN_OR_RETURN(result.delta, tally.Update());
+    if (!tally) return result;
+    tally->Project(FlatOf(result.delta));
+    RV_ASSIGN_OR_RETURN(result.delta, tally->Update());
     return result;
   }
 

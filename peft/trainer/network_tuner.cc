@@ -33,6 +33,18 @@ NetworkTuner::NetworkTuner(std::unique_ptr<Network> network, std::unique_ptr<Met
       task_(job.data.task == "classification" ? Task::kClassification : Task::kCausalLm),
       scalars_(ScalarForm::Of(job, method_->manifest())) {}
 
+absl::StatusOr<std::optional<ScalarTally>> NetworkTuner::TallyOf(const TuneRequest& request) const {
+  std::optional<ScalarTally> tally;
+  if (!scalars_) return tally;
+  if (scalars_->of_session() && !request.session_root) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "scalars.drawn-from = \"session\": got no session to draw directions from");
+  }
+  tally.emplace(*scalars_, ScalarRound{request.round, request.session_root.value_or(0)},
+                request.client);
+  return tally;
+}
+
 absl::StatusOr<TuneResult> NetworkTuner::Tune(const TuneRequest& request) {
   RV_RETURN_IF_ERROR(SameManifest(request.global->manifest(), manifest()));
   if (request.examples.empty()) {

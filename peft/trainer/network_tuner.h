@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "common/scalars/scalar_form.h"
+#include "common/scalars/scalar_tally.h"
 #include "peft/method/method.h"
 #include "peft/model/network.h"
 #include "peft/trainer/schedule.h"
@@ -47,8 +47,9 @@ class NetworkTuner : public Tuner {
                                              const StepPlan& step) const;
 
   const TrainSection& train() const { return train_; }
-  // Of a job with [scalars], else null.
-  const ScalarForm* scalars() const { return scalars_ ? &*scalars_ : nullptr; }
+  // Of a job with [scalars], else empty. Must not outlive the tuner. Errors: InvalidArgument where
+  // directions follow from a session that the request does not have.
+  absl::StatusOr<std::optional<ScalarTally>> TallyOf(const TuneRequest& request) const;
   Task task() const { return task_; }
 
  private:

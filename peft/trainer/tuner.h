@@ -23,6 +23,9 @@ struct TuneRequest {
   // With [scalars] and an estimator that measures: backpropagate and project the gradient on the
   // same directions instead.
   bool project_gradient = false;
+  // With scalars.drawn-from = "session": what the round's directions follow from, of the client's
+  // own masking session.
+  std::optional<uint64_t> session_root;
   // Protects each example of `examples` with DP-SGD; off by default. Then it says how many steps
   // there are and what each one takes; of the job's train section learning rate and its schedule,
   // optimiser, proximal term, threads and the size of a micro-batch remain. Every example must be a
@@ -57,9 +60,9 @@ struct EvaluationSums {
 class Tuner {
  public:
   virtual ~Tuner() = default;
-  // Errors: InvalidArgument (state does not fit the manifest, no examples, a setting that example
-  // privacy does not go with), Aborted (cancelled), Internal for a loss or gradient that is not
-  // finite, naming step and value.
+  // Errors: InvalidArgument (state does not fit the manifest, no examples, no root of a session
+  // where directions follow from one, a setting that example privacy does not go with), Aborted
+  // (cancelled), Internal for a loss or gradient that is not finite, naming step and value.
   virtual absl::StatusOr<TuneResult> Tune(const TuneRequest& request) = 0;
   virtual absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet& global,
                                                   std::span<const Example> examples) = 0;

@@ -24,14 +24,9 @@ double RootMeanSquare(std::span<const double> slopes) {
 }  // namespace
 
 StepDirections::StepDirections(const TrainSection& train, uint64_t client_root,
-                               const Manifest& trained, const ScalarForm* scalars, uint64_t round,
-                               std::string_view client)
-    : queries_(train.queries), votes_(scalars != nullptr && scalars->votes()) {
-  if (scalars != nullptr) {
-    tally_.emplace(*scalars, round, client);
-  } else {
-    own_.emplace(DirectionSettingsOf(train), client_root, trained);
-  }
+                               const Manifest& trained, std::optional<ScalarTally> tally)
+    : queries_(train.queries), votes_(tally && tally->form().votes()), tally_(std::move(tally)) {
+  if (!tally_) own_.emplace(DirectionSettingsOf(train), client_root, trained);
 }
 
 std::vector<uint64_t> StepDirections::Next() {

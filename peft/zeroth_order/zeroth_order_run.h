@@ -12,10 +12,9 @@ namespace rivulet {
 // where what moves along them is noted. Not thread safe.
 class StepDirections {
  public:
-  // `scalars`: of a job with [scalars], else null; must outlive it. `client_root` as of
-  // RunSetting.
+  // `tally`: of a job with [scalars], else empty. `client_root` as of RunSetting.
   StepDirections(const TrainSection& train, uint64_t client_root, const Manifest& trained,
-                 const ScalarForm* scalars, uint64_t round, std::string_view client);
+                 std::optional<ScalarTally> tally);
 
   const Directions& all() const { return own_ ? *own_ : tally_->directions(); }
   std::vector<uint64_t> Next();
@@ -30,8 +29,8 @@ class StepDirections {
   const int queries_;
   const bool votes_;
   uint64_t step_ = 0;
-  std::optional<Directions> own_;
   std::optional<ScalarTally> tally_;
+  std::optional<Directions> own_;  // without a tally
 };
 
 // Steps from losses alone (train.estimator other than backprop): memory of inference plus twice the

@@ -29,10 +29,11 @@ class ZerothOrderTuner : public NetworkTuner {
       CmaEsRun search(setting, *request.global, workspace);
       return Walk(request, search);
     }
-    StepDirections directions(train(), setting.root, manifest(), scalars(), request.round,
-                              request.client);
+    RV_ASSIGN_OR_RETURN(std::optional<ScalarTally> tally, TallyOf(request));
     const bool plain = train().estimator == "central" || train().estimator == "one-sided";
-    if (request.project_gradient && scalars() != nullptr && plain) {
+    const bool projects = request.project_gradient && tally && plain;
+    StepDirections directions(train(), setting.root, manifest(), std::move(tally));
+    if (projects) {
       ProjectedRun run(setting, *request.global, std::move(directions), workspace);
       return Walk(request, run);
     }

@@ -41,10 +41,17 @@ void Fleet::Send(const std::string& client, const ClientTask& task) {
     begin->client = client;
     begin->task = task;
     Post(std::move(begin));
+    if (config_.of_session) return;  // Hear() goes on
   }
+  PostTask(client, task);
+}
+
+void Fleet::PostTask(const std::string& client, const ClientTask& task,
+                     std::optional<uint64_t> session_root) {
   auto order = std::make_shared<Order>();
   order->client = client;
   order->task = task;
+  order->session_root = session_root;
   Post(std::move(order));
 }
 
@@ -127,12 +134,18 @@ void Fleet::Perform(Order& order) {
 
 absl::Status Fleet::Do(Order& order) {
   if (order.kind == Kind::kBegin) return masked_->Begin(*federation_, order.client, order.task);
-  if (order.kind == Kind::kMessage) {
-    return masked_->On(*federation_, order.client, order.message);
-  }
+  if (order.kind == Kind::kMessage) return Hear(order);
   RV_ASSIGN_OR_RETURN(const auto state, StateOf(order));
   return order.task.kind == ClientTask::Kind::kTrain ? Train(order, *state)
                                                      : Evaluate(order, *state);
+}
+
+absl::Status Fleet::Hear(Order& order) {
+  RV_RETURN_IF_ERROR(masked_->On(*federation_, order.client, order.message));
+  if (!config_.of_session) return absl::OkStatus();
+  const auto agreed = masked_->TakeAgreed(order.client, order.message);
+  if (agreed) PostTask(order.client, agreed->first, agreed->second);
+  return absl::OkStatus();
 }
 
 absl::Status Fleet::Train(Order& order, std::string_view state) {
@@ -183,6 +196,7 @@ LocalTask Fleet::LocalOf(const Order& order) const {
                   task.attempt, task.log,          task.state_bytes};
   RandomCursor cursor(RandomStream(RootOf(config_.seed, 0, order.client), Purpose::kPartition, 0));
   local.project_gradient = cursor.Unit() < config_.backprop_share;
+  local.session_root = order.session_root;
   return local;
 }
 

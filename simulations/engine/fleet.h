@@ -27,6 +27,7 @@ struct FleetConfig {
   uint64_t seed = 0;
   bool pooled = false;        // scalars.pool > 0
   double backprop_share = 0;  // of clients that project their gradient, drawn from seed and name
+  bool of_session = false;    // scalars.drawn-from = "session": masks are agreed before training
 };
 
 // `asked`, or with 0 as many as keep the cores busy when each computes with `threads`.
@@ -63,6 +64,7 @@ class Fleet : public ClientGateway {
     std::string client;
     ClientTask task;
     MaskingMessage message;
+    std::optional<uint64_t> session_root;
     std::atomic<bool> cancelled{false};
   };
 
@@ -71,6 +73,9 @@ class Fleet : public ClientGateway {
   void Perform(Order& order);
   absl::Status Do(Order& order);
   void Post(std::shared_ptr<Order> order);
+  void PostTask(const std::string& client, const ClientTask& task,
+                std::optional<uint64_t> session_root = {});
+  absl::Status Hear(Order& order);
   absl::Status Upload(const std::string& client, const ClientTask& task, const LocalUpdate& update);
   absl::Status Train(Order& order, std::string_view state);
   absl::Status Evaluate(Order& order, std::string_view state);

@@ -74,6 +74,7 @@ struct MaskedClients::Task {
   std::mutex mutex;  // of what follows
   std::optional<LocalUpdate> trained;
   bool delivered = false;
+  bool taken = false;  // by TakeAgreed
 };
 
 MaskedClients::MaskedClients(std::vector<std::string> clients, TaskRunner& runner, Upload upload)
@@ -170,6 +171,15 @@ absl::Status MaskedClients::DeliverWhenReady(const std::string& client, Task& ta
   RV_RETURN_IF_ERROR(upload_(client, order, masked));
   runner_.Accepted(local);
   return absl::OkStatus();
+}
+
+std::optional<std::pair<ClientTask, uint64_t>> MaskedClients::TakeAgreed(
+    const std::string& client, const MaskingMessage& message) {
+  const auto task = TaskOf(client, message.job_id, message.round, message.attempt);
+  if (task == nullptr || !task->masked->agreed()) return std::nullopt;
+  const std::lock_guard lock(task->mutex);
+  if (std::exchange(task->taken, true)) return std::nullopt;
+  return std::pair(task->order, task->masked->direction_root());
 }
 
 void MaskedClients::Forget(const std::string& client, const std::string& job, uint64_t round,

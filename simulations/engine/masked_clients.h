@@ -36,6 +36,10 @@ class MaskedClients : private secagg::CertificateDirectory {
   absl::Status Begin(Federation& federation, const std::string& client, const ClientTask& task);
   absl::Status Trained(const std::string& client, const ClientTask& task, LocalUpdate update);
   absl::Status On(Federation& federation, const std::string& client, const MaskingMessage& message);
+  // The task of this attempt and what its directions follow from, once masks are agreed and once
+  // only.
+  std::optional<std::pair<ClientTask, uint64_t>> TakeAgreed(const std::string& client,
+                                                            const MaskingMessage& message);
   void Forget(const std::string& client, const std::string& job, uint64_t round, uint32_t attempt);
 
  private:

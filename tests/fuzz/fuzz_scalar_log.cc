@@ -14,6 +14,7 @@ ScalarForm FormOf(uint8_t kind) {
   if (kind % 4 == 1) spec.scalars.combine = "vote";
   if (kind % 4 == 2) spec.scalars.pool = 4;
   if (kind % 4 == 3) spec.train.direction = "low-rank";
+  if (kind % 4 != 2 && kind & 4) spec.scalars.drawn_from = "session";
   return *ScalarForm::Of(spec, {{"a", DType::kF32, {3}}, {"b", DType::kF32, {2, 5}}});
 }
 
@@ -37,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto ratio = SignalRatio(form, log);
   if (ratio.ok()) Require(!(*ratio < 0));
   const std::vector<float> moves(4, 1.0f);
-  const auto longer = Extended(form, log, 7, moves);
+  const auto longer = Extended(form, log, {7}, moves);
   if (longer.ok()) Require(longer->size() >= log.size());
   return 0;
 }

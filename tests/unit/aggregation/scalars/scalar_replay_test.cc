@@ -40,7 +40,7 @@ std::vector<float> MovesOfRound(const ScalarForm& form, uint64_t round) {
 TEST(ScalarReplay, ADeltaIsTheSumInTheOrderOfDirections) {
   const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);
   const std::vector<float> moves = MovesOfRound(form, 1);
-  const ParameterSet delta = *DeltaOf(form, 1, moves);
+  const ParameterSet delta = *DeltaOf(form, {1}, moves);
   const std::vector<TensorPart> parts = PartsOf(kTrained);
   for (size_t row = 0; row < delta.size(); ++row) {
     std::vector<float> sum(delta.floats(row).size()), z(sum.size());
@@ -72,7 +72,7 @@ TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
         for (float& move : moves) move = static_cast<float>((move > 0) - (move < 0));
       }
       const size_t before = log.size();
-      log = *Extended(form, std::move(log), round, moves);
+      log = *Extended(form, std::move(log), {round}, moves);
       ASSERT_TRUE(Replay(form, spec.strategy, std::string_view(log).substr(before), present).ok());
       if (round == 20) absent = present, behind = log.size();
     }
@@ -85,6 +85,41 @@ TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
   }
 }
 
+// The coordinator has the roots from sessions, a client that was away from the log alone.
+TEST(ScalarReplay, RecordsOfSessionsHoldWhatTheirDirectionsFollowFrom) {
+  JobSpec spec = Fresh();
+  spec.scalars.drawn_from = "session";
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  const std::vector<float> moves = MovesOfRound(form, 1);
+  const ScalarRound first{1, 0x1122334455667788}, second{2, ~uint64_t{0}};
+  const std::string one = *Extended(form, "", first, moves);
+  ASSERT_EQ(one.size(), 8 + 8 + 4 * 4u);
+  EXPECT_EQ(one.substr(8, 8), "\x88\x77\x66\x55\x44\x33\x22\x11");
+  const std::string log = *Extended(form, one, second, moves);
+  ParameterSet want = Start(), state = Start();
+  for (const ScalarRound& round : {first, second}) {
+    const ParameterSet delta = *DeltaOf(form, round, moves);
+    for (size_t row = 0; row < want.size(); ++row) {
+      for (size_t i = 0; i < want.floats(row).size(); ++i)
+        want.floats(row)[i] += delta.floats(row)[i];
+    }
+  }
+  ASSERT_TRUE(Replay(form, spec.strategy, log, state).ok());
+  EXPECT_EQ(state.HashHex(), want.HashHex());
+  // Another session, or the job's own directions: another state.
+  ParameterSet other = Start();
+  const std::string changed = *Extended(form, one, {2, second.session_root - 1}, moves);
+  ASSERT_TRUE(Replay(form, spec.strategy, changed, other).ok());
+  EXPECT_NE(other.HashHex(), want.HashHex());
+  EXPECT_NE(DeltaOf(*ScalarForm::Of(Fresh(), kTrained), first, moves)->HashHex(),
+            DeltaOf(form, first, moves)->HashHex());
+  // The mark of records that move a state together is beside the root, whatever that is.
+  const std::string together = Together(form, log);
+  ParameterSet joined = Start();
+  ASSERT_TRUE(Replay(form, spec.strategy, together, joined).ok());
+  EXPECT_EQ(BytesBeyond(form, together, 33), 64u);
+}
+
 TEST(ScalarReplay, APoolIsOneRecordOfSumsHoweverManyRounds) {
   JobSpec spec = Fresh();
   spec.scalars.pool = 64;
@@ -94,12 +129,12 @@ TEST(ScalarReplay, APoolIsOneRecordOfSumsHoweverManyRounds) {
   for (uint64_t round = 1; round <= 100; ++round) {
     const std::vector<float> moves = MovesOfRound(form, round);
     for (size_t j = 0; j < 64; ++j) sums[j] += moves[j];
-    log = *Extended(form, std::move(log), round, moves);
+    log = *Extended(form, std::move(log), {round}, moves);
     ASSERT_EQ(log.size(), 8 + 64 * 4u);
   }
   ParameterSet state = Start(), want = Start();
   ASSERT_TRUE(Replay(form, spec.strategy, log, state).ok());
-  const ParameterSet delta = *DeltaOf(form, 1, sums);
+  const ParameterSet delta = *DeltaOf(form, {1}, sums);
   for (size_t row = 0; row < want.size(); ++row) {
     for (size_t i = 0; i < want.floats(row).size(); ++i)
       want.floats(row)[i] += delta.floats(row)[i];
@@ -143,13 +178,13 @@ TEST(ScalarReplay, TheRatioTellsASlopeFromNoise) {
   RandomStream(8, Purpose::kBaseTensor, 1).FillGauss(0, noise);
   std::vector<float> slopes, scaled;
   for (uint64_t j = 0; j < 256; ++j) {
-    slopes.push_back(static_cast<float>(form.DirectionsOf(1).Dot(j, gradient)) / 256);
+    slopes.push_back(static_cast<float>(form.DirectionsOf({1}).Dot(j, gradient)) / 256);
     scaled.push_back(slopes.back() * 1000);
   }
-  const double ratio = *SignalRatio(form, *Extended(form, "", 1, slopes));
+  const double ratio = *SignalRatio(form, *Extended(form, "", {1}, slopes));
   EXPECT_NEAR(ratio, 1 + 256.0 / 3009, 0.08);
-  EXPECT_NEAR(*SignalRatio(form, *Extended(form, "", 1, scaled)), ratio, 1e-6 * ratio);
-  EXPECT_NEAR(*SignalRatio(form, *Extended(form, "", 1, noise)), 1, 0.08);
+  EXPECT_NEAR(*SignalRatio(form, *Extended(form, "", {1}, scaled)), ratio, 1e-6 * ratio);
+  EXPECT_NEAR(*SignalRatio(form, *Extended(form, "", {1}, noise)), 1, 0.08);
 }
 
 TEST(ScalarReplay, RecordsThatMoveTogetherMoveByTheirMean) {
@@ -158,8 +193,8 @@ TEST(ScalarReplay, RecordsThatMoveTogetherMoveByTheirMean) {
   ParameterSet want = Start(), sum(kTrained);
   for (uint64_t round = 4; round <= 6; ++round) {
     const std::vector<float> moves = MovesOfRound(form, round);
-    records = *Extended(form, std::move(records), round, moves);
-    const ParameterSet delta = *DeltaOf(form, round, moves);
+    records = *Extended(form, std::move(records), {round}, moves);
+    const ParameterSet delta = *DeltaOf(form, {round}, moves);
     for (size_t row = 0; row < sum.size(); ++row) {
       for (size_t i = 0; i < sum.floats(row).size(); ++i)
         sum.floats(row)[i] += delta.floats(row)[i];

@@ -4,6 +4,7 @@
 
 #include "client/agent/agent.h"
 #include "client/upload/residual_store.h"
+#include "privacy/masking/direction_root.h"
 #include "tests/unit/client/agent/masked_cohort.h"
 
 namespace rivulet {
@@ -63,9 +64,10 @@ class MaskingLink final : public CoordinatorLink {
 class MaskedAgentTest : public MaskedCohort, public LocalWork {
  protected:
   absl::Status Check(const Assignment&) override { return absl::OkStatus(); }
-  absl::StatusOr<WorkResult> Do(const Assignment&, std::string_view,
+  absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view,
                                 const std::function<bool()>& cancelled) override {
     ++trained_;
+    drawn_from_ = task.session_root;
     while (until_cancelled_ && !cancelled()) std::this_thread::yield();
     const LocalUpdate update = UpdateOf("ada");
     WorkResult result;
@@ -107,7 +109,7 @@ class MaskedAgentTest : public MaskedCohort, public LocalWork {
   absl::Status RunUntilDone(bool with_desk = true) {
     link_.task = task_;
     link_.task.epoch = 1;
-    link_.state = SafetensorsBytes(ParameterSet(manifest_));
+    link_.state = state_;
     if (!link_.on_said) link_.on_said = [this](const std::string& bytes) { Answer(bytes); };
     const auto store = *AgentStore::Open(folder_ / "ada" / "state");
     SessionConfig config;
@@ -121,6 +123,7 @@ class MaskedAgentTest : public MaskedCohort, public LocalWork {
   std::unique_ptr<ResidualStore> residuals_;  // null: no error feedback
   bool until_cancelled_ = false;
   std::atomic<int> trained_{0};
+  std::optional<uint64_t> drawn_from_;
 };
 
 TEST_F(MaskedAgentTest, UploadsTheMaskedVectorAndNoFigures) {
@@ -133,6 +136,24 @@ TEST_F(MaskedAgentTest, UploadsTheMaskedVectorAndNoFigures) {
   EXPECT_EQ(outcome.grad_norm, 0);
   EXPECT_EQ(link_.files[0].size(), round_->upload_bytes());
   EXPECT_TRUE(round_->OnUpload("ada", link_.files[0].substr(round_->params().packed_bytes())).ok());
+}
+
+// A root in the task, could a coordinator send one, counts for nothing.
+TEST_F(MaskedAgentTest, NoWordOfTheCoordinatorsGivesDirections) {
+  task_.session_root = 1;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(trained_, 1);
+  EXPECT_EQ(drawn_from_, std::nullopt);
+}
+
+TEST_F(MaskedAgentTest, TrainsOnceMasksAreAgreedAlongTheDirectionsOfItsOwnSession) {
+  DrawFromSessions(document_.spec);
+  Invite(1);
+  task_.session_root = 1;
+  EXPECT_TRUE(RunUntilDone().ok());
+  ASSERT_THAT(link_.uploaded, SizeIs(1));
+  const auto& session = round_->session();
+  EXPECT_EQ(drawn_from_, DirectionRootOf(session.sid0(), session.sid()));
 }
 
 TEST_F(MaskedAgentTest, ARefusalByPolicyIsReportedBeforeAnythingIsSaid) {

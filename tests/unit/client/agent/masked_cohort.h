@@ -12,6 +12,7 @@
 #include "common/io/sha256.h"
 #include "common/job/job_model.h"
 #include "common/random.h"
+#include "common/scalars/scalar_form.h"
 #include "coordinator/rounds/masked_group.h"
 #include "privacy/crypto/certificate.h"
 #include "privacy/crypto/key.h"
@@ -45,6 +46,16 @@ inline JobDocument DescribedMaskedJob() {
 inline const JobDocument& MaskedDocument() {
   static const JobDocument document = DescribedMaskedJob();
   return document;
+}
+
+// The same job with updates of coefficients along directions that follow from sessions.
+inline void DrawFromSessions(JobSpec& spec) {
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.max_grad_norm = 0;
+  spec.train.max_steps = 4;
+  spec.scalars.enabled = true;
+  spec.scalars.drawn_from = "session";
 }
 
 // Credentials of one authority for the five agents of every cohort, made once a process.
@@ -107,10 +118,10 @@ class MaskedCohort : public testing::Test {
     task_.job_document = JobDocumentText(document_);
     const auto model = JobModelOf(document_);
     ASSERT_TRUE(model.ok()) << model.status();
-    manifest_ = model->plan.wire();
-    const std::string state = SafetensorsBytes(ParameterSet(manifest_));
-    task_.state_sha256 = Sha256Hex(state);
-    task_.state_bytes = state.size();
+    state_ = SafetensorsBytes(ParameterSet(model->plan.wire()));
+    manifest_ = UpdateManifestOf(document_.spec, model->plan.wire());
+    task_.state_sha256 = Sha256Hex(state_);
+    task_.state_bytes = state_.size();
     const auto form = MaskedForm::Of(document_.spec, manifest_);
     ASSERT_TRUE(form.ok()) << form.status();
     const secagg::Params params =
@@ -206,7 +217,8 @@ class MaskedCohort : public testing::Test {
   JobDocument document_;
   Policy policy_;
   RoundingMaker rounding_;
-  Manifest manifest_;
+  Manifest manifest_;  // of updates
+  std::string state_;
   Assignment task_;
   std::vector<std::string> names_;
   std::map<std::string, std::unique_ptr<MaskingDesk>> desks_;

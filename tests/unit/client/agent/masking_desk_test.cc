@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "client/agent/failure_report.h"
+#include "privacy/masking/direction_root.h"
 #include "privacy/masking/masked_vector.h"
 #include "tests/unit/client/agent/masked_cohort.h"
 
@@ -136,6 +137,49 @@ TEST_F(MaskingDeskTest, TheFileIsWaitedForUntilMasksAreAgreed) {
   working.join();
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ(file->size(), round_->upload_bytes());
+}
+
+TEST_F(MaskingDeskTest, DirectionsFollowFromTheSessionThatIsAgreedAndFromNothingElse) {
+  EXPECT_EQ(*DeskOf("ada").Begin(task_), *DeskOf("ada").Begin(task_));
+  EXPECT_EQ(*DeskOf("ada").DirectionRoot(task_, {}), std::nullopt);  // this job's follow from it
+  DrawFromSessions(document_.spec);
+  Invite(1, 2);
+  BeginAll();
+  absl::StatusOr<std::optional<uint64_t>> waited;
+  std::thread working([&] { waited = DeskOf("ada").DirectionRoot(task_, {}); });
+  Assignment told = task_;
+  told.session_root = 1;  // whatever anybody says
+  CarryAll();
+  working.join();
+  ASSERT_TRUE(waited.ok()) << waited.status();
+  const auto& session = round_->session();
+  const uint64_t root = DirectionRootOf(session.sid0(), session.sid());
+  EXPECT_EQ(*waited, root);
+  for (const std::string& name : names_) {
+    EXPECT_EQ(*DeskOf(name).DirectionRoot(told, {}), root) << name;
+    EXPECT_EQ(*Start(name).DirectionRoot(told, {}), root) << name;  // a process that begins anew
+  }
+  // The next attempt of the round has other keys.
+  Invite(2, 2);
+  BeginAll();
+  CarryAll();
+  EXPECT_NE(*DeskOf("ada").DirectionRoot(task_, {}), root);
+}
+
+// Two rosters of one attempt would be two roots to choose from.
+TEST_F(MaskingDeskTest, WhoIsShownASecondRosterDrawsNoDirections) {
+  DrawFromSessions(document_.spec);
+  Invite(1, 2);
+  BeginAll();
+  const auto first = std::find_if(mail_.begin(), mail_.end(),
+                                  [](const auto& message) { return message.client == "ada"; });
+  ASSERT_NE(first, mail_.end());
+  auto roster = *secagg::Decode<secagg::Roster>(first->bytes);
+  CarryAll();
+  ASSERT_TRUE(DeskOf("ada").DirectionRoot(task_, {}).ok());
+  roster.entries.pop_back();
+  EXPECT_TRUE(DeskOf("ada").On(Said(secagg::Encode(roster))).refused.has_value());
+  EXPECT_FALSE(DeskOf("ada").DirectionRoot(task_, {}).ok());
 }
 
 TEST_F(MaskingDeskTest, WhoeverWaitsIsToldToStopOrThatTheAttemptIsOver) {

@@ -171,7 +171,7 @@ TEST_F(TaskRunnerTest, AStateIsMadeFromTheLastOneAndTheRestOfTheLog) {
 
   spec.job.seed = 1;
   const ScalarForm form = *ScalarForm::Of(spec, SmallManifest());
-  const std::string record = *Extended(form, "", 2, std::vector<float>{3});
+  const std::string record = *Extended(form, "", {2}, std::vector<float>{3});
   LocalTask next = task;
   next.round = 2;
   next.log->bytes = 24;

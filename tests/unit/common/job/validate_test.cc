@@ -93,6 +93,31 @@ INSTANTIATE_TEST_SUITE_P(
               "train.max-steps=5", "scalars.splits=2", "secure-aggregation.enabled=true",
               "strategy.weighting=uniform"},
              "scalars.splits = 2 and secure-aggregation.enabled = true"},
+        Case{"scalars_session",
+             {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
+              "train.max-steps=5", "scalars.drawn-from=session", "secure-aggregation.enabled=true",
+              "strategy.weighting=uniform"},
+             ""},
+        Case{"scalars_session_off",
+             {"scalars.drawn-from=session", "secure-aggregation.enabled=true",
+              "strategy.weighting=uniform"},
+             "scalars.drawn-from and scalars.enabled = false"},
+        Case{"scalars_session_unmasked",
+             {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
+              "train.max-steps=5", "scalars.drawn-from=session"},
+             "scalars.drawn-from = \"session\" and secure-aggregation.enabled = false"},
+        Case{"scalars_session_pool",
+             {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
+              "scalars.pool=8", "secure-aggregation.enabled=true", "strategy.weighting=uniform",
+              "privacy.mechanism=distributed", "job.clients-per-round=8",
+              "data.held-out-fraction=0.0", "scalars.drawn-from=session"},
+             "scalars.drawn-from = \"session\" and scalars.pool = 8"},
+        Case{"scalars_session_groups",
+             {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
+              "train.max-steps=5", "scalars.drawn-from=session", "secure-aggregation.enabled=true",
+              "strategy.weighting=uniform", "job.clients-per-round=16", "robust.rule=median",
+              "robust.faulty=1", "robust.groups=4"},
+             "scalars.drawn-from = \"session\" and robust.groups = 4"},
         Case{"scalars_many",
              {"scalars.enabled=true", "scalars.directions=1048576", "scalars.splits=8"},
              "got 8388608 numbers of an update, want at most 4194304"},
@@ -275,6 +300,7 @@ TEST(JobSpec, SubmitSaysWhereAgentsAndSimulationPart) {
   EXPECT_TRUE(warnings({"job.min-available-clients=5"}).empty());
   EXPECT_EQ(warnings({"job.min-available-clients=5", "job.selection=capability"}).size(), 1u);
   EXPECT_EQ(warnings({"job.min-available-clients=5", "evaluate.every=11"}).size(), 1u);
+  EXPECT_EQ(warnings({"job.min-available-clients=5", "scalars.drawn-from=session"}).size(), 1u);
 }
 
 }  // namespace

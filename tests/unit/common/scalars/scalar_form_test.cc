@@ -41,7 +41,7 @@ TEST(ScalarForm, FreshDirectionsAreOneAQueryOfAStepAndOthersEveryRound) {
   std::set<double> sums;
   for (uint64_t round = 1; round <= 4; ++round) {
     for (uint64_t index = 0; index < 6; ++index) {
-      const Directions directions = form.DirectionsOf(round);
+      const Directions directions = form.DirectionsOf({round});
       std::vector<float> z(kNumbers);
       directions.Perturb(index, 1, z, z);
       double packed = 0;  // the signs as a binary fraction
@@ -58,7 +58,22 @@ TEST(ScalarForm, APoolIsThatOfTheJobInEveryRound) {
   const ScalarForm form = *ScalarForm::Of(spec, kTrained);
   EXPECT_EQ(form.count(), 16);
   const std::vector<float> ones = Ones();
-  EXPECT_EQ(form.DirectionsOf(1).Dot(7, ones), form.DirectionsOf(9).Dot(7, ones));
+  EXPECT_EQ(form.DirectionsOf({1}).Dot(7, ones), form.DirectionsOf({9}).Dot(7, ones));
+}
+
+TEST(ScalarForm, DirectionsOfASessionFollowFromItsRootAlone) {
+  JobSpec spec = Measured();
+  spec.scalars.drawn_from = "session";
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  std::vector<float> slope(kNumbers);
+  RandomStream(5, Purpose::kBaseTensor, 0).FillGauss(0, slope);
+  const double one = form.DirectionsOf({1, 17}).Dot(2, slope);
+  EXPECT_EQ(form.DirectionsOf({2, 17}).Dot(2, slope), one);
+  EXPECT_NE(form.DirectionsOf({1, 18}).Dot(2, slope), one);
+  const Directions own({}, 17, kTrained);
+  EXPECT_EQ(own.Dot(2, slope), one);
+  ScalarTally tally(form, {1, 17}, "ann");
+  EXPECT_EQ(tally.directions().Dot(2, slope), one);
 }
 
 TEST(ScalarForm, UnitsKeepCoefficientsNearOne) {
@@ -83,15 +98,15 @@ TEST(ScalarForm, ASplitMovesItsTensorsAlone) {
   }
   EXPECT_EQ(owners, (std::set<int>{0, 1}));
   std::vector<float> z(kNumbers), whole(kNumbers);
-  form.DirectionsOf(1, 1).Perturb(3, 1, z, z);
+  form.DirectionsOf({1}, 1).Perturb(3, 1, z, z);
   JobSpec unsplit = Measured();
-  ScalarForm::Of(unsplit, kTrained)->DirectionsOf(1).Perturb(3, 1, whole, whole);
+  ScalarForm::Of(unsplit, kTrained)->DirectionsOf({1}).Perturb(3, 1, whole, whole);
   for (size_t i = 0; i < kNumbers; ++i) EXPECT_EQ(z[i], i < 8 ? 0 : whole[i]) << i;
 }
 
 TEST(ScalarTally, AddsMovementsInUnits) {
   const ScalarForm form = *ScalarForm::Of(Measured(), kTrained);
-  ScalarTally tally(form, 1, "ann");
+  ScalarTally tally(form, {1}, "ann");
   EXPECT_EQ(tally.Next(), (std::vector<uint64_t>{0, 1}));
   EXPECT_EQ(tally.Next(), (std::vector<uint64_t>{2, 3}));
   tally.Add(std::vector<uint64_t>{2, 3}, std::vector<double>{0.5, -1});
@@ -106,8 +121,8 @@ TEST(ScalarTally, DrawsOfAPoolAreTheClientsOwn) {
   JobSpec spec = Measured();
   spec.scalars.pool = 1000;
   const ScalarForm form = *ScalarForm::Of(spec, kTrained);
-  ScalarTally ann(form, 1, "ann"), again(form, 1, "ann"), bob(form, 1, "bob"),
-      later(form, 2, "ann");
+  ScalarTally ann(form, {1}, "ann"), again(form, {1}, "ann"), bob(form, {1}, "bob"),
+      later(form, {2}, "ann");
   const std::vector<uint64_t> drawn = ann.Next();
   EXPECT_EQ(again.Next(), drawn);
   EXPECT_NE(bob.Next(), drawn);  // equal once in 10^6 seeds each
@@ -125,7 +140,7 @@ TEST(ScalarTally, AProjectedUpdateIsUnbiased) {
   const ScalarForm form = *ScalarForm::Of(spec, kTrained);
   std::vector<float> delta(kNumbers);
   RandomStream(5, Purpose::kBaseTensor, 0).FillGauss(0, delta);
-  ScalarTally tally(form, 1, "ann");
+  ScalarTally tally(form, {1}, "ann");
   tally.Project(delta);
   const auto update = tally.Update();
   ASSERT_TRUE(update.ok());
@@ -134,7 +149,7 @@ TEST(ScalarTally, AProjectedUpdateIsUnbiased) {
   std::vector<float> back(kNumbers);
   std::vector<float> moves(update->floats(0).begin(), update->floats(0).end());
   for (float& move : moves) move *= static_cast<float>(form.unit());
-  form.DirectionsOf(1).Move(indices, moves, back);
+  form.DirectionsOf({1}).Move(indices, moves, back);
   double error = 0, size = 0;
   for (size_t i = 0; i < kNumbers; ++i) {
     error += (back[i] - delta[i]) * (back[i] - delta[i]);
@@ -146,7 +161,7 @@ TEST(ScalarTally, AProjectedUpdateIsUnbiased) {
 
 TEST(ScalarTally, ACoefficientThatNoSumTakesIsNamed) {
   const ScalarForm form = *ScalarForm::Of(Measured(), kTrained);
-  ScalarTally tally(form, 1, "ann");
+  ScalarTally tally(form, {1}, "ann");
   tally.Add(std::vector<uint64_t>{4}, std::vector<double>{40});
   const std::string message(tally.Update().status().message());
   EXPECT_NE(message.find("coefficient of direction 4: got -160"), std::string::npos) << message;

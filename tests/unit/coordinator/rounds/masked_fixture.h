@@ -37,7 +37,7 @@ inline JobPlanner PrivateToyPlanner(JobSpec spec) {
   return [spec](std::string_view document) -> absl::StatusOr<JobPlan> {
     RV_ASSIGN_OR_RETURN(JobPlan plan, ToyPlanner(spec)(document));
     if (spec.secure_aggregation.enabled) {
-      RV_ASSIGN_OR_RETURN(plan.masked, MaskedForm::Of(spec, plan.manifest));
+      RV_ASSIGN_OR_RETURN(plan.masked, MaskedForm::Of(spec, plan.update_manifest()));
     }
     if (spec.privacy.mechanism == "central") {
       RV_ASSIGN_OR_RETURN(plan.noise_multiplier, CentralMultiplierOf(spec));
@@ -191,6 +191,8 @@ class MaskedFederationTest : public FederationTest {
     if (!said.ok()) refused_.push_back(client + ": " + std::string(said.message()));
   }
 
+  Manifest UpdateManifest() const { return UpdateManifestOf(spec_, ToyManifest()); }
+
   void Begin(const std::string& client, const ClientTask& order) {
     if (Gone(client, Vanishes::kBeforeKeys)) return;
     ToyMembers::Member& member = members_.Of(client);
@@ -201,7 +203,7 @@ class MaskedFederationTest : public FederationTest {
       return Say(client, {order.job_id, order.round, order.attempt, "", {}},
                  member.task->advertisement());  // assigned again after a restart
     }
-    auto task = MaskedTask::Begin(member.self, facts, *MaskedForm::Of(spec_, ToyManifest()));
+    auto task = MaskedTask::Begin(member.self, facts, *MaskedForm::Of(spec_, UpdateManifest()));
     if (!task.ok()) {
       (void)federation_->ReportFailure(client, order.job_id, order.round, order.attempt,
                                        "refused_policy", std::string(task.status().message()));
@@ -230,9 +232,14 @@ class MaskedFederationTest : public FederationTest {
     if (kind == secagg::MessageKind::kForward) Deliver(client);
   }
 
+  virtual ToyUpdate TrainedBy(const std::string& client) {
+    const ClientTask& order = *members_.Of(client).order;
+    return ToyTrain(client, order.round, order.state_sha256);
+  }
+
   void Deliver(const std::string& client) {
     ToyMembers::Member& member = members_.Of(client);
-    const ToyUpdate trained = ToyTrain(client, member.order->round, member.order->state_sha256);
+    const ToyUpdate trained = TrainedBy(client);
     LocalUpdate update;
     update.file =
         boosted_.contains(client) ? SafetensorsBytes(Boosted(trained.delta)) : trained.file;

@@ -155,6 +155,22 @@ TEST_F(ZerothOrder, AProjectedGradientGivesTheCoefficientsThatAreMeasured) {
   EXPECT_NEAR(wide / narrow, 4, 0.5);
 }
 
+TEST_F(ZerothOrder, DirectionsOfASessionAreMeasuredOnlyWithItsRoot) {
+  job_.train.learning_rate = 1e-3;
+  job_.scalars.enabled = true;
+  job_.scalars.drawn_from = "session";
+  const auto coefficients = [&](std::optional<uint64_t> root) {
+    TuneRequest request = RequestOf("a");
+    request.session_root = root;
+    return (*MakeZerothOrderTuner(base_, job_))->Tune(request);
+  };
+  EXPECT_EQ(coefficients(std::nullopt).status().code(), absl::StatusCode::kInvalidArgument);
+  const auto one = coefficients(1), again = coefficients(1), other = coefficients(2);
+  ASSERT_TRUE(one.ok() && again.ok() && other.ok()) << one.status();
+  EXPECT_EQ(FlatOf(one->delta), FlatOf(again->delta));
+  EXPECT_NE(FlatOf(one->delta), FlatOf(other->delta));
+}
+
 TEST_F(ZerothOrder, MeasuredSlopesAreThoseOfBackpropagation) { ExpectSlopesOfBackpropagation(); }
 
 TEST_F(ZerothOrder, WholeModelsAreMeasuredAndMoved) {

@@ -24,6 +24,15 @@ JobSpec ScalarLetters(const std::string& estimator = "central") {
   return spec;
 }
 
+JobSpec MaskedLetters() {
+  JobSpec spec = ScalarLetters();
+  spec.job.min_clients = 4;
+  spec.secure_aggregation.enabled = true;
+  spec.secure_aggregation.range = 100;
+  spec.compression.codec = "int8";
+  return spec;
+}
+
 const std::vector<std::string> kTen = {"ann", "bob", "cid", "dan", "eve",
                                        "fay", "gus", "hal", "ian", "joe"};
 
@@ -89,12 +98,7 @@ std::vector<ScalarCase> ScalarCases() {
   lozo.train.direction_rank = 2;
   lozo.train.direction_renewal = 10;
   cases.push_back({"lozo", lozo});
-  JobSpec masked = ScalarLetters();
-  masked.job.min_clients = 4;
-  masked.secure_aggregation.enabled = true;
-  masked.secure_aggregation.range = 100;
-  masked.compression.codec = "int8";
-  cases.push_back({"masked", masked});
+  cases.push_back({"masked", MaskedLetters()});
   JobSpec waiting = ScalarLetters();
   waiting.job.num_rounds = 4;
   waiting.train.max_steps = 1;
@@ -133,6 +137,20 @@ TEST(ScalarSimulations, CanBeRepeatedToTheLastBit) {
   const JobView one = RunLetters(spec), other = RunLetters(spec);
   EXPECT_EQ(one.state_hash.size(), 64u);
   EXPECT_EQ(one.state_hash, other.state_hash);
+}
+
+// Keys are fresh in every run. A client's replay is checked against the state's hash in each.
+TEST(ScalarSimulations, DirectionsOfSessionsAreOthersInEveryRun) {
+  JobSpec spec = MaskedLetters();
+  spec.train.max_steps = 2;
+  spec.scalars.drawn_from = "session";
+  const JobView one = RunLetters(spec), other = RunLetters(spec);
+  for (const JobView* view : {&one, &other}) {
+    ASSERT_EQ(view->state, JobState::kFinished) << view->reason;
+    ASSERT_EQ(view->evaluations.size(), 2u);
+    EXPECT_NE(view->evaluations[1].loss, view->evaluations[0].loss);
+  }
+  EXPECT_NE(one.state_hash, other.state_hash);
 }
 
 // Two of ten send ten times the opposite: the median of each coefficient stays within 5 % of the
