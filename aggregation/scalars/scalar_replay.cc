@@ -138,6 +138,11 @@ absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log,
   return RecordOf(form, round, sums);
 }
 
+absl::StatusOr<std::vector<float>> SumsOfPool(const ScalarForm& form, std::string_view log) {
+  RV_RETURN_IF_ERROR(CheckLog(form, log));
+  return log.empty() ? std::vector<float>() : NumbersOfRecord(form, log);
+}
+
 double DrawsOf(const ScalarForm& form, uint64_t log_bytes) {
   double trained = 0;
   for (const TensorSpec& spec : form.trained()) trained += static_cast<double>(spec.elements());

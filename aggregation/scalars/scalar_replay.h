@@ -40,6 +40,10 @@ absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, const ScalarRound& 
 absl::StatusOr<std::string> Extended(const ScalarForm& form, std::string log,
                                      const ScalarRound& round, std::span<const float> moves);
 
+// What the log of a pool holds: a sum for each direction, or nothing before the first round.
+// Errors: DataLoss when it is no such log.
+absl::StatusOr<std::vector<float>> SumsOfPool(const ScalarForm& form, std::string_view log);
+
 // Moves `state` by `log`: whole records, for fresh directions from the round after that of `state`
 // on, for a pool from the state of round 0. `strategy` must be fedavg.
 // Errors: DataLoss for bytes that are no such log; Aborted when `cancelled`, which is polled

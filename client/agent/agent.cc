@@ -266,6 +266,12 @@ absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(Assignment task,
   }
   RV_ASSIGN_OR_RETURN(const std::optional<std::string> state, FetchState(task, aborted));
   if (!state.has_value()) return std::nullopt;
+  if (work_.LacksLog(task)) {
+    const absl::StatusOr<std::string> log = FetchLog(*task.log, 0, aborted);
+    if (FailedOnTheWay(log.status())) return std::nullopt;
+    RV_RETURN_IF_ERROR(log.status());
+    RV_RETURN_IF_ERROR(work_.TakeLog(task, *log));
+  }
   if (!task.masking.empty()) {
     RV_ASSIGN_OR_RETURN(task.session_root, desk_->DirectionRoot(task, aborted));
   }

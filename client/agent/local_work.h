@@ -31,6 +31,10 @@ class LocalWork {
                                               const std::function<bool()>& cancelled) {
     return Refuse(absl::StatusCode::kUnimplemented, "no log is replayed here");
   }
+  // Whether Do needs the log itself, which is not here: TakeLog first.
+  virtual bool LacksLog(const Assignment&) { return false; }
+  // Errors: DataLoss for other bytes than the whole of the task's log.
+  virtual absl::Status TakeLog(const Assignment&, std::string_view) { return absl::OkStatus(); }
   // `state`: safetensors of the global state. Errors: those of Check; Aborted (cancelled);
   // ResourceExhausted (memory); any other is a failed task.
   virtual absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,

@@ -13,6 +13,7 @@
 #include "common/formats/safetensors.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/formats/soft_prompt.h"
+#include "common/io/sha256.h"
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
 #include "peft/tokenizer/tokenizer.h"
@@ -41,6 +42,21 @@ struct TaskRunner::Job {
   std::shared_ptr<const ParameterSet> held;
   std::string held_of;  // job and round of the task it came with
   uint64_t held_round = 0;
+  std::shared_ptr<const std::vector<float>> sums;  // of a pool whose draws go by them
+  std::string sums_of;                             // SHA-256 of their log
+
+  std::optional<ScalarForm> form() const {
+    return ScalarForm::Of(document.spec, tuner->manifest());
+  }
+  // Whether the task's draws go by a log.
+  bool DrawsByLog(const LocalTask& task) const {
+    return document.spec.scalars.pool_choice == "amplitude" && task.log && task.log->bytes > 0;
+  }
+  // Its sums, where they are here.
+  std::shared_ptr<const std::vector<float>> SumsFor(const LocalTask& task) {
+    const std::lock_guard lock(mutex);
+    return task.log && task.log->sha256 == sums_of ? sums : nullptr;
+  }
 };
 
 TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory, UpdateEncoder encoder,
@@ -104,10 +120,33 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::InitialOf(Job& j
   return job.initial;
 }
 
+bool TaskRunner::LacksLog(const LocalTask& task) {
+  const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task.job_document);
+  return job.ok() && (*job)->DrawsByLog(task) && (*job)->SumsFor(task) == nullptr;
+}
+
+absl::Status TaskRunner::TakeLog(const LocalTask& task, std::string_view log) {
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  if (job->DrawsByLog(task)) return KeepSums(*job, task, log);
+  return Refuse(absl::StatusCode::kDataLoss, "log: the task needs none");
+}
+
+absl::Status TaskRunner::KeepSums(Job& job, const LocalTask& task, std::string_view log) {
+  if (const std::string got = Sha256Hex(log); got != task.log->sha256) {
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "log: got bytes of hash " + got + ", want " + task.log->sha256);
+  }
+  RV_ASSIGN_OR_RETURN(std::vector<float> sums, SumsOfPool(*job.form(), log));
+  const std::lock_guard lock(job.mutex);
+  job.sums = std::make_shared<const std::vector<float>>(std::move(sums));
+  job.sums_of = task.log->sha256;
+  return absl::OkStatus();
+}
+
 std::optional<uint64_t> TaskRunner::MissingLog(const LocalTask& task) {
   const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task.job_document);
   if (!job.ok() || !task.log) return std::nullopt;
-  const auto form = ScalarForm::Of((*job)->document.spec, (*job)->tuner->manifest());
+  const auto form = (*job)->form();
   if (!form) return std::nullopt;
   const std::lock_guard lock((*job)->mutex);
   const std::optional<uint64_t> position =
@@ -121,7 +160,7 @@ absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::stri
                                                 const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
   const JobSpec& spec = job->document.spec;
-  const auto form = ScalarForm::Of(spec, job->tuner->manifest());
+  const auto form = job->form();
   if (!form || !task.log || rest.size() > task.log->bytes) {
     return Refuse(absl::StatusCode::kDataLoss,
                   "log: the task has none of " + std::to_string(rest.size()) + " bytes");
@@ -139,6 +178,7 @@ absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::stri
   if (start == nullptr) return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");
   ParameterSet state = *start;
   RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state, cancelled));
+  if (job->DrawsByLog(task)) RV_RETURN_IF_ERROR(KeepSums(*job, task, rest));
   return SafetensorsBytes(state);
 }
 
@@ -173,6 +213,15 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   request.cancelled = cancelled;
   request.project_gradient = task.project_gradient;
   request.session_root = task.session_root;
+  std::shared_ptr<const std::vector<float>> sums;
+  if (job->DrawsByLog(task)) {
+    sums = job->SumsFor(task);
+    if (sums == nullptr) {
+      return Refuse(absl::StatusCode::kFailedPrecondition,
+                    "log: that of the task is not here, want its sums to draw from the pool by");
+    }
+    request.pool_sums = *sums;
+  }
   std::unique_ptr<GradientNoise> noise;
   if (job->document.spec.privacy.mechanism == "example") {
     const JobSpec& own = job->document.spec;

@@ -75,9 +75,14 @@ class TaskRunner {
   absl::StatusOr<std::string> CatchUp(const LocalTask& task, std::string_view rest,
                                       const std::function<bool()>& cancelled = {});
 
+  // Whether Train would draw from the pool by sums that are not here: TakeLog first.
+  bool LacksLog(const LocalTask& task);
+  // The whole of the task's log. Errors: DataLoss for other bytes; those of LocalResources.
+  absl::Status TakeLog(const LocalTask& task, std::string_view log);
+
   // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
   // LocalResources and of Tuner::Tune; InvalidArgument for a state that does not fit the job's
-  // manifest.
+  // manifest; FailedPrecondition for a task that LacksLog.
   absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
                                     const std::function<bool()>& cancelled);
   // What a masked vector could not carry.
@@ -96,6 +101,7 @@ class TaskRunner {
  private:
   struct Job;
   absl::StatusOr<std::shared_ptr<Job>> JobOf(const std::string& document);
+  static absl::Status KeepSums(Job& job, const LocalTask& task, std::string_view log);
   absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> StateOf(Job& job,

@@ -133,6 +133,13 @@ class TaskWork final : public LocalWork {
     return runner_.CatchUp(LocalOf(task), rest, cancelled);
   }
 
+  bool LacksLog(const Assignment& task) override {
+    return task.kind == Assignment::Kind::kTrain && runner_.LacksLog(LocalOf(task));
+  }
+  absl::Status TakeLog(const Assignment& task, std::string_view log) override {
+    return runner_.TakeLog(LocalOf(task), log);
+  }
+
   void Accepted(const TaskKey& key) override { runner_.Accepted(LocalOf(key, "")); }
   void Propose(const TaskKey& key, const ParameterSet& rest) override {
     runner_.Propose(LocalOf(key, ""), rest);

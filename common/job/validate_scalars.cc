@@ -14,6 +14,7 @@ std::string FirstSetKey(const JobSpec& spec) {
   if (scalars.combine != "mean") return "scalars.combine";
   if (scalars.splits > 1) return "scalars.splits";
   if (scalars.target_ratio > 0) return "scalars.target-ratio";
+  if (scalars.pool_choice != "uniform") return "scalars.pool-choice";
   if (scalars.drawn_from != "job") return "scalars.drawn-from";
   if (spec.simulate.backprop_share > 0) return "simulate.backprop-share";
   return "";
@@ -46,6 +47,10 @@ absl::Status CheckNumbers(const std::string& keys, int64_t numbers) {
 // How many directions a round has must be known to all beforehand.
 absl::Status CheckCount(const JobSpec& spec) {
   const ScalarsSection& scalars = spec.scalars;
+  if (scalars.pool_choice != "uniform" && scalars.pool == 0) {
+    return Clash(Set("scalars.pool-choice", scalars.pool_choice), "scalars.pool = 0",
+                 "there is no pool to draw from; want pool >= 1, or pool-choice = \"uniform\"");
+  }
   if (spec.train.estimator == "backprop") {
     if (scalars.pool > 0) {
       return Clash("scalars.pool = " + std::to_string(scalars.pool),

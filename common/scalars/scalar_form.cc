@@ -41,6 +41,7 @@ std::optional<ScalarForm> ScalarForm::Of(const JobSpec& spec, const Manifest& tr
   form.splits_ = spec.scalars.splits;
   form.pooled_ = spec.scalars.pool > 0;
   form.votes_ = spec.scalars.combine == "vote";
+  form.by_amplitude_ = spec.scalars.pool_choice == "amplitude";
   form.of_session_ = spec.scalars.drawn_from == "session";
   form.unit_ = UnitOf(spec.train, form.count_);
   form.seed_ = spec.job.seed;

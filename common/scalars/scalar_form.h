@@ -44,6 +44,8 @@ class ScalarForm {
   bool pooled() const { return pooled_; }
   // Directions follow from a session: ScalarRound::session_root counts.
   bool of_session() const { return of_session_; }
+  // Clients draw from the pool by PoolChoice, not all directions alike.
+  bool by_amplitude() const { return by_amplitude_; }
   // Only the sign of a mean counts (FeedSign, Cai et al. 2025).
   bool votes() const { return votes_; }
   double unit() const { return unit_; }
@@ -64,7 +66,7 @@ class ScalarForm {
   Manifest trained_, manifest_;
   int64_t count_ = 0;
   int splits_ = 1;
-  bool pooled_ = false, votes_ = false, of_session_ = false;
+  bool pooled_ = false, votes_ = false, of_session_ = false, by_amplitude_ = false;
   double unit_ = 0;
   uint64_t seed_ = 0;
   int queries_ = 1;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace rivulet {
 namespace {
@@ -10,18 +11,25 @@ constexpr double kMost = 128;  // FixedPointSum takes no more
 
 }  // namespace
 
-ScalarTally::ScalarTally(const ScalarForm& form, const ScalarRound& round, std::string_view client)
+ScalarTally::ScalarTally(const ScalarForm& form, const ScalarRound& round, std::string_view client,
+                         std::optional<PoolChoice> choice)
     : form_(form),
       split_(form.SplitOf(round.round, client)),
       directions_(form.DirectionsOf(round, split_)),
       draws_(RandomStream(RootOf(form.seed(), round.round, client), Purpose::kSeedChoice, 0)),
+      choice_(std::move(choice)),
       coefficients_(static_cast<size_t>(form.count())) {}
 
 std::vector<uint64_t> ScalarTally::Next() {
   std::vector<uint64_t> indices;
   for (int query = 0; query < form_.queries(); ++query) {
-    indices.push_back(form_.pooled() ? draws_.Bounded(static_cast<uint32_t>(form_.count()))
-                                     : next_++);
+    if (!form_.pooled()) {
+      indices.push_back(next_++);
+    } else if (choice_) {
+      indices.push_back(choice_->Draw(draws_));
+    } else {
+      indices.push_back(draws_.Bounded(static_cast<uint32_t>(form_.count())));
+    }
   }
   return indices;
 }

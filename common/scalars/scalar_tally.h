@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "common/random.h"
+#include "common/scalars/pool_choice.h"
 #include "common/scalars/scalar_form.h"
 
 namespace rivulet {
@@ -13,8 +15,10 @@ namespace rivulet {
 // One client's coefficients of one round, gathered step by step. Not thread safe.
 class ScalarTally {
  public:
-  // `form` must outlive it.
-  ScalarTally(const ScalarForm& form, const ScalarRound& round, std::string_view client);
+  // `form` must outlive it. `choice`: with form.by_amplitude(), of what was logged before the
+  // round.
+  ScalarTally(const ScalarForm& form, const ScalarRound& round, std::string_view client,
+              std::optional<PoolChoice> choice = {});
 
   const ScalarForm& form() const { return form_; }
   const Directions& directions() const { return directions_; }
@@ -37,6 +41,7 @@ class ScalarTally {
   const int split_;
   const Directions directions_;
   RandomCursor draws_;
+  std::optional<PoolChoice> choice_;
   uint64_t next_ = 0;
   std::vector<double> coefficients_;  // [count]
 };

@@ -40,8 +40,20 @@ absl::StatusOr<std::optional<ScalarTally>> NetworkTuner::TallyOf(const TuneReque
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "scalars.drawn-from = \"session\": got no session to draw directions from");
   }
+  std::optional<PoolChoice> choice;
+  if (scalars_->by_amplitude()) {
+    const auto count = static_cast<size_t>(scalars_->count());
+    const std::vector<float> none(request.pool_sums.empty() ? count : 0);
+    const std::span<const float> sums = none.empty() ? request.pool_sums : none;
+    if (sums.size() != count) {
+      return Refuse(absl::StatusCode::kInvalidArgument, "sums of the pool: got " +
+                                                            std::to_string(sums.size()) +
+                                                            ", want " + std::to_string(count));
+    }
+    RV_ASSIGN_OR_RETURN(choice, PoolChoice::Of(sums));
+  }
   tally.emplace(*scalars_, ScalarRound{request.round, request.session_root.value_or(0)},
-                request.client);
+                request.client, std::move(choice));
   return tally;
 }
 

@@ -48,7 +48,7 @@ class NetworkTuner : public Tuner {
 
   const TrainSection& train() const { return train_; }
   // Of a job with [scalars], else empty. Must not outlive the tuner. Errors: InvalidArgument where
-  // directions follow from a session that the request does not have.
+  // the request lacks what directions follow from or are chosen by; those of PoolChoice.
   absl::StatusOr<std::optional<ScalarTally>> TallyOf(const TuneRequest& request) const;
   Task task() const { return task_; }
 

@@ -26,6 +26,9 @@ struct TuneRequest {
   // With scalars.drawn-from = "session": what the round's directions follow from, of the client's
   // own masking session.
   std::optional<uint64_t> session_root;
+  // With scalars.pool-choice = "amplitude": SumsOfPool of the log of `global`; must outlive the
+  // call.
+  std::span<const float> pool_sums;
   // Protects each example of `examples` with DP-SGD; off by default. Then it says how many steps
   // there are and what each one takes; of the job's train section learning rate and its schedule,
   // optimiser, proximal term, threads and the size of a micro-batch remain. Every example must be a

@@ -151,6 +151,10 @@ absl::Status Fleet::Hear(Order& order) {
 absl::Status Fleet::Train(Order& order, std::string_view state) {
   const ClientTask& task = order.task;
   const LocalTask local = LocalOf(order);
+  if (runner_.LacksLog(local)) {
+    RV_ASSIGN_OR_RETURN(const std::string log, ReadUncounted(order, task.log->sha256));
+    RV_RETURN_IF_ERROR(runner_.TakeLog(local, log));
+  }
   RV_ASSIGN_OR_RETURN(LocalUpdate update,
                       runner_.Train(local, state, [&order] { return order.cancelled.load(); }));
   trained_tokens_ += static_cast<uint64_t>(update.tokens);
@@ -220,6 +224,10 @@ absl::StatusOr<std::shared_ptr<const std::string>> Fleet::StateOf(const Order& o
   std::unique_ptr<BlobReader> reader;
   if (!missing) {
     RV_ASSIGN_OR_RETURN(reader, federation_->OpenState(order.client, task.state_sha256));
+    const bool draws = config_.by_amplitude && task.kind == ClientTask::Kind::kTrain;
+    if (draws && task.log->bytes > 0) {  // and beside the state what it draws by
+      RV_RETURN_IF_ERROR(federation_->OpenState(order.client, task.log->sha256).status());
+    }
   } else if (task.log->bytes > 0) {
     RV_ASSIGN_OR_RETURN(reader, federation_->OpenState(order.client, task.log->sha256, *missing));
   }
@@ -236,9 +244,9 @@ absl::StatusOr<std::shared_ptr<const std::string>> Fleet::StateOf(const Order& o
 
 // What a client would make for itself, where the runner cannot: it works on a round that was over,
 // or the work is more than the bytes are worth.
-absl::StatusOr<std::string> Fleet::ReadUncounted(const Order& order) {
+absl::StatusOr<std::string> Fleet::ReadUncounted(const Order& order, const std::string& sha256) {
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader,
-                      federation_->OpenState(order.client, order.task.state_sha256, UINT64_MAX));
+                      federation_->OpenState(order.client, sha256, UINT64_MAX));
   std::string bytes(reader->size(), '\0');
   RV_RETURN_IF_ERROR(reader->Read(0, std::as_writable_bytes(std::span(bytes))));
   return bytes;
@@ -250,7 +258,7 @@ absl::StatusOr<std::string> Fleet::ReadState(const Order& order, bool by_log,
   const LocalTask local = LocalOf(order);
   const std::optional<uint64_t> from =
       by_log ? runner_.MissingLog(local) : std::optional<uint64_t>(0);
-  if (!from) return ReadUncounted(order);
+  if (!from) return ReadUncounted(order, order.task.state_sha256);
   std::string bytes(reader == nullptr ? 0 : reader->size() - *from, '\0');
   if (!bytes.empty()) {
     RV_RETURN_IF_ERROR(reader->Read(*from, std::as_writable_bytes(std::span(bytes))));

@@ -27,6 +27,7 @@ struct FleetConfig {
   uint64_t seed = 0;
   bool pooled = false;        // scalars.pool > 0
   double backprop_share = 0;  // of clients that project their gradient, drawn from seed and name
+  bool by_amplitude = false;  // scalars.pool-choice
   bool of_session = false;    // scalars.drawn-from = "session": masks are agreed before training
 };
 
@@ -82,7 +83,7 @@ class Fleet : public ClientGateway {
   LocalTask LocalOf(const Order& order) const;
   absl::StatusOr<std::shared_ptr<const std::string>> StateOf(const Order& order);
   absl::StatusOr<std::string> ReadState(const Order& order, bool by_log, const BlobReader* reader);
-  absl::StatusOr<std::string> ReadUncounted(const Order& order);
+  absl::StatusOr<std::string> ReadUncounted(const Order& order, const std::string& sha256);
   std::optional<uint64_t> MissingLog(const Order& order);
   bool Drops(const Order& order) const;
 

@@ -210,21 +210,25 @@ const std::string kPlain = std::string(kLora) + "0.0\n";
 constexpr char kMeasured[] =
     "estimator = \"central\"\noptimizer = \"sgd\"\nlearning-rate = 1e-3\nqueries = 2\n";
 
+constexpr char kByAmplitude[] = "[scalars]\nenabled = true\npool-choice = \"amplitude\"\n";
+
 INSTANTIATE_TEST_SUITE_P(
     Jobs, EveryKind,
-    testing::Values(Kind{"dropout", kDropout}, Kind{"freeze_a", kFreezeA},
-                    Kind{"fedadam", kFedAdam},
-                    Kind{"seq_bn", "[adapter]\nconfig = \"seq_bn\"\nreduction-factor = 16\n"},
-                    Kind{"saved_module", kSavedModule},
-                    Kind{"bfloat16", kPlain, "dtype = \"bfloat16\"\n"},  // the quickstart's
-                    Kind{"two_threads", kPlain, "", "threads = 2\n"},
-                    Kind{"prompt", "[prompt]\nnum-virtual-tokens = 4\n"},
-                    Kind{"full", "[full]\nmodules = [\"layers.7\", \"norm\"]\n"},
-                    // 26 MiB with the submit, and none afterwards.
-                    Kind{"full_scalars", "[full]\nmodules = []\n[scalars]\nenabled = true\n", "",
-                         kMeasured},
-                    Kind{"scalars", kPlain + "[scalars]\nenabled = true\n", "", kMeasured},
-                    Kind{"pool", kPlain + "[scalars]\nenabled = true\npool = 64\n", "", kMeasured}),
+    testing::Values(
+        Kind{"dropout", kDropout}, Kind{"freeze_a", kFreezeA}, Kind{"fedadam", kFedAdam},
+        Kind{"seq_bn", "[adapter]\nconfig = \"seq_bn\"\nreduction-factor = 16\n"},
+        Kind{"saved_module", kSavedModule},
+        Kind{"bfloat16", kPlain, "dtype = \"bfloat16\"\n"},  // the quickstart's
+        Kind{"two_threads", kPlain, "", "threads = 2\n"},
+        Kind{"prompt", "[prompt]\nnum-virtual-tokens = 4\n"},
+        Kind{"full", "[full]\nmodules = [\"layers.7\", \"norm\"]\n"},
+        // 26 MiB with the submit, and none afterwards.
+        Kind{"full_scalars", "[full]\nmodules = []\n[scalars]\nenabled = true\n", "", kMeasured},
+        Kind{"scalars", kPlain + "[scalars]\nenabled = true\n", "", kMeasured},
+        Kind{"pool", kPlain + "[scalars]\nenabled = true\npool = 64\n", "", kMeasured},
+        Kind{"pool_by_amplitude", kPlain + kByAmplitude + "pool = 64\n", "", kMeasured},
+        // Longer than the state, which is fetched beside what draws go by.
+        Kind{"large_pool_by_amplitude", kPlain + kByAmplitude + "pool = 40000\n", "", kMeasured}),
     [](const auto& info) { return info.param.name; });
 
 // ---- coded updates and robust rules

@@ -22,6 +22,7 @@ class CountedTuner final : public Tuner {
   explicit CountedTuner(int& alive) : alive_(alive) { ++alive_; }
   ~CountedTuner() override { --alive_; }
   absl::StatusOr<TuneResult> Tune(const TuneRequest& request) override {
+    drawn_by.assign(request.pool_sums.begin(), request.pool_sums.end());
     TuneResult result;
     result.delta = *request.global;
     result.examples = 3;
@@ -36,6 +37,8 @@ class CountedTuner final : public Tuner {
     return EvaluationSums{0.5, static_cast<int64_t>(examples.size()), 1};  // one right a batch
   }
   const Manifest& manifest() const override { return SmallManifest(); }
+
+  static inline std::vector<float> drawn_by;  // the last request's pool_sums
 
  private:
   int& alive_;
@@ -191,6 +194,49 @@ TEST_F(TaskRunnerTest, AStateIsMadeFromTheLastOneAndTheRestOfTheLog) {
   next.log->bytes = uint64_t{1} << 40;
   next.state_bytes = uint64_t{1} << 50;
   EXPECT_EQ(runner_.MissingLog(next), std::nullopt);  // hours of work
+}
+
+TEST_F(TaskRunnerTest, APoolIsDrawnFromByTheSumsOfTheTasksLog) {
+  JobSpec spec;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.learning_rate = 0.5;
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;
+  spec.scalars.pool = 3;
+  spec.scalars.pool_choice = "amplitude";
+  LocalTask task{"ann", DocumentOf(1, false, spec), 1, "job-1", 1};
+  task.log = StateLog{};
+  task.state_bytes = 1000;
+  spec.job.seed = 1;
+  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  EXPECT_FALSE(runner_.LacksLog(task));  // nothing was logged yet
+  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  EXPECT_TRUE(CountedTuner::drawn_by.empty());
+
+  const ScalarForm form = *ScalarForm::Of(spec, SmallManifest());
+  const std::vector<float> first = {3, -1, 0}, second = {4, -1, 0};
+  std::string log = *Extended(form, "", {1}, first);
+  task.round = 2;
+  task.log = StateLog{Sha256Hex(log), log.size(), 0};
+  ASSERT_TRUE(runner_.TakeLog(task, log).ok());
+  EXPECT_FALSE(runner_.LacksLog(task));
+  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  EXPECT_EQ(CountedTuner::drawn_by, first);
+
+  log = *Extended(form, log, {2}, std::vector<float>{1, 0, 0});
+  task.round = 3;
+  task.log = StateLog{Sha256Hex(log), log.size(), 0};
+  EXPECT_TRUE(runner_.LacksLog(task));
+  EXPECT_EQ(runner_.Train(task, state, {}).status().code(), absl::StatusCode::kFailedPrecondition);
+  std::string damaged = log;
+  damaged.back() ^= 1;
+  EXPECT_EQ(runner_.TakeLog(task, damaged).code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(runner_.LacksLog(task));
+  ASSERT_TRUE(runner_.TakeLog(task, log).ok());
+  EXPECT_FALSE(runner_.LacksLog(task));
+  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  EXPECT_EQ(CountedTuner::drawn_by, second);
 }
 
 TEST_F(TaskRunnerTest, OneJobAfterAnotherLeavesOneInMemory) {

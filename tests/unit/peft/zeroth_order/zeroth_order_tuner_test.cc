@@ -5,6 +5,7 @@
 
 #include "common/direction/directions.h"
 #include "common/formats/adapter_manifest.h"
+#include "common/scalars/pool_choice.h"
 #include "peft/model/base_model.h"
 #include "peft/trainer/first_order_tuner.h"
 #include "tests/unit/peft/random_model.h"
@@ -169,6 +170,41 @@ TEST_F(ZerothOrder, DirectionsOfASessionAreMeasuredOnlyWithItsRoot) {
   ASSERT_TRUE(one.ok() && again.ok() && other.ok()) << one.status();
   EXPECT_EQ(FlatOf(one->delta), FlatOf(again->delta));
   EXPECT_NE(FlatOf(one->delta), FlatOf(other->delta));
+}
+
+// Sums that make one direction e times as likely as each of the others; 40 draws of 64.
+TEST_F(ZerothOrder, DrawsOfAPoolGoByItsSums) {
+  job_.train.learning_rate = 1e-4;
+  job_.train.max_steps = 10;
+  job_.train.queries = 4;
+  job_.scalars.enabled = true;
+  job_.scalars.pool = 64;
+  const auto coefficients = [&](const std::string& choice, std::span<const float> sums) {
+    job_.scalars.pool_choice = choice;
+    TuneRequest request = RequestOf("a");
+    request.pool_sums = sums;
+    return (*MakeZerothOrderTuner(base_, job_))->Tune(request);
+  };
+  const auto drawn = [](const absl::StatusOr<TuneResult>& result) {
+    EXPECT_TRUE(result.ok()) << result.status();
+    std::set<size_t> indices;
+    const std::vector<float> flat = FlatOf(result->delta);
+    for (size_t j = 0; j < flat.size(); ++j) {
+      if (flat[j] != 0) indices.insert(j);
+    }
+    return indices;
+  };
+  std::vector<float> sums(64);
+  sums[17] = -2;
+  PoolChoice choice = *PoolChoice::Of(sums);
+  RandomCursor cursor(RandomStream(RootOf(job_.job.seed, 3, "a"), Purpose::kSeedChoice, 0));
+  std::set<size_t> want;
+  for (int draw = 0; draw < 40; ++draw) want.insert(choice.Draw(cursor));
+  EXPECT_EQ(drawn(coefficients("amplitude", sums)), want);
+  EXPECT_NE(drawn(coefficients("uniform", sums)), want);
+  EXPECT_NE(drawn(coefficients("amplitude", {})), want);  // before the first round
+  EXPECT_EQ(coefficients("amplitude", std::vector<float>(63)).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(ZerothOrder, MeasuredSlopesAreThoseOfBackpropagation) { ExpectSlopesOfBackpropagation(); }

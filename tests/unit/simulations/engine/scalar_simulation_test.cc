@@ -66,6 +66,8 @@ std::vector<ScalarCase> ScalarCases() {
   JobSpec pool = ScalarLetters();
   pool.scalars.pool = 256;
   cases.push_back({"fedkseed", pool});
+  pool.scalars.pool_choice = "amplitude";
+  cases.push_back({"fedkseed_pro", pool});
   JobSpec vote = ScalarLetters();
   vote.scalars.combine = "vote";
   vote.train.queries = 1;
