@@ -104,7 +104,8 @@ std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
 }
 
 absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, const ScalarRound& round,
-                                     std::span<const float> moves) {
+                                     std::span<const float> moves,
+                                     const std::function<bool()>& cancelled) {
   std::vector<float> sum;
   const auto count = static_cast<size_t>(form.count());
   for (int split = 0; split < form.splits(); ++split) {
@@ -114,7 +115,7 @@ absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, const ScalarRound& 
     for (const float move : moves.subspan(static_cast<size_t>(split) * count, count)) {
       factors.push_back(form.unit() * double{move});
     }
-    RV_RETURN_IF_ERROR(directions.Replay(factors, sum));
+    RV_RETURN_IF_ERROR(directions.Replay(factors, sum, cancelled));
   }
   ParameterSet delta(form.trained());
   const float* from = sum.data();
@@ -160,8 +161,8 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
   for (; !log.empty(); log.remove_prefix(RecordBytes(form))) {
     if (cancelled && cancelled()) return absl::AbortedError("replay: cancelled");
     const std::string_view record = log.substr(0, RecordBytes(form));
-    RV_ASSIGN_OR_RETURN(ParameterSet delta,
-                        DeltaOf(form, RoundOfRecord(form, record), NumbersOfRecord(form, record)));
+    RV_ASSIGN_OR_RETURN(ParameterSet delta, DeltaOf(form, RoundOfRecord(form, record),
+                                                    NumbersOfRecord(form, record), cancelled));
     if (records++ == 0) {
       sum = std::move(delta);
     } else {

@@ -31,9 +31,10 @@ std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
                            std::span<const double> owners);
 
 // The sum of unit * moves[j] * z_j as Directions::Replay has it. Manifest form.trained(). Errors:
-// InvalidArgument for a number that is not finite.
+// InvalidArgument for a number that is not finite; Aborted when `cancelled`.
 absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, const ScalarRound& round,
-                                     std::span<const float> moves);
+                                     std::span<const float> moves,
+                                     const std::function<bool()>& cancelled = {});
 
 // `log` of the rounds before, empty for none, with round `round` added.
 // Errors: DataLoss when it is not a log of this form.
@@ -47,7 +48,8 @@ absl::StatusOr<std::vector<float>> SumsOfPool(const ScalarForm& form, std::strin
 // Moves `state` by `log`: whole records, for fresh directions from the round after that of `state`
 // on, for a pool from the state of round 0. `strategy` must be fedavg.
 // Errors: DataLoss for bytes that are no such log; Aborted when `cancelled`, which is polled
-// between records and may be empty; those of the server optimiser. `state` may then be half moved.
+// every few milliseconds and may be empty; those of the server optimiser. `state` may then be half
+// moved.
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
                     ParameterSet& state, const std::function<bool()>& cancelled = {});
 

@@ -10,6 +10,8 @@ namespace {
 
 // Values that all directions pass over before the next ones: 8 KiB, beside as much of z.
 constexpr size_t kMovedTogether = 2048;
+// Directions of such a piece between two looks at a cancellation: milliseconds.
+constexpr size_t kPolledDirections = 4096;
 
 }  // namespace
 
@@ -50,6 +52,12 @@ double Directions::Dot(uint64_t index, std::span<const float> gradient) const {
 
 void Directions::Move(std::span<const uint64_t> indices, std::span<const float> factors,
                       std::span<float> values) const {
+  MoveUnless({}, indices, factors, values).IgnoreError();  // nobody cancels it
+}
+
+absl::Status Directions::MoveUnless(const std::function<bool()>& cancelled,
+                                    std::span<const uint64_t> indices,
+                                    std::span<const float> factors, std::span<float> values) const {
   std::vector<std::unique_ptr<const Direction>> drawn;
   for (const uint64_t index : indices) drawn.push_back(MakeDirection(settings_, root_, index));
   for (const Placed& tensor : tensors_) {
@@ -60,12 +68,19 @@ void Directions::Move(std::span<const uint64_t> indices, std::span<const float> 
       part.first = static_cast<int64_t>(first);
       const auto piece =
           values.subspan(tensor.offset + first, std::min(kMovedTogether, count - first));
-      for (size_t j = 0; j < drawn.size(); ++j) AddDirection(*drawn[j], part, factors[j], piece);
+      for (size_t j = 0; j < drawn.size(); ++j) {
+        if (j % kPolledDirections == 0 && cancelled && cancelled()) {
+          return absl::AbortedError("replay: cancelled");
+        }
+        AddDirection(*drawn[j], part, factors[j], piece);
+      }
     }
   }
+  return absl::OkStatus();
 }
 
-absl::Status Directions::Replay(std::span<const double> factors, std::span<float> values) const {
+absl::Status Directions::Replay(std::span<const double> factors, std::span<float> values,
+                                const std::function<bool()>& cancelled) const {
   const bool rank_one =
       settings_.kind == DirectionKind::kLowRank && settings_.rank == 1 && settings_.renewal == 1;
   RV_ASSIGN_OR_RETURN(const FixedPoint fixed, ToFixedPoint(factors));
@@ -77,14 +92,13 @@ absl::Status Directions::Replay(std::span<const double> factors, std::span<float
       indices.push_back(j);
       rounded.push_back(static_cast<float>(factors[j]));
     }
-    Move(indices, rounded, values);
-    return absl::OkStatus();
+    return MoveUnless(cancelled, indices, rounded, values);
   }
   for (const Placed& tensor : tensors_) {
     if (!tensor.moves) continue;
     const auto count = static_cast<size_t>(tensor.part.elements());
-    RV_RETURN_IF_ERROR(
-        AddRankOneReplay(root_, 0, fixed, tensor.part, values.subspan(tensor.offset, count)));
+    RV_RETURN_IF_ERROR(AddRankOneReplay(root_, 0, fixed, tensor.part,
+                                        values.subspan(tensor.offset, count), cancelled));
   }
   return absl::OkStatus();
 }

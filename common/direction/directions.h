@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -33,10 +34,15 @@ class Directions {
   // values += the sum of factors[j] * z of index j, j = 0, 1, ...: for directions of rank one that
   // share no factor in whole numbers, exact in any order (rank_one_replay.h); for others as Move
   // has it, each factor rounded to binary32 and zeros left out. Errors: InvalidArgument for a
-  // factor that is not finite.
-  absl::Status Replay(std::span<const double> factors, std::span<float> values) const;
+  // factor that is not finite; Aborted when `cancelled`, which is polled every few milliseconds and
+  // may be empty: some values are then moved.
+  absl::Status Replay(std::span<const double> factors, std::span<float> values,
+                      const std::function<bool()>& cancelled = {}) const;
 
  private:
+  absl::Status MoveUnless(const std::function<bool()>& cancelled, std::span<const uint64_t> indices,
+                          std::span<const float> factors, std::span<float> values) const;
+
   struct Placed {
     TensorPart part;
     size_t offset;

@@ -14,6 +14,7 @@ static_assert(kTerms * kLargestFixed <= INT32_MAX);
 constexpr int64_t kGroup = 4;   // terms that are looked up together
 constexpr int64_t kSigns = 16;  // ways of their signs
 constexpr int64_t kGroups = kTerms / kGroup;
+constexpr size_t kPolledBlocks = 64;  // blocks of terms of a tile: milliseconds
 constexpr int64_t kTileRows = 256;
 constexpr int64_t kTileColumns = 128;  // of a block of random words; 256 KiB of sums a tile
 
@@ -105,8 +106,8 @@ void AddBlock(const Terms& terms, size_t block, uint32_t tensor, const uint8_t* 
 // Gives `body` (element, sum) for every element of the matrix. Four terms at a time are one look-up
 // in a table of the sums of all their signs (the method of four Russians, Arlazarov et al. 1970).
 template <typename Body>
-void ForSums(uint64_t root, uint64_t index, std::span<const int32_t> values,
-             const TensorPart& matrix, Body body) {
+absl::Status ForSums(uint64_t root, uint64_t index, std::span<const int32_t> values,
+                     const TensorPart& matrix, const std::function<bool()>& cancelled, Body body) {
   const Terms terms(root, index, values);
   std::vector<int64_t> sums(kTileRows * kTileColumns);
   for (int64_t row = 0; row < matrix.rows; row += kTileRows) {
@@ -116,6 +117,9 @@ void ForSums(uint64_t root, uint64_t index, std::span<const int32_t> values,
       const int64_t columns = std::min(kTileColumns, matrix.columns - column);
       std::fill(sums.begin(), sums.end(), 0);
       for (size_t block = 0; block < terms.blocks(); ++block) {
+        if (block % kPolledBlocks == 0 && cancelled && cancelled()) {
+          return absl::AbortedError("replay: cancelled");
+        }
         AddBlock(terms, block, matrix.tensor, ways.data() + block * kTileRows * kGroups, rows,
                  column, columns, sums.data());
       }
@@ -126,6 +130,7 @@ void ForSums(uint64_t root, uint64_t index, std::span<const int32_t> values,
       }
     }
   }
+  return absl::OkStatus();
 }
 
 absl::Status CheckSize(const TensorPart& matrix, size_t size) {
@@ -183,18 +188,19 @@ absl::Status SumRankOne(uint64_t root, uint64_t index, std::span<const int32_t> 
                         const TensorPart& matrix, std::span<int64_t> sum) {
   RV_RETURN_IF_ERROR(CheckRankOne(values, matrix));
   RV_RETURN_IF_ERROR(CheckSize(matrix, sum.size()));
-  ForSums(root, index, values, matrix, [&](int64_t i, int64_t total) { sum[i] = total; });
-  return absl::OkStatus();
+  return ForSums(root, index, values, matrix, {},
+                 [&](int64_t i, int64_t total) { sum[i] = total; });
 }
 
 absl::Status AddRankOneReplay(uint64_t root, uint64_t index, const FixedPoint& coefficients,
-                              const TensorPart& matrix, std::span<float> w) {
+                              const TensorPart& matrix, std::span<float> w,
+                              const std::function<bool()>& cancelled) {
   RV_RETURN_IF_ERROR(CheckRankOne(coefficients.values, matrix));
   RV_RETURN_IF_ERROR(CheckSize(matrix, w.size()));
-  ForSums(root, index, coefficients.values, matrix, [&](int64_t i, int64_t total) {
-    w[i] += std::ldexp(static_cast<float>(total), coefficients.exponent);
-  });
-  return absl::OkStatus();
+  return ForSums(root, index, coefficients.values, matrix, cancelled,
+                 [&](int64_t i, int64_t total) {
+                   w[i] += std::ldexp(static_cast<float>(total), coefficients.exponent);
+                 });
 }
 
 }  // namespace rivulet

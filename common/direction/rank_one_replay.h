@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -36,9 +37,12 @@ absl::StatusOr<FixedPoint> ToFixedPoint(std::span<const double> coefficients);
 absl::Status SumRankOne(uint64_t root, uint64_t index, std::span<const int32_t> values,
                         const TensorPart& matrix, std::span<int64_t> sum);
 
-// w += 2^exponent sum, the sum rounded to binary32 once and its addition once. w [m n].
+// w += 2^exponent sum, the sum rounded to binary32 once and its addition once. w [m n]. Errors
+// also: Aborted when `cancelled`, which is polled every few milliseconds and may be empty; some are
+// then added.
 absl::Status AddRankOneReplay(uint64_t root, uint64_t index, const FixedPoint& coefficients,
-                              const TensorPart& matrix, std::span<float> w);
+                              const TensorPart& matrix, std::span<float> w,
+                              const std::function<bool()>& cancelled = {});
 
 // What both and their CUDA twin refuse.
 absl::Status CheckRankOne(std::span<const int32_t> values, const TensorPart& matrix);

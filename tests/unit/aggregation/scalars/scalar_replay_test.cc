@@ -142,6 +142,26 @@ TEST(ScalarReplay, APoolIsOneRecordOfSumsHoweverManyRounds) {
   EXPECT_EQ(state.HashHex(), want.HashHex());
 }
 
+// 5,000 directions: two looks a piece of 2,048 values, or a tile, and one before the record.
+TEST(ScalarReplay, ACancellationEndsItInTheMidstOfARecord) {
+  for (const auto& [direction, looks] : {std::pair{"rademacher", 7}, {"low-rank", 5}}) {
+    JobSpec spec = Fresh();
+    spec.train.direction = direction;
+    spec.train.max_steps = 5000;
+    const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+    const std::string log = *Extended(form, "", {1}, MovesOfRound(form, 1));
+    int looked = 0;
+    ParameterSet state = Start();
+    ASSERT_TRUE(Replay(form, spec.strategy, log, state, [&] { return ++looked < 0; }).ok());
+    EXPECT_EQ(looked, looks) << direction;
+    looked = 0;
+    const absl::Status cancelled =
+        Replay(form, spec.strategy, log, state, [&] { return ++looked == 3; });
+    EXPECT_EQ(cancelled.code(), absl::StatusCode::kAborted) << cancelled;
+    EXPECT_EQ(looked, 3) << direction;
+  }
+}
+
 TEST(ScalarReplay, VotesCountBySignAndSplitsByTheirOwners) {
   JobSpec spec = Fresh();
   spec.scalars.combine = "vote";
