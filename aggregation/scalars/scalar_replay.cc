@@ -178,36 +178,82 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
                                                  std::to_string(records) + " records lack an end");
 }
 
-absl::StatusOr<double> SignalRatio(const ScalarForm& form, std::string_view records) {
-  RV_RETURN_IF_ERROR(CheckLog(form, records));
+absl::StatusOr<WaitingRounds> WaitingRoundsOf(const ScalarForm& form, std::string bytes) {
+  WaitingRounds waiting;
+  if (bytes.empty()) return waiting;
+  const size_t sum = SizeBytesOf(form.trained());
+  if (bytes.size() <= sum || (bytes.size() - sum) % RecordBytes(form) != 0) {
+    return Refuse(absl::StatusCode::kDataLoss,
+                  "waiting rounds: got " + std::to_string(bytes.size()) +
+                      " bytes, want records of " + std::to_string(RecordBytes(form)) +
+                      " and a sum of " + std::to_string(sum));
+  }
+  waiting.sum = ParameterSet(form.trained());
+  const char* from = bytes.data() + bytes.size() - sum;
+  for (size_t row = 0; row < waiting.sum.size(); ++row) {
+    const std::span<float> to = waiting.sum.floats(row);
+    std::memcpy(to.data(), from, to.size_bytes());
+    from += to.size_bytes();
+  }
+  bytes.resize(bytes.size() - sum);
+  waiting.records = std::move(bytes);
+  return waiting;
+}
+
+std::string BytesOf(const WaitingRounds& waiting) {
+  std::string bytes = waiting.records;
+  if (bytes.empty()) return bytes;
+  bytes.reserve(bytes.size() + SizeBytesOf(waiting.sum.manifest()));
+  for (size_t row = 0; row < waiting.sum.size(); ++row) {
+    const std::span<const std::byte> numbers = waiting.sum.bytes(row);
+    bytes.append(reinterpret_cast<const char*>(numbers.data()), numbers.size());
+  }
+  return bytes;
+}
+
+absl::Status AddRound(const ScalarForm& form, const ScalarRound& round,
+                      std::span<const float> moves, WaitingRounds& waiting) {
+  RV_ASSIGN_OR_RETURN(ParameterSet delta, DeltaOf(form, round, moves));
+  if (waiting.records.empty()) {
+    waiting.sum = std::move(delta);
+  } else {
+    Accumulate(delta, waiting.sum);
+  }
+  waiting.records += RecordOf(form, round, moves);
+  return absl::OkStatus();
+}
+
+double SignalRatio(const ScalarForm& form, const WaitingRounds& waiting) {
   const double dimensions = static_cast<double>(form.DirectionsOf({}).size());
   double squares = 0, directions = 0;  // of the estimates m_j z_j; their number
-  ParameterSet sum(form.trained());
+  std::string_view records = waiting.records;
   for (; !records.empty(); records.remove_prefix(RecordBytes(form))) {
-    const std::string_view record = records.substr(0, RecordBytes(form));
-    const std::vector<float> moves = NumbersOfRecord(form, record);
+    const std::vector<float> moves = NumbersOfRecord(form, records.substr(0, RecordBytes(form)));
     for (const float move : moves) squares += dimensions * double{move} * double{move};
     directions += static_cast<double>(moves.size());
-    RV_ASSIGN_OR_RETURN(const ParameterSet delta,
-                        DeltaOf(form, RoundOfRecord(form, record), moves));
-    Accumulate(delta, sum);
   }
   double norm = 0;  // of the mean, squared
-  for (size_t row = 0; row < sum.size(); ++row) {
-    for (const float value : sum.floats(row)) norm += double{value} * double{value};
+  for (size_t row = 0; row < waiting.sum.size(); ++row) {
+    for (const float value : waiting.sum.floats(row)) norm += double{value} * double{value};
   }
   norm /= form.unit() * form.unit() * directions * directions;
   const double variance = (squares - directions * norm) / (directions - 1);
   return variance > 0 ? directions * norm / variance : 0;
 }
 
-std::string Together(const ScalarForm& form, std::string records) {
+absl::StatusOr<std::string> MoveTogether(const ScalarForm& form, const StrategySection& strategy,
+                                         WaitingRounds waiting, ParameterSet& state) {
   const size_t record = RecordBytes(form);
-  for (size_t at = 0; at + record < records.size(); at += record) {
-    const uint64_t word = WordOfRecord(std::string_view(records).substr(at)) | kMore;
-    std::memcpy(records.data() + at, &word, sizeof word);
+  const size_t rounds = waiting.records.size() / record;
+  if (rounds > 1) Scale(1.0f / static_cast<float>(rounds), waiting.sum);
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
+                      MakeServerOptimizer(strategy, form.trained()));
+  RV_RETURN_IF_ERROR(optimizer->Apply(waiting.sum, state));
+  for (size_t at = 0; at + record < waiting.records.size(); at += record) {
+    const uint64_t word = WordOfRecord(std::string_view(waiting.records).substr(at)) | kMore;
+    std::memcpy(waiting.records.data() + at, &word, sizeof word);
   }
-  return records;
+  return std::move(waiting.records);
 }
 
 size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes) {

@@ -56,15 +56,32 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
 // Numbers that are drawn for it: its cost, at one to several billions a second.
 double DrawsOf(const ScalarForm& form, uint64_t log_bytes);
 
-// How sure the mean of estimates m_j z_j is, of all directions of these records, which are of one
-// state: P |mean|^2 over the sum of their coordinates' sample variances. 1 in expectation for noise
-// alone, about 1 + P / d for exact slopes in d dimensions, whatever their scale (FwdLLM, Xu et al.
-// 2024, with a rule that needs no threshold of the model's own).
-// Errors: DataLoss when it is not a log of this form.
-absl::StatusOr<double> SignalRatio(const ScalarForm& form, std::string_view records);
+// Rounds of one state that wait for further ones (scalars.target-ratio): their records, and the sum
+// of their movements, so that a round more costs its own directions alone.
+struct WaitingRounds {
+  std::string records;
+  ParameterSet sum;  // manifest form.trained(); empty without records
+};
 
-// The same records as a log holds them that move a state together.
-std::string Together(const ScalarForm& form, std::string records);
+// Of this form; `bytes` of BytesOf, or none. Errors: DataLoss for others.
+absl::StatusOr<WaitingRounds> WaitingRoundsOf(const ScalarForm& form, std::string bytes);
+// The records and then the numbers of the sum, binary32 little-endian, in the order of `trained`.
+std::string BytesOf(const WaitingRounds& waiting);
+
+// Errors: those of DeltaOf; `waiting` is then as before.
+absl::Status AddRound(const ScalarForm& form, const ScalarRound& round,
+                      std::span<const float> moves, WaitingRounds& waiting);
+
+// How sure the mean of estimates m_j z_j is, of all directions of these rounds: P |mean|^2 over the
+// sum of their coordinates' sample variances. 1 in expectation for noise alone, about 1 + P / d for
+// exact slopes in d dimensions, whatever their scale (FwdLLM, Xu et al. 2024, with a rule that
+// needs no threshold of the model's own).
+double SignalRatio(const ScalarForm& form, const WaitingRounds& waiting);
+
+// Moves `state` by their mean, and gives them as a log holds them: Replay of that moves it the
+// same. There must be one at least. Errors: those of the server optimiser.
+absl::StatusOr<std::string> MoveTogether(const ScalarForm& form, const StrategySection& strategy,
+                                         WaitingRounds waiting, ParameterSet& state);
 
 // Bytes at the beginning of `log` without which it is shorter than `bytes`: whole movements.
 size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes);

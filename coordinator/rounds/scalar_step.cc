@@ -14,13 +14,12 @@ constexpr uint64_t kMostWaiting = uint64_t{64} << 20;  // then the state moves, 
 absl::Status MoveWhenSure(const JobPlan& plan, const ScalarRound& round,
                           const std::vector<float>& moves, ScalarStep& step, ParameterSet& state) {
   const ScalarForm& form = *plan.scalars;
-  RV_ASSIGN_OR_RETURN(step.waiting, Extended(form, std::move(step.waiting), round, moves));
-  RV_ASSIGN_OR_RETURN(const double ratio, SignalRatio(form, step.waiting));
-  if (ratio < plan.spec.scalars.target_ratio && step.waiting.size() < kMostWaiting) {
-    return absl::OkStatus();
-  }
-  const std::string together = Together(form, std::exchange(step.waiting, ""));
-  RV_RETURN_IF_ERROR(Replay(form, plan.spec.strategy, together, state));
+  RV_RETURN_IF_ERROR(AddRound(form, round, moves, step.waiting));
+  const bool sure = SignalRatio(form, step.waiting) >= plan.spec.scalars.target_ratio;
+  if (!sure && step.waiting.records.size() < kMostWaiting) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(
+      const std::string together,
+      MoveTogether(form, plan.spec.strategy, std::exchange(step.waiting, {}), state));
   step.log += together;
   return absl::OkStatus();
 }
@@ -39,7 +38,9 @@ absl::StatusOr<ScalarStep> MoveByScalars(BlobStore& blobs, const JobPlan& plan,
     RV_ASSIGN_OR_RETURN(step.log, blobs.Get(parent.log_sha256, parent.log_bytes));
   }
   if (waits && !parent.optimizer_sha256.empty()) {
-    RV_ASSIGN_OR_RETURN(step.waiting, blobs.Get(parent.optimizer_sha256, 2 * kMostWaiting));
+    const uint64_t most = 2 * kMostWaiting + SizeBytesOf(form.trained());
+    RV_ASSIGN_OR_RETURN(std::string waiting, blobs.Get(parent.optimizer_sha256, most));
+    RV_ASSIGN_OR_RETURN(step.waiting, WaitingRoundsOf(form, std::move(waiting)));
   }
   if (mean.empty()) return step;
   const std::vector<float> moves = MovesOf(form, mean, start.owners);
@@ -62,8 +63,8 @@ absl::StatusOr<ScalarStep> MoveByScalars(BlobStore& blobs, const JobPlan& plan,
 
 absl::Status PutScalarStep(BlobStore& blobs, const JobPlan& plan, const ModelRecord& parent,
                            ScalarStep step, ModelRecord& model) {
-  if (!step.waiting.empty()) {  // where an optimiser has its memory; fedavg, the only one, has none
-    RV_ASSIGN_OR_RETURN(model.optimizer_sha256, blobs.Put(step.waiting));
+  if (!step.waiting.records.empty()) {  // where an optimiser has its memory; fedavg has none
+    RV_ASSIGN_OR_RETURN(model.optimizer_sha256, blobs.Put(BytesOf(step.waiting)));
   }
   if (!KeepsLog(plan.spec)) return absl::OkStatus();
   const size_t dropped =

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "aggregation/server_optimizer.h"
 #include "coordinator/rounds/next_state.h"
 
@@ -9,8 +10,8 @@ namespace rivulet {
 
 // What a round of coefficients leaves beside its state.
 struct ScalarStep {
-  std::string log;      // by which clients make the next state for themselves
-  std::string waiting;  // with scalars.target-ratio: records of rounds that have not moved it yet
+  std::string log;        // by which clients make the next state for themselves
+  WaitingRounds waiting;  // with scalars.target-ratio: rounds that have not moved it yet
 };
 
 // Moves `state` by the mean coefficients of the round; an empty mean leaves state, log and what

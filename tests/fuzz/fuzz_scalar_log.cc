@@ -35,8 +35,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     ParameterSet rest(form.trained());
     Require(Replay(form, StrategySection(), log.substr(dropped), rest).ok());
   }
-  const auto ratio = SignalRatio(form, log);
-  if (ratio.ok()) Require(!(*ratio < 0));
+  const auto waiting = WaitingRoundsOf(form, log);
+  if (waiting.ok()) {
+    Require(!(SignalRatio(form, *waiting) < 0));
+    Require(BytesOf(*waiting) == log);
+  }
   const std::vector<float> moves(4, 1.0f);
   const auto longer = Extended(form, log, {7}, moves);
   if (longer.ok()) Require(longer->size() >= log.size());

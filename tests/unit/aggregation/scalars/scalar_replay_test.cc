@@ -114,9 +114,13 @@ TEST(ScalarReplay, RecordsOfSessionsHoldWhatTheirDirectionsFollowFrom) {
   EXPECT_NE(DeltaOf(*ScalarForm::Of(Fresh(), kTrained), first, moves)->HashHex(),
             DeltaOf(form, first, moves)->HashHex());
   // The mark of records that move a state together is beside the root, whatever that is.
-  const std::string together = Together(form, log);
-  ParameterSet joined = Start();
+  WaitingRounds waiting;
+  ASSERT_TRUE(AddRound(form, first, moves, waiting).ok());
+  ASSERT_TRUE(AddRound(form, second, moves, waiting).ok());
+  ParameterSet moved = Start(), joined = Start();
+  const std::string together = *MoveTogether(form, spec.strategy, waiting, moved);
   ASSERT_TRUE(Replay(form, spec.strategy, together, joined).ok());
+  EXPECT_EQ(joined.HashHex(), moved.HashHex());
   EXPECT_EQ(BytesBeyond(form, together, 33), 64u);
 }
 
@@ -201,19 +205,28 @@ TEST(ScalarReplay, TheRatioTellsASlopeFromNoise) {
     slopes.push_back(static_cast<float>(form.DirectionsOf({1}).Dot(j, gradient)) / 256);
     scaled.push_back(slopes.back() * 1000);
   }
-  const double ratio = *SignalRatio(form, *Extended(form, "", {1}, slopes));
+  const auto ratio_of = [&](const std::vector<float>& moves) {
+    WaitingRounds waiting;
+    EXPECT_TRUE(AddRound(form, {1}, moves, waiting).ok());
+    return SignalRatio(form, waiting);
+  };
+  const double ratio = ratio_of(slopes);
   EXPECT_NEAR(ratio, 1 + 256.0 / 3009, 0.08);
-  EXPECT_NEAR(*SignalRatio(form, *Extended(form, "", {1}, scaled)), ratio, 1e-6 * ratio);
-  EXPECT_NEAR(*SignalRatio(form, *Extended(form, "", {1}, noise)), 1, 0.08);
+  EXPECT_NEAR(ratio_of(scaled), ratio, 1e-6 * ratio);
+  EXPECT_NEAR(ratio_of(noise), 1, 0.08);
 }
 
-TEST(ScalarReplay, RecordsThatMoveTogetherMoveByTheirMean) {
+// Kept from round to round as bytes, as a coordinator does that starts anew each time.
+TEST(ScalarReplay, RoundsThatWaitedMoveByTheirMean) {
   const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);
-  std::string records;
+  std::string bytes;
   ParameterSet want = Start(), sum(kTrained);
   for (uint64_t round = 4; round <= 6; ++round) {
     const std::vector<float> moves = MovesOfRound(form, round);
-    records = *Extended(form, std::move(records), {round}, moves);
+    WaitingRounds waiting = *WaitingRoundsOf(form, bytes);
+    ASSERT_TRUE(AddRound(form, {round}, moves, waiting).ok());
+    bytes = BytesOf(waiting);
+    ASSERT_EQ(bytes.size(), (round - 3) * 24 + 3009 * 4);
     const ParameterSet delta = *DeltaOf(form, {round}, moves);
     for (size_t row = 0; row < sum.size(); ++row) {
       for (size_t i = 0; i < sum.floats(row).size(); ++i)
@@ -225,17 +238,25 @@ TEST(ScalarReplay, RecordsThatMoveTogetherMoveByTheirMean) {
       want.floats(row)[i] += sum.floats(row)[i] * (1.0f / 3);
     }
   }
-  ParameterSet state = Start();
-  const std::string together = Together(form, records);
-  ASSERT_TRUE(Replay(form, StrategySection(), together, state).ok());
+  ParameterSet state = Start(), replayed = Start();
+  const std::string together =
+      *MoveTogether(form, StrategySection(), *WaitingRoundsOf(form, bytes), state);
   EXPECT_EQ(state.HashHex(), want.HashHex());
+  ASSERT_TRUE(Replay(form, StrategySection(), together, replayed).ok());  // as a client does
+  EXPECT_EQ(replayed.HashHex(), want.HashHex());
   const absl::Status open = Replay(form, StrategySection(), together.substr(0, 48), state);
   EXPECT_EQ(open.code(), absl::StatusCode::kDataLoss) << open;
+  for (const size_t cut : {size_t{1}, size_t{24}, bytes.size() - 23, bytes.size() - 1}) {
+    EXPECT_EQ(WaitingRoundsOf(form, bytes.substr(0, cut)).status().code(),
+              absl::StatusCode::kDataLoss);
+  }
 }
 
 TEST(ScalarReplay, WhatIsDroppedOfALogAreWholeMovements) {
   const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);  // records of 24 bytes
-  const std::string three = Together(form, std::string(72, '\0')), one(24, '\0');
+  std::string three(72, '\0');
+  const std::string one(24, '\0');
+  three[7] = three[31] = '\x80';  // bit 63 of the round: with the next
   const std::string log = one + three + one;
   EXPECT_EQ(BytesBeyond(form, log, 121), 0u);
   EXPECT_EQ(BytesBeyond(form, log, 120), 24u);
