@@ -64,6 +64,13 @@ void Scale(float factor, ParameterSet& set) {
   }
 }
 
+// That one number of a direction costs to add.
+double SignsOfNumber(const DirectionSettings& kind) {
+  if (kind.kind == DirectionKind::kGauss) return 14;
+  if (kind.kind != DirectionKind::kLowRank) return 1;
+  return kind.rank == 1 && kind.renewal == 1 ? 0.2 : kind.rank;
+}
+
 std::vector<float> NumbersOfRecord(const ScalarForm& form, std::string_view record) {
   std::vector<float> moves(NumbersOf(form));
   const char* const numbers = record.data() + HeadBytes(form);
@@ -145,10 +152,14 @@ absl::StatusOr<std::vector<float>> SumsOfPool(const ScalarForm& form, std::strin
 }
 
 double DrawsOf(const ScalarForm& form, uint64_t log_bytes) {
+  return static_cast<double>(log_bytes) / static_cast<double>(RecordBytes(form)) *
+         DrawsOfRound(form);
+}
+
+double DrawsOfRound(const ScalarForm& form) {
   double trained = 0;
   for (const TensorSpec& spec : form.trained()) trained += static_cast<double>(spec.elements());
-  const double records = static_cast<double>(log_bytes) / static_cast<double>(RecordBytes(form));
-  return records * static_cast<double>(form.count()) * trained;
+  return SignsOfNumber(form.kind()) * static_cast<double>(form.count()) * trained;
 }
 
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,

@@ -53,8 +53,10 @@ absl::StatusOr<std::vector<float>> SumsOfPool(const ScalarForm& form, std::strin
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
                     ParameterSet& state, const std::function<bool()>& cancelled = {});
 
-// Numbers that are drawn for it: its cost, at one to several billions a second.
+// What it costs: numbers that are drawn, as so many signs, of which a core draws about five billion
+// a second. A normal number counts 14, one of an exact rank-1 product 1/5 (docs/backprop_free.md).
 double DrawsOf(const ScalarForm& form, uint64_t log_bytes);
+double DrawsOfRound(const ScalarForm& form);  // of one record
 
 // Rounds of one state that wait for further ones (scalars.target-ratio): their records, and the sum
 // of their movements, so that a round more costs its own directions alone.

@@ -22,7 +22,7 @@
 namespace rivulet {
 namespace {
 
-// Less than a minute's work: who lacks more fetches the state, however short the log.
+// Less than a minute's work (DrawsOf): who lacks more fetches the state, however short the log.
 constexpr double kMostDraws = 5e10;
 
 }  // namespace

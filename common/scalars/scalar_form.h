@@ -50,6 +50,7 @@ class ScalarForm {
   bool votes() const { return votes_; }
   double unit() const { return unit_; }
   const Manifest& trained() const { return trained_; }
+  const DirectionSettings& kind() const { return directions_; }
 
   // Directions of a round, `split` alone of them moving.
   Directions DirectionsOf(const ScalarRound& round, int split = 0) const;

@@ -3,7 +3,9 @@
 #include <memory>
 #include <utility>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "aggregation/upload/plain_upload.h"
+#include "common/job/job_keys.h"
 #include "common/job/job_model.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/round_privacy.h"
@@ -29,6 +31,24 @@ absl::Status CheckClientNoise(const JobPlan& plan) {
   const secagg::Params params = plan.masked->ParamsOf({.attempt = 1, .cohort = cohort});
   RV_ASSIGN_OR_RETURN(const DistributedNoise noise, plan.masked->NoiseOf(params));
   return noise.Plan().status();
+}
+
+// Of one round: about an hour of one core (DrawsOf). Nobody waits for more.
+constexpr double kMostDraws = 2e13;
+
+// What the coordinator has to draw to move the state, whatever its clients do.
+absl::Status CheckDraws(const ScalarForm& form) {
+  const double draws = DrawsOfRound(form);
+  if (draws <= kMostDraws) return absl::OkStatus();
+  const uint64_t trained = SizeBytesOf(form.trained()) / sizeof(float);
+  return WithExit(
+      Refuse(absl::StatusCode::kInvalidArgument,
+             "[scalars]: got " + std::to_string(form.count()) + " directions of " +
+                 std::to_string(trained) + " trained numbers, which a round draws as slowly as " +
+                 NumberText(draws) + " signs; want at most " + NumberText(kMostDraws) +
+                 ", about an hour of one core: fewer directions, or train.direction = "
+                 "\"low-rank\" of rank 1"),
+      ExitCode::kConfig);
 }
 
 }  // namespace
@@ -64,6 +84,7 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
         ExitCode::kConfig);
   }
   plan.scalars = ScalarForm::Of(plan.spec, plan.manifest);
+  if (plan.scalars) RV_RETURN_IF_ERROR(CheckDraws(*plan.scalars));
   if (plan.spec.secure_aggregation.enabled) {
     absl::StatusOr<MaskedForm> form = MaskedForm::Of(plan.spec, plan.update_manifest());
     if (!form.ok()) return WithExit(form.status(), ExitCode::kConfig);

@@ -101,6 +101,29 @@ TEST_F(SubmitTest, TheFirstStateOfAWholeModelIsThatModel) {
   EXPECT_EQ(stored->state_hash, want.HashHex());
 }
 
+// 2^20 directions of 299,008 numbers: 3.1e11 signs a round, of 6,951,168 7.3e12; as normal numbers
+// 14 times as much.
+TEST_F(SubmitTest, AJobWhoseRoundsNobodyCanDrawIsRefused) {
+  const auto planned = [](const std::string& direction, bool full) {
+    JobSpec spec;
+    spec.model.name = "llama-7m";
+    spec.method = full ? "full" : "lora";
+    spec.train.direction = direction;
+    spec.scalars.enabled = true;
+    spec.scalars.directions = 1 << 20;
+    const auto document = DescribeJob(kBase, spec);
+    EXPECT_TRUE(document.ok()) << document.status();
+    return PlanOf(JobDocumentText(*document)).status();
+  };
+  EXPECT_TRUE(planned("gauss", false).ok()) << planned("gauss", false);
+  EXPECT_TRUE(planned("rademacher", true).ok()) << planned("rademacher", true);
+  EXPECT_TRUE(planned("low-rank", true).ok());
+  const absl::Status refused = planned("gauss", true);
+  EXPECT_EQ(ExitCodeOf(refused), ExitCode::kConfig);
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("[scalars]: got 1048576 directions of 6951168 trained numbers"));
+}
+
 TEST_F(SubmitTest, ADocumentMustNameBaseTensorsExactlyWhereItNeedsThem) {
   JobDocument document = *DescribeJob(kBase, WithSavedModule());
   document.base_tensors.clear();
