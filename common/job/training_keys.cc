@@ -219,8 +219,7 @@ constexpr JobKey kTrainingKeys[] = {
      RV_KEY(train.direction_renewal), 1, 1e6},
     {"train.batched-queries",
      "Differences: so many queries of a step share one forward pass, both signs of each; 0 = a "
-     "pass "
-     "for each loss.",
+     "pass for each loss.",
      RV_KEY(train.batched_queries), 0, 1024},
     {"train.population", "cma-es: candidates of one step, a forward pass each.",
      RV_KEY(train.population), 4, 65536},

@@ -112,6 +112,25 @@ absl::Status CheckData(const DataSection& data) {
   return absl::OkStatus();
 }
 
+// What losses share in one pass cannot differ between them.
+absl::Status CheckBatchedQueries(const JobSpec& spec) {
+  if (spec.train.batched_queries == 0) return absl::OkStatus();
+  const std::string batched =
+      "train.batched-queries = " + std::to_string(spec.train.batched_queries);
+  if (spec.method == "full") {
+    return Clash(batched, "[full]",
+                 "losses of one pass share the base's weights, which are trained here; want "
+                 "batched-queries = 0, or an adapter");
+  }
+  if (spec.method == "lora" && !spec.lora.modules_to_save.empty()) {
+    return Clash(batched, "lora.modules-to-save",
+                 "losses of one pass share the weights of its modules (heads of classification "
+                 "are trained without being named); want batched-queries = 0, or no modules to "
+                 "save");
+  }
+  return absl::OkStatus();
+}
+
 // Steps from losses alone are plain gradient descent, or a search: what else the optimiser can do
 // is refused rather than left out in silence.
 absl::Status CheckEstimator(const JobSpec& spec) {
@@ -138,7 +157,7 @@ absl::Status CheckEstimator(const JobSpec& spec) {
                   "privacy.mechanism = \"example\": gradients of single examples come "
                   "from backpropagation; want estimator = \"backprop\"");
   }
-  return absl::OkStatus();
+  return CheckBatchedQueries(spec);
 }
 
 absl::Status CheckTrain(const TrainSection& train) {
@@ -282,6 +301,9 @@ std::vector<std::string> JobSpec::Warnings() const {
   warn(train.estimator != "cma-es" && searches,
        "train.population and initial-sigma have no effect with train.estimator = \"" +
            train.estimator + "\"");
+  const bool differences = train.estimator != "backprop" && train.estimator != "cma-es";
+  warn(train.batched_queries > 0 && !differences,
+       "train.batched-queries has no effect with train.estimator = \"" + train.estimator + "\"");
   warn(train.direction_rank != usual.direction_rank && train.direction != "low-rank",
        "train.direction-rank has no effect with train.direction = \"" + train.direction + "\"");
   warn(train.direction_renewal != usual.direction_renewal && train.direction != "low-rank",

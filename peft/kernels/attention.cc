@@ -39,7 +39,8 @@ struct Heads {
   // What dropout makes of the first `seen` probabilities of a query, or of their gradients.
   void Drop(int64_t head, int64_t query, float* row, int64_t seen) const {
     if (!shape.dropout) return;
-    const int64_t at = (sequence * shape.heads + head) * shape.length + query;
+    const int64_t of_lane = sequence % (shape.batch / shape.lanes);
+    const int64_t at = (of_lane * shape.heads + head) * shape.length + query;
     Dropout(*shape.dropout, at * shape.dropout_stride(), row, row, seen);
   }
 };

@@ -37,7 +37,8 @@ RowResult Row(float* logits, int64_t classes, int32_t target, float scale, bool 
 
 CrossEntropySums CrossEntropy(const float* hidden, const ClassMatrix& weight,
                               const int32_t* targets, int64_t rows, int64_t width, int64_t classes,
-                              float scale, float* d_hidden, float* d_weight, Workspace& workspace) {
+                              float scale, float* d_hidden, float* d_weight, Workspace& workspace,
+                              double* losses) {
   const int64_t chunk = ChunkRows(classes);
   const int64_t stride = (classes + 15) / 16 * 16 + 16;  // never a power of two apart: cache sets
   float* logits = workspace.scores.Resize(chunk * stride);
@@ -56,6 +57,7 @@ CrossEntropySums CrossEntropy(const float* hidden, const ClassMatrix& weight,
     });
     for (int64_t i = 0; i < count; ++i) {  // in one order, whatever the threads
       sums.loss += results[i].loss;
+      if (losses) losses[first + i] = results[i].loss;
       sums.correct += results[i].correct;
     }
     if (d_hidden) {

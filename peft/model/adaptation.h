@@ -12,8 +12,8 @@ namespace rivulet {
 
 // A low-rank term beside a linear map: y += scale * B (A drop(x)).
 struct LowRank {
-  at::Tensor a;  // [r, in], fp32
-  at::Tensor b;  // [out, r], fp32
+  at::Tensor a;  // [r, in], fp32; a pass of several lanes: or [lanes, r, in]
+  at::Tensor b;  // [out, r], fp32; or [lanes, out, r]
   double scale = 1;
   double dropout = 0;
   uint32_t site = 0;  // which dropout mask: the position of the module among the adapted ones
@@ -31,15 +31,16 @@ struct Bottleneck {
 // A soft prompt, before the embeddings of every sequence: `values` themselves, or start +
 // projection values, computed anew in every pass.
 struct PromptVectors {
-  at::Tensor values;      // [tokens, hidden], or [n] with a projection
+  at::Tensor values;      // [tokens, hidden], or [n] with a projection; or with [lanes] in front
   at::Tensor start;       // [tokens, hidden]; undefined without a projection
   at::Tensor projection;  // [tokens * hidden, n]
 
-  int64_t tokens() const { return start.defined() ? start.size(0) : values.size(0); }
+  int64_t tokens() const { return start.defined() ? start.size(0) : values.size(-2); }
 };
 
 // What a method puts onto the frozen model for one pass. Tensors that are trained are leaves of
-// autograd; everything is keyed by the names of the checkpoint.
+// autograd; everything is keyed by the names of the checkpoint. In a pass of several lanes each may
+// have one of its own: a dimension [lanes] in front (LaneLosses).
 struct Adaptation {
   std::map<std::string, LowRank, std::less<>> low_rank;  // by module, "model.layers.0.mlp.up_proj"
   std::map<int64_t, Bottleneck> after_feed_forward;      // by layer

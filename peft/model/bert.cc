@@ -75,6 +75,7 @@ class Bert : public Network {
     const int64_t heads = config.num_attention_heads;
     kernels::AttentionShape shape = {
         batch.size, batch.length, heads, heads, config.hidden_size / heads, false, nullptr};
+    shape.lanes = pass.lanes;
     shape.dropout =
         MaskOf(pass, DropoutSite(DropoutPlace::kAttention, layer), config.attention_dropout);
     const at::Tensor mixed = Attend(Project(x, qkv, pass), shape, batch.counts, nullptr, pass);

@@ -27,21 +27,27 @@ std::optional<kernels::DropoutMask> MaskOf(const Pass& pass, uint32_t site, doub
 }
 
 at::Tensor Masked(const kernels::DropoutMask& mask, const at::Tensor& x,
-                  kernels::Workspace& workspace) {
+                  kernels::Workspace& workspace, int64_t lanes) {
   at::Tensor y = at::empty_like(x);
-  const float* from = x.data_ptr<float>();
-  float* to = y.data_ptr<float>();
-  const auto range = [&](int64_t first, int64_t last, kernels::Workspace&) {
-    kernels::Dropout(mask, first, from + first, to + first, last - first);
-  };
-  kernels::Divide(workspace, x.numel(), kGrain, range);
+  const int64_t count = x.numel() / lanes;
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    const float* from = x.data_ptr<float>() + lane * count;
+    float* to = y.data_ptr<float>() + lane * count;
+    const auto range = [&](int64_t first, int64_t last, kernels::Workspace&) {
+      kernels::Dropout(mask, first, from + first, to + first, last - first);
+    };
+    kernels::Divide(workspace, count, kGrain, range);
+  }
   return y;
 }
 
-at::Tensor DropoutFactors(const kernels::DropoutMask& mask, const at::Tensor& x) {
+at::Tensor DropoutFactors(const kernels::DropoutMask& mask, const at::Tensor& x, int64_t lanes) {
   at::Tensor factors = at::ones(x.sizes(), at::kFloat);
-  float* values = factors.data_ptr<float>();
-  kernels::Dropout(mask, 0, values, values, factors.numel());
+  const int64_t count = factors.numel() / lanes;
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    float* values = factors.data_ptr<float>() + lane * count;
+    kernels::Dropout(mask, 0, values, values, count);
+  }
   return factors.to(x.device(), x.scalar_type());
 }
 
@@ -49,9 +55,9 @@ at::Tensor Drop(const at::Tensor& x, uint32_t site, double rate, Pass& pass) {
   const auto mask = MaskOf(pass, site, rate);
   if (!mask) return x;
   if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) {
-    return x * DropoutFactors(*mask, x);
+    return x * DropoutFactors(*mask, x, pass.lanes);
   }
-  at::Tensor y = Masked(*mask, x.detach(), *pass.workspace);
+  at::Tensor y = Masked(*mask, x.detach(), *pass.workspace, pass.lanes);
   if (NeedsGraph({x})) {
     auto node = MakeNode<DropNode>();
     node->mask = *mask;

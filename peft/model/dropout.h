@@ -29,12 +29,13 @@ inline uint32_t DropoutSite(DropoutPlace place, int64_t layer = 0) {
 // The mask of a site in this pass; none when the pass or the rate says no dropout.
 std::optional<kernels::DropoutMask> MaskOf(const Pass& pass, uint32_t site, double rate);
 
-// x [contiguous fp32 on the CPU] with the mask applied; not differentiable.
+// x [contiguous fp32 on the CPU] with the mask applied, to each of its lanes anew; not
+// differentiable.
 at::Tensor Masked(const kernels::DropoutMask& mask, const at::Tensor& x,
-                  kernels::Workspace& workspace);
+                  kernels::Workspace& workspace, int64_t lanes = 1);
 
 // The factors of a mask, 0 or 1 / (1 - rate), as a tensor like x: for the composed forms.
-at::Tensor DropoutFactors(const kernels::DropoutMask& mask, const at::Tensor& x);
+at::Tensor DropoutFactors(const kernels::DropoutMask& mask, const at::Tensor& x, int64_t lanes = 1);
 
 // x with the mask of the site applied, differentiable; x itself without dropout.
 at::Tensor Drop(const at::Tensor& x, uint32_t site, double rate, Pass& pass);

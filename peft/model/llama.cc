@@ -17,7 +17,8 @@ class Llama : public Network {
 
   at::Tensor Hidden(const Batch& batch, const Adaptation& adaptation, Pass& pass) const override {
     const RotaryTable rotary = RotaryTableOf(base().config(), 0, batch.length, batch.length);
-    const kernels::AttentionShape shape = ShapeOf(batch.size, batch.length);
+    kernels::AttentionShape shape = ShapeOf(batch.size, batch.length);
+    shape.lanes = pass.lanes;
     // Padding is on the right, so no real query sees it and causality is mask enough.
     const double rate = base().config().attention_dropout;
     const Mixer attend = [shape, rotary, rate, &pass](int64_t layer, const at::Tensor& qkv) {

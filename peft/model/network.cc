@@ -48,6 +48,19 @@ absl::Status CheckExample(const Example& example, Task task, const ModelConfig& 
                     ", want one per token, " + std::to_string(length));
 }
 
+// The vectors themselves: [lanes, tokens, hidden], one lane unless `values` has several.
+at::Tensor VectorsOf(const PromptVectors& prompt) {
+  if (!prompt.projection.defined()) {
+    return prompt.values.dim() == 3 ? prompt.values : prompt.values.unsqueeze(0);
+  }
+  const at::Tensor start = prompt.start.unsqueeze(0);
+  if (prompt.values.dim() == 1) {
+    return start + at::mv(prompt.projection, prompt.values).view_as(start);
+  }
+  const at::Tensor moves = at::matmul(prompt.values, prompt.projection.t());
+  return start + moves.view({-1, start.size(1), start.size(2)});
+}
+
 at::Tensor LongTensor(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong); }
 at::Tensor IntTensor(const std::vector<int32_t>& values) { return at::tensor(values, at::kInt); }
 
@@ -110,13 +123,12 @@ Batch BehindPrompt(Batch batch, const Adaptation& adaptation) {
 at::Tensor Network::PutPrompt(const at::Tensor& embedded, int64_t size,
                               const Adaptation& adaptation) {
   if (!adaptation.prompt) return embedded;
-  const PromptVectors& prompt = *adaptation.prompt;
-  const int64_t hidden = embedded.size(1);
-  const at::Tensor vectors =
-      prompt.projection.defined()
-          ? prompt.start + at::mv(prompt.projection, prompt.values).view_as(prompt.start)
-          : prompt.values;
-  const at::Tensor fronts = vectors.unsqueeze(0).expand({size, prompt.tokens(), hidden});
+  const int64_t tokens = adaptation.prompt->tokens(), hidden = embedded.size(1);
+  const at::Tensor vectors = VectorsOf(*adaptation.prompt);
+  const int64_t lanes = vectors.size(0);
+  const at::Tensor fronts = vectors.unsqueeze(1)
+                                .expand({lanes, size / lanes, tokens, hidden})
+                                .reshape({size, tokens, hidden});
   return at::cat({fronts, embedded.view({size, -1, hidden})}, 1).view({-1, hidden});
 }
 

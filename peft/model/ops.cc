@@ -159,11 +159,21 @@ at::Tensor AttendComposed(const at::Tensor& qkv, const kernels::AttentionShape& 
   if (shape.dropout) {
     const at::Tensor rows =
         at::empty({shape.batch, shape.heads, shape.length, shape.dropout_stride()}, p.options());
-    p = p * DropoutFactors(*shape.dropout, rows).narrow(3, 0, shape.length);
+    p = p * DropoutFactors(*shape.dropout, rows, shape.lanes).narrow(3, 0, shape.length);
   }
   return at::matmul(p.to(qkv.scalar_type()), v)
       .transpose(1, 2)
       .reshape({shape.batch * shape.length, shape.heads * shape.head_dim});
+}
+
+// A matrix that the fused loss reads in bf16.
+bool StaysNarrow(const at::Tensor& weight) {
+  return IsNarrow(weight) && !weight.requires_grad() && weight.is_contiguous();
+}
+
+kernels::ClassMatrix ClassMatrixOf(const at::Tensor& weight) {
+  if (IsNarrow(weight)) return {nullptr, static_cast<const uint16_t*>(weight.data_ptr())};
+  return {weight.data_ptr<float>(), nullptr};
 }
 
 struct TokenLossNode : torch::autograd::Node {
@@ -269,7 +279,7 @@ at::Tensor AttendWithCache(const at::Tensor& qkv, const kernels::AttentionShape&
 
 LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                    Pass& pass, double divisor) {
-  const bool narrow = IsNarrow(weight) && !weight.requires_grad() && weight.is_contiguous();
+  const bool narrow = StaysNarrow(weight);
   if (!OnFastPath(hidden, narrow ? at::Tensor() : weight)) {
     return TokenLossComposed(hidden, weight, targets, divisor);
   }
@@ -279,12 +289,9 @@ LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at:
   if (graph && weight.requires_grad()) d_weight = at::zeros_like(weight);
   const int64_t rows = hidden.size(0);
   if (divisor <= 0) divisor = static_cast<double>(std::max<int64_t>(rows, 1));
-  const kernels::ClassMatrix matrix = {
-      narrow ? nullptr : weight.data_ptr<float>(),
-      narrow ? static_cast<const uint16_t*>(weight.data_ptr()) : nullptr};
   const kernels::CrossEntropySums sums = kernels::CrossEntropy(
-      hidden.data_ptr<float>(), matrix, targets.data_ptr<int32_t>(), rows, hidden.size(1),
-      weight.size(0), 1.0f / static_cast<float>(divisor),
+      hidden.data_ptr<float>(), ClassMatrixOf(weight), targets.data_ptr<int32_t>(), rows,
+      hidden.size(1), weight.size(0), 1.0f / static_cast<float>(divisor),
       d_hidden.defined() ? d_hidden.data_ptr<float>() : nullptr,
       d_weight.defined() ? d_weight.data_ptr<float>() : nullptr, *pass.workspace);
   LossSums result = {at::scalar_tensor(sums.loss / divisor, at::kFloat), sums.loss, sums.correct};
@@ -295,6 +302,22 @@ LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at:
     Attach(result.mean, node, {hidden, weight});
   }
   return result;
+}
+
+at::Tensor TokenLosses(const at::Tensor& hidden, const at::Tensor& weight,
+                       const at::Tensor& targets, Pass& pass) {
+  if (!OnFastPath(hidden, StaysNarrow(weight) ? at::Tensor() : weight)) {
+    const at::Tensor logits = at::linear(hidden, weight.to(hidden.scalar_type()));
+    return at::cross_entropy_loss(logits.to(AtLeastFloat(logits)),
+                                  targets.to(at::kLong).to(hidden.device()), {},
+                                  at::Reduction::None)
+        .to(at::kCPU, at::kDouble);
+  }
+  at::Tensor losses = at::empty({hidden.size(0)}, at::kDouble);
+  kernels::CrossEntropy(hidden.data_ptr<float>(), ClassMatrixOf(weight),
+                        targets.data_ptr<int32_t>(), hidden.size(0), hidden.size(1), weight.size(0),
+                        0, nullptr, nullptr, *pass.workspace, losses.data_ptr<double>());
+  return losses;
 }
 
 }  // namespace rivulet

@@ -27,6 +27,9 @@ struct Pass {
   // Where gradients of trained tensors go, each example's by itself, in place of the leaves of
   // autograd; null: to the leaves. Fused forms only.
   ExampleGradients* examples = nullptr;
+  // So many equal batches behind one another (LaneLosses), each with the dropout masks it has by
+  // itself. Tensors with a dimension [lanes] in front of the usual ones differ by lane.
+  int64_t lanes = 1;
 };
 
 // x [rows, width] -> x * rsqrt(mean(x^2) + eps) * weight.
@@ -45,6 +48,9 @@ at::Tensor Project(const at::Tensor& x, std::span<const Linear> members, Pass& p
 // bottlenecks are; `bias` may be undefined.
 at::Tensor TrainedLinear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                          Pass& pass);
+
+// The same where the weight may be [lanes, out, in] and the bias [lanes, out]; plain operations.
+at::Tensor LinearByLane(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
 // gate_up [rows, 2 w] -> silu(gate) * up [rows, w].
 at::Tensor SwiGlu(const at::Tensor& gate_up);
@@ -76,5 +82,8 @@ struct LossSums {
 //   divisor of the sum in LossSums::mean; 0 = the number of rows
 LossSums TokenLoss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                    Pass& pass, double divisor = 0);
+// The losses alone, of each row, nats: [rows] double on the CPU; not differentiable.
+at::Tensor TokenLosses(const at::Tensor& hidden, const at::Tensor& weight,
+                       const at::Tensor& targets, Pass& pass);
 
 }  // namespace rivulet

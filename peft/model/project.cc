@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "peft/kernels/gemm.h"
@@ -56,7 +57,12 @@ struct Group {
   bool drops = false;
 };
 
-Group GroupOf(std::span<const Linear> linears, const Pass& pass) {
+// That of one lane, where each has its own [rows, columns].
+at::Tensor OfLane(const at::Tensor& matrix, int64_t lane) {
+  return matrix.dim() == 3 ? matrix.select(0, lane) : matrix;
+}
+
+Group GroupOf(std::span<const Linear> linears, const Pass& pass, int64_t lane = 0) {
   Group group;
   group.inputs = linears[0].weight.size(1);
   for (const Linear& linear : linears) {
@@ -65,8 +71,8 @@ Group GroupOf(std::span<const Linear> linears, const Pass& pass) {
     member.column = group.outputs;
     member.rank_column = group.rank;
     if (const LowRank* low_rank = linear.low_rank) {
-      member.a = low_rank->a.detach();
-      member.b = low_rank->b.detach();
+      member.a = OfLane(low_rank->a, lane).detach();
+      member.b = OfLane(low_rank->b, lane).detach();
       member.scale = low_rank->scale;
       member.mask = MaskOf(pass, low_rank->site, low_rank->dropout);
     }
@@ -124,6 +130,17 @@ void Forward(const Group& group, std::span<const Linear> linears, const at::Tens
                    bias.defined() ? bias.data_ptr<float>() : nullptr,
                    false},
                   workspace);
+  }
+}
+
+// y += the low-rank terms alone.
+void AddLowRank(const Group& group, const at::Tensor& hidden, at::Tensor& y,
+                kernels::Workspace& workspace) {
+  for (const Member& member : group.members) {
+    if (member.rank() == 0) continue;
+    kernels::Multiply(y.size(0), member.outputs(), member.rank(),
+                      Columns(hidden, member.rank_column), Transposed(Rows(member.b)),
+                      y.data_ptr<float>() + member.column, group.outputs, true, workspace);
   }
 }
 
@@ -264,6 +281,40 @@ at::Tensor ProjectFused(const at::Tensor& x, std::span<const Linear> linears, Pa
   return y;
 }
 
+// Lanes of fewer rows go through the maps together, so that a weight is read and packed once.
+// Longer ones spare themselves the second pass over y that the low-rank terms then take.
+constexpr int64_t kRowsOfOwn = 256;
+
+// Low-rank terms lane by lane, and the maps over all rows at once where that pays.
+at::Tensor ProjectLanes(const at::Tensor& x, std::span<const Linear> linears, Pass& pass) {
+  TORCH_CHECK(!at::GradMode::is_enabled(), "lanes of a pass have no backward pass");
+  const int64_t rows = x.size(0) / pass.lanes;
+  const bool together = rows < kRowsOfOwn;
+  std::vector<Linear> maps(linears.begin(), linears.end());
+  for (Linear& map : maps) map.low_rank = nullptr;
+  const Group whole = GroupOf(maps, pass);
+  at::Tensor y = at::empty({x.size(0), whole.outputs}, at::kFloat);
+  if (together) Forward(whole, maps, x, {}, y, *pass.workspace);
+  for (int64_t lane = 0; lane < pass.lanes; ++lane) {
+    const Group group = GroupOf(linears, pass, lane);
+    const at::Tensor from = x.narrow(0, lane * rows, rows);
+    const at::Tensor hidden = HiddenOf(group, from, *pass.workspace);
+    at::Tensor to = y.narrow(0, lane * rows, rows);
+    if (together) {
+      AddLowRank(group, hidden, to, *pass.workspace);
+    } else {
+      Forward(group, linears, from, hidden, to, *pass.workspace);
+    }
+  }
+  return y;
+}
+
+bool DiffersByLane(std::span<const Linear> linears, const Pass& pass) {
+  if (pass.lanes == 1) return false;
+  return std::any_of(linears.begin(), linears.end(),
+                     [](const Linear& linear) { return linear.low_rank != nullptr; });
+}
+
 at::Tensor ProjectComposed(const at::Tensor& x, std::span<const Linear> linears, const Pass& pass) {
   std::vector<at::Tensor> outputs;
   for (const Linear& linear : linears) {
@@ -271,10 +322,10 @@ at::Tensor ProjectComposed(const at::Tensor& x, std::span<const Linear> linears,
     if (const LowRank* low_rank = linear.low_rank) {
       at::Tensor from = x;
       if (const auto mask = MaskOf(pass, low_rank->site, low_rank->dropout)) {
-        from = x * DropoutFactors(*mask, x);
+        from = x * DropoutFactors(*mask, x, pass.lanes);
       }
       const at::Tensor wide = from.to(low_rank->a.scalar_type());
-      y = y + at::linear(at::linear(wide, low_rank->a), low_rank->b)
+      y = y + LinearByLane(LinearByLane(wide, low_rank->a), low_rank->b)
                   .mul(low_rank->scale)
                   .to(y.scalar_type());
     }
@@ -299,6 +350,13 @@ bool Fusable(const at::Tensor& x, std::span<const Linear> linears, const Pass& p
 }  // namespace
 
 at::Tensor Project(const at::Tensor& x, std::span<const Linear> members, Pass& pass) {
+  if (members.size() == 1 && members[0].weight.dim() == 3) {
+    TORCH_CHECK(!members[0].low_rank, "got low-rank factors beside a matrix of each lane");
+    return TrainedLinear(x, members[0].weight, members[0].bias, pass);
+  }
+  if (Fusable(x, members, pass) && DiffersByLane(members, pass)) {
+    return ProjectLanes(x, members, pass);
+  }
   if (Fusable(x, members, pass)) return ProjectFused(x, members, pass);
   if (!pass.examples) return ProjectComposed(x, members, pass);
   TORCH_CHECK(members.size() == 1 && !members[0].low_rank,

@@ -33,9 +33,17 @@ struct TrainedLinearNode : torch::autograd::Node {
 
 }  // namespace
 
+at::Tensor LinearByLane(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (weight.dim() == 2) return at::linear(x, weight, bias);
+  const at::Tensor lanes = x.reshape({weight.size(0), -1, x.size(1)});
+  at::Tensor y = at::matmul(lanes, weight.transpose(1, 2));
+  if (bias.defined()) y = y + bias.unsqueeze(1);
+  return y.flatten(0, 1);
+}
+
 at::Tensor TrainedLinear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                          Pass& pass) {
-  if (!pass.examples) return at::linear(x, weight, bias);
+  if (!pass.examples) return LinearByLane(x, weight, bias);
   TORCH_CHECK(x.device().is_cpu() && x.scalar_type() == at::kFloat &&
                   weight.scalar_type() == at::kFloat && weight.is_contiguous(),
               "gradients of single examples are there for fp32 on the CPU alone");

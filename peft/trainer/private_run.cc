@@ -3,20 +3,12 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <array>
 #include <cmath>
 
 #include "peft/kernels/optimizer.h"
+#include "peft/model/lanes.h"
 
 namespace rivulet {
-namespace {
-
-// Tensors whose gradient is known example by example when they are trained whole.
-constexpr std::array<std::string_view, 5> kHeads = {"classifier.weight", "classifier.bias",
-                                                    "score.weight", "bert.pooler.dense.weight",
-                                                    "bert.pooler.dense.bias"};
-
-}  // namespace
 
 PrivateRun::PrivateRun(const RunSetting& setting, const ExamplePrivacy& privacy, double loss_length,
                        const ParameterSet& global, kernels::Workspace& workspace)
@@ -52,7 +44,7 @@ absl::Status PrivateRun::CheckAdaptation() const {
                   "by example; want low-rank factors or bottlenecks");
   }
   for (const auto& [name, tensor] : adaptation_.replaced) {
-    if (std::find(kHeads.begin(), kHeads.end(), name) != kHeads.end()) continue;
+    if (IsClassifierTensor(name)) continue;
     return Refuse(absl::StatusCode::kInvalidArgument,
                   name +
                       ": got it trained whole, want low-rank factors, bottlenecks and heads of "

@@ -7,11 +7,38 @@
 namespace rivulet {
 namespace {
 
-absl::StatusOr<double> FiniteLoss(const Objective& loss, const std::string& where) {
-  RV_ASSIGN_OR_RETURN(const double value, loss());
-  if (std::isfinite(value)) return value;
+std::vector<EvaluationPoint> PointsOf(Difference difference, float width,
+                                      std::span<const uint64_t> indices) {
+  std::vector<EvaluationPoint> points;
+  if (difference == Difference::kOneSided) points.push_back({0, 0});
+  for (const uint64_t index : indices) {
+    points.push_back({index, width});
+    if (difference == Difference::kCentral) points.push_back({index, -width});
+  }
+  return points;
+}
+
+absl::Status CheckFinite(double loss, const EvaluationPoint& at) {
+  if (std::isfinite(loss)) return absl::OkStatus();
+  const std::string where =
+      at.scale == 0 ? "where the step begins" : "along direction " + std::to_string(at.index);
   return Refuse(absl::StatusCode::kInternal,
-                "loss: got " + std::to_string(value) + " " + where + ", want a finite number");
+                "loss: got " + std::to_string(loss) + " " + where + ", want a finite number");
+}
+
+// Of all points, in their order.
+absl::StatusOr<std::vector<double>> LossesAt(std::span<const EvaluationPoint> points,
+                                             size_t together, const Objective& losses) {
+  std::vector<double> all;
+  for (size_t first = 0; first < points.size(); first += together) {
+    const auto part = points.subspan(first, std::min(together, points.size() - first));
+    RV_ASSIGN_OR_RETURN(const std::vector<double> measured, losses(part));
+    for (size_t i = 0; i < part.size(); ++i) {
+      RV_RETURN_IF_ERROR(CheckFinite(measured[i], part[i]));
+      all.push_back(measured[i]);
+    }
+  }
+  return all;
 }
 
 double DeviationOf(std::span<const double> losses) {
@@ -30,32 +57,41 @@ std::vector<uint64_t> IndicesOf(uint64_t step, int queries) {
   return indices;
 }
 
-absl::StatusOr<SlopeEstimates> MeasureSlopes(const Directions& directions, Difference difference,
-                                             double epsilon, std::span<const uint64_t> indices,
-                                             std::span<const float> values, std::span<float> point,
-                                             const Objective& loss) {
+void PlaceAt(const Directions& directions, const EvaluationPoint& at, std::span<const float> values,
+             std::span<float> point) {
+  if (at.scale == 0) {
+    std::copy(values.begin(), values.end(), point.begin());
+  } else {
+    directions.Perturb(at.index, at.scale, values, point);
+  }
+}
+
+size_t PointsOfPass(Difference difference, int batched, int queries) {
+  if (batched == 0) return 1;
+  const auto together = static_cast<size_t>(std::min(batched, queries));
+  return difference == Difference::kCentral ? 2 * together : together + 1;
+}
+
+absl::StatusOr<SlopeEstimates> MeasureSlopes(Difference difference, double epsilon,
+                                             std::span<const uint64_t> indices, size_t together,
+                                             const Objective& losses) {
   const float width = static_cast<float>(epsilon);
-  const auto loss_at = [&](uint64_t index, float scale) {
-    directions.Perturb(index, scale, values, point);
-    return FiniteLoss(loss, "along direction " + std::to_string(index));
-  };
-  const double losses = 2 * static_cast<double>(indices.size());
+  const bool central = difference == Difference::kCentral;
+  RV_ASSIGN_OR_RETURN(const std::vector<double> measured,
+                      LossesAt(PointsOf(difference, width, indices), together, losses));
   SlopeEstimates result;
   std::vector<double> ahead;
-  if (difference == Difference::kOneSided) {
-    std::copy(values.begin(), values.end(), point.begin());
-    RV_ASSIGN_OR_RETURN(result.loss, FiniteLoss(loss, "where the step begins"));
-  }
-  for (const uint64_t index : indices) {
-    RV_ASSIGN_OR_RETURN(const double above, loss_at(index, width));
+  if (!central) result.loss = measured[0];
+  for (size_t query = 0; query < indices.size(); ++query) {
+    const double above = measured[central ? 2 * query : query + 1];
     ahead.push_back(above);
-    if (difference == Difference::kOneSided) {
+    if (!central) {
       result.slopes.push_back((above - result.loss) / double{width});
       continue;
     }
-    RV_ASSIGN_OR_RETURN(const double below, loss_at(index, -width));
+    const double below = measured[2 * query + 1];
     result.slopes.push_back((above - below) / (2 * double{width}));
-    result.loss += (above + below) / losses;
+    result.loss += (above + below) / static_cast<double>(measured.size());
   }
   result.spread = DeviationOf(ahead);
   return result;

@@ -23,25 +23,39 @@ struct SlopeEstimates {
   double spread = 0;  // sample deviation of the queries' losses at w + eps z; 0 for a single query
 };
 
-// The loss at whatever the evaluation point holds.
-using Objective = std::function<absl::StatusOr<double>()>;
+// w + scale z of a direction; w itself at scale 0.
+struct EvaluationPoint {
+  uint64_t index = 0;
+  float scale = 0;
+};
+
+// point = the numbers there: rounded once, or the bits of `values` at scale 0.
+void PlaceAt(const Directions& directions, const EvaluationPoint& at, std::span<const float> values,
+             std::span<float> point);
+
+// The losses at some points, one each.
+using Objective =
+    std::function<absl::StatusOr<std::vector<double>>(std::span<const EvaluationPoint>)>;
+
+// Points of which losses are measured together when so many of a step's `queries` are, both signs
+// of each, or one sign and where the step begins; 1 for batched = 0.
+size_t PointsOfPass(Difference difference, int batched, int queries);
 
 // Directions step * queries, ... + queries - 1: those of a step where every query of a run has one
 // of its own.
 std::vector<uint64_t> IndicesOf(uint64_t step, int queries);
 
-// Measures the slopes of `loss` along the directions `indices`, one query each.
-//   epsilon  > 0, in units of the values.
-//   values   [directions.size()] w: never written, so that nothing is to be restored.
-//   point    [directions.size()] what `loss` reads: holds w + eps z or w - eps z, one direction
-//            after the other, and something undefined afterwards.
+// Measures the slopes of `losses` along the directions `indices`, one query each.
+//   epsilon   > 0, in units of the values.
+//   together  points that one call of `losses` gets, at least 1; the last call of a step may get
+//             fewer. They come direction after direction, w + eps z before w - eps z; one-sided, w
+//             first of all.
 // Every loss of a step should see the same batch and the same dropout masks.
-// Errors: those of `loss`; Internal for a loss that is not finite.
+// Errors: those of `losses`; Internal for a loss that is not finite.
 // Source: Spall 1992 (central), Malladi et al. 2023 (MeZO), Dang et al. 2025 (FZOO: one-sided).
-absl::StatusOr<SlopeEstimates> MeasureSlopes(const Directions& directions, Difference difference,
-                                             double epsilon, std::span<const uint64_t> indices,
-                                             std::span<const float> values, std::span<float> point,
-                                             const Objective& loss);
+absl::StatusOr<SlopeEstimates> MeasureSlopes(Difference difference, double epsilon,
+                                             std::span<const uint64_t> indices, size_t together,
+                                             const Objective& losses);
 
 // The same slopes, exact, from a gradient that is known: <gradient, z_q> for each query.
 std::vector<double> ProjectGradient(const Directions& directions, std::span<const uint64_t> indices,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "peft/model/lanes.h"
 #include "peft/trainer/local_optimizer.h"
 
 namespace rivulet {
@@ -63,31 +64,40 @@ ZerothOrderRun::ZerothOrderRun(const RunSetting& setting, const ParameterSet& gl
       workspace_(workspace),
       directions_(std::move(directions)),
       values_(FlatOf(global)),
-      point_(global, TrainableState::Gradient::kNone),
-      adaptation_(setting.method->Bind(point_.leaves())) {}
+      difference_(setting.train->estimator == "central" ? Difference::kCentral
+                                                        : Difference::kOneSided),
+      together_(PointsOfPass(difference_, setting.train->batched_queries, setting.train->queries)),
+      points_(MakeCopiedPoints(*setting.method, directions_.all(), values_, together_)) {}
 
-absl::StatusOr<double> ZerothOrderRun::Loss(std::span<const Batch> batches, int64_t targets) {
+std::vector<double> ZerothOrderRun::Losses(std::span<const Batch> batches, int64_t targets,
+                                           std::span<const EvaluationPoint> points) {
   const at::NoGradGuard no_grad;
-  double loss = 0;
+  const Adaptation adaptation = points_->At(points);
+  std::vector<double> losses(points.size());
   uint64_t micro_step = micro_steps_;
   for (const Batch& batch : batches) {
     if (batch.targets.size(0) == 0) continue;
     Pass pass = {&workspace_, RandomStream(setting_.root, Purpose::kDropout, micro_step++), false};
-    loss += BatchLoss(*setting_.network, batch, setting_.task, adaptation_, pass).loss;
+    pass.lanes = static_cast<int64_t>(points.size());
+    const std::vector<double> sums =
+        pass.lanes > 1
+            ? LaneLosses(*setting_.network, batch, setting_.task, adaptation, pass)
+            : std::vector{
+                  BatchLoss(*setting_.network, batch, setting_.task, adaptation, pass).loss};
+    for (size_t lane = 0; lane < losses.size(); ++lane) losses[lane] += sums[lane];
   }
-  return loss / static_cast<double>(targets);
+  for (double& loss : losses) loss /= static_cast<double>(targets);
+  return losses;
 }
 
 absl::StatusOr<StepReport> ZerothOrderRun::Step(std::span<const Batch> batches,
                                                 double learning_rate) {
   RV_ASSIGN_OR_RETURN(const int64_t targets, TargetsOf(batches, ++step_));
   const TrainSection& train = *setting_.train;
-  const Difference difference =
-      train.estimator == "central" ? Difference::kCentral : Difference::kOneSided;
   const std::vector<uint64_t> indices = directions_.Next();
-  absl::StatusOr<SlopeEstimates> measured =
-      MeasureSlopes(directions_.all(), difference, train.perturbation, indices, values_,
-                    {point_.values(), values_.size()}, [&] { return Loss(batches, targets); });
+  absl::StatusOr<SlopeEstimates> measured = MeasureSlopes(
+      difference_, train.perturbation, indices, together_,
+      [&](std::span<const EvaluationPoint> points) { return Losses(batches, targets, points); });
   if (!measured.ok()) return Annotate(measured.status(), "step " + std::to_string(step_));
   micro_steps_ += batches.size();
   const StepReport report = {measured->loss, RootMeanSquare(measured->slopes)};

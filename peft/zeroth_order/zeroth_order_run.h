@@ -5,6 +5,7 @@
 #include "common/scalars/scalar_tally.h"
 #include "peft/trainer/training_run.h"
 #include "peft/zeroth_order/estimator.h"
+#include "peft/zeroth_order/model_points.h"
 
 namespace rivulet {
 
@@ -33,9 +34,10 @@ class StepDirections {
   std::optional<Directions> own_;  // without a tally
 };
 
-// Steps from losses alone (train.estimator other than backprop): memory of inference plus twice the
-// trained numbers. Nothing is ever restored: what is trained is only read while losses are
-// measured, and they are measured on a copy. Must not outlive its arguments.
+// Steps from losses alone (train.estimator other than backprop): memory of inference plus the
+// trained numbers and a copy of them for each loss of a pass (train.batched-queries). Nothing is
+// ever restored: what is trained is only read while losses are measured, and they are measured on
+// copies. Must not outlive its arguments.
 class ZerothOrderRun : public StepRun {
  public:
   ZerothOrderRun(const RunSetting& setting, const ParameterSet& global, StepDirections directions,
@@ -47,17 +49,19 @@ class ZerothOrderRun : public StepRun {
   absl::StatusOr<ParameterSet> Update() const override;
 
  private:
-  // Mean loss over the targets of the step with what point_ holds; every call of a step has the
+  // Mean losses over the targets of the step, measured in one pass; every call of a step has the
   // same dropout masks.
-  absl::StatusOr<double> Loss(std::span<const Batch> batches, int64_t targets);
+  std::vector<double> Losses(std::span<const Batch> batches, int64_t targets,
+                             std::span<const EvaluationPoint> points);
 
   const RunSetting setting_;
   const ParameterSet& global_;
   kernels::Workspace& workspace_;
   StepDirections directions_;
   std::vector<float> values_;  // what is trained
-  TrainableState point_;       // where losses are measured
-  Adaptation adaptation_;      // over point_
+  const Difference difference_;
+  const size_t together_;                      // losses of one pass
+  const std::unique_ptr<ModelPoints> points_;  // where they are measured
   int64_t step_ = 0;
   uint64_t micro_steps_ = 0;  // index of the dropout stream at the step's first micro-batch
 };

@@ -1,16 +1,18 @@
-// A step without backpropagation beside its own two forward passes, and its memory beside that of
-// inference, in one run, over the model that ships with us. Prints JSON lines. Not a test.
-//   zeroth_order_bench [steps=4] [repeats=3]
-#include <sys/resource.h>
+// A step without backpropagation beside its own two forward passes, several losses of one pass
+// beside a pass for each, and the memory of it all beside that of inference, over the model that
+// ships with us. Sides in turns in one run. Prints JSON lines. Not a test.
+//   zeroth_order_bench [steps=4] [repeats=3] [forms=steps,batched]
+#include <malloc.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
+#include <string>
 
 #include "common/formats/adapter_manifest.h"
 #include "common/random.h"
-#include "peft/model/base_model.h"
 #include "peft/trainer/first_order_tuner.h"
 #include "peft/zeroth_order/zeroth_order_tuner.h"
 
@@ -24,14 +26,22 @@ double CpuSeconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
+// Memory of this process, at most, since ForgetPeak.
 double PeakMiB() {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::strtod(line.c_str() + 6, nullptr) / 1024;
+  }
+  return 0;
+}
+void ForgetPeak() {
+  malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << "5";
 }
 
 struct Size {
   int batch, length;
+  int tokens() const { return batch * length; }
 };
 constexpr Size kSizes[] = {{1, 64}, {1, 512}, {4, 512}, {32, 512}};
 
@@ -46,49 +56,105 @@ std::vector<Example> ExamplesOf(const Size& size) {
   return examples;
 }
 
-int Run(int steps, int repeats) {
-  JobSpec job;
-  job.lora.lora_target_modules = {"all-linear"};
-  job.lora.lora_dropout = 0;
-  job.train.optimizer = "sgd";
-  job.train.max_grad_norm = 0;
-  job.train.max_steps = steps;
-  const auto base =
-      LoadBaseModel(std::filesystem::path(RIVULET_SOURCE_DIR) / "simulations/models/llama-7m", job);
-  if (!base.ok()) return std::fprintf(stderr, "%s\n", base.status().ToString().c_str()), 1;
+using BasePtr = std::shared_ptr<const BaseModel>;
+
+// One client's round over `examples`.
+struct Client {
+  Client(const BasePtr& base, const JobSpec& job, const ParameterSet& state,
+         const std::vector<Example>& examples)
+      : tuner(*MakeZerothOrderTuner(base, job)) {
+    request.global = &state;
+    request.examples = examples;
+    request.client = "bench";
+  }
+  double SecondsOfStep(int steps) {
+    const double start = CpuSeconds();
+    (void)*tuner->Tune(request);
+    return (CpuSeconds() - start) / steps;
+  }
+
+  std::unique_ptr<Tuner> tuner;
+  TuneRequest request;
+};
+
+ParameterSet StateOf(const BasePtr& base, const JobSpec& job) {
+  return *InitialState(*PlanAdapter(base->config(), base->match(), job), 1, &base->files());
+}
+
+void Steps(const BasePtr& base, JobSpec job, int steps, int repeats) {
   for (const int rank : {8, 1}) {
     job.lora.lora_r = rank;
-    const ParameterSet state =
-        *InitialState(*PlanAdapter((*base)->config(), (*base)->match(), job), 1);
+    const ParameterSet state = StateOf(base, job);
     for (const Size& size : kSizes) {
       job.train.per_device_train_batch_size = size.batch;
-      job.train.estimator = "central";
-      const auto tuner = *MakeZerothOrderTuner(*base, job);
       const std::vector<Example> examples = ExamplesOf(size);
-      TuneRequest request;
-      request.global = &state;
-      request.examples = examples;
-      request.client = "bench";
-      double step = 1e30, forward = 1e30;
-      double inference = 0;  // memory, before the first step of this size
+      Client client(base, job, state, examples);
+      double step = 1e30, forward = 1e30, inference = 0;
+      ForgetPeak();
       for (int repeat = 0; repeat < repeats; ++repeat) {
         const double start = CpuSeconds();
-        for (int pass = 0; pass < 2 * steps; ++pass) (void)*tuner->Evaluate(state, examples);
-        const double middle = CpuSeconds();
+        for (int pass = 0; pass < 2 * steps; ++pass) (void)*client.tuner->Evaluate(state, examples);
+        forward = std::min(forward, (CpuSeconds() - start) / steps);
         if (repeat == 0) inference = PeakMiB();
-        (void)*tuner->Tune(request);
-        forward = std::min(forward, (middle - start) / steps);
-        step = std::min(step, (CpuSeconds() - middle) / steps);
+        step = std::min(step, client.SecondsOfStep(steps));
       }
       std::printf(
           "{\"bench\":\"mezo step\",\"rank\":%d,\"tokens\":%d,\"two_forwards_ms\":%.2f,"
           "\"step_ms\":%.2f,\"ratio\":%.3f,\"aim\":1.05,\"inference_mib\":%.1f,\"step_mib\":%.1f}"
           "\n",
-          rank, size.batch * size.length, 1e3 * forward, 1e3 * step, step / forward, inference,
-          PeakMiB());
+          rank, size.tokens(), 1e3 * forward, 1e3 * step, step / forward, inference, PeakMiB());
       std::fflush(stdout);
     }
   }
+}
+
+// Steps of four queries: a pass for each loss, two and eight losses a pass.
+void Batched(const BasePtr& base, JobSpec job, int steps, int repeats) {
+  job.train.queries = 4;
+  const ParameterSet state = StateOf(base, job);
+  for (const Size& size : {kSizes[0], kSizes[1], kSizes[2]}) {
+    job.train.per_device_train_batch_size = size.batch;
+    const std::vector<Example> examples = ExamplesOf(size);
+    constexpr int kBatched[] = {0, 1, 4};
+    std::vector<Client> clients;
+    for (const int batched : kBatched) {
+      job.train.batched_queries = batched;
+      clients.emplace_back(base, job, state, examples);
+    }
+    double seconds[] = {1e30, 1e30, 1e30}, peaks[3] = {};
+    for (int repeat = 0; repeat < repeats; ++repeat) {
+      for (size_t i = 0; i < clients.size(); ++i) {
+        ForgetPeak();
+        seconds[i] = std::min(seconds[i], clients[i].SecondsOfStep(steps));
+        if (repeat == 0) peaks[i] = PeakMiB();
+      }
+    }
+    for (size_t i = 1; i < clients.size(); ++i) {
+      std::printf(
+          "{\"bench\":\"batched queries\",\"tokens\":%d,\"losses\":8,\"losses_of_pass\":%d,"
+          "\"a_pass_each_ms\":%.2f,\"batched_ms\":%.2f,\"ratio\":%.3f,\"a_pass_each_mib\":%.1f,"
+          "\"batched_mib\":%.1f}\n",
+          size.tokens(), 2 * kBatched[i], 1e3 * seconds[0], 1e3 * seconds[i],
+          seconds[i] / seconds[0], peaks[0], peaks[i]);
+    }
+    std::fflush(stdout);
+  }
+}
+
+int Run(int steps, int repeats, const std::string& forms) {
+  JobSpec job;
+  job.lora.lora_target_modules = {"all-linear"};
+  job.lora.lora_dropout = 0;
+  job.train.estimator = "central";
+  job.train.optimizer = "sgd";
+  job.train.learning_rate = 1e-6;
+  job.train.max_grad_norm = 0;
+  job.train.max_steps = steps;
+  const auto base =
+      LoadBaseModel(std::filesystem::path(RIVULET_SOURCE_DIR) / "simulations/models/llama-7m", job);
+  if (!base.ok()) return std::fprintf(stderr, "%s\n", base.status().ToString().c_str()), 1;
+  if (forms.find("steps") != forms.npos) Steps(*base, job, steps, repeats);
+  if (forms.find("batched") != forms.npos) Batched(*base, job, steps, repeats);
   return 0;
 }
 
@@ -96,5 +162,6 @@ int Run(int steps, int repeats) {
 }  // namespace rivulet
 
 int main(int argc, char** argv) {
-  return rivulet::Run(argc > 1 ? std::atoi(argv[1]) : 4, argc > 2 ? std::atoi(argv[2]) : 3);
+  return rivulet::Run(argc > 1 ? std::atoi(argv[1]) : 4, argc > 2 ? std::atoi(argv[2]) : 3,
+                      argc > 3 ? argv[3] : "steps,batched");
 }

@@ -47,6 +47,17 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"estimator_example_privacy",
              {"train.estimator=central", "train.optimizer=sgd", "privacy.mechanism=example"},
              "train.estimator = \"central\" and privacy.mechanism = \"example\""},
+        Case{"batched_queries",
+             {"train.estimator=one-sided", "train.optimizer=sgd", "train.batched-queries=4"},
+             ""},
+        Case{"batched_queries_full",
+             {"full.modules=[]", "train.estimator=central", "train.optimizer=sgd",
+              "train.batched-queries=4"},
+             "train.batched-queries = 4 and [full]: losses of one pass share the base's weights"},
+        Case{"batched_queries_saved",
+             {"lora.modules-to-save=[\"lm_head\"]", "train.estimator=central",
+              "train.optimizer=sgd", "train.batched-queries=4"},
+             "train.batched-queries = 4 and lora.modules-to-save: losses of one pass share"},
         Case{"scalars",
              {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
               "train.max-steps=5"},
@@ -272,6 +283,7 @@ TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
   EXPECT_EQ(warnings({"evaluate.every=11"}).size(), 1u);
   EXPECT_EQ(warnings({"simulate.num-clients=3"}).size(), 1u);
   EXPECT_EQ(warnings({"train.population=40"}).size(), 1u);
+  EXPECT_EQ(warnings({"train.batched-queries=2"}).size(), 1u);
   EXPECT_EQ(warnings({"train.estimator=cma-es", "train.learning-rate=1"}).size(), 1u);
   EXPECT_TRUE(warnings({"train.estimator=cma-es", "train.population=40"}).empty());
 }

@@ -8,6 +8,8 @@
 
 #include <functional>
 
+#include "peft/model/dropout.h"
+
 namespace rivulet {
 namespace {
 
@@ -128,6 +130,35 @@ TEST_F(Ops, DropoutUsesTheSameAddressedMaskForwardAndBackward) {
   pass_.dropout = RandomStream(3, Purpose::kDropout, 4);
   ExpectFusedEqualsComposed(ThreeMaps(pass_, 0.3), ThreeMapsInputs(30), 5);
   ExpectFusedEqualsComposed(ThreeMaps(pass_, 0.3), ThreeMapsInputs(30), 9);
+}
+
+// Fused and composed: lanes with factors of their own have the masks that each has by itself.
+TEST_F(Ops, LanesAreProjectedAsEachByItself) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [type, count] :
+       {std::pair{at::kFloat, 7}, {at::kFloat, 300}, {at::kDouble, 7}}) {
+    const at::Tensor x = Numbers({3 * count, 20}, 1).to(type), w = Numbers({9, 20}, 2).to(type);
+    const at::Tensor a = Numbers({3, 2, 20}, 3).to(type), b = Numbers({3, 9, 2}, 4).to(type);
+    pass_.dropout = RandomStream(5, Purpose::kDropout, 0);
+    const auto project = [&](const at::Tensor& rows, LowRank low_rank, int64_t lanes) {
+      low_rank.scale = 0.5, low_rank.dropout = 0.3, low_rank.site = 4;
+      pass_.lanes = lanes;
+      const Linear members[] = {{w, {}, &low_rank}, {w, {}, nullptr}};
+      return Drop(Project(rows, members, pass_), 6, 0.2, pass_);
+    };
+    const at::Tensor together = project(x, {a, b}, 3);
+    const at::Tensor frozen_a = project(x, {a[0], b}, 3);
+    for (int64_t lane = 0; lane < 3; ++lane) {
+      const int64_t first = count * lane;
+      const at::Tensor rows = x.narrow(0, first, count);
+      const auto of_lane = [&, n = count](const at::Tensor& y) { return y.narrow(0, first, n); };
+      const Outcome own = {project(rows, {a[lane], b[lane]}, 1), {}};
+      ExpectNear({of_lane(together), {}}, own, 3e-6);
+      const Outcome shared = {project(rows, {a[0], b[lane]}, 1), {}};
+      ExpectNear({of_lane(frozen_a), {}}, shared, 3e-6);
+    }
+    EXPECT_FALSE(at::allclose(together, frozen_a));
+  }
 }
 
 TEST_F(Ops, TokenLossInChunksEqualsTheWholeAndSoDoesItsGradient) {

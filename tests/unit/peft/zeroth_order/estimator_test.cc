@@ -63,8 +63,19 @@ class Estimator : public ::testing::Test {
   }
   absl::StatusOr<SlopeEstimates> Measure(const Directions& directions, Difference difference,
                                          double epsilon, uint64_t step, int queries) {
-    return MeasureSlopes(directions, difference, epsilon, IndicesOf(step, queries), values_, point_,
-                         [&]() -> absl::StatusOr<double> { return quadratic_.LossAt(point_); });
+    return MeasureSlopes(difference, epsilon, IndicesOf(step, queries), 1,
+                         At(directions, [&] { return quadratic_.LossAt(point_); }));
+  }
+  // `loss` reads point_ at one point after the other.
+  Objective At(const Directions& directions, std::function<double()> loss) {
+    return [this, &directions, loss](std::span<const EvaluationPoint> points) {
+      std::vector<double> losses;
+      for (const EvaluationPoint& point : points) {
+        PlaceAt(directions, point, values_, point_);
+        losses.push_back(loss());
+      }
+      return losses;
+    };
   }
 
   Quadratic quadratic_;
@@ -77,8 +88,7 @@ TEST_F(Estimator, EvaluatesAtBothSidesAndLeavesEveryBitOfTheValues) {
   const std::vector<float> before = values_;
   int call = 0;
   const auto slopes = MeasureSlopes(
-      directions, Difference::kCentral, 0.01, IndicesOf(5, 2), values_, point_,
-      [&]() -> absl::StatusOr<double> {
+      Difference::kCentral, 0.01, IndicesOf(5, 2), 1, At(directions, [&] {
         const float scale = call % 2 == 0 ? 0.01f : -0.01f;
         for (size_t i = 0; i < kSize; ++i) {
           // Step 5 of two queries: indices 10 and 11.
@@ -86,7 +96,7 @@ TEST_F(Estimator, EvaluatesAtBothSidesAndLeavesEveryBitOfTheValues) {
         }
         ++call;
         return 1.0;
-      });
+      }));
   ASSERT_TRUE(slopes.ok()) << slopes.status();
   EXPECT_EQ(call, 4);
   EXPECT_EQ(std::memcmp(values_.data(), before.data(), kSize * sizeof(float)), 0);
@@ -127,6 +137,36 @@ TEST_F(Estimator, OneSidedSlopesMeetCentralOnesAsEpsilonFalls) {
       EXPECT_NEAR(one_sided->slopes[query] - central->slopes[query], epsilon / 2 * trace, 0.02);
     }
   }
+}
+
+// However many points share a call, their losses and what comes of them are the same.
+TEST_F(Estimator, PointsMeasuredTogetherGiveTheSameSlopes) {
+  const Directions directions({DirectionKind::kGauss}, kRoot, kManifest);
+  for (const Difference difference : {Difference::kCentral, Difference::kOneSided}) {
+    const auto alone = Measure(directions, difference, 0.1, 3, 5);
+    ASSERT_TRUE(alone.ok()) << alone.status();
+    const size_t all = difference == Difference::kCentral ? 10 : 6;
+    for (const int batched : {0, 1, 2, 5, 9}) {
+      const size_t together = PointsOfPass(difference, batched, 5);
+      std::vector<size_t> sizes;
+      const Objective each = At(directions, [&] { return quadratic_.LossAt(point_); });
+      const auto measured = MeasureSlopes(difference, 0.1, IndicesOf(3, 5), together,
+                                          [&](std::span<const EvaluationPoint> points) {
+                                            sizes.push_back(points.size());
+                                            return each(points);
+                                          });
+      ASSERT_TRUE(measured.ok()) << measured.status();
+      EXPECT_EQ(measured->slopes, alone->slopes);
+      EXPECT_EQ(measured->loss, alone->loss);
+      EXPECT_EQ(measured->spread, alone->spread);
+      std::vector<size_t> want(all / together, together);
+      if (all % together > 0) want.push_back(all % together);
+      EXPECT_EQ(sizes, want) << batched;
+    }
+  }
+  EXPECT_EQ(PointsOfPass(Difference::kCentral, 2, 5), 4u);
+  EXPECT_EQ(PointsOfPass(Difference::kOneSided, 2, 5), 3u);
+  EXPECT_EQ(PointsOfPass(Difference::kCentral, 9, 5), 10u);
 }
 
 // The law of the design for P queries in d dimensions: <g, ghat> / (|g| sqrt(E|ghat|^2)) is
@@ -214,12 +254,12 @@ TEST_F(Estimator, DescendingReproducesMezo) {
 TEST_F(Estimator, SpreadIsTheSampleDeviationOfTheQueries) {
   const Directions directions({DirectionKind::kRademacher}, kRoot, kManifest);
   std::fill(values_.begin(), values_.end(), 0.0f);
-  const auto measured = MeasureSlopes(directions, Difference::kOneSided, 0.5, IndicesOf(0, 3),
-                                      values_, point_, [&]() -> absl::StatusOr<double> {
-                                        double sum = 0;
-                                        for (float value : point_) sum += value;
-                                        return sum;
-                                      });
+  const auto measured =
+      MeasureSlopes(Difference::kOneSided, 0.5, IndicesOf(0, 3), 1, At(directions, [&] {
+                      double sum = 0;
+                      for (float value : point_) sum += value;
+                      return sum;
+                    }));
   ASSERT_TRUE(measured.ok());
   const std::vector<double>& s = measured->slopes;
   const double mean = (s[0] + s[1] + s[2]) / 3;
@@ -232,9 +272,9 @@ TEST_F(Estimator, SpreadIsTheSampleDeviationOfTheQueries) {
 
 TEST_F(Estimator, ALossThatIsNotFiniteIsAnErrorThatNamesTheDirection) {
   const Directions directions({DirectionKind::kRademacher}, kRoot, kManifest);
-  const auto measured = MeasureSlopes(
-      directions, Difference::kCentral, 0.1, IndicesOf(4, 1), values_, point_,
-      []() -> absl::StatusOr<double> { return std::numeric_limits<double>::quiet_NaN(); });
+  const auto measured =
+      MeasureSlopes(Difference::kCentral, 0.1, IndicesOf(4, 1), 1,
+                    At(directions, [] { return std::numeric_limits<double>::quiet_NaN(); }));
   EXPECT_EQ(measured.status().code(), absl::StatusCode::kInternal);
   EXPECT_NE(std::string(measured.status().message()).find("along direction 4"), std::string::npos)
       << measured.status();

@@ -1,0 +1,182 @@
+// Several losses of one batch in one pass, beside passes by themselves: small drawn models with
+// dropout, padding and heads that start from the seed.
+#include "peft/model/lanes.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "common/formats/adapter_manifest.h"
+#include "peft/method/method.h"
+#include "peft/model/base_model.h"
+#include "peft/trainer/first_order_tuner.h"
+#include "peft/zeroth_order/model_points.h"
+#include "peft/zeroth_order/zeroth_order_tuner.h"
+#include "tests/unit/peft/random_model.h"
+
+namespace rivulet {
+namespace {
+
+struct LaneCase {
+  std::string name;
+  bool bert;
+  void (*shape)(JobSpec& job);
+};
+void PrintTo(const LaneCase& which, std::ostream* out) { *out << which.name; }
+
+const LaneCase kLaneCases[] = {
+    {"lora_llama", false, [](JobSpec&) {}},
+    {"lora_bert", true, [](JobSpec&) {}},
+    {"frozen_a", false, [](JobSpec& job) { job.strategy.aggregation = "freeze-a"; }},
+    {"bfloat16", false, [](JobSpec& job) { job.model.dtype = "bfloat16"; }},
+    {"prompt_llama", false, [](JobSpec& job) { job.method = "prompt"; }},
+    {"prompt_bert", true,
+     [](JobSpec& job) {
+       job.method = "prompt";
+       job.prompt.prompt_tuning_init = "random";
+     }},
+    {"subspace", false,
+     [](JobSpec& job) {
+       job.method = "prompt";
+       job.prompt.subspace = 20;
+     }},
+    {"bottleneck_llama", false, [](JobSpec& job) { job.method = "adapter"; }},
+    {"bottleneck_bert", true, [](JobSpec& job) { job.method = "adapter"; }},
+};
+
+class Lanes : public ::testing::TestWithParam<LaneCase> {
+ protected:
+  void SetUp() override {
+    const bool bert = GetParam().bert;
+    nlohmann::json config = bert ? testing::SmallBert() : testing::SmallLlama();
+    config.merge_patch({{"attention_dropout", 0.2},
+                        {"hidden_dropout_prob", 0.1},
+                        {"attention_probs_dropout_prob", 0.2}});
+    job_.data.task = bert ? "classification" : "causal-lm";
+    job_.lora.lora_target_modules = {"all-linear"};
+    job_.lora.lora_r = 3;
+    job_.lora.lora_dropout = 0.3;
+    job_.prompt.num_virtual_tokens = 5;
+    job_.train.estimator = "central";
+    job_.train.optimizer = "sgd";
+    job_.train.max_grad_norm = 0;
+    job_.train.learning_rate = 1e-3;
+    job_.train.per_device_train_batch_size = 3;
+    job_.train.gradient_accumulation_steps = 2;
+    job_.train.max_steps = 1;
+    GetParam().shape(job_);
+    const auto base = LoadBaseModel(testing::RandomModel(config, false), job_);
+    ASSERT_TRUE(base.ok()) << base.status();
+    base_ = *base;
+    const auto plan = PlanAdapter(base_->config(), base_->match(), job_);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    auto method = MakeMethod(*plan, job_, &base_->files());
+    ASSERT_TRUE(method.ok()) << method.status();
+    method_ = std::move(*method);
+    state_ = testing::Moved(*InitialState(*plan, 1, &base_->files()));
+    examples_ = testing::RandomExamples(6, 5, 14);
+  }
+
+  Task task() const { return GetParam().bert ? Task::kClassification : Task::kCausalLm; }
+
+  TuneResult TuneWith(const std::string& estimator, int batched) {
+    JobSpec job = job_;
+    job.train.estimator = estimator;
+    job.train.batched_queries = batched;
+    TuneRequest request;
+    request.global = &state_;
+    request.examples = examples_;
+    request.client = "a";
+    auto result = (*MakeZerothOrderTuner(base_, job))->Tune(request);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? std::move(*result) : TuneResult{};
+  }
+
+  JobSpec job_;
+  std::shared_ptr<const BaseModel> base_;
+  std::unique_ptr<Method> method_;
+  ParameterSet state_;
+  std::vector<Example> examples_;
+};
+
+TEST_P(Lanes, HaveTheLossesOfPassesByThemselves) {
+  const at::NoGradGuard no_grad;
+  const auto network = MakeNetwork(base_);
+  std::vector<const Example*> chosen;
+  for (const Example& example : examples_) chosen.push_back(&example);
+  const Batch batch = *MakeBatch(chosen, task(), base_->config());
+  const Directions directions({DirectionKind::kGauss}, 3, method_->manifest());
+  const std::vector<float> values = FlatOf(state_);
+  const EvaluationPoint points[] = {{0, 0}, {1, 0.1f}, {1, -0.1f}, {2, 0.1f}};
+  const auto losses_of = [&](std::span<const EvaluationPoint> of, bool dropout, int threads) {
+    const auto model = MakeCopiedPoints(*method_, directions, values, 4);
+    kernels::Workspace workspace(threads);
+    Pass pass = {&workspace, std::nullopt, false};
+    if (dropout) pass.dropout = RandomStream(8, Purpose::kDropout, 0);
+    pass.lanes = static_cast<int64_t>(of.size());
+    const Adaptation adaptation = model->At(of);
+    if (pass.lanes > 1) return LaneLosses(*network, batch, task(), adaptation, pass);
+    return std::vector{BatchLoss(*network, batch, task(), adaptation, pass).loss};
+  };
+  for (const bool dropout : {false, true}) {
+    const std::vector<double> together = losses_of(points, dropout, 1);
+    ASSERT_EQ(together.size(), 4u);
+    for (size_t lane = 0; lane < 4; ++lane) {
+      const double alone = losses_of({points + lane, 1}, dropout, 1)[0];
+      EXPECT_NEAR(together[lane], alone, 1e-5 * alone) << "lane " << lane;
+    }
+    EXPECT_GT(std::abs(together[1] - together[2]), 1e-3 * together[0]);
+    EXPECT_EQ(losses_of(points, dropout, 3), together);  // whatever the threads
+  }
+  EXPECT_NE(losses_of(points, true, 1)[0], losses_of(points, false, 1)[0]);
+}
+
+// Losses of some 2.5 nats agree to a few 1e-7, slopes over a width of 0.1 then to 1e-5.
+TEST_P(Lanes, StepsAreThoseOfALossAPass) {
+  job_.train.perturbation = 0.1;
+  job_.train.queries = 5;
+  for (const char* estimator : {"central", "one-sided", "fzoo"}) {
+    const TuneResult alone = TuneWith(estimator, 0);
+    const std::vector<float> want = FlatOf(alone.delta);
+    double size = 0;
+    for (float value : want) size = std::max<double>(size, std::abs(value));
+    ASSERT_GT(size, 0);
+    for (const int batched : {1, 2, 5}) {
+      const TuneResult together = TuneWith(estimator, batched);
+      EXPECT_NEAR(together.loss, alone.loss, 1e-5 * alone.loss) << estimator;
+      EXPECT_NEAR(together.grad_norm, alone.grad_norm, 1e-3 * alone.grad_norm) << estimator;
+      const std::vector<float> got = FlatOf(together.delta);
+      double error = 0;
+      for (size_t i = 0; i < want.size(); ++i) {
+        error = std::max<double>(error, std::abs(got[i] - want[i]));
+      }
+      EXPECT_LE(error, 2e-3 * size) << estimator << ", " << batched;
+    }
+    EXPECT_EQ(TuneWith(estimator, 2).delta.Hash(), TuneWith(estimator, 2).delta.Hash());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Lanes, ::testing::ValuesIn(kLaneCases),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(LanesOfAPass, HaveNoBackwardPassAndNoOtherTensors) {
+  JobSpec job;
+  const auto base = LoadBaseModel(testing::RandomModel(testing::SmallLlama()), job);
+  ASSERT_TRUE(base.ok()) << base.status();
+  const auto network = MakeNetwork(*base);
+  const std::vector<Example> examples = testing::RandomExamples(1, 5, 5);
+  const Example* const chosen[] = {&examples[0]};
+  const Batch batch = *MakeBatch(chosen, Task::kCausalLm, (*base)->config());
+  kernels::Workspace workspace;
+  Pass pass = {&workspace, std::nullopt, false};
+  pass.lanes = 2;
+  Adaptation adaptation;
+  EXPECT_THROW((void)LaneLosses(*network, batch, Task::kCausalLm, adaptation, pass), c10::Error);
+  const at::NoGradGuard no_grad;
+  EXPECT_EQ(LaneLosses(*network, batch, Task::kCausalLm, adaptation, pass).size(), 2u);
+  adaptation.replaced["model.norm.weight"] = at::ones({2, 32});
+  EXPECT_THROW((void)LaneLosses(*network, batch, Task::kCausalLm, adaptation, pass), c10::Error);
+}
+
+}  // namespace
+}  // namespace rivulet
