@@ -85,8 +85,7 @@ std::unique_ptr<const Direction> MakeDirection(const DirectionSettings& settings
     case DirectionKind::kGauss:
       return std::make_unique<GaussDirection>(root, index);
     case DirectionKind::kLowRank:
-      return std::make_unique<LowRankDirection>(settings.rank, root, index,
-                                                index / static_cast<uint64_t>(settings.renewal));
+      return std::make_unique<LowRankDirection>(LowRankDirectionOf(settings, root, index));
     default:
       return std::make_unique<RademacherDirection>(root, index);
   }

@@ -27,17 +27,26 @@ Directions::Directions(const DirectionSettings& settings, uint64_t root, const M
 
 void Directions::Perturb(uint64_t index, float scale, std::span<const float> base,
                          std::span<float> out) const {
-  const auto z = MakeDirection(settings_, root_, index);
-  for (const Placed& tensor : tensors_) {
-    const auto count = static_cast<size_t>(tensor.part.elements());
-    const auto from = base.subspan(tensor.offset, count);
-    const auto to = out.subspan(tensor.offset, count);
-    if (tensor.moves) {
-      AddDirection(*z, tensor.part, scale, from, to);
-    } else if (to.data() != from.data()) {
-      std::copy(from.begin(), from.end(), to.begin());
-    }
+  for (size_t tensor = 0; tensor < tensors_.size(); ++tensor) {
+    const size_t offset = tensors_[tensor].offset;
+    const auto count = static_cast<size_t>(tensors_[tensor].part.elements());
+    PerturbTensor(index, scale, tensor, base.subspan(offset, count), out.subspan(offset, count));
   }
+}
+
+void Directions::PerturbTensor(uint64_t index, float scale, size_t tensor,
+                               std::span<const float> base, std::span<float> out) const {
+  if (tensors_[tensor].moves) {
+    AddDirection(*MakeDirection(settings_, root_, index), tensors_[tensor].part, scale, base, out);
+  } else if (out.data() != base.data()) {
+    std::copy(base.begin(), base.end(), out.begin());
+  }
+}
+
+std::optional<LowRankFactors> Directions::FactorsOf(uint64_t index, size_t tensor) const {
+  const Placed& placed = tensors_[tensor];
+  if (settings_.kind != DirectionKind::kLowRank || !placed.moves) return std::nullopt;
+  return LowRankDirectionOf(settings_, root_, index).Factors(placed.part);
 }
 
 double Directions::Dot(uint64_t index, std::span<const float> gradient) const {

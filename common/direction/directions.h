@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "common/direction/direction.h"
+#include "common/direction/low_rank.h"
 #include "common/status.h"
 
 namespace rivulet {
@@ -25,6 +27,12 @@ class Directions {
   // out = base + scale * z, rounded once; out may be base.
   void Perturb(uint64_t index, float scale, std::span<const float> base,
                std::span<float> out) const;
+  // The same for tensor number `tensor` of the manifest alone, base and out [its elements].
+  void PerturbTensor(uint64_t index, float scale, size_t tensor, std::span<const float> base,
+                     std::span<float> out) const;
+  // What z is for the matrix `tensor`, where the settings are low-rank; nothing where it is 0 (of
+  // another split).
+  std::optional<LowRankFactors> FactorsOf(uint64_t index, size_t tensor) const;
   // Sum of gradient * z: the slope along z that a difference of two losses estimates.
   double Dot(uint64_t index, std::span<const float> gradient) const;
   // values += factors[j] * z of indices[j] for j = 0, 1, ..., each rounded once. One pass over the

@@ -82,22 +82,32 @@ void LowRankDirection::Fill(const TensorPart& part, std::span<float> out) const 
   }
 }
 
+LowRankFactors LowRankDirection::Factors(const TensorPart& matrix) const {
+  const int64_t m = matrix.rows, n = matrix.columns;
+  return {SignsOf(FactorBits(left_, matrix.tensor, rank_, m, 0, m), rank_, m),
+          SignsOf(FactorBits(right_, matrix.tensor, rank_, n, 0, n), rank_, n), factor_};
+}
+
 void LowRankDirection::AddProduct(const TensorPart& matrix, float scale, std::span<const float> x,
                                   std::span<float> y) const {
   const int64_t m = matrix.rows, n = matrix.columns;
-  const std::vector<float> a = SignsOf(FactorBits(left_, matrix.tensor, rank_, m, 0, m), rank_, m);
-  const std::vector<float> b = SignsOf(FactorBits(right_, matrix.tensor, rank_, n, 0, n), rank_, n);
+  const LowRankFactors factors = Factors(matrix);
   const double factor = double{scale} * double{factor_};
   for (int64_t row = 0; row * n < static_cast<int64_t>(x.size()); ++row) {
     float* const to = y.data() + row * m;
     for (int k = 0; k < rank_; ++k) {
       direction_kernels::DotSums sums;
-      direction_kernels::AddProducts({b.data() + k * n, static_cast<size_t>(n)}, x.data() + row * n,
-                                     sums.sums);
+      direction_kernels::AddProducts({factors.right.data() + k * n, static_cast<size_t>(n)},
+                                     x.data() + row * n, sums.sums);
       direction_kernels::AddScaled(static_cast<float>(factor * sums.Total()),
-                                   {a.data() + k * m, static_cast<size_t>(m)}, to, to);
+                                   {factors.left.data() + k * m, static_cast<size_t>(m)}, to, to);
     }
   }
+}
+
+LowRankDirection LowRankDirectionOf(const DirectionSettings& settings, uint64_t root,
+                                    uint64_t index) {
+  return {settings.rank, root, index, index / static_cast<uint64_t>(settings.renewal)};
 }
 
 }  // namespace rivulet

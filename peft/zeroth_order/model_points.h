@@ -9,6 +9,8 @@
 
 namespace rivulet {
 
+struct ModelConfig;
+
 // How a model comes to stand at w + scale z without w being written. Not thread safe.
 class ModelPoints {
  public:
@@ -23,5 +25,12 @@ class ModelPoints {
 // The arguments must outlive what is made.
 std::unique_ptr<ModelPoints> MakeCopiedPoints(const Method& method, const Directions& directions,
                                               std::span<const float> values, size_t lanes);
+
+// One point at a time, for directions of low rank over tensors of the base model itself: a matrix
+// W of a linear map stays where it is in `values`, and x (W + s a b^T)^T is x W^T + s (x b) a^T.
+// Norms, biases, embeddings and output heads are moved on a copy. `config` is the base model's.
+std::unique_ptr<ModelPoints> MakeFactoredPoints(const Method& method, const Directions& directions,
+                                                std::span<const float> values,
+                                                const ModelConfig& config);
 
 }  // namespace rivulet

@@ -1,7 +1,8 @@
 // A step without backpropagation beside its own two forward passes, several losses of one pass
 // beside a pass for each, and the memory of it all beside that of inference, over the model that
 // ships with us. Sides in turns in one run. Prints JSON lines. Not a test.
-//   zeroth_order_bench [steps=4] [repeats=3] [forms=steps,batched]
+//   zeroth_order_bench [steps=4] [repeats=3] [forms=steps,batched,whole]
+#include <ATen/ATen.h>
 #include <malloc.h>
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 
 #include "common/formats/adapter_manifest.h"
 #include "common/random.h"
+#include "peft/method/method.h"
+#include "peft/model/network.h"
 #include "peft/trainer/first_order_tuner.h"
 #include "peft/zeroth_order/zeroth_order_tuner.h"
 
@@ -141,6 +144,80 @@ void Batched(const BasePtr& base, JobSpec job, int steps, int repeats) {
   }
 }
 
+// Passes over the numbers of `state` as they lie there.
+class Inference {
+ public:
+  Inference(const BasePtr& base, const JobSpec& job, const ParameterSet& state,
+            const std::vector<Example>& examples)
+      : network_(MakeNetwork(base)),
+        method_(*MakeMethod(*PlanAdapter(base->config(), base->match(), job), job)) {
+    std::vector<at::Tensor> leaves;
+    for (size_t i = 0; i < state.size(); ++i) {
+      leaves.push_back(at::from_blob(const_cast<float*>(state.floats(i).data()),
+                                     state.manifest()[i].shape, at::kFloat));
+    }
+    adaptation_ = method_->Bind(leaves);
+    std::vector<const Example*> chosen;
+    for (const Example& example : examples) chosen.push_back(&example);
+    batch_ = *MakeBatch(chosen, Task::kCausalLm, base->config());
+  }
+  double SecondsOfTwo(int times) {
+    const at::NoGradGuard no_grad;
+    Pass pass = {&workspace_, std::nullopt, false};
+    const double start = CpuSeconds();
+    for (int time = 0; time < 2 * times; ++time) {
+      (void)BatchLoss(*network_, batch_, Task::kCausalLm, adaptation_, pass);
+    }
+    return (CpuSeconds() - start) / times;
+  }
+
+ private:
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<Method> method_;
+  Adaptation adaptation_;
+  Batch batch_;
+  kernels::Workspace workspace_;
+};
+
+// All numbers of the model, with updates of coefficients, so that none of its size is made.
+void Whole(const BasePtr& base, JobSpec job, int steps, int repeats) {
+  job.method = "full";
+  job.scalars.enabled = true;
+  const ParameterSet state = StateOf(base, job);
+  for (const Size& size : {kSizes[0], kSizes[1], kSizes[2]}) {
+    job.train.per_device_train_batch_size = size.batch;
+    const std::vector<Example> examples = ExamplesOf(size);
+    Inference inference(base, job, state, examples);
+    constexpr const char* kDirections[] = {"rademacher", "low-rank"};
+    std::vector<Client> clients;
+    for (const char* direction : kDirections) {
+      job.train.direction = direction;
+      clients.emplace_back(base, job, state, examples);
+    }
+    double forward = 1e30, seconds[] = {1e30, 1e30}, peak = 0, peaks[2] = {};
+    for (int repeat = 0; repeat < repeats; ++repeat) {
+      ForgetPeak();
+      forward = std::min(forward, inference.SecondsOfTwo(steps));
+      if (repeat == 0) peak = PeakMiB();
+      for (size_t i = 0; i < clients.size(); ++i) {
+        ForgetPeak();
+        seconds[i] = std::min(seconds[i], clients[i].SecondsOfStep(steps));
+        if (repeat == 0) peaks[i] = PeakMiB();
+      }
+    }
+    for (size_t i = 0; i < clients.size(); ++i) {
+      std::printf(
+          "{\"bench\":\"whole model\",\"direction\":\"%s\",\"tokens\":%d,\"numbers_mib\":%.1f,"
+          "\"two_forwards_ms\":%.2f,\"step_ms\":%.2f,\"ratio\":%.3f,\"inference_mib\":%.1f,"
+          "\"step_mib\":%.1f}\n",
+          kDirections[i], size.tokens(),
+          static_cast<double>(SizeBytesOf(state.manifest())) / 0x1p20, 1e3 * forward,
+          1e3 * seconds[i], seconds[i] / forward, peak, peaks[i]);
+    }
+    std::fflush(stdout);
+  }
+}
+
 int Run(int steps, int repeats, const std::string& forms) {
   JobSpec job;
   job.lora.lora_target_modules = {"all-linear"};
@@ -155,6 +232,7 @@ int Run(int steps, int repeats, const std::string& forms) {
   if (!base.ok()) return std::fprintf(stderr, "%s\n", base.status().ToString().c_str()), 1;
   if (forms.find("steps") != forms.npos) Steps(*base, job, steps, repeats);
   if (forms.find("batched") != forms.npos) Batched(*base, job, steps, repeats);
+  if (forms.find("whole") != forms.npos) Whole(*base, job, steps, repeats);
   return 0;
 }
 
@@ -163,5 +241,5 @@ int Run(int steps, int repeats, const std::string& forms) {
 
 int main(int argc, char** argv) {
   return rivulet::Run(argc > 1 ? std::atoi(argv[1]) : 4, argc > 2 ? std::atoi(argv[2]) : 3,
-                      argc > 3 ? argv[3] : "steps,batched");
+                      argc > 3 ? argv[3] : "steps,batched,whole");
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/direction/directions.h"
 #include "common/direction/low_rank.h"
 #include "tests/unit/common/direction/reference.h"
 
@@ -253,6 +254,29 @@ TEST(LowRankDirection, ProductEqualsTheDenseOne) {
       ASSERT_NEAR(y[row * 70 + i], want, 4 * 0x1p-20) << row << ", " << i;
     }
   }
+}
+
+TEST(LowRankDirection, FactorsOfATensorAreWhatItsElementsAreMadeOf) {
+  const Manifest manifest = {{"a", DType::kF32, {7}}, {"b", DType::kF32, {9, 150}}};
+  const DirectionSettings settings{DirectionKind::kLowRank, 3, 2};
+  const Directions directions(settings, kRoot, manifest);
+  for (const uint64_t index : {6, 7}) {
+    const auto factors = directions.FactorsOf(index, 1);
+    ASSERT_TRUE(factors.has_value());
+    ASSERT_EQ(factors->left.size(), 3u * 9);
+    ASSERT_EQ(factors->right.size(), 3u * 150);
+    const std::vector<float> z = Drawn(settings, index, {1, 9, 150}, 9 * 150);
+    for (int64_t i = 0; i < 9; ++i) {
+      for (int64_t j = 0; j < 150; ++j) {
+        float sum = 0;
+        for (int k = 0; k < 3; ++k) sum += factors->left[k * 9 + i] * factors->right[k * 150 + j];
+        ASSERT_EQ(sum * factors->scale, z[i * 150 + j]);
+      }
+    }
+  }
+  EXPECT_FALSE(Directions({DirectionKind::kGauss}, kRoot, manifest).FactorsOf(6, 1).has_value());
+  EXPECT_FALSE(Directions(settings, kRoot, manifest, 0, 2).FactorsOf(6, 1).has_value());
+  EXPECT_TRUE(Directions(settings, kRoot, manifest, 1, 2).FactorsOf(6, 1).has_value());
 }
 
 TEST(PartsOf, MatricesHaveRowsAndColumnsTheRestIsOneColumn) {
