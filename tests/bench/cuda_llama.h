@@ -1,105 +1,13 @@
 #pragma once
 
-#include <ATen/ATen.h>
-#include <c10/cuda/CUDAStream.h>
-#include <cuda_runtime_api.h>
+#include "tests/bench/cuda_layout.h"
+#include "tests/bench/cuda_rank_one.h"
 
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <string>
-#include <utility>
-#include <vector>
-
-#include "common/direction/cuda/direction_cuda.h"
-
-// A llama of 1.1 B random bfloat16 weights (22 layers of TinyLlama's sizes) for benchmarks on a
-// GPU, whose weights may come from where they are stored or be moved as they are read.
+// A llama of 1.1 B random bfloat16 weights for benchmarks on a GPU, whose weights may come from
+// where they are stored, be moved as they are read, or stay where they are beside a direction of
+// rank one.
 
 namespace rivulet::bench {
-
-inline void Must(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
-  std::exit(1);
-}
-inline void Must(cudaError_t error) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "CUDA: %s\n", cudaGetErrorString(error));
-  std::exit(1);
-}
-
-inline constexpr int64_t kHidden = 2048, kInner = 5632, kHeads = 32, kKvHeads = 4, kHead = 64,
-                         kVocabulary = 32000, kChunk = 8000, kChunks = kVocabulary / kChunk,
-                         kKv = kKvHeads * kHead;
-
-inline uint16_t* Cells(const at::Tensor& tensor) {
-  return static_cast<uint16_t*>(tensor.data_ptr());
-}
-inline void* Stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
-
-// Weights that one product reads: they lie side by side, and are drawn for together.
-struct Unit {
-  int64_t offset = 0, size = 0;
-  std::vector<DevicePart> parts;  // offsets within the unit
-};
-
-// Units in the order in which a forward pass reads them: the norms; chunks of the embedding; of
-// each layer query-key-value, output, gate-up, down; chunks of the head.
-struct Layout {
-  explicit Layout(int64_t layer_count) : layers(layer_count) {
-    uint32_t tensor = 0;
-    Unit norms;
-    for (int64_t norm = 0; norm < 2 * layers + 1; ++norm)
-      Add(norms, {tensor++, kHidden, 1}, kHidden);
-    Close(norms);
-    Table(tensor++);
-    for (int64_t layer = 0; layer < layers; ++layer) {
-      for (const std::vector<std::pair<int64_t, int64_t>>& shapes :
-           {std::vector<std::pair<int64_t, int64_t>>{
-                {kHidden, kHidden}, {kKv, kHidden}, {kKv, kHidden}},
-            {{kHidden, kHidden}},
-            {{kInner, kHidden}, {kInner, kHidden}},
-            {{kHidden, kInner}}}) {
-        Unit unit;
-        for (const auto& [rows, columns] : shapes) {
-          Add(unit, {tensor++, rows, columns}, rows * columns);
-        }
-        Close(unit);
-      }
-    }
-    Table(tensor++);
-    for (const Unit& unit : units) largest = std::max(largest, unit.size);
-    for (const Unit& unit : units) {
-      for (DevicePart part : unit.parts) {
-        part.offset += unit.offset;
-        all.push_back(part);
-      }
-    }
-  }
-
-  int64_t layers, size = 0, largest = 0;
-  std::vector<Unit> units;
-  std::vector<DevicePart> all;
-
- private:
-  void Add(Unit& unit, const TensorPart& part, int64_t count) {
-    unit.parts.push_back({part, count, unit.size});
-    unit.size += count;
-  }
-  void Close(Unit unit) {
-    unit.offset = size;
-    size += unit.size;
-    units.push_back(std::move(unit));
-  }
-  void Table(uint32_t tensor) {
-    for (int64_t chunk = 0; chunk < kChunks; ++chunk) {
-      Unit unit;
-      Add(unit, {tensor, kVocabulary, kHidden, chunk * kChunk * kHidden}, kChunk * kHidden);
-      Close(unit);
-    }
-  }
-};
 
 // Where a forward pass gets its weights; units come in order.
 class Source {
@@ -210,7 +118,18 @@ class Model {
     sine_ = at::sin(both).to(at::kBFloat16);
   }
 
-  // Mean loss over all tokens, on the device. `adapters`: [] or the flat buffer of AdapterParts.
+  // The same batch `lanes` times over.
+  Model InLanes(int64_t lanes) const {
+    Model model = *this;
+    model.lanes_ = lanes;
+    model.batch_ = batch_ * lanes;
+    model.ids_ = ids_.repeat({lanes});
+    model.targets_ = targets_.repeat({lanes});
+    return model;
+  }
+
+  // Mean loss over all tokens of each lane, on the device. `adapters`: [] or the flat buffer of
+  // AdapterParts.
   at::Tensor Loss(Source& weights, const at::Tensor& adapters = {}) const {
     const at::Tensor norms = weights.Next().view({2 * layout_.layers + 1, kHidden});
     at::Tensor x = Embedded(weights);
@@ -218,22 +137,39 @@ class Model {
     for (int64_t layer = 0; layer < layout_.layers; ++layer) {
       const at::Tensor h = at::rms_norm(x, {kHidden}, norms[2 * layer], 1e-5);
       const at::Tensor qkv = Product(h, weights.Next(), kHidden, {kHidden, kKv, kKv}, adapters, at);
-      const auto heads = [&](int64_t from, int64_t count) {
-        return qkv.narrow(1, from, count * kHead).view({batch_, length_, count, kHead});
-      };
-      const at::Tensor q = Rotated(heads(0, kHeads)), k = Rotated(heads(kHidden, kKvHeads));
-      const at::Tensor attended = at::scaled_dot_product_attention(
-          q.transpose(1, 2), k.transpose(1, 2), heads(kHidden + kKv, kKvHeads).transpose(1, 2), {},
-          0.0, true, std::nullopt, true);
-      x.add_(Product(attended.transpose(1, 2).reshape({-1, kHidden}), weights.Next(), kHidden,
-                     {kHidden}, adapters, at));
+      x.add_(Product(Attended(qkv), weights.Next(), kHidden, {kHidden}, adapters, at));
       const at::Tensor h2 = at::rms_norm(x, {kHidden}, norms[2 * layer + 1], 1e-5);
       const at::Tensor both = Product(h2, weights.Next(), kHidden, {kInner, kInner}, adapters, at);
-      const at::Tensor gated =
-          at::silu(both.narrow(1, 0, kInner)).mul_(both.narrow(1, kInner, kInner));
-      x.add_(Product(gated, weights.Next(), kInner, {kHidden}, adapters, at));
+      x.add_(Product(Gated(both), weights.Next(), kInner, {kHidden}, adapters, at));
     }
-    return LossOf(at::rms_norm(x, {kHidden}, norms[2 * layout_.layers], 1e-5), weights);
+    const at::Tensor h = at::rms_norm(x, {kHidden}, norms[2 * layout_.layers], 1e-5);
+    return LossOf([&] { return at::matmul(h, weights.Next().view({kChunk, kHidden}).t()); });
+  }
+
+  // The same at w + scale z, a scale for each lane, weights and z apart.
+  at::Tensor LossBeside(Source& weights, const RankOneFactors& z,
+                        const std::vector<float>& scales) const {
+    const Beside beside{z, scales, batch_ * length_ / lanes_};
+    const int64_t count = 2 * layout_.layers + 1;
+    at::Tensor norms = weights.Next().view({count, 1, kHidden});
+    std::vector<at::Tensor> moved;
+    for (const float scale : scales) {
+      moved.push_back(at::add(norms, z.Norms().view({count, 1, kHidden}), scale));
+    }
+    norms = at::cat(moved, 1);  // [norms, lanes, hidden]
+    at::Tensor x = at::embedding(weights.NextTable().view({kVocabulary, kHidden}), ids_);
+    x.addmm_(beside.Scaled(z.TableLeft(1).index_select(0, ids_)), z.Right(1).t());
+    size_t unit = 1 + kChunks;
+    for (int64_t layer = 0; layer < layout_.layers; ++layer) {
+      const at::Tensor h = NormOfLanes(x, norms[2 * layer]);
+      const at::Tensor attended = Attended(beside.Product(h, weights.Next(), unit++));
+      x.add_(beside.Product(attended, weights.Next(), unit++));
+      const at::Tensor h2 = NormOfLanes(x, norms[2 * layer + 1]);
+      const at::Tensor gated = Gated(beside.Product(h2, weights.Next(), unit++));
+      x.add_(beside.Product(gated, weights.Next(), unit++));
+    }
+    const at::Tensor h = NormOfLanes(x, norms[2 * layout_.layers]);
+    return LossOf([&] { return beside.Product(h, weights.Next(), unit++); });
   }
 
   static std::vector<DevicePart> AdapterParts(int64_t layers) {
@@ -263,6 +199,47 @@ class Model {
   }
 
  private:
+  // Products with weights that stay where they are: h W^T + scale (h b) a^T, the rows of each lane
+  // at its own scale.
+  struct Beside {
+    const RankOneFactors& z;
+    const std::vector<float>& scales;
+    int64_t rows;  // of a lane
+
+    at::Tensor Scaled(const at::Tensor& low) const {
+      for (size_t lane = 0; lane < scales.size(); ++lane) {
+        low.narrow(0, static_cast<int64_t>(lane) * rows, rows).mul_(scales[lane]);
+      }
+      return low;
+    }
+    // The term of rank one goes in first: a product adds to what is there at the end of each tile.
+    at::Tensor Product(const at::Tensor& h, const at::Tensor& weight, size_t unit) const {
+      const at::Tensor low = Scaled(at::matmul(h, z.Right(unit)));
+      at::Tensor y = at::matmul(low, z.Left(unit).t());
+      return y.addmm_(h, weight.view({-1, h.size(1)}).t());
+    }
+  };
+
+  // norms [lanes, hidden]
+  at::Tensor NormOfLanes(const at::Tensor& x, const at::Tensor& norms) const {
+    if (lanes_ == 1) return at::rms_norm(x, {kHidden}, norms[0], 1e-5);
+    at::Tensor h = at::rms_norm(x, {kHidden}, {}, 1e-5);
+    h.view({lanes_, -1, kHidden}).mul_(norms.unsqueeze(1));
+    return h;
+  }
+  at::Tensor Attended(const at::Tensor& qkv) const {
+    const auto heads = [&](int64_t from, int64_t count) {
+      return qkv.narrow(1, from, count * kHead).view({batch_, length_, count, kHead});
+    };
+    const at::Tensor q = Rotated(heads(0, kHeads)), k = Rotated(heads(kHidden, kKvHeads));
+    const at::Tensor attended = at::scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), heads(kHidden + kKv, kKvHeads).transpose(1, 2), {},
+        0.0, true, std::nullopt, true);
+    return attended.transpose(1, 2).reshape({-1, kHidden});
+  }
+  static at::Tensor Gated(const at::Tensor& both) {
+    return at::silu(both.narrow(1, 0, kInner)).mul_(both.narrow(1, kInner, kInner));
+  }
   at::Tensor Embedded(Source& weights) const {
     const at::Tensor table = weights.NextTable();
     if (table.defined()) return at::embedding(table.view({kVocabulary, kHidden}), ids_);
@@ -300,13 +277,13 @@ class Model {
         at::cat({heads.narrow(3, kHead / 2, kHead / 2).neg(), heads.narrow(3, 0, kHead / 2)}, 3);
     return (heads * cosine_).add_(turned.mul_(sine_));
   }
-  // Over chunks of the vocabulary, so that logits in binary32 stay small.
-  at::Tensor LossOf(const at::Tensor& h, Source& weights) const {
+  // Over chunks of the vocabulary, which `next` gives, so that logits in binary32 stay small.
+  template <typename Next>
+  at::Tensor LossOf(Next next) const {
     std::vector<at::Tensor> sums;
     at::Tensor hit;
     for (int64_t chunk = 0; chunk < kChunks; ++chunk) {
-      const at::Tensor logits =
-          at::matmul(h, weights.Next().view({kChunk, kHidden}).t()).to(at::kFloat);
+      const at::Tensor logits = next().to(at::kFloat);
       sums.push_back(at::logsumexp(logits, {1}));
       const at::Tensor local = targets_ - chunk * kChunk;
       const at::Tensor inside = at::logical_and(local >= 0, local < kChunk);
@@ -314,11 +291,12 @@ class Model {
           logits.gather(1, local.clamp(0, kChunk - 1).unsqueeze(1)).squeeze(1) * inside;
       hit = chunk == 0 ? picked : hit.add_(picked);
     }
-    return (at::logsumexp(at::stack(sums), {0}) - hit).mean();
+    const at::Tensor losses = at::logsumexp(at::stack(sums), {0}) - hit;
+    return lanes_ == 1 ? losses.mean() : losses.view({lanes_, -1}).mean(1);
   }
 
   const Layout& layout_;
-  const int64_t batch_, length_;
+  int64_t batch_, length_, lanes_ = 1;
   at::Tensor ids_, targets_, cosine_, sine_;
 };
 

@@ -24,6 +24,7 @@ namespace {
 
 constexpr float kEpsilon = 1e-3f;
 constexpr double kRate = 1e-7;
+constexpr float kWide = 0x1p-8f;  // far enough for a difference that bfloat16 resolves
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -156,6 +157,62 @@ class Bench {
           InTurns(repeats_, forwards, step));
   }
 
+  // Directions of rank one beside the weights, which are read where they lie, and one pass over
+  // them to update: both signs one after the other, or as two lanes of one pass.
+  void InsideProducts(bool together) {
+    Stored stored(layout_, flat_);
+    const Model lanes = model_.InLanes(2);
+    std::unique_ptr<RankOneFactors> z;
+    const Work forwards = Twice([&] { return model_.Loss(stored); });
+    const Work step = [&] {
+      if (z == nullptr) {
+        z = std::make_unique<RankOneFactors>(layout_);
+        z->Draw(RankOne(step_));
+      }
+      z->Upload();
+      at::Tensor plus, minus;
+      if (together) {
+        const at::Tensor both = lanes.LossBeside(stored, *z, {kEpsilon, -kEpsilon});
+        plus = both[0], minus = both[1];
+      } else {
+        plus = model_.LossBeside(stored, *z, {kEpsilon});
+        minus = model_.LossBeside(stored, *z, {-kEpsilon});
+      }
+      z->Draw(RankOne(++step_));  // the next one, while the device computes
+      z->Move(flat_, Move(plus, minus));
+    };
+    Print(together ? "rank 1 inside the product, both signs in one pass"
+                   : "rank 1 inside the product",
+          InTurns(repeats_, forwards, step));
+  }
+
+  // The slope that factors beside the weights measure, beside that of moved copies, and whether the
+  // update has the bits of AddDirectionCuda.
+  void CheckInside() {
+    Stored stored(layout_, flat_);
+    RankOneFactors z(layout_);
+    z.Draw(RankOne(7));
+    z.Upload();
+    const at::Tensor both = model_.InLanes(2).LossBeside(stored, z, {kWide, -kWide});
+    const double alone =
+        Difference(model_.LossBeside(stored, z, {kWide}), model_.LossBeside(stored, z, {-kWide}));
+    const at::Tensor point = at::empty_like(flat_);
+    Stored moved(layout_, point);
+    Perturb(RankOne(7), kWide, point);
+    const at::Tensor plus = model_.Loss(moved);
+    Perturb(RankOne(7), -kWide, point);
+    const double copied = Difference(plus, model_.Loss(moved));
+    Perturb(RankOne(7), 0x1p-12f, point);
+    const at::Tensor start = flat_.clone();
+    z.Move(flat_, 0x1p-12f);
+    std::printf(
+        "{\"check\":\"%s: inside the product\",\"difference_of_copies\":%.6g,"
+        "\"inside\":%.6g,\"in_one_pass\":%.6g,\"update_equals\":%s}\n",
+        tokens_.c_str(), copied, alone, Difference(both[0], both[1]),
+        at::equal(flat_, point) && !at::equal(flat_, start) ? "true" : "false");
+    flat_.copy_(start);
+  }
+
   // Only adapters of rank 16 move, into a copy of them.
   void Adapters() {
     const std::vector<DevicePart> parts = Model::AdapterParts(layout_.layers);
@@ -260,6 +317,12 @@ class Bench {
   static DirectionAddress Address(const DirectionSettings& kind, uint64_t step) {
     return {kind, 0x0123456789ABCDEF, step};
   }
+  static DirectionAddress RankOne(uint64_t step) {
+    return Address({DirectionKind::kLowRank, 1}, step);
+  }
+  static double Difference(const at::Tensor& plus, const at::Tensor& minus) {
+    return (plus - minus).item<double>();
+  }
   void Add(const DirectionAddress& z, float scale) { Perturb(z, scale, flat_); }
   void Perturb(const DirectionAddress& z, float scale, const at::Tensor& out) {
     Must(AddDirectionCuda(z, layout_.all, scale, Cells(flat_), Cells(out), Stream()));
@@ -316,9 +379,12 @@ void Run(int repeats, int64_t layers) {
     bench.OnTheWay(signs, "rademacher", false);
     bench.OnTheWay(signs, "rademacher", true);
     bench.OnTheWay(gauss, "gauss", false);
+    bench.InsideProducts(false);
+    bench.InsideProducts(true);
     bench.Adapters();
     if (batch == 1) bench.InPlaceWithGraph();
     if (length == 64) bench.Check();
+    if (length == 64) bench.CheckInside();
   }
 }
 
