@@ -128,6 +128,10 @@ absl::Status CheckBatchedQueries(const JobSpec& spec) {
                  "are trained without being named); want batched-queries = 0, or no modules to "
                  "save");
   }
+  if (spec.train.estimator == "forward") {
+    return Clash(batched, Set("train.estimator", "forward"),
+                 "a pass carries the derivative along one direction; want batched-queries = 0");
+  }
   return absl::OkStatus();
 }
 
@@ -244,7 +248,8 @@ std::vector<std::string> FullWarnings(const JobSpec& spec) {
         "[full] with compression.codec = \"none\": each client receives and sends 4 bytes for "
         "every number that is trained, in every round");
   }
-  if (spec.train.estimator != "backprop" && spec.train.perturbation >= 1e-2) {
+  const bool differences = spec.train.estimator != "backprop" && spec.train.estimator != "forward";
+  if (differences && spec.train.perturbation >= 1e-2) {
     warnings.push_back("train.perturbation = " + NumberText(spec.train.perturbation) +
                        " suits adapters; 1e-3 is usual with [full]");
   }
@@ -301,6 +306,8 @@ std::vector<std::string> JobSpec::Warnings() const {
   warn(train.estimator != "cma-es" && searches,
        "train.population and initial-sigma have no effect with train.estimator = \"" +
            train.estimator + "\"");
+  warn(train.estimator == "forward" && train.perturbation != usual.perturbation,
+       "train.perturbation has no effect with train.estimator = \"forward\": its slopes are exact");
   const bool differences = train.estimator != "backprop" && train.estimator != "cma-es";
   warn(train.batched_queries > 0 && !differences,
        "train.batched-queries has no effect with train.estimator = \"" + train.estimator + "\"");

@@ -83,9 +83,10 @@ absl::Status CheckCount(const JobSpec& spec) {
 absl::Status CheckVote(const JobSpec& spec) {
   if (spec.scalars.combine != "vote") return absl::OkStatus();
   const std::string vote = Set("scalars.combine", "vote");
-  if (!IsAmong(spec.train.estimator, {"central", "one-sided"})) {
+  if (!IsAmong(spec.train.estimator, {"central", "one-sided", "forward"})) {
     return Clash(vote, Set("train.estimator", spec.train.estimator),
-                 "votes are signs of slopes; want estimator = \"central\" or \"one-sided\"");
+                 "votes are signs of slopes; want estimator = \"central\", \"one-sided\" or "
+                 "\"forward\"");
   }
   if (spec.scalars.splits > 1) {
     return Clash(vote, "scalars.splits = " + std::to_string(spec.scalars.splits),
@@ -139,12 +140,13 @@ absl::Status CheckWaiting(const JobSpec& spec) {
     return BadJob("scalars.target-ratio: got " + NumberText(scalars.target_ratio) +
                   ", want more than 1, which a single direction has, or 0");
   }
-  if (!IsAmong(spec.train.estimator, {"central", "one-sided"}) || spec.train.max_steps != 1) {
+  if (!IsAmong(spec.train.estimator, {"central", "one-sided", "forward"}) ||
+      spec.train.max_steps != 1) {
     return Clash(ratio,
                  Set("train.estimator", spec.train.estimator) +
                      " and train.max-steps = " + std::to_string(spec.train.max_steps),
                  "what is waited for is measured where the global state is; want estimator = "
-                 "\"central\" or \"one-sided\" and max-steps = 1");
+                 "\"central\", \"one-sided\" or \"forward\", and max-steps = 1");
   }
   if (scalars.pool > 0 || scalars.splits > 1 || scalars.combine != "mean") {
     return BadJob(ratio + " with a pool, splits or votes: want none of them");
@@ -231,11 +233,12 @@ absl::Status CheckScalars(const JobSpec& spec) {
                      : "the state moves by the learning rate alone; want name = \"fedavg\"");
   }
   if (spec.simulate.backprop_share > 0 &&
-      !IsAmong(spec.train.estimator, {"central", "one-sided"})) {
-    return Clash(
-        "simulate.backprop-share = " + NumberText(spec.simulate.backprop_share),
-        Set("train.estimator", spec.train.estimator),
-        "a gradient has the slopes of \"central\" or \"one-sided\" alone; want one of them");
+      !IsAmong(spec.train.estimator, {"central", "one-sided", "forward"})) {
+    return Clash("simulate.backprop-share = " + NumberText(spec.simulate.backprop_share),
+                 Set("train.estimator", spec.train.estimator),
+                 "a gradient has the slopes of \"central\", \"one-sided\" and \"forward\" alone; "
+                 "want one of "
+                 "them");
   }
   RV_RETURN_IF_ERROR(CheckCount(spec));
   RV_RETURN_IF_ERROR(CheckVote(spec));

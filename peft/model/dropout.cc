@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "peft/model/node.h"
+#include "peft/model/tangent.h"
 
 namespace rivulet {
 namespace {
@@ -54,7 +55,8 @@ at::Tensor DropoutFactors(const kernels::DropoutMask& mask, const at::Tensor& x,
 at::Tensor Drop(const at::Tensor& x, uint32_t site, double rate, Pass& pass) {
   const auto mask = MaskOf(pass, site, rate);
   if (!mask) return x;
-  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) {
+  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous() ||
+      HasTangent(x)) {
     return x * DropoutFactors(*mask, x, pass.lanes);
   }
   at::Tensor y = Masked(*mask, x.detach(), *pass.workspace, pass.lanes);

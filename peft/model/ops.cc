@@ -9,6 +9,7 @@
 #include "peft/kernels/rows.h"
 #include "peft/model/dropout.h"
 #include "peft/model/node.h"
+#include "peft/model/tangent.h"
 
 namespace rivulet {
 namespace {
@@ -18,6 +19,7 @@ using torch::autograd::variable_list;
 bool IsNarrow(const at::Tensor& weight) { return weight.scalar_type() == at::kBFloat16; }
 
 bool OnFastPath(const at::Tensor& x, const at::Tensor& weight) {
+  if (HasTangent(x) || HasTangent(weight)) return false;
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous() &&
          (!weight.defined() || (weight.scalar_type() == at::kFloat && weight.is_contiguous()));
 }

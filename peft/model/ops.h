@@ -12,8 +12,9 @@
 
 // Differentiable operations of a transformer. Each has a fused form (own kernels
 // and backward pass; fp32 on the CPU) and a composed one of ATen operations, taken for everything
-// else: other devices and dtypes. Weights may be trained. Rows are tokens. Errors are
-// C++ exceptions of libtorch; the trainer turns them into a Status.
+// else: other devices and dtypes, and tensors that carry tangents (tangent.h). Weights may be
+// trained. Rows are tokens. Errors are C++ exceptions of libtorch; the trainer turns them into a
+// Status.
 
 namespace rivulet {
 

@@ -9,6 +9,7 @@
 #include "peft/model/example_gradients.h"
 #include "peft/model/node.h"
 #include "peft/model/ops.h"
+#include "peft/model/tangent.h"
 
 namespace rivulet {
 namespace {
@@ -336,8 +337,12 @@ at::Tensor ProjectComposed(const at::Tensor& x, std::span<const Linear> linears,
 
 bool Fusable(const at::Tensor& x, std::span<const Linear> linears, const Pass& pass) {
   if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) return false;
+  if (HasTangent(x)) return false;
   for (const Linear& linear : linears) {
     const at::Tensor& w = linear.weight;
+    if (HasTangent(w) || HasTangent(linear.bias)) return false;
+    const LowRank* const low_rank = linear.low_rank;
+    if (low_rank && (HasTangent(low_rank->a) || HasTangent(low_rank->b))) return false;
     const bool known = w.scalar_type() == at::kFloat || w.scalar_type() == at::kBFloat16;
     if (!known || !w.is_contiguous()) return false;
     const bool trained =

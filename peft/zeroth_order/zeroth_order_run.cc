@@ -26,13 +26,13 @@ std::unique_ptr<ModelPoints> PointsOf(const RunSetting& setting, const Direction
   return MakeCopiedPoints(*setting.method, directions, values, together);
 }
 
+}  // namespace
+
 double RootMeanSquare(std::span<const double> slopes) {
   double squares = 0;
   for (double slope : slopes) squares += slope * slope;
   return std::sqrt(squares / static_cast<double>(slopes.size()));
 }
-
-}  // namespace
 
 StepDirections::StepDirections(const TrainSection& train, uint64_t client_root,
                                const Manifest& trained, std::optional<ScalarTally> tally)

@@ -34,6 +34,8 @@ class StepDirections {
   std::optional<Directions> own_;  // without a tally
 };
 
+double RootMeanSquare(std::span<const double> slopes);
+
 // Steps from losses alone (train.estimator other than backprop): memory of inference plus the
 // trained numbers and a copy of them for each loss of a pass (train.batched-queries). Nothing is
 // ever restored: what is trained is only read while losses are measured, and they are measured on

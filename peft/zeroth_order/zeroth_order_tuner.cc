@@ -5,6 +5,7 @@
 #include "peft/trainer/network_tuner.h"
 #include "peft/trainer/process.h"
 #include "peft/zeroth_order/cma_es_run.h"
+#include "peft/zeroth_order/forward_run.h"
 #include "peft/zeroth_order/zeroth_order_run.h"
 
 namespace rivulet {
@@ -30,11 +31,15 @@ class ZerothOrderTuner : public NetworkTuner {
       return Walk(request, search);
     }
     RV_ASSIGN_OR_RETURN(std::optional<ScalarTally> tally, TallyOf(request));
-    const bool plain = train().estimator == "central" || train().estimator == "one-sided";
+    const bool plain = train().estimator != "fzoo";
     const bool projects = request.project_gradient && tally && plain;
     StepDirections directions(train(), setting.root, manifest(), std::move(tally));
     if (projects) {
       ProjectedRun run(setting, *request.global, std::move(directions), workspace);
+      return Walk(request, run);
+    }
+    if (train().estimator == "forward") {
+      ForwardRun run(setting, *request.global, std::move(directions), workspace);
       return Walk(request, run);
     }
     ZerothOrderRun run(setting, *request.global, std::move(directions), workspace);

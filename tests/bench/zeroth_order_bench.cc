@@ -1,7 +1,7 @@
 // A step without backpropagation beside its own two forward passes, several losses of one pass
 // beside a pass for each, and the memory of it all beside that of inference, over the model that
 // ships with us. Sides in turns in one run. Prints JSON lines. Not a test.
-//   zeroth_order_bench [steps=4] [repeats=3] [forms=steps,batched,whole]
+//   zeroth_order_bench [steps=4] [repeats=3] [forms=steps,batched,exact,whole]
 #include <ATen/ATen.h>
 #include <malloc.h>
 
@@ -144,6 +144,37 @@ void Batched(const BasePtr& base, JobSpec job, int steps, int repeats) {
   }
 }
 
+// Exact slopes and two-point differences along one direction, and a step of backpropagation.
+void Exact(const BasePtr& base, JobSpec job, int steps, int repeats) {
+  const ParameterSet state = StateOf(base, job);
+  for (const Size& size : {kSizes[0], kSizes[1], kSizes[2]}) {
+    job.train.per_device_train_batch_size = size.batch;
+    const std::vector<Example> examples = ExamplesOf(size);
+    constexpr const char* kEstimators[] = {"central", "forward", "backprop"};
+    std::vector<Client> clients;
+    for (const std::string estimator : kEstimators) {
+      job.train.estimator = estimator;
+      clients.emplace_back(base, job, state, examples);
+      if (estimator == "backprop") clients.back().tuner = *MakeFirstOrderTuner(base, job);
+    }
+    double seconds[] = {1e30, 1e30, 1e30}, peaks[3] = {};
+    for (int repeat = 0; repeat < repeats; ++repeat) {
+      for (size_t i = 0; i < clients.size(); ++i) {
+        ForgetPeak();
+        seconds[i] = std::min(seconds[i], clients[i].SecondsOfStep(steps));
+        if (repeat == 0) peaks[i] = PeakMiB();
+      }
+    }
+    std::printf("{\"bench\":\"exact slopes\",\"tokens\":%d", size.tokens());
+    for (size_t i = 0; i < clients.size(); ++i) {
+      std::printf(",\"%s_ms\":%.2f,\"%s_mib\":%.1f", kEstimators[i], 1e3 * seconds[i],
+                  kEstimators[i], peaks[i]);
+    }
+    std::printf("}\n");
+    std::fflush(stdout);
+  }
+}
+
 // Passes over the numbers of `state` as they lie there.
 class Inference {
  public:
@@ -232,6 +263,7 @@ int Run(int steps, int repeats, const std::string& forms) {
   if (!base.ok()) return std::fprintf(stderr, "%s\n", base.status().ToString().c_str()), 1;
   if (forms.find("steps") != forms.npos) Steps(*base, job, steps, repeats);
   if (forms.find("batched") != forms.npos) Batched(*base, job, steps, repeats);
+  if (forms.find("exact") != forms.npos) Exact(*base, job, steps, repeats);
   if (forms.find("whole") != forms.npos) Whole(*base, job, steps, repeats);
   return 0;
 }
@@ -241,5 +273,5 @@ int Run(int steps, int repeats, const std::string& forms) {
 
 int main(int argc, char** argv) {
   return rivulet::Run(argc > 1 ? std::atoi(argv[1]) : 4, argc > 2 ? std::atoi(argv[2]) : 3,
-                      argc > 3 ? argv[3] : "steps,batched,whole");
+                      argc > 3 ? argv[3] : "steps,batched,exact,whole");
 }

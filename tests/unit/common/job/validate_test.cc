@@ -58,6 +58,21 @@ INSTANTIATE_TEST_SUITE_P(
              {"lora.modules-to-save=[\"lm_head\"]", "train.estimator=central",
               "train.optimizer=sgd", "train.batched-queries=4"},
              "train.batched-queries = 4 and lora.modules-to-save: losses of one pass share"},
+        Case{"batched_queries_forward",
+             {"train.estimator=forward", "train.optimizer=sgd", "train.batched-queries=4"},
+             "train.batched-queries = 4 and train.estimator = \"forward\": a pass carries"},
+        Case{"forward_votes",
+             {"scalars.enabled=true", "train.estimator=forward", "train.optimizer=sgd",
+              "train.max-steps=5", "scalars.combine=vote"},
+             ""},
+        Case{"forward_waits",
+             {"scalars.enabled=true", "train.estimator=forward", "train.optimizer=sgd",
+              "train.max-steps=1", "scalars.target-ratio=1.5"},
+             ""},
+        Case{"forward_splits_mixed",
+             {"scalars.enabled=true", "train.estimator=forward", "train.optimizer=sgd",
+              "train.max-steps=5", "scalars.splits=2", "simulate.backprop-share=0.5"},
+             ""},
         Case{"scalars",
              {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
               "train.max-steps=5"},
@@ -284,6 +299,7 @@ TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
   EXPECT_EQ(warnings({"simulate.num-clients=3"}).size(), 1u);
   EXPECT_EQ(warnings({"train.population=40"}).size(), 1u);
   EXPECT_EQ(warnings({"train.batched-queries=2"}).size(), 1u);
+  EXPECT_EQ(warnings({"train.estimator=forward", "train.perturbation=1e-3"}).size(), 1u);
   EXPECT_EQ(warnings({"train.estimator=cma-es", "train.learning-rate=1"}).size(), 1u);
   EXPECT_TRUE(warnings({"train.estimator=cma-es", "train.population=40"}).empty());
 }
