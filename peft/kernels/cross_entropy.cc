@@ -5,15 +5,20 @@
 #include <vector>
 
 #include "peft/kernels/gemm.h"
+#include "peft/kernels/matrix_unit.h"
 #include "peft/kernels/softmax.h"
 
 namespace rivulet::kernels {
 namespace {
 
-// Logits at once, 4 MiB: fewer rows would have the output matrix packed more often.
+// Logits at once, 4 MiB: fewer rows would have the output matrix packed more often. To the matrix
+// unit packing costs more than the product itself until the rows are hundreds.
 constexpr int64_t kChunkFloats = 1024 * 1024;
 
-int64_t ChunkRows(int64_t classes) { return std::clamp<int64_t>(kChunkFloats / classes, 28, 256); }
+int64_t ChunkRows(int64_t classes, bool by_unit) {
+  if (by_unit) return std::clamp<int64_t>(4 * kChunkFloats / classes, 64, 512);
+  return std::clamp<int64_t>(kChunkFloats / classes, 28, 256);
+}
 
 struct RowResult {
   double loss;
@@ -39,7 +44,7 @@ CrossEntropySums CrossEntropy(const float* hidden, const ClassMatrix& weight,
                               const int32_t* targets, int64_t rows, int64_t width, int64_t classes,
                               float scale, float* d_hidden, float* d_weight, Workspace& workspace,
                               double* losses) {
-  const int64_t chunk = ChunkRows(classes);
+  const int64_t chunk = ChunkRows(classes, weight.narrow != nullptr && HasMatrixUnit());
   const int64_t stride = (classes + 15) / 16 * 16 + 16;  // never a power of two apart: cache sets
   float* logits = workspace.scores.Resize(chunk * stride);
   CrossEntropySums sums;

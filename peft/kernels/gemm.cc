@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "peft/kernels/gemm.cc"
@@ -11,6 +12,7 @@
 #include "peft/kernels/gemm_dots-inl.h"
 #include "peft/kernels/gemm_pack-inl.h"
 #include "peft/kernels/gemm_tile-inl.h"
+#include "peft/kernels/matrix_unit.h"
 
 // The loops of Goto and van de Geijn (2008): blocks of columns and of the inner dimension are
 // packed into panels; the left operand is repacked only where that pays.
@@ -37,6 +39,27 @@ bool HasNarrowProducts() {
 #endif
 }
 
+// Whether narrow products go to the matrix unit. Decided for the process, not by the shape: a row
+// of the result must not depend on how many there are.
+bool NarrowByUnit() {
+#if HWY_TARGET == HWY_AVX3
+  static const bool unit = HasNarrowProducts() && HasMatrixUnit();
+  return unit;
+#else
+  return false;
+#endif
+}
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Words of a row of `values` bf16 numbers; the unit wants whole tiles of them.
+int64_t WordsOf(int64_t values) {
+  const int64_t words = (values + 1) / 2;
+  return NarrowByUnit() ? RoundUp(words, kUnitWords) : words;
+}
+
 // A run of summands, or of parts of them, whose inner dimensions add up to at most kInner.
 struct Part {
   const Product* product;
@@ -49,7 +72,8 @@ constexpr int kMaxParts = 16;
 struct Group {
   Part parts[kMaxParts];
   int count = 0;
-  int64_t words = 0;  // rows of a packed panel
+  int64_t words = 0;     // rows of a packed panel
+  bool by_unit = false;  // some of it goes to the matrix unit
 };
 
 // Moves the position (product, offset) on.
@@ -64,8 +88,9 @@ Group NextGroup(std::span<const Product> products, size_t& index, int64_t& offse
       Part& part = group.parts[group.count++];
       part = {&product, offset, take, {}};
       part.left.narrow = narrow;
-      part.left.k = narrow ? (take + 1) / 2 : take;
+      part.left.k = narrow ? WordsOf(take) : take;
       group.words += part.left.k;
+      group.by_unit |= narrow && NarrowByUnit();
     }
     total += take;
     offset += take;
@@ -80,14 +105,33 @@ Group NextGroup(std::span<const Product> products, size_t& index, int64_t& offse
 // Rows 2 KiB apart share cache sets, so that 14 of them evict each other.
 bool RowsCollide(const Matrix& a) { return a.column_stride == 1 && a.row_stride % 512 == 0; }
 
+// The rows [call.m, k] of `from` as the matrix unit reads them: strips of kUnitRows rows, of which
+// the first kUnitWords words of every row follow each other, then the next ones.
+void NarrowTiles(const GemmCall& call, const Part& part, const float* from, float* to) {
+  const Matrix& a = part.product->a;
+  const int64_t words = part.left.k;
+  HWY_ALIGN float narrow[kInner / 2];
+  std::fill(narrow, narrow + words, 0.0f);  // the last ones may not be written
+  for (int64_t row = 0; row < call.m; ++row) {
+    NarrowRow(from + row * a.row_stride, a.column_stride, part.k, narrow);
+    const int64_t in_strip = row % kUnitRows;
+    float* tile = to + (row - in_strip) * words + in_strip * kUnitWords;
+    for (int64_t word = 0; word < words; word += kUnitWords, tile += kUnitRows * kUnitWords) {
+      std::memcpy(tile, narrow + word, kUnitWords * sizeof(float));
+    }
+  }
+}
+
 // Fills the left slices, repacking what is narrow or collides.
 void PrepareLeft(const GemmCall& call, Group& group, Workspace& workspace) {
   int64_t floats = 0;
   const auto repacked = [&](const Part& part) {
     return part.left.narrow || (call.m > kTileRows && RowsCollide(part.product->a));
   };
+  // Rows beyond the last one are multiplied as well, and thrown away.
+  const int64_t rows = NarrowByUnit() ? RoundUp(call.m, kUnitRows) : call.m;
   for (int p = 0; p < group.count; ++p) {
-    if (repacked(group.parts[p])) floats += call.m * (group.parts[p].left.k + 16);
+    if (repacked(group.parts[p])) floats += rows * (group.parts[p].left.k + 16);
   }
   float* to = floats > 0 ? workspace.rows.Resize(floats) : nullptr;
   for (int p = 0; p < group.count; ++p) {
@@ -100,18 +144,26 @@ void PrepareLeft(const GemmCall& call, Group& group, Workspace& workspace) {
       part.left.a_column = a.column_stride;
       continue;
     }
+    if (part.left.narrow && NarrowByUnit()) {
+      NarrowTiles(call, part, from, to);
+      part.left.a = to;
+      to += rows * part.left.k;
+      continue;
+    }
     int64_t stride = part.left.k;
     if (stride % 512 == 0) stride += 16;
     part.left.a = to;
     part.left.a_row = stride;
     part.left.a_column = 1;
-    for (int64_t row = 0; row < call.m; ++row, to += stride) {
+    for (int64_t row = 0; row < call.m; ++row) {
+      float* const row_to = to + row * stride;
       if (part.left.narrow) {
-        NarrowRow(from + row * a.row_stride, a.column_stride, part.k, to);
+        NarrowRow(from + row * a.row_stride, a.column_stride, part.k, row_to);
       } else {
-        std::memcpy(to, from + row * a.row_stride, part.k * sizeof(float));
+        std::memcpy(row_to, from + row * a.row_stride, part.k * sizeof(float));
       }
     }
+    to += rows * stride;
   }
 }
 
@@ -133,6 +185,8 @@ void PreparePanel(const GemmCall& call, const Group& group, int64_t first, int64
     }
     if (part.left.narrow) {
       PackWords(product, part.begin, part.k, first, columns, panel, packed);
+      const int64_t words = (part.k + 1) / 2;
+      std::fill(packed + words * panel, packed + part.left.k * panel, 0.0f);
     } else if (product.narrow) {
       PackWidened(product, part.begin, part.k, first, columns, panel, packed);
     } else {
@@ -148,6 +202,59 @@ int RowsOfTile(int64_t left) {
   return static_cast<int>(left <= kTileRows ? left : share);
 }
 
+// Narrow slices of the rows of one panel, by the matrix unit; `to` is that of the rows.
+void UnitTile(std::span<const WordSlice> slices, int64_t rows, int64_t panel,
+              const Destination& to) {
+  if (rows == kUnitRows && to.columns == panel && !to.bias) {
+    return MultiplyWords(slices, panel, to.c, to.stride, to.accumulate);
+  }
+  HWY_ALIGN float spill[kUnitRows * 2 * kLanes];
+  if (to.accumulate) {
+    for (int64_t row = 0; row < rows; ++row) {
+      std::copy_n(to.c + row * to.stride, to.columns, spill + row * panel);
+    }
+  }
+  MultiplyWords(slices, panel, spill, panel, to.accumulate);
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t column = 0; column < to.columns; ++column) {
+      const float sum = spill[row * panel + column];  // without a bias to the bit: also -0
+      to.c[row * to.stride + column] = to.bias ? sum + to.bias[column] : sum;
+    }
+  }
+}
+
+// What one panel adds to the result: narrow slices by the matrix unit, the others behind them while
+// these rows are in the cache.
+void UnitPanel(const GemmCall& call, std::span<const Slice> slices, int64_t panel,
+               const Destination& to) {
+  Slice wide[kMaxParts];
+  WordSlice narrow[kMaxParts];
+  int wides = 0, narrows = 0;
+  for (const Slice& slice : slices) {
+    if (slice.narrow) {
+      narrow[narrows++] = {slice.a, slice.b, slice.k};
+    } else {
+      wide[wides++] = slice;
+    }
+  }
+  for (int64_t first = 0; first < call.m; first += kUnitRows) {
+    const int64_t last = std::min(first + kUnitRows, call.m);
+    Destination strip = to;
+    strip.c += first * to.stride;
+    UnitTile({narrow, static_cast<size_t>(narrows)}, last - first, panel, strip);
+    for (int each = 0; each < narrows; ++each) narrow[each].left += kUnitRows * narrow[each].words;
+    Destination more = to;
+    more.accumulate = true;
+    more.bias = nullptr;
+    for (int64_t row = first; wides > 0 && row < last;) {
+      const int rows = RowsOfTile(last - row);
+      panel == kLanes ? TileOf<1>(rows, wide, wides, row, more)
+                      : TileOf<2>(rows, wide, wides, row, more);
+      row += rows;
+    }
+  }
+}
+
 // Columns first .. first + width of the result.
 void Block(const GemmCall& call, const Group& group, int64_t first, int64_t width, bool initial,
            Workspace& workspace) {
@@ -159,6 +266,10 @@ void Block(const GemmCall& call, const Group& group, int64_t first, int64_t widt
     PreparePanel(call, group, first + j, columns, panel, packed + j * group.words, slices);
     const Destination to = {call.c + first + j, call.c_stride, columns, call.accumulate || !initial,
                             initial && call.bias ? call.bias + first + j : nullptr};
+    if (group.by_unit) {
+      UnitPanel(call, {slices, static_cast<size_t>(group.count)}, panel, to);
+      continue;
+    }
     for (int64_t row = 0; row < call.m;) {
       const int rows = RowsOfTile(call.m - row);
       if (panel == kLanes) {
@@ -180,6 +291,8 @@ void GemmBlocks(const GemmCall& call, Workspace& workspace) {
   while (index < call.products.size()) {
     Group group = NextGroup(call.products, index, offset);
     PrepareLeft(call, group, workspace);
+    std::optional<MatrixUnit> unit;
+    if (group.by_unit) unit.emplace();
     for (int64_t first = 0; first < call.n; first += kColumns) {
       Block(call, group, first, std::min(kColumns, call.n - first), initial, workspace);
     }

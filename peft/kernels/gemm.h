@@ -18,8 +18,8 @@ inline Matrix Transposed(Matrix m) { return {m.data, m.column_stride, m.row_stri
 
 // One summand a * b: a is [m, k], b is [k, n]. Where `narrow` is set it stands for b.data: bf16
 // values (upper halves of fp32) with b's strides. Then, on a CPU that multiplies bf16, a is rounded
-// to bf16 as well (nearest even) and products are added up in fp32; elsewhere b is widened and the
-// arithmetic is fp32.
+// to bf16 as well (nearest even; values below 2^-126 are zero) and products are added up in fp32,
+// by its matrix unit where there is one; elsewhere b is widened and the arithmetic is fp32.
 struct Product {
   Matrix a;
   Matrix b;

@@ -3,6 +3,7 @@
 //   peft_step_bench [clients=1] [steps=8] [shape=small|large|all] [dtype=float32|bfloat16]
 //   [threads=1]
 #include <ATen/ATen.h>
+#include <torch/utils.h>
 #include <sys/resource.h>
 
 #include <chrono>
@@ -66,7 +67,7 @@ std::vector<std::pair<int64_t, int64_t>> Products(const Shape& s) {
 double BareProducts(const Shape& s, double flops, at::ScalarType dtype) {
   const int64_t rows = s.batch * s.length;
   double done = 0, started = 0, seconds = 0;
-  const at::NoGradGuard no_grad;
+  const torch::NoGradGuard no_grad;
   std::vector<std::pair<at::Tensor, at::Tensor>> operands;
   for (const auto& [out, in] : Products(s)) {
     operands.emplace_back(at::randn({out, in}).to(dtype), at::randn({rows, in}).to(dtype));

@@ -87,20 +87,27 @@ TEST_P(GemmSizes, SeveralSummandsBiasAndAccumulationEqualThePlainLoop) {
   }
 }
 
-// Products of bf16 values are exact in fp32, so only the sums round; a is rounded to bf16 here
-// beforehand where the CPU does so.
+// Values that bf16 holds, and as such.
+std::vector<float> Bf16Numbers(int64_t n, uint32_t tensor) {
+  std::vector<float> values = Numbers(n, tensor);
+  for (float& value : values) {
+    value = std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0xFFFF0000u);
+  }
+  return values;
+}
+std::vector<uint16_t> Narrow(const std::vector<float>& values) {
+  std::vector<uint16_t> narrow;
+  for (float value : values) {
+    narrow.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+  }
+  return narrow;
+}
+
+// Products of bf16 values are exact in fp32, so only the sums round.
 TEST_P(GemmSizes, Bf16OperandsEqualThePlainLoop) {
   const auto [m, n, k] = GetParam();
-  auto a = Numbers(m * k, 12), b = Numbers(n * k, 13);
-  std::vector<uint16_t> narrow(b.size());
-  const auto truncate = [](float& value) {
-    value = std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0xFFFF0000u);
-  };
-  for (float& value : a) truncate(value);
-  for (size_t i = 0; i < b.size(); ++i) {
-    truncate(b[i]);
-    narrow[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(b[i]) >> 16);
-  }
+  const auto a = Bf16Numbers(m * k, 12), b = Bf16Numbers(n * k, 13);
+  const std::vector<uint16_t> narrow = Narrow(b);
   for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
     std::vector<float> c(m * n);
     const Product plain = {{a.data(), k, 1}, right, k};
@@ -109,6 +116,33 @@ TEST_P(GemmSizes, Bf16OperandsEqualThePlainLoop) {
     product.b.data = nullptr;
     kernels::Gemm({m, n, {&product, 1}, c.data(), n}, workspace_);
     ExpectProduct({m, n, {&plain, 1}, c.data(), n}, c);
+  }
+}
+
+// Two bf16 summands with a low-rank fp32 one between them, as in a backward pass.
+TEST_P(GemmSizes, Bf16SummandsBiasAndAccumulationEqualThePlainLoop) {
+  const auto [m, n, k] = GetParam();
+  const auto a = Bf16Numbers(m * k, 16), b = Bf16Numbers(n * k, 17);
+  const auto u = Numbers(m * 3, 18), v = Numbers(n * 3, 19), bias = Numbers(n, 20);
+  const std::vector<uint16_t> narrow = Narrow(b);
+  const Product plain[] = {{{a.data(), k, 1}, {b.data(), n, 1}, k},
+                           {{u.data(), 3, 1}, {v.data(), n, 1}, 3},
+                           {{a.data(), k, 1}, {b.data(), 1, k}, k}};
+  Product products[] = {plain[0], plain[1], plain[2]};
+  for (Product* product : {&products[0], &products[2]}) {
+    product->narrow = narrow.data();
+    product->b.data = nullptr;
+  }
+  for (const bool accumulate : {false, true}) {
+    for (const float* added : {static_cast<const float*>(nullptr), bias.data()}) {
+      std::vector<float> c = Numbers(m * (n + 5), 21);
+      const std::vector<float> before = c;
+      kernels::Gemm({m, n, products, c.data(), n + 5, added, accumulate}, workspace_);
+      ExpectProduct({m, n, plain, c.data(), n + 5, added, accumulate}, before);
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t j = n; j < n + 5; ++j) ASSERT_EQ(c[i * (n + 5) + j], before[i * (n + 5) + j]);
+      }
+    }
   }
 }
 
@@ -128,13 +162,14 @@ TEST(Gemm, TheLeftOperandIsRoundedToNearestEven) {
   EXPECT_EQ(c[3], 1.0f + 0x1p-7f);
 }
 
-// Edges of tiles (14 x 32, 6 x 16), of blocks (768, 512) and of the path that does not pack.
+// Edges of tiles (14 x 32, 6 x 16, 32 x 32), of blocks (768, 512) and of the path that does not
+// pack.
 INSTANTIATE_TEST_SUITE_P(All, GemmSizes,
                          ::testing::Values(Size{1, 1, 1}, Size{1, 100, 33}, Size{2, 9, 200},
                                            Size{3, 40, 7}, Size{14, 32, 8}, Size{15, 33, 9},
                                            Size{56, 70, 64}, Size{57, 8, 65}, Size{60, 530, 20},
                                            Size{100, 31, 800}, Size{20, 64, 1600},
-                                           Size{80, 48, 512}, Size{30, 40, 1}),
+                                           Size{80, 48, 512}, Size{30, 40, 1}, Size{64, 96, 1568}),
                          [](const auto& info) {
                            return std::to_string(info.param.m) + "x" +
                                   std::to_string(info.param.n) + "x" + std::to_string(info.param.k);
@@ -166,13 +201,17 @@ TEST(Gemm, RowsDoNotDependOnTheirNeighbours) {
   // Equal rows give equal bits wherever they stand, so padding cannot change a result.
   const int64_t m = 90, n = 50, k = 40;
   auto a = Numbers(m * k, 9);
-  const auto b = Numbers(n * k, 10);
+  const auto b = Bf16Numbers(n * k, 10);
+  const std::vector<uint16_t> narrow = Narrow(b);
   for (int64_t i = 1; i < m; ++i) std::copy_n(a.begin(), k, a.begin() + i * k);
-  std::vector<float> c(m * n);
-  Workspace workspace;
-  Multiply(m, n, k, {a.data(), k, 1}, {b.data(), n, 1}, c.data(), n, false, workspace);
-  for (int64_t i = 1; i < m; ++i) {
-    EXPECT_TRUE(std::equal(c.begin(), c.begin() + n, c.begin() + i * n)) << i;
+  const Product wide = {{a.data(), k, 1}, {b.data(), n, 1}, k};
+  for (const Product& product : {wide, Product{wide.a, {nullptr, n, 1}, k, narrow.data()}}) {
+    std::vector<float> c(m * n);
+    Workspace workspace;
+    kernels::Gemm({m, n, {&product, 1}, c.data(), n}, workspace);
+    for (int64_t i = 1; i < m; ++i) {
+      EXPECT_TRUE(std::equal(c.begin(), c.begin() + n, c.begin() + i * n)) << i;
+    }
   }
 }
 
