@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace rivulet {
@@ -60,6 +61,20 @@ TEST(CheckFinite, NamesTheFirstBadElement) {
   EXPECT_TRUE(CheckFinite(set).ok());
   set.floats(0)[4] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(CheckFinite(set).message(), "a[4]: got nan, want a finite number");
+}
+
+// Two sizes: one from the heap, one of pages of its own; made again where another one was.
+TEST(ParameterSet, StartsAsZerosWhateverWasThereBefore) {
+  for (const int64_t elements : {int64_t{1000}, int64_t{3} << 20}) {
+    for (int time = 0; time < 3; ++time) {
+      ParameterSet set({{"a", DType::kF32, {elements}}});
+      const std::span<float> values = set.floats(0);
+      EXPECT_EQ(std::count(values.begin(), values.end(), 0.0f), elements);
+      std::fill(values.begin(), values.end(), 1.0f);
+      const ParameterSet copy = set;
+      EXPECT_EQ(std::count(copy.floats(0).begin(), copy.floats(0).end(), 1.0f), elements);
+    }
+  }
 }
 
 }  // namespace
