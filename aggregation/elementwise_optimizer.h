@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "aggregation/parallel.h"
 #include "aggregation/server_optimizer.h"
@@ -39,6 +40,9 @@ template <typename Rule>
 class ElementwiseOptimizer : public ServerOptimizer {
  public:
   ElementwiseOptimizer(Rule rule, const Manifest& manifest) : rule_(rule), manifest_(manifest) {
+    for (const TensorSpec& spec : manifest_) {
+      ends_.push_back(ends_.back() + static_cast<size_t>(spec.elements()));
+    }
     Manifest rows;
     for (const OptimizerSlot& slot : rule_.Slots()) {
       for (TensorSpec spec : manifest_) {
@@ -64,16 +68,11 @@ class ElementwiseOptimizer : public ServerOptimizer {
     RV_RETURN_IF_ERROR(SameManifest(mean_delta.manifest(), manifest_));
     RV_RETURN_IF_ERROR(SameManifest(global.manifest(), manifest_));
     // First a look, then the move: what is refused has changed nothing, and nothing is copied.
-    RV_RETURN_IF_ERROR(ForEachTensor([&](size_t tensor, auto zero) {
-      return Look<decltype(zero)>(tensor, mean_delta, global);
-    }));
-    return ForEachTensor([&](size_t tensor, auto zero) {
-      using T = decltype(zero);
-      const Tensor<T> at = At<T>(tensor, mean_delta, global);
-      ParallelRanges(at.size, kGrain,
-                     [&](size_t begin, size_t end) { Move<T, true>(at, begin, end); });
-      return absl::OkStatus();
+    RV_RETURN_IF_ERROR(Look(mean_delta, global));
+    ParallelTensors(ends_, kGrain, [&](size_t tensor, size_t begin, size_t end) {
+      (void)MoveAny<true>(tensor, mean_delta, global, begin, end);
     });
+    return absl::OkStatus();
   }
 
  private:
@@ -87,16 +86,6 @@ class ElementwiseOptimizer : public ServerOptimizer {
         ValuesOf<float>(state_, row)[index] = static_cast<float>(initial);
       }
     }
-  }
-
-  // body(tensor, T()) for every tensor, T its element type. Stops at the first error.
-  template <typename Body>
-  absl::Status ForEachTensor(const Body& body) const {
-    for (size_t tensor = 0; tensor < manifest_.size(); ++tensor) {
-      RV_RETURN_IF_ERROR(manifest_[tensor].dtype == DType::kF64 ? body(tensor, double{})
-                                                                : body(tensor, float{}));
-    }
-    return absl::OkStatus();
   }
 
   // One tensor of everything.
@@ -139,14 +128,33 @@ class ElementwiseOptimizer : public ServerOptimizer {
     return finite;
   }
 
-  template <typename T>
-  absl::Status Look(size_t tensor, const ParameterSet& mean_delta, ParameterSet& global) {
-    const Tensor<T> at = At<T>(tensor, mean_delta, global);
-    std::atomic<bool> finite = true;
-    ParallelRanges(at.size, kGrain, [&](size_t begin, size_t end) {
-      if (!Move<T, false>(at, begin, end)) finite = false;
+  // The same of tensor `tensor`, whatever its element type.
+  template <bool kStore>
+  bool MoveAny(size_t tensor, const ParameterSet& mean_delta, ParameterSet& global, size_t begin,
+               size_t end) {
+    return manifest_[tensor].dtype == DType::kF64
+               ? Move<double, kStore>(At<double>(tensor, mean_delta, global), begin, end)
+               : Move<float, kStore>(At<float>(tensor, mean_delta, global), begin, end);
+  }
+
+  // Whether all would stay finite. Errors: OutOfRange naming the first that would not.
+  absl::Status Look(const ParameterSet& mean_delta, ParameterSet& global) {
+    std::atomic<size_t> first_bad = manifest_.size();
+    ParallelTensors(ends_, kGrain, [&](size_t tensor, size_t begin, size_t end) {
+      if (MoveAny<false>(tensor, mean_delta, global, begin, end)) return;
+      for (size_t before = first_bad;
+           tensor < before && !first_bad.compare_exchange_weak(before, tensor);) {
+      }
     });
-    if (finite) return absl::OkStatus();
+    if (first_bad == manifest_.size()) return absl::OkStatus();
+    return manifest_[first_bad].dtype == DType::kF64
+               ? FirstBad<double>(first_bad, mean_delta, global)
+               : FirstBad<float>(first_bad, mean_delta, global);
+  }
+
+  template <typename T>
+  absl::Status FirstBad(size_t tensor, const ParameterSet& mean_delta, ParameterSet& global) {
+    const Tensor<T> at = At<T>(tensor, mean_delta, global);
     size_t bad = 0;
     while (bad + 1 < at.size && Move<T, false>(at, bad, bad + 1)) ++bad;
     return NotFinite(tensor, static_cast<int64_t>(bad), at.x[bad], at.delta[bad]);
@@ -163,6 +171,7 @@ class ElementwiseOptimizer : public ServerOptimizer {
 
   Rule rule_;
   Manifest manifest_;
+  std::vector<size_t> ends_ = {0};  // of the tensors, counted through; see ParallelTensors
   ParameterSet state_;
 };
 

@@ -22,6 +22,16 @@ __attribute__((always_inline)) inline uint32_t LargestBody(const float* values, 
   return largest;
 }
 
+__attribute__((always_inline)) inline ValueScan ScanBody(const float* values, size_t count) {
+  ValueScan scan;
+  for (size_t index = 0; index < count; ++index) {
+    const uint32_t bits = std::bit_cast<uint32_t>(values[index]);
+    scan.largest = std::max(scan.largest, bits & kMagnitudeMask);
+    scan.sum_of_bits += bits;
+  }
+  return scan;
+}
+
 __attribute__((always_inline)) inline void AddBody(const float* __restrict values, size_t count,
                                                    double factor, int64_t* __restrict words) {
   for (size_t index = 0; index < count; ++index) {
@@ -70,6 +80,7 @@ __attribute__((always_inline)) inline uint32_t TogetherAny(std::span<const Scale
 }
 
 uint32_t LargestBaseline(const float* values, size_t count) { return LargestBody(values, count); }
+ValueScan ScanBaseline(const float* values, size_t count) { return ScanBody(values, count); }
 void AddBaseline(const float* values, size_t count, double factor, int64_t* words) {
   AddBody(values, count, factor, words);
 }
@@ -86,6 +97,9 @@ __attribute__((target("avx2"))) uint32_t TogetherAvx2(std::span<const ScaledValu
 __attribute__((target("avx2"))) uint32_t LargestAvx2(const float* values, size_t count) {
   return LargestBody(values, count);
 }
+__attribute__((target("avx2"))) ValueScan ScanAvx2(const float* values, size_t count) {
+  return ScanBody(values, count);
+}
 __attribute__((target("avx2"))) void AddAvx2(const float* values, size_t count, double factor,
                                              int64_t* words) {
   AddBody(values, count, factor, words);
@@ -97,6 +111,7 @@ bool HasAvx2() {
 #else
 bool HasAvx2() { return false; }
 #define LargestAvx2 LargestBaseline
+#define ScanAvx2 ScanBaseline
 #define AddAvx2 AddBaseline
 #define TogetherAvx2 TogetherBaseline
 #endif
@@ -114,6 +129,11 @@ bool FitsDoubles(int64_t weight, uint32_t magnitude) {
 uint32_t LargestMagnitudeBits(std::span<const float> values) {
   return HasAvx2() ? LargestAvx2(values.data(), values.size())
                    : LargestBaseline(values.data(), values.size());
+}
+
+ValueScan ScanValues(std::span<const float> values) {
+  return HasAvx2() ? ScanAvx2(values.data(), values.size())
+                   : ScanBaseline(values.data(), values.size());
 }
 
 int64_t RoundedProduct(float value, int64_t weight) {

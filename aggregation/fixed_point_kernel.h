@@ -10,6 +10,13 @@ namespace rivulet {
 // infinity above every finite number and NaN above infinity. 0 for an empty span.
 uint32_t LargestMagnitudeBits(std::span<const float> values);
 
+// What one pass over values finds.
+struct ValueScan {
+  uint32_t largest = 0;      // LargestMagnitudeBits
+  uint64_t sum_of_bits = 0;  // of the values as 32-bit numbers
+};
+ValueScan ScanValues(std::span<const float> values);
+
 // words[i] += weight * values[i] * 2^24, rounded to the nearest integer, ties to even, exactly.
 //   words      at least as many as values
 //   weight     |weight| < 2^31; -w takes back what w added

@@ -237,15 +237,13 @@ absl::StatusOr<ParameterSet> FixedPointSum::Mean() const {
 ParameterSet FixedPointSum::MeanOver(double count) const {
   const double divisor = std::ldexp(count, kFractionBits);
   ParameterSet mean(manifest_);
-  for (size_t tensor = 0; tensor < mean.size(); ++tensor) {
+  ParallelTensors(offsets_, kMeanGrain, [&](size_t tensor, size_t begin, size_t end) {
     const std::span<const int64_t> sums = words(tensor);
     const std::span<float> out = mean.floats(tensor);
-    ParallelRanges(out.size(), kMeanGrain, [&](size_t begin, size_t end) {
-      for (size_t index = begin; index < end; ++index) {
-        out[index] = static_cast<float>(static_cast<double>(sums[index]) / divisor);
-      }
-    });
-  }
+    for (size_t index = begin; index < end; ++index) {
+      out[index] = static_cast<float>(static_cast<double>(sums[index]) / divisor);
+    }
+  });
   return mean;
 }
 

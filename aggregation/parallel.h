@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <future>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -24,6 +25,22 @@ inline void ParallelRanges(size_t count, size_t grain,
   }
   work(0, count / parts);
   for (std::future<void>& other : others) other.get();
+}
+
+// The same over the elements of tensors that follow each other, many small ones together as well as
+// a large one in parts: work(tensor, begin, end) for elements begin .. end of one. `ends`: where
+// each tensor begins when they are counted through, and the end of the last.
+inline void ParallelTensors(
+    std::span<const size_t> ends, size_t grain,
+    const std::function<void(size_t tensor, size_t begin, size_t end)>& work) {
+  ParallelRanges(ends.back(), grain, [&](size_t begin, size_t end) {
+    const auto after = std::upper_bound(ends.begin(), ends.end(), begin);
+    for (auto tensor = static_cast<size_t>(after - ends.begin()) - 1; begin < end; ++tensor) {
+      const size_t last = std::min(end, ends[tensor + 1]);
+      if (begin < last) work(tensor, begin - ends[tensor], last - ends[tensor]);
+      begin = last;
+    }
+  });
 }
 
 }  // namespace rivulet

@@ -17,8 +17,9 @@ namespace rivulet {
 // the values: names and shapes. Not made against somebody who picks the values.
 class ValuesDigest {
  public:
-  // Values `first`.. of the update's data, counted over all tensors in file order.
-  void Add(uint64_t first, std::span<const float> values);
+  // Values `first`.. of the update's data, counted over all tensors in file order. Returns their
+  // LargestMagnitudeBits, which the same pass finds.
+  uint32_t Add(uint64_t first, std::span<const float> values);
   void Merge(const ValuesDigest& other) { sum_ += other.sum_; }
   bool operator==(const ValuesDigest&) const = default;
 

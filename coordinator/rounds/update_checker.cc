@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "aggregation/fixed_point_kernel.h"
 #include "aggregation/fixed_point_sum.h"
 #include "common/formats/safetensors_header.h"
 
@@ -102,8 +101,7 @@ void UpdateChecker::TakeValues(std::span<const std::byte> bytes) {
 
 void UpdateChecker::CheckValues(std::span<const float> values) {
   if (!status_.ok()) return;
-  if (LargestMagnitudeBits(values) >= kLimitBits) status_ = RefuseFirstBad(values);
-  digest_.Add(values_, values);
+  if (digest_.Add(values_, values) >= kLimitBits) status_ = RefuseFirstBad(values);
   values_ += values.size();
 }
 

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
+#include <cmath>
+#include <limits>
 #include <new>
 #include <vector>
 
@@ -38,6 +41,15 @@ TEST(ValuesDigest, IsTheSameForEveryCutAndOrder) {
   }
 }
 
+TEST(ValuesDigest, AddReturnsTheLargestMagnitude) {
+  std::vector<float> values = Values();
+  for (const float extreme : {-30.0f, 127.5f, -std::numeric_limits<float>::infinity()}) {
+    values[3333] = extreme;
+    ValuesDigest digest;
+    EXPECT_EQ(digest.Add(100, values), std::bit_cast<uint32_t>(std::fabs(extreme)));
+  }
+}
+
 TEST(ValuesDigest, AChangedValueAZeroedPageAndExchangedPagesChangeIt) {
   const std::vector<float> values = Values();
   std::vector<float> changed = values;
@@ -59,6 +71,25 @@ TEST(ParallelRanges, CoversEverythingOnce) {
     });
     EXPECT_EQ(visits, std::vector<int>(count, 1));
   }
+}
+
+TEST(ParallelTensors, CoversEveryTensorOnceEmptyOnesAside) {
+  for (const size_t grain : {size_t{1}, size_t{3}, size_t{1000}}) {
+    const std::vector<size_t> sizes = {0, 5, 1, 0, 0, 200, 7, 0};
+    std::vector<size_t> ends = {0};
+    std::vector<std::vector<int>> visits;
+    for (const size_t size : sizes) {
+      ends.push_back(ends.back() + size);
+      visits.emplace_back(size, 0);
+    }
+    ParallelTensors(ends, grain, [&](size_t tensor, size_t begin, size_t end) {
+      for (size_t index = begin; index < end; ++index) ++visits.at(tensor).at(index);
+    });
+    for (size_t tensor = 0; tensor < sizes.size(); ++tensor) {
+      EXPECT_EQ(visits[tensor], std::vector<int>(sizes[tensor], 1)) << tensor;
+    }
+  }
+  ParallelTensors(std::vector<size_t>{0}, 1, [](size_t, size_t, size_t) { FAIL(); });
 }
 
 TEST(ParallelRanges, WhatAnyOfThemThrowsIsThrownAndAllHaveReturned) {
