@@ -16,7 +16,8 @@
 namespace rivulet {
 
 struct AggregatedRound {
-  ModelRecord model;  // its blobs are durable; its row is not written yet
+  ModelRecord model;   // its blobs are durable; its row is not written yet
+  ParameterSet state;  // of that model
   RoundFigures figures;
   int64_t scaled = 0;               // updates that a robust rule scaled down
   std::optional<double> clip_norm;  // adaptive clipping: of the next round
@@ -67,8 +68,9 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
 // Round 0. `base_tensors` is the file that plan.base_tensors names; null when there is none. It is
 // not kept: round 0 holds its values. Errors: InvalidArgument (exit 3) for a file that is missing,
 // not of manifest plan.from_base, or holds a value that is not finite; DataLoss for another hash;
-// those of the plan's initial().
+// those of the plan's initial(). `values`: where it is not null, gets the state itself.
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,
-                                              const BlobReader* base_tensors);
+                                              const BlobReader* base_tensors,
+                                              ParameterSet* values = nullptr);
 
 }  // namespace rivulet

@@ -225,6 +225,9 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   }
   RV_RETURN_IF_ERROR(states_.Commit(writes));
   job.record.state = end.to;
+  if (made_ != nullptr && made_->sha256 == job.models.rbegin()->second.sha256) {
+    dropped_.push_back(std::move(made_));
+  }
   job.record.exit_code = end.exit_code;
   job.record.reason = end.reason;
   job.record.ended_ms = end.ended_ms;

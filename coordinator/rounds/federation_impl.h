@@ -234,7 +234,8 @@ class Federation::Impl {
   // ---- work ----
   void WorkLoop();
   bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
-  static std::shared_ptr<RunningRound> RunningOf(Job& job);
+  std::shared_ptr<RunningRound> RunningOf(Job& job);
+  void KeepStateLocked(const std::string& sha256, ParameterSet values);
   // What reads the uploads of the round in progress; null where they are not coded.
   std::shared_ptr<const CodedRound> CodedOfLocked(Job& job);
   static bool AwaitsPlan(const Job& job) { return job.planning && !job.planning->answer; }
@@ -287,6 +288,13 @@ class Federation::Impl {
   int putting_ = 0;  // blobs being made whose names are not known yet
   std::deque<Work> work_;
   bool working_ = false;
+  // The state that was made last, for the next round of its job: it need not be read and verified.
+  // One of all jobs, since each takes the memory of a model.
+  struct MadeState {
+    std::string sha256;
+    ParameterSet values;
+  };
+  std::shared_ptr<MadeState> made_;
   std::vector<std::shared_ptr<const void>> dropped_;  // to be freed without the lock
   bool ending_ = false;
   std::map<uint64_t, std::pair<std::string, Watcher>> watchers_;

@@ -129,7 +129,9 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   if (!known.empty()) return known;
   ++putting_;
   lock.unlock();
-  absl::StatusOr<ModelRecord> model = StoreInitialState(blobs_, *plan, submission.base_tensors);
+  ParameterSet initial;
+  absl::StatusOr<ModelRecord> model =
+      StoreInitialState(blobs_, *plan, submission.base_tensors, &initial);
   lock.lock();
   --putting_;
   if (!model.ok()) return model.status();
@@ -164,6 +166,7 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   job.run_seed = std::move(run_seed);
   job.engine = MakeEngine(job, EngineState{});
   DescribeLocked(job, plan->spec);
+  KeepStateLocked(model->sha256, std::move(initial));
   job.models[0] = *std::move(model);
   EmitLocked(job, "job.submitted", 0, {{"name", job.record.name}});
   const std::string id = job.record.id;

@@ -130,9 +130,18 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
 }
 
 std::shared_ptr<RunningRound> Federation::Impl::RunningOf(Job& job) {
-  if (job.running == nullptr)
-    job.running = std::make_shared<RunningRound>(job.plan->update_manifest(), job.plan->manifest);
+  if (job.running != nullptr) return job.running;
+  job.running = std::make_shared<RunningRound>(job.plan->update_manifest(), job.plan->manifest);
+  if (made_ != nullptr && made_->sha256 == job.models.rbegin()->second.sha256) {
+    job.running->GiveParent(std::move(made_->values), made_->sha256);
+    made_.reset();
+  }
   return job.running;
+}
+
+void Federation::Impl::KeepStateLocked(const std::string& sha256, ParameterSet values) {
+  dropped_.push_back(std::move(made_));
+  made_ = std::make_shared<MadeState>(MadeState{sha256, std::move(values)});
 }
 
 std::shared_ptr<const CodedRound> Federation::Impl::CodedOfLocked(Job& job) {
@@ -234,6 +243,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   PinLocked(result->model.sha256);
   PinCompanionsLocked(result->model);
   job.models[round.round] = result->model;
+  KeepStateLocked(result->model.sha256, std::move(result->state));
   RetireLocked(job);
   std::vector<std::pair<std::string, JobEvent::Value>> data = {
       {"attempt", int64_t{round.attempt}},

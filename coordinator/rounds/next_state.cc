@@ -14,23 +14,15 @@
 namespace rivulet {
 namespace {
 
-constexpr size_t kPutBytes = size_t{256} << 10;
 constexpr uint64_t kThreadBytes = uint64_t{1} << 20;  // of a state that is worth a thread
 
 absl::StatusOr<std::string> PutFile(BlobStore& blobs, const ParameterSet& state, uint64_t* bytes) {
   const SafetensorsPieces file = SafetensorsPiecesOf(state);
-  *bytes = file.head.size();
-  for (const std::span<const std::byte> tensor : file.tensors) *bytes += tensor.size();
-  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, blobs.Create(*bytes));
-  RV_RETURN_IF_ERROR(writer->Append(std::as_bytes(std::span(file.head))));
-  for (std::span<const std::byte> left : file.tensors) {
-    while (!left.empty()) {  // hashed while it is still in the cache
-      const auto piece = left.first(std::min(left.size(), kPutBytes));
-      RV_RETURN_IF_ERROR(writer->Append(piece));
-      left = left.subspan(piece.size());
-    }
-  }
-  return writer->Commit("");
+  std::vector<std::span<const std::byte>> pieces = {std::as_bytes(std::span(file.head))};
+  pieces.insert(pieces.end(), file.tensors.begin(), file.tensors.end());
+  *bytes = 0;
+  for (const std::span<const std::byte> piece : pieces) *bytes += piece.size();
+  return blobs.PutPieces(pieces);
 }
 
 // Two hashes of the same bytes, one of the file and one of the tensors: side by side.
@@ -96,11 +88,13 @@ absl::StatusOr<AggregatedRound> NextState(BlobStore& blobs, const JobPlan& plan,
     RV_ASSIGN_OR_RETURN(result.model.optimizer_sha256,
                         blobs.Put(SafetensorsBytes(optimizer->State())));
   }
+  result.state = std::move(state);
   return result;
 }
 
 absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& plan,
-                                              const BlobReader* base_tensors) {
+                                              const BlobReader* base_tensors,
+                                              ParameterSet* values) {
   absl::StatusOr<ParameterSet> from_base = ReadBaseTensors(base_tensors, plan);
   if (!from_base.ok()) {
     const absl::Status status = Annotate(from_base.status(), "base tensors");
@@ -108,9 +102,10 @@ absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& p
                ? WithExit(status, ExitCode::kConfig)
                : status;
   }
-  RV_ASSIGN_OR_RETURN(const ParameterSet state, plan.initial(*from_base));
+  RV_ASSIGN_OR_RETURN(ParameterSet state, plan.initial(*from_base));
   ModelRecord model;
   RV_RETURN_IF_ERROR(PutState(blobs, state, model));
+  if (values != nullptr) *values = std::move(state);
   return model;
 }
 

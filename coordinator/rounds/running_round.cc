@@ -170,8 +170,11 @@ bool RunningRound::Holds(const UpdateRecord& update) const {
 void RunningRound::ReadParent(const BlobStore& blobs, const std::string& sha256) {
   if (parent_.has_value() && parent_sha256_ == sha256) return;
   absl::StatusOr<ParameterSet> state = ReadOwnState(blobs, sha256, states_);
-  if (!state.ok()) return;
-  parent_ = *std::move(state);
+  if (state.ok()) GiveParent(*std::move(state), sha256);
+}
+
+void RunningRound::GiveParent(ParameterSet state, const std::string& sha256) {
+  parent_ = std::move(state);
   parent_sha256_ = sha256;
 }
 

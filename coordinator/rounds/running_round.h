@@ -44,6 +44,8 @@ class RunningRound {
 
   // Reads and verifies the state `sha256`, unless it is there. An error shows in TakeParent.
   void ReadParent(const BlobStore& blobs, const std::string& sha256);
+  // The same without reading, from whoever made or verified it.
+  void GiveParent(ParameterSet state, const std::string& sha256);
   absl::StatusOr<ParameterSet> TakeParent(const BlobStore& blobs, const std::string& sha256);
 
   void DropSum();  // breaks it

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
 #include "coordinator/rpc/reactors.h"
 #include "coordinator/rpc/upload_wire.h"

@@ -36,10 +36,16 @@ absl::Status CheckRoom(ByteSpans pieces, uint64_t size, uint64_t max_bytes) {
                                                    std::to_string(max_bytes));
 }
 
-absl::StatusOr<std::string> BlobStore::Put(std::span<const std::byte> bytes) {
-  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, Create(bytes.size()));
-  RV_RETURN_IF_ERROR(writer->Append(bytes));
+absl::StatusOr<std::string> BlobStore::PutPieces(ByteSpans pieces) {
+  uint64_t bytes = 0;
+  for (const std::span<const std::byte> piece : pieces) bytes += piece.size();
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, Create(bytes));
+  RV_RETURN_IF_ERROR(writer->AppendPieces(pieces));
   return writer->Commit("");
+}
+
+absl::StatusOr<std::string> BlobStore::Put(std::span<const std::byte> bytes) {
+  return PutPieces({&bytes, 1});
 }
 
 absl::StatusOr<std::string> BlobStore::Put(std::string_view bytes) {

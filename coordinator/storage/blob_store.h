@@ -79,6 +79,10 @@ class BlobStore {
   virtual absl::StatusOr<std::vector<BlobInfo>> List() const = 0;
   virtual uint64_t FreeBytes() const = 0;  // what the file system has left for us
 
+  // A blob whose bytes are all in memory: Create, AppendPieces and Commit in one, and returns the
+  // name.
+  virtual absl::StatusOr<std::string> PutPieces(ByteSpans pieces);
+
   // Small blobs in one call. Put returns the name; Get verifies the hash (DataLoss when the bytes
   // rotted) and refuses more than `max_bytes`.
   absl::StatusOr<std::string> Put(std::span<const std::byte> bytes);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <future>
 #include <mutex>
 #include <set>
 #include <utility>
@@ -23,6 +24,7 @@ constexpr uint64_t kWritebackBytes = uint64_t{4} << 20;
 
 constexpr std::string_view kPart = "part-";
 constexpr uint64_t kReadBytes = uint64_t{1} << 20;
+constexpr uint64_t kThreadBytes = uint64_t{1} << 20;  // of a blob that is worth a thread
 
 // An owned file descriptor.
 class Descriptor {
@@ -183,6 +185,30 @@ class FileWriter : public BlobWriter {
     return absl::OkStatus();
   }
 
+  // All there will ever be: written here while another thread hashes it. After an error the writer
+  // is of no use.
+  absl::Status Fill(ByteSpans pieces) {
+    RV_RETURN_IF_ERROR(CheckRoom(pieces, size_, max_bytes_));
+    // Both: where no thread can be started, get() hashes.
+    const auto how = max_bytes_ < kThreadBytes ? std::launch::deferred
+                                               : std::launch::async | std::launch::deferred;
+    std::future<void> hashed = std::async(how, [this, pieces] {
+      for (const std::span<const std::byte> bytes : pieces) hash_.Update(bytes);
+    });
+    absl::Status written = Ask(step_, "blob.write");
+    for (std::span<const std::byte> left : pieces) {
+      while (written.ok() && !left.empty()) {
+        const auto piece = left.first(std::min<uint64_t>(left.size(), kWritebackBytes));
+        written = WriteAt(path_, file_.get(), size_, {&piece, 1});
+        size_ += piece.size();
+        StartWriteback();
+        left = left.subspan(piece.size());
+      }
+    }
+    hashed.get();
+    return RetryLaterIfFull(std::move(written));
+  }
+
   absl::StatusOr<std::unique_ptr<BlobReader>> Reread() const override {
     Descriptor copy(fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
     if (copy.get() < 0) return RetryLaterIfFull(FileError(path_, "dup", errno));
@@ -271,10 +297,16 @@ class DirectoryBlobStore : public BlobStore {
   }
 
   absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) override {
-    std::string path = (incoming_ / "tmp-XXXXXX").string();
-    Descriptor file(mkostemp(path.data(), O_CLOEXEC));
-    if (file.get() < 0) return RetryLaterIfFull(FileError(path, "create", errno));
-    return std::make_unique<FileWriter>(path, std::move(file), blobs_, max_bytes, step_);
+    RV_ASSIGN_OR_RETURN(std::unique_ptr<FileWriter> writer, CreateFile(max_bytes));
+    return std::unique_ptr<BlobWriter>(std::move(writer));
+  }
+
+  absl::StatusOr<std::string> PutPieces(ByteSpans pieces) override {
+    uint64_t bytes = 0;
+    for (const std::span<const std::byte> piece : pieces) bytes += piece.size();
+    RV_ASSIGN_OR_RETURN(const std::unique_ptr<FileWriter> writer, CreateFile(bytes));
+    RV_RETURN_IF_ERROR(writer->Fill(pieces));
+    return writer->Commit("");
   }
 
   absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(std::string_view key,
@@ -339,6 +371,13 @@ class DirectoryBlobStore : public BlobStore {
   }
 
  private:
+  absl::StatusOr<std::unique_ptr<FileWriter>> CreateFile(uint64_t max_bytes) {
+    std::string path = (incoming_ / "tmp-XXXXXX").string();
+    Descriptor file(mkostemp(path.data(), O_CLOEXEC));
+    if (file.get() < 0) return RetryLaterIfFull(FileError(path, "create", errno));
+    return std::make_unique<FileWriter>(path, std::move(file), blobs_, max_bytes, step_);
+  }
+
   absl::Status ForEachIncoming(const std::function<void(const fs::path&)>& body) const {
     std::error_code error;
     for (fs::directory_iterator entry(incoming_, error), end; !error && entry != end;

@@ -188,6 +188,26 @@ TEST_F(RunningRoundTest, AFileThatChangesAfterItWasSummedDoesNoHarm) {
   EXPECT_EQ(HashOfRoundOne(), undisturbed);
 }
 
+TEST_F(RunningRoundTest, TheStateIsReadAndVerifiedByAProcessThatDidNotMakeIt) {
+  UploadSome(0, 6);
+  const std::string undisturbed = HashOfRoundOne();
+  const auto spoil_parent = [this] {
+    std::ofstream(directory_ / "blob" / orders_[0].task.state_sha256, std::ios::trunc) << "rubbish";
+  };
+  Begin();
+  spoil_parent();
+  UploadSome(0, 6);
+  EXPECT_EQ(HashOfRoundOne(), undisturbed);
+
+  Begin();
+  UploadSome(0, 5);
+  Restart(Spec());
+  spoil_parent();
+  UploadSome(5, 6);
+  federation_->Tick();
+  EXPECT_EQ(Show(id_).state, JobState::kFailed);
+}
+
 TEST_F(RunningRoundTest, AnAbandonedAttemptLeavesNothingInTheSumOfTheNext) {
   const auto upload_others = [this](size_t first, size_t last) {
     for (size_t order = first; order < last; ++order) {

@@ -68,6 +68,18 @@ TEST_P(BlobStoreContract, PiecesMakeTheSameBlobAndCanBeReadBackBefore) {
   EXPECT_EQ(*writer->Commit(kAbc), kAbc);
 }
 
+// Small enough for one thread, and large enough to be hashed by another one.
+TEST_P(BlobStoreContract, PiecesPutTogetherAreTheBlobOfTheirBytes) {
+  for (const size_t size : {size_t{0}, size_t{10}, size_t{9} << 20}) {
+    std::string all(size, 'x');
+    for (size_t at = 0; at < size; at += 4093) all[at] = static_cast<char>(at % 251);
+    const std::span<const std::byte> pieces[] = {
+        Bytes(all).first(size / 3), {}, Bytes(all).subspan(size / 3)};
+    EXPECT_EQ(*store_->PutPieces(pieces), Sha256Hex(all));
+    EXPECT_EQ(*store_->Get(Sha256Hex(all), size), all);
+  }
+}
+
 TEST_P(BlobStoreContract, MoreThanAnnouncedIsRefusedAndTakesNothing) {
   auto writer = *store_->Create(3);
   ASSERT_TRUE(writer->Append(Bytes("ab")).ok());
@@ -299,7 +311,11 @@ TEST(DirectoryBlobStore, AFullDiskTakesNothingAndTheWriterGoesOn) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(RemedyOf(refused), Remedy::kRetryLater);
   EXPECT_EQ(writer->size(), 0u);
+  const std::string large(size_t{2} << 20, 'x');
+  EXPECT_EQ(store->Put(large).status(), refused);
+  EXPECT_TRUE(store->List()->empty());
   full = false;
+  EXPECT_EQ(*store->Put(large), Sha256Hex(large));
   ASSERT_TRUE(writer->Append(Bytes("abc")).ok());
   EXPECT_EQ(*writer->Commit(kAbc), kAbc);
 }
