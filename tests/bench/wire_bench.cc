@@ -6,7 +6,8 @@
 //
 // ingest    uploads until the next model is published (received, hashed, checked, synced, summed),
 // two at a time,
-//           against a server that throws the bytes away
+//           against a server that throws the bytes away; and again with four times the uploads of a
+//           state of a quarter: the same bytes, but a quarter of what is done once a round
 // store_only what that same server reaches once it hashes, writes and syncs the bytes, without
 // checks, rounds or sums
 // durable   evaluation reports, each acknowledged when its row is on disk, against a server that
@@ -394,7 +395,7 @@ double Median(std::vector<double> values) {
 // In turn, bare and ours; the ratios are of each pair, their medians printed with the extremes.
 // cpu_ratio is that of processor time, which says the same where the server is all there is to do
 // and hardly moves when other programs run beside.
-void Compare(const char* bench, const char* unit, double work, int repeats,
+void Compare(const std::string& bench, const char* unit, double work, int repeats,
              const std::function<Cost()>& bare, const std::function<Cost()>& ours) {
   std::vector<double> rates, limits, ratios, cpu, cpu_limits, cpu_ratios;
   for (int repeat = 0; repeat < repeats; ++repeat) {
@@ -411,34 +412,51 @@ void Compare(const char* bench, const char* unit, double work, int repeats,
       "{\"bench\":\"%s\",\"unit\":\"%s\",\"ours\":%.3f,\"bare_grpc\":%.3f,\"ratio\":%.2f,"
       "\"ratio_min\":%.2f,\"ratio_max\":%.2f,\"cpu_s\":%.3f,\"bare_cpu_s\":%.3f,"
       "\"cpu_ratio\":%.2f,\"repeats\":%d}\n",
-      bench, unit, Median(rates), Median(limits), Median(ratios),
+      bench.c_str(), unit, Median(rates), Median(limits), Median(ratios),
       *std::min_element(ratios.begin(), ratios.end()),
       *std::max_element(ratios.begin(), ratios.end()), Median(cpu), Median(cpu_limits),
       Median(cpu_ratios), repeats);
   std::fflush(stdout);
 }
 
-void Run(const fs::path& directory, int64_t mib, int uploads, int agent_count, int reports,
-         int repeats) {
+// One round of `uploads` updates of `mib` MiB.
+struct Round {
+  int64_t mib;
+  int uploads;
+
+  std::string Name(const char* bench) const {
+    return std::string(bench) + " " + std::to_string(uploads) + " x " + std::to_string(mib) +
+           " MiB";
+  }
+  double GiB() const { return static_cast<double>(mib) * uploads / 1024; }
+};
+
+void CompareIngest(const fs::path& state, const TlsFiles& tls, const Agents& agents,
+                   const Round& round, bool store_only, int repeats) {
+  const Manifest manifest = BenchManifest(round.mib);
+  std::vector<Update> updates = MakeUpdates(manifest, round.uploads);
+  const auto bare = [&] { return IngestBare(tls, agents, updates); };
+  Compare(round.Name("ingest_and_aggregate"), "GiB/s", round.GiB(), repeats, bare,
+          [&] { return IngestOurs(state, tls, agents, manifest, updates); });
+  if (!store_only) return;
+  Compare(round.Name("store_only"), "GiB/s", round.GiB(), repeats, bare,
+          [&] { return IngestStored(state, tls, agents, updates); });
+}
+
+void Run(const fs::path& directory, const Round& round, int agent_count, int reports, int repeats) {
   fs::remove_all(directory);
   fs::create_directories(directory);
   Die(InitPki({.federation = "bench"}, directory / "pki").status());
   const TlsFiles tls = TlsOf(directory / "pki" / "coordinator");
-  const Agents agents(directory / "pki", std::max(uploads, agent_count));
-  const Manifest manifest = BenchManifest(mib);
-  std::vector<Update> updates = MakeUpdates(manifest, uploads);
+  const Round many{std::max<int64_t>(round.mib / 4, 1), 4 * round.uploads};
+  const Agents agents(directory / "pki", std::max(many.uploads, agent_count));
+  const Agents reporters(directory / "pki", agent_count);
+  CompareIngest(directory / "state", tls, agents, round, true, repeats);
+  CompareIngest(directory / "state", tls, agents, many, false, repeats);
   Compare(
-      "ingest_and_aggregate", "GiB/s", static_cast<double>(mib) * uploads / 1024, repeats,
-      [&] { return IngestBare(tls, agents, updates); },
-      [&] { return IngestOurs(directory / "state", tls, agents, manifest, updates); });
-  Compare(
-      "store_only", "GiB/s", static_cast<double>(mib) * uploads / 1024, repeats,
-      [&] { return IngestBare(tls, agents, updates); },
-      [&] { return IngestStored(directory / "state", tls, agents, updates); });
-  Compare(
-      "durable_acknowledgements", "1/s", static_cast<double>(reports) * agents.count(), repeats,
-      [&] { return DurableBare(tls, agents, reports); },
-      [&] { return DurableOurs(directory / "state", tls, agents, reports); });
+      "durable_acknowledgements", "1/s", static_cast<double>(reports) * agent_count, repeats,
+      [&] { return DurableBare(tls, reporters, reports); },
+      [&] { return DurableOurs(directory / "state", tls, reporters, reports); });
   fs::remove_all(directory);
 }
 
@@ -455,6 +473,6 @@ int main(int argc, char** argv) {
   const auto number = [&](int position, int64_t absent) {
     return static_cast<int>(Argument(argc, argv, position, absent));
   };
-  Run(argc > 1 ? argv[1] : "/tmp/rivulet-wire-bench", number(2, 64), number(3, 8), number(4, 32),
+  Run(argc > 1 ? argv[1] : "/tmp/rivulet-wire-bench", {number(2, 64), number(3, 8)}, number(4, 32),
       number(5, 200), number(6, 5));
 }
