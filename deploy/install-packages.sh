@@ -20,9 +20,8 @@ done
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null || { echo "install-packages.sh: need root or sudo to install: ${missing[*]}" >&2; exit 1; }
-  as_root=(sudo)
+  as_root=(sudo)  # which keeps no variable of its caller
 fi
 echo "installing ${#missing[@]} Debian packages: ${missing[*]}" >&2
-export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -qq
-"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
