@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The four daemon steps of README.md, word for word, in a copy of the tree. usage: readme_test.py SOURCE_DIR BUILD_DIR;
-exit 77 = skipped."""
+"""The four daemon steps of README.md, word for word, in a copy of the tree, and its promise that a simulation of the same
+job ends with the same state. usage: readme_test.py SOURCE_DIR BUILD_DIR; exit 77 = skipped."""
+import json
 import os
 import pathlib
 import re
@@ -59,6 +60,12 @@ def run_steps(folder):
     return code, (folder / "log").read_text()
 
 
+def simulated_hash(folder):
+    subprocess.run([BUILD / "bin/rivulet", "simulate", "simulations/scenarios/three_agents.toml", "--no-progress"],
+                   cwd=folder, check=True, capture_output=True, timeout=200)
+    return json.loads((folder / "runs/latest/summary.json").read_text())["state_hash"]
+
+
 def main():
     check_surroundings()
     with tempfile.TemporaryDirectory() as name:
@@ -69,7 +76,8 @@ def main():
         adapter = folder / "fed/adapter"
         for file in ("adapter_config.json", "adapter_model.safetensors", "job.json"):
             assert (adapter / file).stat().st_size > 0, file
-        assert re.search(r"fed/adapter  state hash [0-9a-f]{64}\n", log), log
+        printed = re.findall(r"^fed/adapter  state hash ([0-9a-f]{64})$", log, re.M)
+        assert printed == [simulated_hash(folder)], log
     print("ok")
 
 
