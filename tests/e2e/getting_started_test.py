@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""simulations/quickstart.sh itself, twice, without a terminal, then mine.toml and the commands of
-docs/getting_started.md word for word, at reduced size. It runs in a copy of what they read, over the build that is
-there, so runs/ of the tree stays as it is. usage: getting_started_test.py SOURCE_DIR BUILD_DIR; exit 77 = skipped."""
+"""Quickstart: simulations/quickstart.sh itself, twice, without a terminal. Page: mine.toml and the commands of
+docs/getting_started.md word for word. Both at reduced size, in a copy of what they read, over the build that is there,
+so runs/ of the tree stays as it is. usage: getting_started_test.py SOURCE_DIR BUILD_DIR Quickstart|Page; exit 77 =
+skipped."""
 import json
 import os
 import pathlib
@@ -12,12 +13,12 @@ import sys
 import tempfile
 import unittest
 
-SOURCE, BUILD = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
+SOURCE, BUILD, CHECKS = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3]
 PAGE = (SOURCE / "docs/getting_started.md").read_text()
 SMALL = ["job.num-rounds=1", "job.clients-per-round=2", "job.min-clients=2", "train.max-steps=1",
          "data.held-out-max-blocks=1"]
 # The page's own way to change a value for one run.
-SMALL_MINE = {"RIVULET_JOB__NUM_ROUNDS": "2", "RIVULET_TRAIN__MAX_STEPS": "2"}
+SMALL_MINE = {"RIVULET_JOB__NUM_ROUNDS": "1", "RIVULET_TRAIN__MAX_STEPS": "2", "RIVULET_DATA__HELD_OUT_MAX_BLOCKS": "1"}
 
 
 def section(title):
@@ -50,6 +51,8 @@ def surroundings(folder):
 def what_is_missing(folder):
     if not pathlib.Path("/usr/share/games/fortunes/computers").is_file():
         return "/usr/share/games/fortunes: want the package `fortunes`"
+    if CHECKS == "Page":
+        return ""
     if not (BUILD / "build.ninja").is_file():
         return f"{BUILD}: no build.ninja, so the script would build anew"
     done = subprocess.run([folder / "deploy/install-packages.sh", "build"], capture_output=True, text=True,
@@ -57,7 +60,7 @@ def what_is_missing(folder):
     return done.stderr if done.returncode else ""
 
 
-class GettingStarted(unittest.TestCase):
+class InACopy(unittest.TestCase):
     folder = None  # set in main
 
     def run_here(self, *command, environment={}):
@@ -70,9 +73,6 @@ class GettingStarted(unittest.TestCase):
             self.assertNotIn("\r", text)
         return done.stdout
 
-    def quickstart(self):
-        return self.run_here("simulations/quickstart.sh", *(word for one in SMALL for word in ("--set", one)))
-
     def latest(self):
         link = self.folder / "runs/latest"
         self.assertTrue(link.is_symlink())
@@ -83,7 +83,12 @@ class GettingStarted(unittest.TestCase):
             self.assertTrue(list((link / stream).glob("events.out.tfevents.*")), stream)
         return link.resolve().name, json.loads((link / "summary.json").read_text())
 
-    def test_1_the_quickstart_ends_with_its_table_and_with_both_models_texts(self):
+
+class Quickstart(InACopy):
+    def quickstart(self):
+        return self.run_here("simulations/quickstart.sh", *(word for one in SMALL for word in ("--set", one)))
+
+    def test_1_it_ends_with_its_table_and_with_both_models_texts(self):
         out = self.quickstart()
         self.assertRegex(out, r"held out +perplexity +accuracy")
         self.assertRegex(out, r"all clients +\d+\.\d+ -> +\d+\.\d+")
@@ -108,13 +113,15 @@ class GettingStarted(unittest.TestCase):
         self.assertEqual(before["state_hash"], after["state_hash"])
         self.assertEqual(before["evaluations"], after["evaluations"])
 
+
+class Page(InACopy):
     def page(self, commands):
         """In one shell that has done what the page's first lines say."""
         path = block(PAGE.split("\n## ")[0])
         self.assertIn("export PATH=", path)
         return self.run_here("bash", "-e", "-c", path + commands, environment=SMALL_MINE)
 
-    def test_3_mine_toml_runs_and_its_result_is_used_as_the_page_says(self):
+    def test_mine_toml_runs_and_its_result_is_used_as_the_page_says(self):
         (self.folder / "mine.toml").write_text(block(section("1. A job file"), "toml"))
         for words in ("`rivulet simulate mine.toml --print-config`", "`--print-config --origin`"):
             self.assertIn(words, PAGE)
@@ -145,9 +152,9 @@ class GettingStarted(unittest.TestCase):
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
-        GettingStarted.folder = pathlib.Path(name)
-        copy_tree(GettingStarted.folder)
-        if missing := what_is_missing(GettingStarted.folder):
+        InACopy.folder = pathlib.Path(name)
+        copy_tree(InACopy.folder)
+        if missing := what_is_missing(InACopy.folder):
             print("skipped:", missing)
             sys.exit(77)
-        unittest.main(argv=sys.argv[:1], verbosity=2)
+        unittest.main(argv=[sys.argv[0], CHECKS], verbosity=2)
