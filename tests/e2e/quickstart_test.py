@@ -73,13 +73,19 @@ class Quickstart(unittest.TestCase):
             self.assertTrue(any(values), f"{name} was never trained")
 
     def test_adapter_config_is_complete(self):
-        config = json.loads((self.run_folder / "adapter/adapter_config.json").read_text())
-        for key, value in {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 16, "bias": "none",
-                           "use_rslora": False, "use_dora": False, "modules_to_save": None, "inference_mode": True,
-                           "fan_in_fan_out": False, "rank_pattern": {}, "alpha_pattern": {}}.items():
-            self.assertEqual(config[key], value, key)
-        self.assertEqual(config["target_modules"], sorted(
-            ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]))
+        text = (self.run_folder / "adapter/adapter_config.json").read_text()
+        config = json.loads(text)
+        self.assertRegex(config.pop("peft_version"), r"^\d+\.\d+\.\d+$")
+        self.assertEqual(config, {
+            "peft_type": "LORA", "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": "simulations/models/llama-7m", "revision": None, "inference_mode": True,
+            "r": 8, "lora_alpha": 16, "lora_dropout": 0.0,
+            "target_modules": ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"],
+            "exclude_modules": None, "fan_in_fan_out": False, "bias": "none", "use_rslora": False, "use_dora": False,
+            "modules_to_save": None, "init_lora_weights": True, "rank_pattern": {}, "alpha_pattern": {},
+            "layers_to_transform": None, "layers_pattern": None, "auto_mapping": None})
+        # As PEFT writes it: sorted keys, indent 2, no newline at the end.
+        self.assertEqual(text, json.dumps(json.loads(text), indent=2, sort_keys=True))
 
     def test_run_folder_holds_metrics_plot_events_and_configuration(self):
         events = [json.loads(line) for line in (self.run_folder / "metrics.ndjson").read_text().splitlines()]
