@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Whether HF PEFT reads an adapter of ours and means the same by it: greedy text of `rivulet model generate` against
-transformers' on the same prompts, and held-out loss of `rivulet model evaluate` against theirs. Run by hand: needs
-torch, transformers and peft, which no part of the build does.
+"""Whether HF PEFT reads an adapter of ours and means the same by it. Causal LM: greedy text of `rivulet model generate`
+against transformers' on the same prompts, and the loss of `rivulet model evaluate` against theirs. Classification: the
+log-probability of every class for some sentences, by `rivulet model evaluate` and by them. Run by hand: needs torch,
+transformers and peft, which no part of the build does.
 usage: python3 peft_loads_it.py BIN_DIR BASE_MODEL ADAPTER [PROMPT ...]"""
 import json
 import pathlib
@@ -10,6 +11,7 @@ import sys
 import tempfile
 
 import peft
+import safetensors
 import torch
 import transformers
 
@@ -18,6 +20,7 @@ PROMPTS = sys.argv[4:] or ["Love is", "The law", "A computer", "It was the first
 TOKENS = 48
 TEXT = "\n".join(f"It was the {day} of the month, and nothing that mattered had yet been said about the {thing}."
                  for day in ("first", "second", "third", "fourth", "fifth") for thing in ("house", "road", "sea", "war"))
+SENTENCES = ["a warm and funny film", "dull , loud and far too long", "it is what it is", "nothing new , but well told"]
 SAME_LOSS = 1e-4  # nats: fp32 sums in another order
 
 
@@ -39,9 +42,8 @@ def loss(model, tokenizer, text):
         return model(input_ids=ids, labels=ids).loss.item()
 
 
-def main():
-    torch.set_num_threads(1)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(BASE)
+def causal_lm(tokenizer):
+    """The number of differences."""
     base = transformers.AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).eval()
     base_texts = [greedy(base, tokenizer, prompt) for prompt in PROMPTS]
     model = peft.PeftModel.from_pretrained(base, ADAPTER).eval()
@@ -64,7 +66,38 @@ def main():
     with model.disable_adapter():
         print(f"loss of one text of {length} tokens: ours {got:.7f}, theirs {want:.7f}, of the base model "
               f"{loss(model, tokenizer, TEXT):.7f}")
-    bad += abs(got - want) > SAME_LOSS
+    return bad + (abs(got - want) > SAME_LOSS)
+
+
+def classification(tokenizer):
+    """The number of differences. One sentence and one label at a time: its loss is -log of the label's probability."""
+    with safetensors.safe_open(pathlib.Path(ADAPTER, "adapter_model.safetensors"), "pt") as file:
+        classes = file.get_tensor("base_model.model.classifier.weight").shape[0]
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(BASE, dtype=torch.float32, num_labels=classes)
+    model = peft.PeftModel.from_pretrained(base, ADAPTER).eval()
+    labels = [str(label) for label in range(classes)]
+    bad = 0
+    for sentence in SENTENCES:
+        with torch.no_grad():
+            want = model(**tokenizer(sentence, return_tensors="pt")).logits.log_softmax(-1)[0].tolist()
+        got = []
+        for label in labels:
+            with tempfile.TemporaryDirectory() as folder:
+                file = pathlib.Path(folder, "one.tsv")
+                file.write_text(f"text\tlabel\n{sentence}\t{label}\n")
+                got.append(-ours("evaluate", "--adapter", ADAPTER, "--data", file, "--data-format", "tsv", "--labels",
+                                 *labels)["loss"])
+        most = max(abs(one - other) for one, other in zip(got, want))
+        bad += most > SAME_LOSS
+        print(f"{sentence!r}: log-probabilities ours {got}, theirs {want}, at most {most:.1e} apart")
+    return bad
+
+
+def main():
+    torch.set_num_threads(1)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(BASE)
+    task = json.loads(pathlib.Path(ADAPTER, "adapter_config.json").read_text())["task_type"]
+    bad = {"CAUSAL_LM": causal_lm, "SEQ_CLS": classification}[task](tokenizer)
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}: "
           f"{'the same' if not bad else f'{bad} differences'}")
     return 1 if bad else 0
