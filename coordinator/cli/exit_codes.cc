@@ -19,7 +19,6 @@ constexpr Row kRows[] = {
     {4, "connection or identity: unreachable, certificate expired or foreign, role, port in use"},
     {5, "the job failed or stalled"},
     {6, "privacy budget exhausted"},
-    {7, "a check of `doctor` failed"},
     {8, "state directory damaged, locked, or of another schema"},
     {9, "refused by policy; wrong base model"},
     {10, "memory or disk would not suffice"},
