@@ -13,6 +13,7 @@
 #include "common/formats/safetensors.h"
 #include "common/io/file.h"
 #include "common/io/size_limit.h"
+#include "common/job/counted_unit.h"
 #include "common/job/job_file.h"
 #include "common/job/job_model.h"
 #include "common/settings/settings.h"
@@ -129,6 +130,7 @@ class Follower {
     state.rounds = view.num_rounds;
     state.uplink_bytes = static_cast<uint64_t>(view.bytes_up);
     state.waiting = view.waiting;
+    state.counted = CountedUnit(view.document);
     int64_t tokens = 0, milliseconds = 0;
     for (const RoundView& round : view.rounds) {
       if (round.state == RoundState::kDone) state.loss = round.figures.loss;
@@ -140,8 +142,7 @@ class Follower {
       milliseconds += round.figures.milliseconds;
     }
     if (milliseconds > 0)
-      state.tokens_per_second =
-          static_cast<double>(tokens) * 1e3 / static_cast<double>(milliseconds);
+      state.per_second = static_cast<double>(tokens) * 1e3 / static_cast<double>(milliseconds);
     for (const EvaluationView& evaluation : view.evaluations) {
       if (evaluation.done && evaluation.counted > 0) state.perplexity = std::exp(evaluation.loss);
     }

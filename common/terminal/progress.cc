@@ -25,7 +25,9 @@ std::string Figures(const ProgressState& state) {
   if (state.loss >= 0) text += Format(", loss=%.3f", state.loss);
   if (state.perplexity >= 0) text += Format(", ppl=%.2f", state.perplexity);
   if (state.uplink_bytes > 0) text += ", up=" + HumanBytes(state.uplink_bytes);
-  if (state.tokens_per_second > 0) text += Format(", %.0f tok/s", state.tokens_per_second);
+  if (state.per_second > 0) {
+    text += Format(", %.0f ", state.per_second) + std::string(state.counted) + "/s";
+  }
   return text;
 }
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 namespace rivulet {
 
@@ -10,11 +11,12 @@ namespace rivulet {
 struct ProgressState {
   uint64_t round = 0;
   uint64_t rounds = 0;
-  double loss = -1;           // nats, mean of the last round
-  double perplexity = -1;     // held out, last evaluation
-  uint64_t uplink_bytes = 0;  // so far
-  double tokens_per_second = 0;
-  std::string clients;  // "5/8 reported"
+  double loss = -1;                     // nats, mean of the last round
+  double perplexity = -1;               // held out, last evaluation
+  uint64_t uplink_bytes = 0;            // so far
+  double per_second = 0;                // of what is counted
+  std::string_view counted = "tokens";  // or "examples"
+  std::string clients;                  // "5/8 reported"
   std::string waiting;  // "waiting: 2 more nodes, 00:04:12 left"; shown when `clients` is empty
 };
 

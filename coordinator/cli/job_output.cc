@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/formats/json.h"
+#include "common/job/counted_unit.h"
 #include "common/terminal/progress.h"
 #include "privacy/dp/accountant.h"
 
@@ -175,11 +176,11 @@ std::string JobText(const v1::Job& job) {
   text += LeftOut(job.rounds_left_out(), "rounds");
   for (const v1::Round& round : job.rounds()) {
     text += fmt::format(
-        "  round {:>4}.{} {:<9} {}/{} reported  loss {:.4f}{}  {} tokens  {} s{}{}\n",
-        round.round(), round.attempt(), round.state(), round.reported_size(), round.cohort_size(),
-        round.loss(), round.has_bias() ? fmt::format("  bias {:.4f}", round.bias()) : "",
-        round.tokens(), static_cast<double>(round.milliseconds()) / 1000, LeftOutNames(round),
-        round.reason().empty() ? "" : "  " + round.reason());
+        "  round {:>4}.{} {:<9} {}/{} reported  loss {:.4f}{}  {} {}  {} s{}{}\n", round.round(),
+        round.attempt(), round.state(), round.reported_size(), round.cohort_size(), round.loss(),
+        round.has_bias() ? fmt::format("  bias {:.4f}", round.bias()) : "", round.tokens(),
+        CountedUnit(job.document()), static_cast<double>(round.milliseconds()) / 1000,
+        LeftOutNames(round), round.reason().empty() ? "" : "  " + round.reason());
   }
   text += LeftOut(job.evaluations_left_out(), "evaluations");
   for (const v1::EvaluationResult& result : job.evaluations()) {

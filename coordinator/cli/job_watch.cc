@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "common/job/counted_unit.h"
 #include "common/terminal/progress.h"
 #include "coordinator/cli/job_output.h"
 
@@ -40,13 +41,13 @@ ProgressState StateOf(const v1::Job& job) {
   state.rounds = job.num_rounds();
   state.uplink_bytes = static_cast<uint64_t>(job.bytes_up());
   state.waiting = job.waiting();
+  state.counted = CountedUnit(job.document());
   for (const v1::Round& round : job.rounds()) {
     if (round.state() == "done") {
       state.loss = round.loss();
-      state.tokens_per_second = round.milliseconds() == 0
-                                    ? 0
-                                    : static_cast<double>(round.tokens()) * 1000 /
-                                          static_cast<double>(round.milliseconds());
+      state.per_second = round.milliseconds() == 0 ? 0
+                                                   : static_cast<double>(round.tokens()) * 1000 /
+                                                         static_cast<double>(round.milliseconds());
     } else if (round.state() == "open") {
       state.clients = std::to_string(round.reported_size()) + "/" +
                       std::to_string(round.cohort_size()) + " reported";

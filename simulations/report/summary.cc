@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "common/job/counted_unit.h"
 #include "common/terminal/progress.h"
 #include "privacy/dp/accountant.h"
 #include "simulations/report/run_directory.h"
@@ -212,11 +213,12 @@ std::string SummaryTable(const JobView& view, bool per_client) {
     tokens += round.figures.tokens;
     milliseconds += round.figures.milliseconds;
   }
-  char speed[80];
-  std::snprintf(speed, sizeof speed,
-                "%.1f s in all; %lld tokens in %.1f s of rounds, %.0f tokens/s",
-                view.elapsed_ms / 1e3, static_cast<long long>(tokens), milliseconds / 1e3,
-                milliseconds > 0 ? tokens * 1e3 / static_cast<double>(milliseconds) : 0.0);
+  const std::string unit(CountedUnit(view.document));
+  char speed[100];
+  std::snprintf(
+      speed, sizeof speed, "%.1f s in all; %lld %s in %.1f s of rounds, %.0f %s/s",
+      view.elapsed_ms / 1e3, static_cast<long long>(tokens), unit.c_str(), milliseconds / 1e3,
+      milliseconds > 0 ? tokens * 1e3 / static_cast<double>(milliseconds) : 0.0, unit.c_str());
   if (tokens == 0) {  // nobody says how many there were
     std::snprintf(speed, sizeof speed, "%.1f s in all; %.1f s of rounds", view.elapsed_ms / 1e3,
                   milliseconds / 1e3);

@@ -1,6 +1,11 @@
 #include "common/terminal/progress.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <unistd.h>
+
+#include <cstdlib>
 
 namespace rivulet {
 namespace {
@@ -24,9 +29,14 @@ TEST(Progress, LineShowsShareTimeLeftAndFigures) {
   state.round = 3;
   state.rounds = 12;
   state.loss = 2.1314;
+  state.perplexity = 52.406;
   state.uplink_bytes = 1536;
-  EXPECT_EQ(ProgressLine(state, seconds(60), 8),
-            "round 3/12:  25%|##      | [01:00<03:00, loss=2.131, up=1.5 KiB]");
+  state.per_second = 1234.4;
+  EXPECT_EQ(
+      ProgressLine(state, seconds(60), 8),
+      "round 3/12:  25%|##      | [01:00<03:00, loss=2.131, ppl=52.41, up=1.5 KiB, 1234 tokens/s]");
+  state.counted = "examples";
+  EXPECT_NE(ProgressLine(state, seconds(60), 8).find(", 1234 examples/s]"), std::string::npos);
 }
 
 TEST(Progress, NothingKnownYetIsNotShown) {
@@ -58,6 +68,62 @@ TEST(Progress, APlainLineSaysNothingOfTheNextRound) {
   EXPECT_NE(text.find("round 1/2:  50%"), std::string::npos) << text;
   EXPECT_EQ(text.find("reported"), std::string::npos) << text;
   EXPECT_EQ(text.find("waiting"), std::string::npos) << text;
+}
+
+// What standard error receives while it is a pseudo-terminal.
+class OnTerminal {
+ public:
+  OnTerminal() : kept_(dup(STDERR_FILENO)) {
+    int terminal = -1;
+    EXPECT_EQ(openpty(&master_, &terminal, nullptr, nullptr, nullptr), 0);
+    dup2(terminal, STDERR_FILENO);
+    close(terminal);
+    setenv("TERM", "xterm", 1);
+  }
+  ~OnTerminal() {
+    dup2(kept_, STDERR_FILENO);
+    close(kept_);
+    close(master_);
+  }
+  // What was written since the last call: a few short lines, which the terminal holds.
+  std::string Read() const {
+    std::fflush(stderr);
+    fcntl(master_, F_SETFL, O_NONBLOCK);
+    char text[4096];
+    const ssize_t size = read(master_, text, sizeof text);
+    return size < 0 ? "" : std::string(text, static_cast<size_t>(size));
+  }
+
+ private:
+  int kept_, master_ = -1;
+};
+
+TEST(Progress, OnATerminalTheLineIsDrawnOverUntilItIsFinished) {
+  const OnTerminal terminal;
+  ProgressState state;
+  state.rounds = 2;
+  ProgressBar bar(/*enabled=*/true);
+  bar.Update(state);
+  EXPECT_EQ(terminal.Read(), "\rround 0/2:   0%|" + std::string(24, ' ') + "| [00:00]\033[K");
+  bar.Update(state);
+  EXPECT_EQ(terminal.Read(), "") << "the same round, within a tenth of a second";
+  state.round = 2;
+  bar.Update(state);
+  EXPECT_EQ(terminal.Read(), "\rround 2/2: 100%|" + std::string(24, '#') + "| [00:00]\033[K");
+  bar.Finish();
+  EXPECT_EQ(terminal.Read(), "\r\n") << "the terminal's own end of a line";
+}
+
+TEST(Progress, ADumbTerminalGetsPlainLines) {
+  const OnTerminal terminal;
+  setenv("TERM", "dumb", 1);
+  ProgressState state;
+  state.round = 1;
+  state.rounds = 2;
+  ProgressBar(/*enabled=*/true).Update(state);
+  const std::string text = terminal.Read();
+  EXPECT_EQ(text.find("round 1/2:  50% ["), 0u) << text;
+  EXPECT_EQ(text.find('\033'), std::string::npos) << text;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "common/job/counted_unit.h"
 #include "common/random.h"
 
 namespace rivulet {
@@ -29,6 +30,15 @@ TEST(JobDocument, ReadsBackToTheSameBytes) {
   EXPECT_EQ(JobDocumentText(*back), text);
   EXPECT_EQ(back->spec.job.seed, 0x7FFFFFFFFFFFFFFFull);
   EXPECT_EQ(back->model_config, Sample().model_config);
+}
+
+// The names of a job are its author's: what one of them says of a task is not the task.
+TEST(JobDocument, SaysWhatTheFiguresOfTheJobCount) {
+  JobDocument document = Sample();
+  document.model_config = R"({"data.task":"classification"})";
+  EXPECT_EQ(CountedUnit(JobDocumentText(document)), "tokens");
+  document.spec.data.task = "classification";
+  EXPECT_EQ(CountedUnit(JobDocumentText(document)), "examples");
 }
 
 TEST(JobDocument, HashCoversTheBaseTensorsAndNamesThemOnlyWhereThereAre) {

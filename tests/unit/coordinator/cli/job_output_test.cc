@@ -46,6 +46,14 @@ TEST(JobOutput, CodedBytesAreShownBesideThoseTheyStandFor) {
   EXPECT_EQ(json::parse(JobJson(job))["raw_bytes_up"], 12 << 20);
 }
 
+TEST(JobOutput, ARoundOfClassificationCountsExamples) {
+  v1::Job job;
+  job.add_rounds()->set_tokens(640);
+  EXPECT_THAT(JobText(job), HasSubstr("  640 tokens  "));
+  job.set_document(R"({"spec":{"data.task":"classification"}})");
+  EXPECT_THAT(JobText(job), HasSubstr("  640 examples  "));
+}
+
 // A document of 2 MiB of '[': printing it would need a call for each.
 TEST(JobOutput, ADocumentNestedTooDeeplyIsLeftOut) {
   v1::Job job;

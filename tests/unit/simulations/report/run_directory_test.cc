@@ -170,6 +170,15 @@ TEST(SummaryTable, NamesHowManyClientsHaveNoHeldOutData) {
             std::string::npos);
 }
 
+TEST(SummaryTable, ClassificationCountsExamples) {
+  JobView view = TwoRounds();
+  view.document = R"({"spec":{"data.task":"classification"}})";
+  const std::string table = SummaryTable(view, true);
+  EXPECT_NE(table.find("2000 examples in 1.0 s of rounds, 2000 examples/s"), std::string::npos)
+      << table;
+  EXPECT_EQ(table.find("tokens"), std::string::npos) << table;
+}
+
 TEST(SummaryTable, CountsTheClientsThatDroppedOut) {
   JobView view = TwoRounds();
   view.rounds[0].cohort = view.rounds[1].cohort = {"art", "law", "tao"};
