@@ -84,6 +84,31 @@ TEST_F(FederationTest, ReportsOfOneBatchHaveEachTheirOwnAnswer) {
   EXPECT_TRUE(Show(id).evaluations.at(0).done);
 }
 
+// What an agent says of its machine comes to the cohort, also when a job finds it connected and
+// when it comes back with more.
+TEST_F(FederationTest, SelectionByCapabilityInvitesTheLargestMachines) {
+  JobSpec spec = ToySpec();
+  spec.job.selection = "capability";
+  spec.job.clients_per_round = spec.job.min_clients = 2;
+  spec.job.num_rounds = 2;
+  Start(spec);
+  const auto connect = [this](const std::string& name, uint64_t gibibytes) {
+    ClientFacts facts = ToyClient(name);
+    facts.memory_bytes = gibibytes << 30;
+    federation_->Connected(facts);
+  };
+  connect("a", 4);
+  connect("b", 64);
+  const std::string id = Submit();
+  connect("c", 16);
+  OpenFirstRound();
+  EXPECT_EQ(Show(id).rounds.at(0).cohort, (std::vector<std::string>{"b", "c"}));
+  connect("a", 32);
+  for (const char* client : {"b", "c"}) ASSERT_TRUE(Upload(Take(client)).ok());
+  federation_->Tick();
+  EXPECT_EQ(Show(id).rounds.at(1).cohort, (std::vector<std::string>{"a", "b"}));
+}
+
 TEST_F(FederationTest, ServerOptimisersKeepTheirStateAcrossARestart) {
   for (const char* name : {"fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"}) {
     JobSpec spec = ToySpec();
