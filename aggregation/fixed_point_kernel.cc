@@ -116,15 +116,14 @@ bool HasAvx2() { return false; }
 #define TogetherAvx2 TogetherBaseline
 #endif
 
-// Doubles do it when |weight * value| * 2^24 < 2^51, where kMagic rounds at the unit, and when the
-// product needs no more than 53 bits. Nearly always: weight 2^20 with |value| < 2^7.
+}  // namespace
+
+// Up to 2^51 kMagic rounds at the unit. Of NaN the answer is no.
 bool FitsDoubles(int64_t weight, uint32_t magnitude) {
   const int64_t size = std::abs(weight);
   return size < kExactWeight &&
          static_cast<double>(std::bit_cast<float>(magnitude)) * static_cast<double>(size) < 0x1p27;
 }
-
-}  // namespace
 
 uint32_t LargestMagnitudeBits(std::span<const float> values) {
   return HasAvx2() ? LargestAvx2(values.data(), values.size())

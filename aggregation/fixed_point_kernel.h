@@ -29,12 +29,16 @@ struct ScaledValues {
   double factor;  // weight * 2^24
 };
 inline constexpr size_t kMostTogether = 4;
-inline constexpr int64_t kWeightTogether = int64_t{1} << 20;  // the largest weight
+
+// Whether doubles round weight * value * 2^24 as AddRounded says for every value up to `magnitude`
+// (LargestMagnitudeBits): the product needs at most 53 bits and is below 2^51. Any value below 128
+// with weights to 2^20, any below 1 with weights to 2^27.
+bool FitsDoubles(int64_t weight, uint32_t magnitude);
 
 // words[i] += the rounded products of all `updates` (1 .. kMostTogether), each of `count` values,
-// in one pass over memory. Returns the largest magnitude seen, as LargestMagnitudeBits: when it
-// reaches the bits of 128.0f the words hold rubbish, and SubtractTogether with the same arguments
-// restores them to the bit.
+// in one pass over memory. Returns the largest magnitude seen, as LargestMagnitudeBits. Unless
+// FitsDoubles of it and the largest weight the words hold rubbish, and SubtractTogether with the
+// same arguments restores them to the bit.
 uint32_t AddTogether(std::span<const ScaledValues> updates, size_t count, int64_t* words);
 void SubtractTogether(std::span<const ScaledValues> updates, size_t count, int64_t* words);
 

@@ -184,17 +184,18 @@ absl::Status FixedPointSum::AddBlock(size_t tensor, size_t first,
                                      std::span<const WeightedPiece> block) {
   static_assert(kTogether == kMostTogether);
   std::array<ScaledValues, kTogether> scaled;
-  bool together = true;
+  int64_t heaviest = 0;
   for (size_t each = 0; each < block.size(); ++each) {
-    together = together && block[each].weight <= kWeightTogether;
+    heaviest = std::max(heaviest, block[each].weight);
     scaled[each] = {block[each].values.data(),
                     std::ldexp(static_cast<double>(block[each].weight), kFractionBits)};
   }
-  if (together) {
+  if (FitsDoubles(heaviest, 0)) {  // whether it does with these values shows on the way
     const std::span terms(scaled.data(), block.size());
     const size_t count = block[0].values.size();
     int64_t* words = WordsAt(tensor, first);
-    if (AddTogether(terms, count, words) < kLimitBits) return absl::OkStatus();
+    const uint32_t largest = AddTogether(terms, count, words);
+    if (largest < kLimitBits && FitsDoubles(heaviest, largest)) return absl::OkStatus();
     SubtractTogether(terms, count, words);
   }
   for (size_t bad = 0; bad < block.size(); ++bad) {

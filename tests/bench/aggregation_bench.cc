@@ -95,8 +95,7 @@ void Run(int64_t values, int count, int repeats) {
   const double bytes = 4.0 * static_cast<double>(values) * count;
   volatile uint64_t sink = 0;
   const double read = Best(repeats, [&] { sink = sink + ReadAll(updates); });
-  // Up to 2^20 several updates are added in one pass; above, one after the other.
-  for (const int64_t weight : {int64_t{1} << 20, int64_t{1} << 21}) {
+  for (const int64_t weight : {int64_t{1} << 20, int64_t{1} << 21, int64_t{1} << 27}) {
     double at_once = 1e30, one_by_one = 1e30;
     for (int repeat = 0; repeat < repeats; ++repeat) {
       at_once = std::min(at_once, SecondsOfRound(updates, weight, FixedPointSum::kTogether));

@@ -91,30 +91,50 @@ TEST(AddRounded, TheVectorPathEqualsTheIntegerOne) {
   }
 }
 
-TEST(AddTogether, EqualsTheDefinitionUpToTheLargestWeightAndIsUndoneToTheBit) {
+// Weights to 2^29 with values whose product stays just below the limit, where the last bits tell.
+TEST(AddTogether, EqualsTheDefinitionWhereDoublesDoAndIsUndoneToTheBit) {
   RandomCursor cursor = Cursor(5);
   for (int repeat = 0; repeat < 2000; ++repeat) {
     const size_t size = 1 + cursor.Bounded(40), count = 1 + cursor.Bounded(kMostTogether);
+    const int place = static_cast<int>(cursor.Bounded(30));
+    const int64_t heaviest = place == 29 ? (int64_t{1} << 29) - 1 : int64_t{1} << place;
+    const float limit = std::min(128.0f, std::ldexp(1.0f, 27 - place));
     std::vector<std::vector<float>> values(count, std::vector<float>(size));
     std::vector<ScaledValues> updates;
     std::vector<int64_t> want(size, -9);
     for (std::vector<float>& update : values) {
-      const int64_t weight = repeat % 5 == 0 ? kWeightTogether : 1 + cursor.Bounded(1 << 20);
+      const bool most = update.data() == values[0].data();
+      const int64_t weight = most ? heaviest : 1 + cursor.Bounded(static_cast<uint32_t>(heaviest));
       for (size_t index = 0; index < size; ++index) {
         update[index] = AnyValue(cursor);
+        while (std::abs(update[index]) >= limit) update[index] /= 2;
         want[index] += Reference(update[index], weight);
       }
       updates.push_back({update.data(), static_cast<double>(weight) * 0x1p24});
     }
     std::vector<int64_t> words(size, -9);
-    EXPECT_LT(AddTogether(updates, size, words.data()), std::bit_cast<uint32_t>(128.0f));
-    ASSERT_EQ(words, want);
-    const float bad[] = {kNan, kInf, -kInf, 1e38f, 128.0f};
+    EXPECT_TRUE(FitsDoubles(heaviest, AddTogether(updates, size, words.data())));
+    ASSERT_EQ(words, want) << heaviest;
+    const float bad[] = {kNan, kInf, -kInf, 1e38f, 0x1p28f / static_cast<float>(heaviest)};
     values[count - 1][size - 1] = bad[repeat % 5];
-    EXPECT_GE(AddTogether(updates, size, words.data()), std::bit_cast<uint32_t>(128.0f));
+    EXPECT_FALSE(FitsDoubles(heaviest, AddTogether(updates, size, words.data())));
     SubtractTogether(updates, size, words.data());
     ASSERT_EQ(words, want);
   }
+}
+
+TEST(FitsDoubles, AsFarAsTheProductIsExactAndRoundsAtTheUnit) {
+  const auto fits = [](int64_t weight, float value) {
+    return FitsDoubles(weight, std::bit_cast<uint32_t>(value));
+  };
+  EXPECT_TRUE(fits(1 << 20, std::nextafter(128.0f, 0.0f)));
+  EXPECT_FALSE(fits((1 << 20) + 1, std::nextafter(128.0f, 0.0f)));
+  EXPECT_TRUE(fits(1 << 27, std::nextafter(1.0f, 0.0f)));
+  EXPECT_FALSE(fits(-(1 << 27), 1.0f));
+  EXPECT_TRUE(fits((1 << 29) - 1, 0.1f));
+  EXPECT_FALSE(fits(1 << 29, 0));
+  EXPECT_FALSE(fits(1, kNan));
+  EXPECT_FALSE(fits(1, kInf));
 }
 
 ParameterSet RandomUpdate(const Manifest& manifest, uint64_t seed) {
@@ -230,8 +250,8 @@ TEST_F(RoundOfUpdates, ABadValueAnywhereIsNamedAndNothingIsAdded) {
               "b[20000]: got " + std::to_string(bad) + ", want a finite number with |delta| < 128");
     EXPECT_EQ(AllWords(sum), words_);
     EXPECT_EQ(sum.Mean()->HashHex(), mean_);
-    // Together, whether the kernel takes all four at once or a weight is beyond it.
-    for (const int64_t heavy : {int64_t{5}, int64_t{1} << 25}) {
+    // Together, whether the kernel takes all four at once or a weight is beyond doubles.
+    for (const int64_t heavy : {int64_t{5}, int64_t{1} << 25, int64_t{1} << 29}) {
       FixedPointSum other = SumOf(Several());
       ASSERT_TRUE(other.AddWeight(heavy).ok());
       const WeightedPiece pieces[] = {{std::as_const(sets_[0]).floats(1), 1},
@@ -246,10 +266,13 @@ TEST_F(RoundOfUpdates, ABadValueAnywhereIsNamedAndNothingIsAdded) {
 }
 
 TEST(FixedPointSum, HeavyAndLightUpdatesAddUpInAnyGrouping) {
-  const ParameterSet update = RandomUpdate(Several(), 9);
+  ParameterSet update = RandomUpdate(Several(), 9);
+  update.floats(1)[12345] =
+      127.5f;  // with 2^21 beyond doubles: its stretch is taken back, and alone
   const std::vector<WeightedUpdate> views = {{ViewOf(update), 3},
                                              {ViewOf(update), int64_t{1} << 20},
                                              {ViewOf(update), (int64_t{1} << 20) + 1},
+                                             {ViewOf(update), int64_t{1} << 21},
                                              {ViewOf(update), 1234567891}};
   FixedPointSum sum = SumOf(Several());
   ASSERT_TRUE(AddInPieces(views, sum).ok());
