@@ -12,7 +12,6 @@
 // checks, rounds or sums
 // durable   evaluation reports, each acknowledged when its row is on disk, against a server that
 // acknowledges at once
-#include <grpcpp/create_channel.h>
 #include <grpcpp/server_builder.h>
 #include <sys/resource.h>
 
@@ -31,15 +30,10 @@
 #include "common/io/sha256.h"
 #include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
-#include "coordinator/rpc/server.h"
-#include "privacy/crypto/key.h"
-#include "privacy/crypto/pki_directory.h"
-#include "tests/bench/bench_job.h"
+#include "tests/bench/wire_daemon.h"
 
 namespace rivulet {
 namespace {
-
-namespace fs = std::filesystem;
 
 // Processor seconds of this process so far: what other processes of the machine do not stretch.
 double CpuNow() {
@@ -135,12 +129,6 @@ class BareService final : public v1::Federation::CallbackService {
   BlobStore* const blobs_;
 };
 
-TlsFiles TlsOf(const fs::path& folder) {
-  auto files = ReadCredentials(folder);
-  Die(files.status());
-  return {files->key_pem, files->chain_pem, files->roots_pem};
-}
-
 class BareServer {
  public:
   explicit BareServer(const TlsFiles& tls, BlobStore* blobs = nullptr) : service_(blobs) {
@@ -159,78 +147,7 @@ class BareServer {
   std::unique_ptr<grpc::Server> server_;
 };
 
-// ---- ours: everything of the daemon but its main ----
-
-class Daemon {
- public:
-  Daemon(const fs::path& directory, const TlsFiles& tls, JobPlanner planner)
-      : directory_(directory),
-        states_(std::move(*OpenSqliteStateStore(directory))),
-        blobs_(std::move(*OpenDirectoryBlobStore(directory))),
-        federation_({std::move(planner)}, *states_, *blobs_, streams_, clock_),
-        access_("bench", false),
-        service_{federation_, *blobs_, streams_, access_, workers_, reports_, traffic_} {
-    streams_.Attach(federation_);
-    Die(federation_.Recover());
-    auto server = CoordinatorServer::Start({{"127.0.0.1:0"}, tls}, service_);
-    Die(server.status());
-    server_ = *std::move(server);
-  }
-  ~Daemon() {
-    server_.reset();
-    // The federation may still delete what has served.
-    for (std::error_code raced; fs::remove_all(directory_, raced), raced;) raced.clear();
-  }
-  Federation& federation() { return federation_; }
-  int port() const { return server_->ports()[0]; }
-  size_t connected() const { return streams_.size(); }
-
- private:
-  const fs::path directory_;
-  const SystemClock clock_;
-  const std::unique_ptr<StateStore> states_;
-  const std::unique_ptr<BlobStore> blobs_;
-  AgentStreams streams_;
-  Federation federation_;
-  Access access_;
-  WorkerPool workers_{4};
-  ReportQueue reports_{federation_};
-  Traffic traffic_;
-  ServiceContext service_;
-  std::unique_ptr<CoordinatorServer> server_;
-};
-
 // ---- clients ----
-
-class Agents {
- public:
-  Agents(const fs::path& pki, int count) {
-    const IssuingAuthority authority = *ReadIssuingAuthority(pki / "issuing");
-    for (int agent = 0; agent < count; ++agent) {
-      const KeyPtr key = *NewSigningKey();
-      const std::string chain =
-          *IssueClient(authority, {"bench", "lab", Name(agent)}, *RequestPem(*key));
-      credentials_.push_back(MutualTlsClient({*PrivatePem(*key), chain, authority.roots_pem}));
-    }
-  }
-  static std::string Name(int agent) { return "agent-" + std::to_string(agent); }
-  int count() const { return static_cast<int>(credentials_.size()); }
-  std::unique_ptr<v1::Federation::Stub> Dial(int agent, int port) const {
-    grpc::ChannelArguments limits = ChannelLimits();
-    limits.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    return v1::Federation::NewStub(grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port),
-                                                             credentials_[agent], limits));
-  }
-
- private:
-  std::vector<std::shared_ptr<grpc::ChannelCredentials>> credentials_;
-};
-
-void ForEach(int count, const std::function<void(int)>& work) {
-  std::vector<std::thread> threads;
-  for (int number = 0; number < count; ++number) threads.emplace_back(work, number);
-  for (std::thread& thread : threads) thread.join();
-}
 
 struct Update {
   std::string file;
@@ -271,21 +188,10 @@ Cost IngestOurs(const fs::path& directory, const TlsFiles& tls, const Agents& ag
                 const Manifest& manifest, std::vector<Update>& updates) {
   const int count = static_cast<int>(updates.size());
   Daemon daemon(directory, tls, BenchPlanner(manifest, count));
-  auto job = daemon.federation().Submit({"bench", ""});
-  Die(job.status());
-  for (int agent = 0; agent < count; ++agent) {
-    ClientFacts facts;
-    facts.name = Agents::Name(agent);
-    daemon.federation().Connected(facts);
-  }
-  for (int agent = 0; agent < count; ++agent) {
-    Die(daemon.federation().ReportEvaluation(Agents::Name(agent), *job, 0, {}));
-  }
+  const std::string job = OpenRound(daemon.federation(), count);
   const Stopwatch watch;
-  UploadAll(agents, daemon.port(), updates, *job);
-  while (daemon.federation().Show(*job)->round != 1) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  UploadAll(agents, daemon.port(), updates, job);
+  WaitForRound(daemon.federation(), job, 1);
   return watch.Read();
 }
 
