@@ -24,8 +24,7 @@ JobSpec ScalarLetters(const std::string& estimator = "central") {
   return spec;
 }
 
-JobSpec MaskedLetters() {
-  JobSpec spec = ScalarLetters();
+JobSpec Masked(JobSpec spec) {
   spec.job.min_clients = 4;
   spec.secure_aggregation.enabled = true;
   spec.secure_aggregation.range = 100;
@@ -75,32 +74,38 @@ std::vector<ScalarCase> ScalarCases() {
   vote.compression.codec = "sign";
   vote.compression.error_feedback = false;
   cases.push_back({"feedsign", vote});
+  cases.push_back({"feedsign_masked", Masked(vote)});
   JobSpec split = ScalarLetters();
   split.scalars.splits = 2;
   cases.push_back({"spry", split});
+  split.train.estimator = "forward";
+  cases.push_back({"spry_forward", split});
   JobSpec ferret = ScalarLetters("backprop");
   ferret.train.queries = 1;
   ferret.train.max_steps = 4;
   ferret.train.optimizer = "adamw";
   ferret.scalars.directions = 2000;
   cases.push_back({"ferret", ferret});
+  cases.push_back({"ferret_masked", Masked(ferret)});
   JobSpec baffle = ScalarLetters("one-sided");
   baffle.train.max_steps = 1;
   baffle.train.queries = 20;
   baffle.train.perturbation = 1e-3;
   baffle.train.learning_rate = 5e-3;
   cases.push_back({"baffle", baffle});
+  cases.push_back({"baffle_masked", Masked(baffle)});
   JobSpec fzoo = ScalarLetters("fzoo");
   fzoo.train.queries = 4;
   fzoo.train.perturbation = 1e-3;
   fzoo.train.learning_rate = 3e-6;
   cases.push_back({"fzoo", fzoo});
+  cases.push_back({"fzoo_masked", Masked(fzoo)});
   JobSpec lozo = ScalarLetters();
   lozo.train.direction = "low-rank";
   lozo.train.direction_rank = 2;
   lozo.train.direction_renewal = 10;
   cases.push_back({"lozo", lozo});
-  cases.push_back({"masked", MaskedLetters()});
+  cases.push_back({"masked", Masked(ScalarLetters())});
   JobSpec waiting = ScalarLetters();
   waiting.job.num_rounds = 4;
   waiting.train.max_steps = 1;
@@ -108,9 +113,11 @@ std::vector<ScalarCase> ScalarCases() {
   waiting.train.learning_rate = 1e-2;
   waiting.scalars.target_ratio = 1.001;
   cases.push_back({"fwdllm", waiting});
+  cases.push_back({"fwdllm_masked", Masked(waiting)});
   JobSpec mixed = ScalarLetters();
   mixed.simulate.backprop_share = 0.5;
   cases.push_back({"mixed", mixed});
+  cases.push_back({"mixed_masked", Masked(mixed)});
   return cases;
 }
 
@@ -143,7 +150,7 @@ TEST(ScalarSimulations, CanBeRepeatedToTheLastBit) {
 
 // Keys are fresh in every run. A client's replay is checked against the state's hash in each.
 TEST(ScalarSimulations, DirectionsOfSessionsAreOthersInEveryRun) {
-  JobSpec spec = MaskedLetters();
+  JobSpec spec = Masked(ScalarLetters());
   spec.train.max_steps = 2;
   spec.scalars.drawn_from = "session";
   const JobView one = RunLetters(spec), other = RunLetters(spec);
