@@ -17,6 +17,7 @@
 #include "simulations/engine/simulation.h"
 #include "simulations/partition/partition.h"
 #include "tests/integration/deployment.h"
+#include "tests/unit/golden_folder.h"
 
 namespace rivulet {
 namespace {
@@ -295,18 +296,13 @@ INSTANTIATE_TEST_SUITE_P(
 
 // ---- classification on a fine-tuned bert: its classifier and pooler go on from where they are
 
-fs::path Shared() {
-  const char* path = std::getenv("RIVULET_SHARED");
-  return path != nullptr ? path : RIVULET_SOURCE_DIR "/../shared";
-}
-
 // The golden bert with a tokenizer for its 97 pieces: the first ones of another bert's.
 void MakeBert(const fs::path& folder) {
   fs::create_directories(folder);
   for (const char* file : {"config.json", "model.safetensors"})
-    fs::copy_file(Shared() / "golden/models/bert" / file, folder / file);
+    fs::copy_file(GoldenFolder() / "models/bert" / file, folder / file);
   auto tokenizer =
-      json::parse(*ReadFile(Shared() / "models/bert-7m/tokenizer.json", uint64_t{16} << 20));
+      json::parse(*ReadFile(SharedFolder() / "models/bert-7m/tokenizer.json", uint64_t{16} << 20));
   auto& vocabulary = tokenizer["model"]["vocab"];
   for (auto piece = vocabulary.begin(); piece != vocabulary.end();)
     piece = piece.value() < 97 ? std::next(piece) : vocabulary.erase(piece);
@@ -355,9 +351,7 @@ size_t ClassesIn(const fs::path& shard) {
 }
 
 TEST(SimulationEqualsDaemon, AFineTunedHeadGoesOnInBothAndIsExported) {
-  if (!fs::exists(Shared() / "golden/models/bert") || !fs::exists(Shared() / "models/bert-7m")) {
-    GTEST_SKIP() << "no golden data: set RIVULET_SHARED";
-  }
+  RV_SKIP_WITHOUT(SharedFolder() / "models/bert-7m");
   Deployment deployment;
   const fs::path base = deployment.folder() / "bert";
   MakeBert(base);

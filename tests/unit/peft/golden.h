@@ -13,6 +13,7 @@
 
 #include "common/formats/safetensors.h"
 #include "peft/model/network.h"
+#include "tests/unit/golden_folder.h"
 #include "tests/unit/scratch.h"
 
 // Reading the golden files of the reference implementations; where they lie and how they were made
@@ -20,19 +21,12 @@
 
 namespace rivulet::testing {
 
-inline std::filesystem::path SharedFolder() {
-  const char* path = std::getenv("RIVULET_SHARED");
-  return path ? path : RIVULET_SOURCE_DIR "/../shared";
-}
-
-#define RV_NEEDS_SHARED()                                                        \
-  if (!std::filesystem::exists(::rivulet::testing::SharedFolder() / "golden")) { \
-    GTEST_SKIP() << "no golden data: set RIVULET_SHARED";                        \
-  }
+using rivulet::GoldenFolder;
+using rivulet::SharedFolder;
 
 // A golden model whose config.json has some keys changed; the weights are linked.
 inline std::filesystem::path ModelWith(const std::string& model, const nlohmann::json& changes) {
-  const auto from = SharedFolder() / "golden/models" / model;
+  const auto from = GoldenFolder() / "models" / model;
   nlohmann::json config = nlohmann::json::parse(std::ifstream(from / "config.json"));
   config.merge_patch(changes);
   const std::string name = std::to_string(std::hash<std::string>()(config.dump()));

@@ -15,14 +15,13 @@ namespace {
 using nlohmann::json;
 
 JobModel ModelOf(const std::string& base, const JobSpec& job) {
-  const auto folder = SharedGolden() / "models" / base;
+  const auto folder = GoldenFolder() / "models" / base;
   return *DescribeJobModel(folder, *ModelFiles::Open(folder), job);
 }
 
 // AdapterHub 1.2.0 wrote these.
 TEST(AdapterHub, RoundTripKeepsEveryByteOfTheReference) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   for (const char* name : {"llama_seq_bn", "bert_seq_bn"}) {
     const auto adapter = ReadAdapterHubDirectory(golden / name);
     ASSERT_TRUE(adapter.ok()) << name << adapter.status();
@@ -36,8 +35,7 @@ TEST(AdapterHub, RoundTripKeepsEveryByteOfTheReference) {
 }
 
 TEST(AdapterHub, OtherPresetsAreRefusedByTheFieldThatDiffers) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   for (const char* name : {"llama_double_seq_bn", "llama_par_bn"}) {
     EXPECT_EQ(ReadAdapterHubDirectory(golden / name).status().code(),
               absl::StatusCode::kUnimplemented)
@@ -54,8 +52,7 @@ TEST(AdapterHub, OtherPresetsAreRefusedByTheFieldThatDiffers) {
 }
 
 TEST(AdapterHub, RenamingChangesKeysOnly) {
-  const auto golden = SharedGolden() / "adapters" / "llama_seq_bn";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters" / "llama_seq_bn";
   const BottleneckAdapter tiny = *ReadAdapterHubDirectory(golden);
   const BottleneckAdapter other = Renamed(tiny, "zebra");
   EXPECT_TRUE(other.weights.manifest()[0].name.find(".adapters.zebra.adapter_") !=
@@ -64,7 +61,6 @@ TEST(AdapterHub, RenamingChangesKeysOnly) {
 }
 
 TEST(AdapterDirectory, AJobsLoraIsWrittenInPeftForm) {
-  RV_SKIP_WITHOUT(SharedGolden());
   JobSpec job;
   job.model.name = "llama";
   job.lora.lora_target_modules = {"all-linear"};
@@ -92,7 +88,6 @@ TEST(AdapterDirectory, AJobsLoraIsWrittenInPeftForm) {
 
 // bert's "dense" would also select the pooler, which is trained whole: then paths are written.
 TEST(AdapterDirectory, ShortNamesAreUsedOnlyWhereTheySelectTheSame) {
-  RV_SKIP_WITHOUT(SharedGolden());
   JobSpec job;
   job.data.task = "classification";
   job.lora.lora_target_modules = {"output.dense"};
@@ -105,13 +100,12 @@ TEST(AdapterDirectory, ShortNamesAreUsedOnlyWhereTheySelectTheSame) {
 }
 
 TEST(AdapterDirectory, AJobsBottleneckAdapterIsWrittenInAdapterHubForm) {
-  RV_SKIP_WITHOUT(SharedGolden());
   JobSpec job;
   job.method = "adapter";
   job.data.task = "classification";
   job.model.name = "models/bert";
   const JobModel model = ModelOf("bert", job);
-  const auto folder = SharedGolden() / "models" / "bert";
+  const auto folder = GoldenFolder() / "models" / "bert";
   const ModelFiles files = *ModelFiles::Open(folder);
   const ParameterSet state = *InitialState(model.plan, 42, &files);
   const auto out = Scratch();
@@ -122,13 +116,12 @@ TEST(AdapterDirectory, AJobsBottleneckAdapterIsWrittenInAdapterHubForm) {
   EXPECT_EQ(adapter.head.manifest()[1].name, "classifier.weight");
   json got = json::parse(*ReadFile(out / "adapter_config.json", 1 << 16));
   json want = json::parse(
-      *ReadFile(SharedGolden() / "adapters" / "bert_seq_bn" / "adapter_config.json", 1 << 16));
+      *ReadFile(GoldenFolder() / "adapters" / "bert_seq_bn" / "adapter_config.json", 1 << 16));
   want["name"] = kAdapterName;
   EXPECT_EQ(got, want);
 }
 
 TEST(AdapterDirectory, AProfileThatDoesNotFitTheMethodIsRefused) {
-  RV_SKIP_WITHOUT(SharedGolden());
   JobSpec job;
   const JobModel model = ModelOf("llama", job);
   const ParameterSet state(model.plan.wire());
@@ -142,11 +135,10 @@ TEST(AdapterDirectory, AProfileThatDoesNotFitTheMethodIsRefused) {
 
 // What is trained of a model is no model: the file does not have the name that readers look for.
 TEST(AdapterDirectory, TensorsOfTheBaseAreWrittenByTheirOwnNames) {
-  RV_SKIP_WITHOUT(SharedGolden());
   JobSpec job;
   job.method = "full";
   job.full.modules = {"norm", "layers.0.mlp"};
-  const auto base = SharedGolden() / "models" / "llama";
+  const auto base = GoldenFolder() / "models" / "llama";
   const JobModel model = ModelOf("llama", job);
   const ModelFiles files = *ModelFiles::Open(base);
   const ParameterSet state = *InitialState(model.plan, 42, &files);
@@ -180,8 +172,7 @@ TEST(AdapterDirectory, TensorsThatNoModuleCanHaveAreRefused) {
 }
 
 TEST(ReadAdapterDirectory, TellsTheTwoFormsApart) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   EXPECT_TRUE(std::holds_alternative<LoraAdapter>(*ReadAdapterDirectory(golden / "llama_lora")));
   EXPECT_TRUE(
       std::holds_alternative<BottleneckAdapter>(*ReadAdapterDirectory(golden / "bert_seq_bn")));
@@ -190,8 +181,7 @@ TEST(ReadAdapterDirectory, TellsTheTwoFormsApart) {
 }
 
 TEST(ExportAdapter, WritesWhatItReadAndRefusesAProfileOfTheOtherMethod) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   const AnyAdapter bottleneck = *ReadAdapterDirectory(golden / "bert_seq_bn");
   const auto out = Scratch();
   ASSERT_TRUE(ExportAdapter(out, bottleneck).ok());

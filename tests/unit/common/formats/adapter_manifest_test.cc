@@ -21,8 +21,7 @@ JobSpec LoraJob(std::vector<std::string> targets = {}) {
 
 // PEFT 0.21.2 wrote these: same keys, same shapes, same order.
 TEST(AdapterPlan, ManifestsAreThoseThatPeftWrites) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   JobSpec layers = LoraJob();
   layers.lora.layers_to_transform = {1};
   JobSpec bert = LoraJob();
@@ -46,8 +45,7 @@ TEST(AdapterPlan, ManifestsAreThoseThatPeftWrites) {
 }
 
 TEST(AdapterPlan, BottleneckNamesAreThoseOfAdapterHub) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   for (const char* base : {"llama", "bert"}) {
     JobSpec job;
     job.method = "adapter";
@@ -130,8 +128,7 @@ TEST(AdapterPlan, MissingPoolerAndClassifierAreTrainedWhole) {
 }
 
 TEST(InitialState, FactorAIsUniformAndAddressedByPosition) {
-  const auto base = SharedGolden() / "models" / "llama";
-  RV_SKIP_WITHOUT(base);
+  const auto base = GoldenFolder() / "models" / "llama";
   const AdapterPlan plan = Describe(base, LoraJob()).model.plan;
   const ParameterSet state = *InitialState(plan, 7);
   ASSERT_EQ(state.size(), 8u);
@@ -145,8 +142,7 @@ TEST(InitialState, FactorAIsUniformAndAddressedByPosition) {
 }
 
 TEST(InitialState, FrozenFactorsStayOffTheWireAndComeBackTheSame) {
-  const auto base = SharedGolden() / "models" / "llama";
-  RV_SKIP_WITHOUT(base);
+  const auto base = GoldenFolder() / "models" / "llama";
   JobSpec job = LoraJob({"all-linear"});
   const AdapterPlan plain = Describe(base, job).model.plan;
   job.strategy.aggregation = "freeze-a";
@@ -163,8 +159,7 @@ TEST(InitialState, FrozenFactorsStayOffTheWireAndComeBackTheSame) {
 }
 
 TEST(InitialState, AHeadOfTheBaseModelIsTheStart) {
-  const auto base = SharedGolden() / "models" / "bert";
-  RV_SKIP_WITHOUT(base);
+  const auto base = GoldenFolder() / "models" / "bert";
   JobSpec job = LoraJob();
   job.data.task = "classification";
   const Folder folder = Describe(base, job);
@@ -177,8 +172,7 @@ TEST(InitialState, AHeadOfTheBaseModelIsTheStart) {
 }
 
 TEST(InitialState, ABottleneckAdapterStartsAsTheIdentity) {
-  const auto base = SharedGolden() / "models" / "llama";
-  RV_SKIP_WITHOUT(base);
+  const auto base = GoldenFolder() / "models" / "llama";
   JobSpec job;
   job.method = "adapter";
   job.adapter.leave_out = {0};
@@ -206,8 +200,7 @@ std::vector<std::string> NamesOf(const Manifest& manifest) {
 }
 
 TEST(WholeModel, EveryTensorOfTheBaseIsTrainedFromItsOwnValues) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   for (const char* base : {"llama", "llama_tied", "llama_bf16", "bert"}) {
     JobSpec job = FullJob();
     if (std::string(base) == "bert") job.data.task = "classification";

@@ -24,8 +24,7 @@ constexpr const char* kGolden[] = {"llama_lora",        "llama_lora_alllinear", 
 std::set<std::string> AsSet(const json& names) { return names.get<std::set<std::string>>(); }
 
 TEST(PeftDirectory, RoundTripKeepsEveryKeyShapeAndByteOfTheReference) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   for (const char* name : kGolden) {
     const auto adapter = ReadPeftDirectory(golden / name);
     ASSERT_TRUE(adapter.ok()) << name << ": " << adapter.status();
@@ -39,8 +38,7 @@ TEST(PeftDirectory, RoundTripKeepsEveryKeyShapeAndByteOfTheReference) {
 }
 
 TEST(PeftDirectory, EveryConfigKeyThatWeWriteIsTheOneOfTheReference) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   for (const char* name : kGolden) {
     const json want = json::parse(*ReadFile(golden / name / "adapter_config.json", 1 << 20));
     const json got = json::parse(PeftLoraConfigText(ReadPeftDirectory(golden / name)->config));
@@ -93,8 +91,7 @@ TEST(PeftConfig, IsWrittenWithSortedKeysIndentTwoAndNoNewline) {
 // generate/peft_adapters.py: r 4, alpha 8, rsLoRA; down_proj r 2, layer 1's q_proj r 3; k_proj
 // alpha 5, layer 0's gate_proj alpha 16.
 TEST(PeftConfig, PatternsGiveEveryModuleItsOwnRankAndScale) {
-  const auto folder = SharedGolden() / "adapters" / "llama_lora_pattern";
-  RV_SKIP_WITHOUT(folder);
+  const auto folder = GoldenFolder() / "adapters" / "llama_lora_pattern";
   const LoraAdapter adapter = *ReadPeftDirectory(folder);
   ASSERT_EQ(adapter.factors.size(), 14u);
   const auto of = [&](const std::string& path) {
@@ -130,8 +127,7 @@ TEST(PeftConfig, WhatWeDoNotComputeIsRefusedByName) {
 }
 
 TEST(PeftDirectory, OtherMethodsOfTheReferenceAreRefusedByName) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   for (const char* name : {"llama_dora", "llama_ia3", "llama_lora_bias", "llama_lora_embed",
                            "llama_lora_tokens", "llama_prefix", "bert_prompt", "llama_lntuning"}) {
     EXPECT_EQ(ReadPeftDirectory(golden / name).status().code(), absl::StatusCode::kUnimplemented)
@@ -167,17 +163,17 @@ TEST(LoraAdapter, KeysThatDoNotFitTheConfigAreNamed) {
 }
 
 TEST(LoraAdapter, AnAdapterOfAnotherModelDoesNotFit) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
   EXPECT_EQ(CheckFits(adapter, *ReadModelConfig(golden / "models" / "llama"))->size(), 14u);
   EXPECT_FALSE(CheckFits(adapter, *ReadModelConfig(golden / "models" / "bert")).ok());
-  EXPECT_FALSE(CheckFits(adapter, *ReadModelConfig(SharedFolder() / "models" / "llama-7m")).ok());
+  EXPECT_FALSE(CheckFits(adapter, *ReadModelConfig(std::filesystem::path(RIVULET_SOURCE_DIR) /
+                                                   "simulations/models/llama-7m"))
+                   .ok());
 }
 
 TEST(WithUniformRank, LeavesDeltaAsItWas) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   const LoraAdapter adapter = *ReadPeftDirectory(golden / "llama_lora_pattern");
   const LoraAdapter uniform = *WithUniformRank(adapter);
   EXPECT_EQ(uniform.config.rank, 4);
@@ -195,8 +191,7 @@ TEST(WithUniformRank, LeavesDeltaAsItWas) {
 }
 
 TEST(WithUniformRank, SavedModulesStay) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   LoraAdapter adapter = *ReadPeftDirectory(golden / "bert_lora");
   EXPECT_EQ(HeadClasses(adapter), 3);
   adapter.factors[0].scale *= 2;  // no longer uniform: every tensor is written anew

@@ -26,8 +26,7 @@ std::vector<float> Floats(const TensorView& tensor) {
 
 // merged.<name> of the golden file is PEFT's merge_and_unload.
 TEST(MergeModel, GivesTheMatricesThatPeftGives) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
   const auto out = Scratch();
   const auto report = MergeModel(golden / "models" / "llama", adapter, {}, out, {});
@@ -53,8 +52,7 @@ TEST(MergeModel, GivesTheMatricesThatPeftGives) {
 }
 
 TEST(MergeModel, ShardsHoldTheSameTensorsAsOneFile) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
   const auto out = Scratch();
   const auto whole = MergeModel(golden / "models" / "llama", adapter, {}, out / "whole", {});
@@ -70,8 +68,7 @@ TEST(MergeModel, ShardsHoldTheSameTensorsAsOneFile) {
 }
 
 TEST(MergeModel, SixteenBitModelsStaySixteenBitAndTellTheRounding) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
   const auto out = Scratch();
   const auto report = MergeModel(golden / "models" / "llama_bf16", adapter, {}, out, {});
@@ -83,8 +80,7 @@ TEST(MergeModel, SixteenBitModelsStaySixteenBitAndTellTheRounding) {
 }
 
 TEST(MergeModel, AnotherDTypeIsWrittenAndNamedInTheConfig) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "llama_lora");
   const auto base = golden / "models" / "llama_bf16";
   const auto out = Scratch();
@@ -101,8 +97,7 @@ TEST(MergeModel, AnotherDTypeIsWrittenAndNamedInTheConfig) {
 }
 
 TEST(MergeModel, ANewHeadWithoutNamesGetsNumbers) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const LoraAdapter adapter = *ReadPeftDirectory(golden / "adapters" / "bert_lora");
   const auto base = Scratch() / "base", out = Scratch() / "out";
   std::filesystem::create_directories(base);
@@ -161,8 +156,7 @@ LoraAdapter Saving(const std::filesystem::path& golden, const TensorSpec& spec) 
 }
 
 TEST(MergeModel, ATrainedHeadDoesNotOverwriteTheEmbeddingItIsTiedTo) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const auto out = Scratch(), tied_base = out / "base";
   std::filesystem::create_directories(tied_base);
   const auto base = golden / "models" / "llama";
@@ -198,8 +192,7 @@ WholeTensors Moved(const std::filesystem::path& base, JobSpec job) {
 }
 
 TEST(MergeWhole, TrainedTensorsTakeThePlaceOfTheBasesAndTheRestStays) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const auto base = golden / "models" / "llama";
   const ModelFiles files = *ModelFiles::Open(base);
   for (const std::vector<std::string>& modules :
@@ -229,8 +222,7 @@ TEST(MergeWhole, TrainedTensorsTakeThePlaceOfTheBasesAndTheRestStays) {
 }
 
 TEST(MergeWhole, AMatrixThatInputAndOutputShareChangesBoth) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const auto base = golden / "models" / "llama_tied";
   const WholeTensors trained = Moved(base, {});
   const auto out = Scratch();
@@ -243,8 +235,7 @@ TEST(MergeWhole, AMatrixThatInputAndOutputShareChangesBoth) {
 }
 
 TEST(MergeWhole, SixteenBitBasesAreWrittenInSixteenBitsUnlessToldOtherwise) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const auto base = golden / "models" / "llama_bf16";
   const WholeTensors trained = Moved(base, {});
   const auto out = Scratch();
@@ -275,8 +266,7 @@ TEST(MergeWhole, HeadsThatTheBaseLacksJoinWithTheirNames) {
 }
 
 TEST(MergeWhole, TensorsOfAnotherModelAreRefused) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   const auto message = [&](const TensorSpec& spec) {
     const WholeTensors trained = {ParameterSet({spec})};
     return std::string(MergeModel(golden / "models" / "llama_tied", trained, {}, Scratch(), {})
@@ -293,7 +283,6 @@ TEST(MergeWhole, TensorsOfAnotherModelAreRefused) {
 class MergeOverAModel : public testing::Test {
  protected:
   void SetUp() override {
-    RV_SKIP_WITHOUT(golden_);
     adapter_ = *ReadPeftDirectory(golden_ / "adapters" / "llama_lora");
     ASSERT_TRUE(Merge({}).ok());
   }
@@ -301,7 +290,7 @@ class MergeOverAModel : public testing::Test {
     return MergeModel(base_, adapter_, {}, out_, {}, options).status();
   }
 
-  const std::filesystem::path golden_ = SharedGolden();
+  const std::filesystem::path golden_ = GoldenFolder();
   const std::filesystem::path base_ = golden_ / "models" / "llama";
   const std::filesystem::path out_ = Scratch();
   LoraAdapter adapter_;

@@ -52,8 +52,7 @@ TEST(ModelConfig, AbsentKeysHaveTheDefaultsOfTheReferenceClass) {
 }
 
 TEST(ModelConfig, BothSpellingsOfRopeAndDTypeMeanTheSame) {
-  const auto folder = SharedGolden() / "models" / "llama_ropescaled";
-  RV_SKIP_WITHOUT(folder);
+  const auto folder = GoldenFolder() / "models" / "llama_ropescaled";
   for (const char* name : {"config.json", "config.v4.json"}) {
     const auto config = ParseModelConfig(*ReadFile(folder / name, 1 << 16));
     ASSERT_TRUE(config.ok()) << config.status();
@@ -153,8 +152,7 @@ TEST(ModelConfig, EndTokensAreOneOrMany) {
 }
 
 TEST(ModelConfig, EveryGoldenModelIsReadOrRefusedByName) {
-  const auto folder = SharedGolden() / "models";
-  RV_SKIP_WITHOUT(folder);
+  const auto folder = GoldenFolder() / "models";
   int read = 0, refused = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (!entry.is_directory()) continue;

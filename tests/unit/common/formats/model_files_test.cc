@@ -21,8 +21,8 @@ void WriteShards(const std::filesystem::path& dir, const ShardIndex& index) {
 }
 
 TEST(ModelFiles, ShardsReadAsTheUnshardedModel) {
-  const auto golden = SharedGolden() / "models";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "models";
+  RV_SKIP_WITHOUT(golden / "llama_sharded" / "model-00001-of-00003.safetensors");
   const auto sharded = ModelFiles::Open(golden / "llama_sharded");
   const auto whole = ModelFiles::Open(golden / "llama");
   ASSERT_TRUE(sharded.ok() && whole.ok()) << sharded.status() << whole.status();
@@ -37,8 +37,7 @@ TEST(ModelFiles, ShardsReadAsTheUnshardedModel) {
 }
 
 TEST(ModelFiles, TheIndexIsRewrittenWithoutADifference) {
-  const auto path = SharedGolden() / "models" / "llama_sharded" / "model.safetensors.index.json";
-  RV_SKIP_WITHOUT(path);
+  const auto path = GoldenFolder() / "models" / "llama_sharded" / "model.safetensors.index.json";
   const std::string text = *ReadFile(path, 1 << 20);
   EXPECT_EQ(ShardIndexText(*ParseShardIndex(text), 321280, 80320), text);
 }

@@ -24,25 +24,29 @@ std::vector<TensorSpec> FileOf(const ModelConfig& config) {
 }
 
 TEST(ModelTensors, EveryGoldenLlamaAndBertMatchesItsConfig) {
-  const auto folder = SharedGolden() / "models";
-  RV_SKIP_WITHOUT(folder);
+  const auto folder = GoldenFolder() / "models";
+  int read = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
     if (!name.starts_with("llama") && !name.starts_with("bert")) continue;
     const ModelConfig config = *ReadModelConfig(entry.path());
-    const ModelFiles files = *ModelFiles::Open(entry.path());
-    const auto match = MatchTensors(config, files.specs());
+    const auto files = ModelFiles::Open(entry.path());
+    // In the tree two of them are without weights.
+    if (files.status().code() == absl::StatusCode::kNotFound) continue;
+    ASSERT_TRUE(files.ok()) << name << ": " << files.status();
+    ++read;
+    const auto match = MatchTensors(config, files->specs());
     ASSERT_TRUE(match.ok()) << name << ": " << match.status();
     EXPECT_TRUE(match->missing_heads.empty()) << name;
     EXPECT_EQ(match->file_name_of.size(), ExpectedTensors(config).size()) << name;
     for (const auto& [expected, in_file] : match->file_name_of)
-      EXPECT_NE(files.Find(in_file), nullptr) << in_file;
+      EXPECT_NE(files->Find(in_file), nullptr) << in_file;
   }
+  EXPECT_GE(read, 7);
 }
 
 TEST(ModelTensors, OldNamesAndBuffersAreUnderstood) {
-  const auto folder = SharedGolden() / "models" / "bert_old_names";
-  RV_SKIP_WITHOUT(folder);
+  const auto folder = GoldenFolder() / "models" / "bert_old_names";
   const auto match = MatchTensors(*ReadModelConfig(folder), ModelFiles::Open(folder)->specs());
   ASSERT_TRUE(match.ok()) << match.status();
   EXPECT_EQ(match->file_name_of.at("bert.embeddings.LayerNorm.weight"),

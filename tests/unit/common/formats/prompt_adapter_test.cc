@@ -17,8 +17,7 @@ using nlohmann::json;
 // PEFT 0.21.2 wrote these: every byte of the tensors comes back, and every field of the config but
 // the version, which is that of the oldest reader, and the pair of heads, which it lists twice.
 TEST(PromptAdapter, RoundTripKeepsWhatPeftWrote) {
-  const auto golden = SharedGolden() / "adapters";
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder() / "adapters";
   for (const char* name : {"llama_prompt", "bert_prompt"}) {
     const auto adapter = ReadPromptDirectory(golden / name);
     ASSERT_TRUE(adapter.ok()) << adapter.status();
@@ -36,13 +35,12 @@ TEST(PromptAdapter, RoundTripKeepsWhatPeftWrote) {
 }
 
 TEST(PromptAdapter, AJobsPromptIsWrittenInPeftForm) {
-  RV_SKIP_WITHOUT(SharedGolden());
   JobSpec job;
   job.method = "prompt";
   job.model.name = "models/bert";
   job.prompt.num_virtual_tokens = 5;
   job.data.task = "classification";
-  const auto folder = SharedGolden() / "models" / "bert";
+  const auto folder = GoldenFolder() / "models" / "bert";
   const ModelFiles files = *ModelFiles::Open(folder);
   const JobModel model = *DescribeJobModel(folder, files, job);
   ParameterSet state = *InitialState(model.plan, 42, &files);
@@ -55,7 +53,7 @@ TEST(PromptAdapter, AJobsPromptIsWrittenInPeftForm) {
   ASSERT_TRUE(std::holds_alternative<PromptAdapter>(read));
   const PromptAdapter& adapter = std::get<PromptAdapter>(read);
   EXPECT_EQ(adapter.weights.HashHex(), state.HashHex());
-  EXPECT_EQ(adapter.config, ReadPromptDirectory(SharedGolden() / "adapters/bert_prompt")->config);
+  EXPECT_EQ(adapter.config, ReadPromptDirectory(GoldenFolder() / "adapters/bert_prompt")->config);
   EXPECT_EQ(HeadClasses(adapter), 3);
   EXPECT_EQ(ExportAdapter(Scratch(), read, "portable").status().message(),
             "profile: got 'portable' for method prompt, want peft");

@@ -13,8 +13,7 @@ namespace {
 
 // PEFT 0.21.2 wrote these.
 TEST(AdapterPlan, PromptsHaveTheNamesAndShapesThatPeftWrites) {
-  const auto golden = SharedGolden();
-  RV_SKIP_WITHOUT(golden);
+  const auto golden = GoldenFolder();
   for (const char* base : {"llama", "bert"}) {
     JobSpec job = PromptJob();
     if (std::string(base) == "bert") job.data.task = "classification";
@@ -26,8 +25,7 @@ TEST(AdapterPlan, PromptsHaveTheNamesAndShapesThatPeftWrites) {
 }
 
 TEST(InitialState, APromptIsMadeOfEmbeddingsThatTheSeedChooses) {
-  const auto base = SharedGolden() / "models" / "llama";
-  RV_SKIP_WITHOUT(base);
+  const auto base = GoldenFolder() / "models" / "llama";
   JobSpec job = PromptJob();
   const Folder folder = Describe(base, job);
   const ParameterSet state = *InitialState(folder.model.plan, 42, &folder.files);
@@ -48,8 +46,7 @@ TEST(InitialState, APromptIsMadeOfEmbeddingsThatTheSeedChooses) {
 
 // The export of z is start + A z, A drawn again by the formula of soft_prompt.h.
 TEST(InitialState, ASubspaceTravelsAndItsPromptIsExported) {
-  const auto base = SharedGolden() / "models" / "llama";
-  RV_SKIP_WITHOUT(base);
+  const auto base = GoldenFolder() / "models" / "llama";
   JobSpec job = PromptJob();
   const Folder plain = Describe(base, job);
   const ParameterSet start = *InitialState(plain.model.plan, 42, &plain.files);

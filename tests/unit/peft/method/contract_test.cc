@@ -62,14 +62,13 @@ const Case kCases[] = {
 class MethodContract : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    RV_NEEDS_SHARED();
     job_.data.task = GetParam().model == "bert" ? "classification" : "causal-lm";
     task_ = GetParam().model == "bert" ? Task::kClassification : Task::kCausalLm;
     job_.lora.lora_dropout = 0;
     job_.train.max_steps = 2;
     job_.train.per_device_train_batch_size = 2;
     GetParam().shape(job_);
-    const auto folder = testing::SharedFolder() / "golden/models" / GetParam().model;
+    const auto folder = testing::GoldenFolder() / "models" / GetParam().model;
     auto base = LoadBaseModel(folder, job_);
     ASSERT_TRUE(base.ok()) << base.status();
     base_ = *base;

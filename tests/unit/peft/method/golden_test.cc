@@ -81,8 +81,7 @@ class AdapterGolden : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(AdapterGolden, LogitsEqualTheReference) {
-  RV_NEEDS_SHARED();
-  const auto golden = testing::SharedFolder() / "golden";
+  const auto golden = testing::GoldenFolder();
   const bool bert = GetParam().starts_with("bert");
   const Task task = bert ? Task::kClassification : Task::kCausalLm;
   const auto base = BaseModel::Load(golden / "models" / (bert ? "bert" : "llama"),

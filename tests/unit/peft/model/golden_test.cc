@@ -15,14 +15,15 @@ struct Case {
   std::string model;   // folder of config and weights
   std::string golden;  // folder of golden.safetensors
   Task task = Task::kCausalLm;
+  std::string weights = "model.safetensors";
 };
 void PrintTo(const Case& which, std::ostream* out) { *out << which.model; }
 
 class ModelGolden : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    RV_NEEDS_SHARED();
-    const auto models = testing::SharedFolder() / "golden/models";
+    const auto models = testing::GoldenFolder() / "models";
+    RV_SKIP_WITHOUT(models / GetParam().model / GetParam().weights);
     auto base = BaseModel::Load(models / GetParam().model,
                                 {task() == Task::kCausalLm ? "causal-lm" : "classification", {}});
     ASSERT_TRUE(base.ok()) << base.status();
@@ -81,7 +82,7 @@ TEST_P(ModelGolden, Bf16ArithmeticStaysAsNearAsRoundedWeightsDo) {
   if (!golden_->Has("logits_bf16_weights")) GTEST_SKIP() << "the golden file has no such pass";
   const at::NoGradGuard no_grad;
   const auto narrow = BaseModel::Load(
-      testing::SharedFolder() / "golden/models" / GetParam().model,
+      testing::GoldenFolder() / "models" / GetParam().model,
       {task() == Task::kCausalLm ? "causal-lm" : "classification", {}, Compute::kBFloat16});
   ASSERT_TRUE(narrow.ok()) << narrow.status();
   const Adaptation none;
@@ -156,8 +157,7 @@ TEST_P(ModelGolden, GreedyTextEqualsTheReference) {
 
 // scale * B A beside the pooler is scale * B A in its weight: equal but for the order of sums.
 TEST(BertPooler, ALowRankTermActsAsItsProductInTheWeight) {
-  RV_NEEDS_SHARED();
-  const auto folder = testing::SharedFolder() / "golden/models/bert";
+  const auto folder = testing::GoldenFolder() / "models/bert";
   const auto base = BaseModel::Load(folder, {"classification", {}});
   ASSERT_TRUE(base.ok()) << base.status();
   const at::NoGradGuard no_grad;
@@ -187,8 +187,7 @@ TEST(BertPooler, ALowRankTermActsAsItsProductInTheWeight) {
 // The reference in bf16 throughout is off from its own fp32 arithmetic by up to 0.0712. Ours rounds
 // less. Two independent errors of that size are 1.41 times as far from each other.
 TEST(Bf16Model, LogitsAreNoFartherOffThanThoseOfTheReference) {
-  RV_NEEDS_SHARED();
-  const auto folder = testing::SharedFolder() / "golden/models/llama_bf16";
+  const auto folder = testing::GoldenFolder() / "models/llama_bf16";
   const auto base = BaseModel::Load(folder, {"causal-lm", {}, Compute::kBFloat16});
   ASSERT_TRUE(base.ok()) << base.status();
   const Golden golden(folder / "golden.safetensors");
@@ -208,16 +207,18 @@ TEST(Bf16Model, LogitsAreNoFartherOffThanThoseOfTheReference) {
   EXPECT_LE(testing::LargestDifference(logits, throughout), 1.5 * reference);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, ModelGolden,
-    ::testing::Values(Case{"llama", "llama"}, Case{"llama_tied", "llama_tied"},
-                      Case{"llama_ropescaled", "llama_ropescaled"},
-                      Case{"llama_ropelinear", "llama_ropelinear"},
-                      Case{"llama_bf16", "llama_bf16"}, Case{"llama_sharded", "llama"},
-                      Case{"llama_seqcls", "llama_seqcls", Task::kClassification},
-                      Case{"bert", "bert", Task::kClassification},
-                      Case{"bert_old_names", "bert", Task::kClassification}),
-    [](const auto& info) { return info.param.model; });
+INSTANTIATE_TEST_SUITE_P(All, ModelGolden,
+                         ::testing::Values(Case{"llama", "llama"}, Case{"llama_tied", "llama_tied"},
+                                           Case{"llama_ropescaled", "llama_ropescaled"},
+                                           Case{"llama_ropelinear", "llama_ropelinear"},
+                                           Case{"llama_bf16", "llama_bf16"},
+                                           Case{"llama_sharded", "llama", Task::kCausalLm,
+                                                "model-00001-of-00003.safetensors"},
+                                           Case{"llama_seqcls", "llama_seqcls",
+                                                Task::kClassification},
+                                           Case{"bert", "bert", Task::kClassification},
+                                           Case{"bert_old_names", "bert", Task::kClassification}),
+                         [](const auto& info) { return info.param.model; });
 
 }  // namespace
 }  // namespace rivulet

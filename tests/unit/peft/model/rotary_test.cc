@@ -90,7 +90,6 @@ std::vector<Example> OneOf(int64_t length) {
 
 // llama: theta 500, head_dim 16. At 12 tokens, stretch 2: the base is 500 * 2^(16/14).
 TEST(DynamicRope, APassBeyondTheTrainedLengthIsThatOfTheGrownBase) {
-  RV_NEEDS_SHARED();
   const auto dynamic = LoadOf(testing::ModelWith(
       "llama",
       {{"max_position_embeddings", 8},
@@ -109,7 +108,6 @@ TEST(DynamicRope, APassBeyondTheTrainedLengthIsThatOfTheGrownBase) {
 }
 
 TEST(DynamicRope, SequencesReachFactorTimesTheTrainedLength) {
-  RV_NEEDS_SHARED();
   const auto base = LoadOf(testing::ModelWith(
       "llama",
       {{"max_position_embeddings", 8},
@@ -132,8 +130,8 @@ TEST(DynamicRope, SequencesReachFactorTimesTheTrainedLength) {
 
 // The reference's qwen2 under yarn is a llama whose o_proj has a bias of zero.
 TEST(YarnRope, AWholePassEqualsTheReference) {
-  RV_NEEDS_SHARED();
-  const auto from = testing::SharedFolder() / "golden/models/qwen2_yarn";
+  const auto from = testing::GoldenFolder() / "models/qwen2_yarn";
+  RV_SKIP_WITHOUT(from / "model.safetensors");
   const auto folder = testing::ModelWith(
       "qwen2_yarn",
       {{"model_type", "llama"}, {"architectures", {"LlamaForCausalLM"}}, {"attention_bias", true}});

@@ -2,13 +2,13 @@
 // golden/tokenizers.json: awkward strings and pairs for every tokenizer file.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "common/io/file.h"
 #include "peft/tokenizer/json_members.h"
 #include "peft/tokenizer/tokenizer.h"
+#include "tests/unit/golden_folder.h"
 #include "tests/unit/scratch.h"
 
 namespace rivulet {
@@ -16,24 +16,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path Shared() {
-  const char* set = std::getenv("RIVULET_SHARED");
-  return set != nullptr ? fs::path(set) : fs::path(RIVULET_SOURCE_DIR) / ".." / "shared";
-}
-
 const Json& Golden() {
-  static const Json golden = [] {
-    const auto text = ReadFile(Shared() / "golden" / "tokenizers.json", 256 << 20);
-    return text.ok() ? Json::parse(*text) : Json();
-  }();
+  static const Json golden = Json::parse(*ReadFile(GoldenFolder() / "tokenizers.json", 256 << 20));
   return golden;
 }
 
-// "data:x" is a file of the data folder, "x" one of the golden folder; "a+b" are two files.
+// "data:x" is a file of the shared data folder, "x" one of the golden folder; "a+b" are two files.
 fs::path PathOf(const std::string& name) {
-  if (name.starts_with("data:")) return Shared() / "data" / "tokenizers" / name.substr(5);
-  return Shared() / "golden" / name;
+  if (name.starts_with("data:")) return SharedFolder() / "data" / "tokenizers" / name.substr(5);
+  return GoldenFolder() / name;
 }
+
+// Of "a+b" the first stands for both.
+fs::path FirstOf(const std::string& name) { return PathOf(name.substr(0, name.find('+'))); }
 
 // A folder with the legacy files under the names that loading expects.
 fs::path LegacyFolder(const std::string& name) {
@@ -42,7 +37,7 @@ fs::path LegacyFolder(const std::string& name) {
   const fs::path folder = ScratchRoot::Path() / ("golden_" + flat);
   fs::create_directories(folder);
   const size_t plus = name.find('+');
-  const fs::path vocab = PathOf(name.substr(0, plus));
+  const fs::path vocab = FirstOf(name);
   const auto options = fs::copy_options::overwrite_existing;
   fs::copy_file(vocab, folder / (plus == std::string::npos ? "vocab.txt" : "vocab.json"), options);
   if (plus != std::string::npos) {
@@ -61,7 +56,7 @@ absl::StatusOr<Tokenizer> LoadNamed(const std::string& name) {
 class GoldenTokenizer : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    if (Golden().is_null()) GTEST_SKIP() << "no golden/tokenizers.json under " << Shared();
+    RV_SKIP_WITHOUT(FirstOf(GetParam()));
     auto loaded = LoadNamed(GetParam());
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     tokenizer_.emplace(*loaded);
@@ -138,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(
     NameOf);
 
 TEST(GoldenRefusals, WhatTheReferenceRefusesIsRefused) {
-  if (Golden().is_null()) GTEST_SKIP() << "no golden/tokenizers.json under " << Shared();
+  RV_SKIP_WITHOUT(SharedFolder() / "data" / "tokenizers");
   for (const auto& [name, reason] : Golden()["refused"].items()) {
     const auto loaded = LoadNamed(name);
     EXPECT_EQ(loaded.status().code(), absl::StatusCode::kInvalidArgument)
@@ -148,7 +143,7 @@ TEST(GoldenRefusals, WhatTheReferenceRefusesIsRefused) {
 
 TEST(GoldenRefusals, PrecompiledIsRefusedByName) {
   const fs::path file = PathOf("data:t5-small/tokenizer.json");
-  if (!fs::exists(file)) GTEST_SKIP() << "no " << file;
+  RV_SKIP_WITHOUT(file);
   const auto loaded = Tokenizer::Load(file);
   EXPECT_EQ(loaded.status().code(), absl::StatusCode::kUnimplemented);
   EXPECT_NE(

@@ -8,6 +8,7 @@
 
 #include "common/io/file.h"
 #include "common/io/sha256.h"
+#include "tests/unit/golden_folder.h"
 
 namespace rivulet {
 namespace {
@@ -66,11 +67,8 @@ TEST(Llama7m, NamesItsSpecialTokens) {
 
 // 1.1 MB at once: count and SHA-256 of the little-endian ids from tokenizers 0.23.3.
 TEST(Llama7m, EncodesABookAsTheReferenceDoes) {
-  const char* set = std::getenv("RIVULET_SHARED");
-  const auto shared = set != nullptr ? std::filesystem::path(set)
-                                     : std::filesystem::path(RIVULET_SOURCE_DIR) / ".." / "shared";
-  const auto file = shared / "data/text/tinyshakespeare/input.txt";
-  if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
+  const auto file = SharedFolder() / "data/text/tinyshakespeare/input.txt";
+  RV_SKIP_WITHOUT(file);
   const auto hash = [](const std::vector<int32_t>& ids) {
     Sha256 sum;
     sum.Update(std::as_bytes(std::span(ids)));
@@ -80,7 +78,7 @@ TEST(Llama7m, EncodesABookAsTheReferenceDoes) {
   const auto ids = Ids(Tokenizer::Load(Llama()), *text);
   EXPECT_EQ(ids.size(), 415598u);
   EXPECT_EQ(hash(ids), "2570976d491f60d0e8cede0bed4d30dde489c17fd6c28d1eb1a7a2e861394ea3");
-  const auto bert = Ids(Tokenizer::Load(shared / "models/bert-7m"), *text);
+  const auto bert = Ids(Tokenizer::Load(SharedFolder() / "models/bert-7m"), *text);
   EXPECT_EQ(bert.size(), 307572u);
   EXPECT_EQ(hash(bert), "aff9124c8b82a2a329ffac2c2c2a0bcc799ece5a86dbdfaa5a6c0c7c3bce26a6");
 }

@@ -18,8 +18,8 @@ namespace {
 using testing::Golden;
 using ::testing::HasSubstr;
 
-std::filesystem::path Models() { return testing::SharedFolder() / "golden" / "models"; }
-std::filesystem::path Adapters() { return testing::SharedFolder() / "golden" / "adapters"; }
+std::filesystem::path Models() { return testing::GoldenFolder() / "models"; }
+std::filesystem::path Adapters() { return testing::GoldenFolder() / "adapters"; }
 
 double MeanLoss(const AdaptedModel& model, const std::vector<Example>& examples) {
   const auto tuner = MakeFirstOrderTuner(model.base, model.job);
@@ -53,7 +53,6 @@ class AdaptedModelGolden : public ::testing::TestWithParam<std::string> {};
 
 // Bound: 1e-5 on losses (the golden README).
 TEST_P(AdaptedModelGolden, LossEqualsTheReference) {
-  RV_NEEDS_SHARED();
   const std::string base = GetParam().starts_with("bert") ? "bert" : "llama";
   const auto model = LoadAdaptedModel(Models() / base, Adapters() / GetParam(), {});
   ASSERT_TRUE(model.ok()) << model.status();
@@ -71,7 +70,6 @@ INSTANTIATE_TEST_SUITE_P(All, AdaptedModelGolden,
 
 // The first token drawn is the arg-max of the reference's last logits.
 TEST(AdaptedModel, GeneratesWithRanksAndAlphasByPattern) {
-  RV_NEEDS_SHARED();
   const auto model =
       LoadAdaptedModel(Models() / "llama", Adapters() / "llama_lora_pattern", {"causal-lm"});
   ASSERT_TRUE(model.ok()) << model.status();
@@ -88,7 +86,6 @@ TEST(AdaptedModel, GeneratesWithRanksAndAlphasByPattern) {
 // Generation keeps a cache and evaluation does not: both must put the prompt before the text. Its
 // 5 positions are gone from the model's 128.
 TEST(AdaptedModel, GeneratesBehindASoftPrompt) {
-  RV_NEEDS_SHARED();
   const auto model =
       LoadAdaptedModel(Models() / "llama", Adapters() / "llama_prompt", {"causal-lm"});
   ASSERT_TRUE(model.ok()) << model.status();
@@ -110,7 +107,6 @@ TEST(AdaptedModel, GeneratesBehindASoftPrompt) {
 
 // An adapter in bf16 gives what its rounded values give.
 TEST(AdaptedModel, TakesSixteenBitAdapters) {
-  RV_NEEDS_SHARED();
   const LoraAdapter full = *ReadPeftDirectory(Adapters() / "llama_lora");
   LoraAdapter half = full;
   Manifest manifest = full.weights.manifest();
@@ -135,8 +131,7 @@ TEST(AdaptedModel, TakesSixteenBitAdapters) {
 }
 
 TEST(AdaptedModel, AnAdapterOfAnotherBaseNamesTheTensorSeenAndWanted) {
-  RV_NEEDS_SHARED();
-  const auto base = testing::SharedFolder() / "models" / "llama-7m";
+  const std::filesystem::path base = RIVULET_SOURCE_DIR "/simulations/models/llama-7m";
   const auto message = [&](const char* adapter) {
     return std::string(LoadAdaptedModel(base, Adapters() / adapter, {}).status().message());
   };
@@ -158,7 +153,6 @@ TEST(AdaptedModel, AnAdapterOfAnotherBaseNamesTheTensorSeenAndWanted) {
 
 // The same numbers whether they lie beside the base model or in it.
 TEST(AdaptedModel, TakesTensorsOfTheBaseItself) {
-  RV_NEEDS_SHARED();
   for (const std::string base : {"llama", "bert"}) {
     JobSpec job;
     job.method = "full";
@@ -190,7 +184,7 @@ TEST(AdaptedModel, TakesTensorsOfTheBaseItself) {
 
 TEST(AdaptedModel, AHeadThatNobodyTrainedIsNamed) {
   const auto base = testing::SharedFolder() / "models" / "bert-7m";
-  if (!std::filesystem::exists(base)) GTEST_SKIP() << "no " << base;
+  RV_SKIP_WITHOUT(base);
   const auto model = LoadAdaptedModel(base, "", {"", {"bad", "good"}});
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(model->job.data.task, "classification");
@@ -199,7 +193,6 @@ TEST(AdaptedModel, AHeadThatNobodyTrainedIsNamed) {
 }
 
 TEST(AdaptedModel, LabelsMustBeAsManyAsTheHeadHasClasses) {
-  RV_NEEDS_SHARED();
   const auto model =
       LoadAdaptedModel(Models() / "bert", Adapters() / "bert_lora", {"", {"bad", "good"}});
   EXPECT_EQ(model.status().message(),

@@ -15,12 +15,11 @@ namespace {
 class FirstOrder : public ::testing::Test {
  protected:
   void SetUp() override {
-    RV_NEEDS_SHARED();
     job_.lora.lora_target_modules = {"all-linear"};
     job_.lora.lora_dropout = 0;
     job_.train.per_device_train_batch_size = 4;
     job_.train.learning_rate = 1e-2;
-    const auto folder = testing::SharedFolder() / "golden/models/llama";
+    const auto folder = testing::GoldenFolder() / "models/llama";
     auto base = LoadBaseModel(folder, job_);
     ASSERT_TRUE(base.ok()) << base.status();
     base_ = *base;
@@ -152,7 +151,7 @@ TEST_F(FirstOrder, DropoutDependsOnRoundAndClient) {
 TEST_F(FirstOrder, Bf16ArithmeticStaysNearFp32) {
   const TuneResult full = TuneWith(job_);
   job_.model.dtype = "bfloat16";
-  const auto base = LoadBaseModel(testing::SharedFolder() / "golden/models/llama", job_);
+  const auto base = LoadBaseModel(testing::GoldenFolder() / "models/llama", job_);
   ASSERT_TRUE(base.ok()) << base.status();
   const auto narrow = (*MakeFirstOrderTuner(*base, job_))->Tune(RequestOf("a"));
   ASSERT_TRUE(narrow.ok()) << narrow.status();
@@ -247,13 +246,12 @@ TEST_F(FirstOrder, ANumberThatIsNotFiniteIsATypedError) {
 
 // PEFT's all-linear takes the pooler too, and `dense` names it.
 TEST(FirstOrderBert, FactorsOnThePoolerAreTrained) {
-  RV_NEEDS_SHARED();
   for (const char* target : {"all-linear", "dense"}) {
     JobSpec job;
     job.data.task = "classification";
     job.lora.lora_target_modules = {target};
     job.train.max_steps = 2;
-    const auto base = LoadBaseModel(testing::SharedFolder() / "golden/models/bert", job);
+    const auto base = LoadBaseModel(testing::GoldenFolder() / "models/bert", job);
     ASSERT_TRUE(base.ok()) << base.status();
     const auto plan = PlanAdapter((*base)->config(), (*base)->match(), job);
     ASSERT_TRUE(plan.ok()) << plan.status();

@@ -46,8 +46,7 @@ double LargestDifference(const TrainableState& state, const ParameterSet& want) 
 }
 
 TEST_P(GoldenTraining, AdaptersLossesAndNormsFollowTheReference) {
-  RV_NEEDS_SHARED();
-  const auto folder = testing::SharedFolder() / "golden/training" / GetParam().name;
+  const auto folder = testing::GoldenFolder() / "training" / GetParam().name;
   const auto base = BaseModel::Load(
       testing::ModelWith(GetParam().model,
                          {{"hidden_dropout_prob", 0}, {"attention_probs_dropout_prob", 0}}),

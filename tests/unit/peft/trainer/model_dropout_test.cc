@@ -73,7 +73,6 @@ void PrintTo(const Case& which, std::ostream* out) { *out << which.name; }
 
 class ModelDropout : public ::testing::TestWithParam<Case> {
  protected:
-  void SetUp() override { RV_NEEDS_SHARED(); }
   std::string Delta() const { return rounds_.DeltaOf(GetParam().rates); }
 
   Rounds rounds_{GetParam().model};
@@ -111,7 +110,6 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return info.param.name; });
 
 TEST(ClassifierDropout, IsTheHiddenRateWhenAbsent) {
-  RV_NEEDS_SHARED();
   const Rounds rounds("bert");
   const auto delta = [&](const nlohmann::json& classifier) {
     return rounds.DeltaOf({{"hidden_dropout_prob", 0.2}, {"classifier_dropout", classifier}});

@@ -12,7 +12,7 @@ std::filesystem::path BareBert() {
   const auto folder = testing::ModelWith(
       "bert", {{"architectures", {"BertModel"}}, {"id2label", nullptr}, {"label2id", nullptr}});
   const auto whole =
-      ReadParameterSetFile(testing::SharedFolder() / "golden/models/bert/model.safetensors");
+      ReadParameterSetFile(testing::GoldenFolder() / "models/bert/model.safetensors");
   EXPECT_TRUE(whole.ok()) << whole.status();
   constexpr std::string_view kPrefix = "bert.";
   Manifest manifest;
@@ -46,7 +46,6 @@ std::vector<int64_t> HeadRows(const Manifest& manifest) {
 }
 
 TEST(NewHead, OfABareBertComesFromTheSeedIsTrainedAndTravels) {
-  RV_NEEDS_SHARED();
   JobSpec job;
   job.data.task = "classification";
   job.data.labels = {"no", "perhaps", "yes"};

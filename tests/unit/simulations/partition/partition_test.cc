@@ -2,11 +2,11 @@
 
 #include <gmock/gmock.h>
 
-#include <cstdlib>
 #include <map>
 #include <set>
 
 #include "peft/data/record_reader.h"
+#include "tests/unit/golden_folder.h"
 
 namespace rivulet {
 namespace {
@@ -167,12 +167,8 @@ TEST(Partition, ImpossibleSettingsAreRefusedByKey) {
 // Counted with Python's re and the same pattern: 299 speakers who say something, 125 blocks in
 // which one is named and says nothing.
 TEST(TinyShakespeare, FallsIntoItsSpeakers) {
-  const char* set = std::getenv("RIVULET_SHARED");
-  const std::filesystem::path shared =
-      set != nullptr ? std::filesystem::path(set)
-                     : std::filesystem::path(RIVULET_SOURCE_DIR) / ".." / "shared";
-  const auto file = shared / "data/text/tinyshakespeare/input.txt";
-  if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
+  const auto file = SharedFolder() / "data/text/tinyshakespeare/input.txt";
+  RV_SKIP_WITHOUT(file);
   DataSection data;
   data.separator = "\n\n";
   data.skip_malformed = true;
