@@ -1,7 +1,6 @@
 // rivulet-simulate: a whole federation in one process.
 
 #include <atomic>
-#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
@@ -13,7 +12,6 @@
 #include "common/formats/safetensors.h"
 #include "common/io/file.h"
 #include "common/io/size_limit.h"
-#include "common/job/counted_unit.h"
 #include "common/job/job_file.h"
 #include "common/job/job_model.h"
 #include "common/settings/settings.h"
@@ -22,6 +20,7 @@
 #include "simulations/engine/simulated_resources.h"
 #include "simulations/engine/simulation.h"
 #include "simulations/report/run_directory.h"
+#include "simulations/report/run_progress.h"
 
 namespace rivulet {
 namespace {
@@ -107,7 +106,7 @@ class Follower {
   }
 
   bool OnIdle(const JobView& view) {
-    if (!quiet_) bar_.Update(StateOf(view));
+    if (!quiet_) bar_.Update(ProgressOf(view));
     if (g_interrupts == 0) return true;
     if (!std::exchange(interrupted_, true)) {
       bar_.Finish();
@@ -118,37 +117,12 @@ class Follower {
   }
 
   absl::Status Finish(const JobView& view) {
-    if (!quiet_) bar_.Update(StateOf(view));
+    if (!quiet_) bar_.Update(ProgressOf(view));
     bar_.Finish();
     return status_;
   }
 
  private:
-  static ProgressState StateOf(const JobView& view) {
-    ProgressState state;
-    state.round = view.round;
-    state.rounds = view.num_rounds;
-    state.uplink_bytes = static_cast<uint64_t>(view.bytes_up);
-    state.waiting = view.waiting;
-    state.counted = CountedUnit(view.document);
-    int64_t tokens = 0, milliseconds = 0;
-    for (const RoundView& round : view.rounds) {
-      if (round.state == RoundState::kDone) state.loss = round.figures.loss;
-      if (round.state == RoundState::kOpen) {
-        state.clients = std::to_string(round.reported.size()) + "/" + std::to_string(round.needed) +
-                        " reported";
-      }
-      tokens += round.figures.tokens;
-      milliseconds += round.figures.milliseconds;
-    }
-    if (milliseconds > 0)
-      state.per_second = static_cast<double>(tokens) * 1e3 / static_cast<double>(milliseconds);
-    for (const EvaluationView& evaluation : view.evaluations) {
-      if (evaluation.done && evaluation.counted > 0) state.perplexity = std::exp(evaluation.loss);
-    }
-    return state;
-  }
-
   RunDirectory& run_;
   const bool json_, quiet_;
   ProgressBar bar_;
@@ -236,16 +210,6 @@ absl::StatusOr<PartitionedData> OpenData(const JobSpec& spec) {
   if (opened->malformed() > 0)
     std::cerr << "skipped: " << opened->malformed() << " malformed records in all\n";
   return opened;
-}
-
-// The zeros of [secure-aggregation] in numbers: a comment, where the size of a cohort is known.
-std::string MaskingComment(const JobSpec& spec) {
-  if (!spec.secure_aggregation.enabled) return "";
-  const std::string comment = "\n# secure-aggregation, in force: ";
-  const int cohort = spec.job.clients_per_round;
-  if (cohort == 0) return comment + "by the size of the cohort, for job.clients-per-round is 0\n";
-  const auto terms = MaskingTermsText(spec, static_cast<uint32_t>(cohort));
-  return comment + (terms.ok() ? *terms : std::string(terms.status().message())) + "\n";
 }
 
 void PrintConfig(const Options& options, const LoadedJob& job) {

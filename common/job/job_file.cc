@@ -128,6 +128,7 @@ class Loader {
   absl::Status StoreText(const std::string& path, const std::string& text, const KeyOrigin& origin);
   absl::Status Store(const std::string& path, const toml::node& node, const KeyOrigin& origin);
   void NoteMethod(std::string_view path);
+  void ResolveDefaults();
 
   LoadedJob job_;
   std::set<std::string> methods_;
@@ -257,12 +258,33 @@ void Loader::NoteMethod(std::string_view path) {
   if (IsNameAmong(kMethods, section)) methods_.emplace(section);
 }
 
+// Keys that nobody set and whose default would only be refused beside what was set.
+void Loader::ResolveDefaults() {
+  JobSpec& spec = job_.spec;
+  const auto unset = [this](const char* key) { return !job_.origins.contains(key); };
+  const bool noised = spec.privacy.mechanism != "none";
+  if ((spec.secure_aggregation.enabled || noised) && unset("strategy.weighting")) {
+    spec.strategy.weighting = "uniform";
+    job_.notes.push_back(
+        "strategy.weighting is \"uniform\": the default \"tokens\" goes neither with "
+        "secure-aggregation nor with privacy.mechanism");
+  }
+  const bool in_clear = spec.privacy.evaluate_in_clear && spec.privacy.mechanism != "example";
+  if (noised && !in_clear && spec.evaluate.every == 0 && unset("data.held-out-fraction")) {
+    spec.data.held_out_fraction = 0;
+    job_.notes.push_back(
+        "data.held-out-fraction is 0.0 under privacy.mechanism: nothing leaves a client without "
+        "noise, and no held-out figures are printed");
+  }
+}
+
 absl::StatusOr<LoadedJob> Loader::Finish() {
   if (methods_.size() > 1) {
     return BadJob("[" + *methods_.begin() + "] and [" + *std::next(methods_.begin()) +
                   "]: got both, want exactly one method section");
   }
   if (!methods_.empty()) job_.spec.method = *methods_.begin();
+  ResolveDefaults();
   return std::move(job_);
 }
 

@@ -24,7 +24,8 @@ std::string OriginText(
 struct LoadedJob {
   JobSpec spec;                              // not validated yet
   std::map<std::string, KeyOrigin> origins;  // by key path; a key that is absent has its default
-  std::vector<std::string> notes;            // aliases and unused variables, one sentence each
+  // Aliases, unused variables and defaults that another key moved, one sentence each.
+  std::vector<std::string> notes;
 
   // spec.Validate(), where a value out of range is named with its origin: "train.learning-rate: got
   // -1.0 (env RIVULET_TRAIN__LEARNING_RATE), want a number 0..1000".
@@ -37,7 +38,9 @@ Environment ProcessEnvironment();  // the RIVULET_* variables of this process
 
 // Reads a job: `toml`, then RIVULET_SECTION__KEY variables, then `sets` ("path=value", the value as
 // TOML or else a plain string). `name` is what messages call the file. Exactly one of [lora],
-// [adapter], [full] and [prompt] may be present; none means lora. Errors, all InvalidArgument with
+// [adapter], [full] and [prompt] may be present; none means lora. Under masks or a
+// privacy.mechanism strategy.weighting is "uniform", and under a mechanism data.held-out-fraction
+// 0, where neither is set (with a note). Errors, all InvalidArgument with
 // exit 3: TOML syntax, unknown key (with file, line, column and the nearest known key), wrong type,
 // a key set twice with different values.
 absl::StatusOr<LoadedJob> ParseJob(std::string_view toml, std::string_view name,

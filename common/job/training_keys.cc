@@ -148,7 +148,9 @@ constexpr JobKey kTrainingKeys[] = {
      "Causal LM on text: join records with the end token and cut blocks of seq-length.",
      RV_KEY(data.packing)},
     {"data.held-out-fraction",
-     "Share of each client's records kept for evaluation: the last ones, in file order.",
+     "Share of each client's records kept for evaluation: the last ones, in file order. Under a "
+     "privacy.mechanism the default is 0.0, unless evaluate-in-clear or evaluate.every asks for "
+     "figures.",
      RV_KEY(data.held_out_fraction), 0, 0.9},
     {"data.held-out-max-blocks", "At most so many held-out sequences a client; 0 = no limit.",
      RV_KEY(data.held_out_max_blocks), 0, kMaxInt},
@@ -264,7 +266,7 @@ constexpr JobKey kTrainingKeys[] = {
     {"strategy.weighting",
      "Weight of a client's update: the examples it trained on; the tokens that carried loss (in "
      "classification the examples); 1; or tokens up to weight-cap. A cohort above 2,047 counts in "
-     "powers of two.",
+     "powers of two. Under secure-aggregation or a privacy.mechanism the default is uniform.",
      RV_KEY(strategy.weighting), 0, 0, "examples|tokens|uniform|capped"},
     {"strategy.weight-cap", "Most tokens that count, for weighting capped.",
      RV_KEY(strategy.weight_cap), 0, 2e9},

@@ -34,7 +34,9 @@ constexpr JobKey kUploadKeys[] = {
      "Shares that open a secret; 0 = the protocol's table, the only value that clients accept.",
      RV_KEY(secure_aggregation.threshold), 0, 5000},
     {"secure-aggregation.neighbours",
-     "Clients that share a mask with each; 0 = all up to the protocol's limit, a ring above it.",
+     "Clients that share a mask with each; 0 = all up to the protocol's limit, the ring of its "
+     "table "
+     "above it, the only value that clients accept.",
      RV_KEY(secure_aggregation.neighbours), 0, 5000},
     {"secure-aggregation.min-survivors", "Clients in a sum, at least.",
      RV_KEY(secure_aggregation.min_survivors), 3, 5000},

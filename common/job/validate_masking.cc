@@ -8,10 +8,16 @@ namespace {
 
 absl::Status CheckMaskedCodec(const CompressionSection& compression) {
   const std::string codec = Set("compression.codec", compression.codec);
-  if (IsAmong(compression.codec, {"top-k", "fed-obd"})) {
+  if (compression.codec == "top-k") {
     return Clash(codec, kMasked,
                  "each client sends other places, which would show; want codec = "
                  "\"public-top-k\" or \"random-k\"");
+  }
+  // Its tensors are public; what each client chooses is their width.
+  if (compression.codec == "fed-obd") {
+    return Clash(codec, kMasked,
+                 "each client chooses the bits of a tensor by its own update, which would show and "
+                 "does not add up; want codec = \"public-top-k\" or \"random-k\"");
   }
   if (IsAmong(compression.codec, {"bf16", "fp16"})) {
     return Clash(codec, kMasked, "only integers can be masked; want codec = \"int8\"");
@@ -61,6 +67,10 @@ absl::Status CheckMasking(const JobSpec& spec) {
   if (masking.threshold > 0) {
     return BadJob("secure-aggregation.threshold: got " + std::to_string(masking.threshold) +
                   ", want 0: clients accept the value of the protocol's table alone");
+  }
+  if (masking.neighbours > 0) {
+    return BadJob("secure-aggregation.neighbours: got " + std::to_string(masking.neighbours) +
+                  ", want 0: all up to the protocol's limit, the ring of its table above it");
   }
   if (spec.job.over_selection > 1) {
     return Clash("job.over-selection = " + NumberText(spec.job.over_selection), kMasked,

@@ -22,6 +22,16 @@ std::vector<std::string> PrivateUploadWarnings(const JobSpec& spec) {
        "privacy.mechanism = \"" + spec.privacy.mechanism +
            "\" adds noise to both factors and their product has its square; "
            "strategy.aggregation = \"freeze-a\" avoids that");
+  const bool noised_sum =
+      spec.privacy.mechanism == "distributed" && spec.secure_aggregation.enabled;
+  const std::string width =
+      " with privacy.mechanism = \"distributed\": a value is as wide as "
+      "privacy.ring-bits = " +
+      std::to_string(spec.privacy.ring_bits);
+  warn(noised_sum && IsAmong(spec.compression.codec, {"int8", "int4", "int2", "rotate-lattice"}),
+       Set("compression.codec", spec.compression.codec) + " has no effect" + width);
+  warn(noised_sum && spec.compression.bits > 0,
+       "compression.bits = " + std::to_string(spec.compression.bits) + " has no effect" + width);
   warn(EvaluatesInClear(spec),
        "privacy.evaluate-in-clear = true: held-out figures leave every client without noise; "
        "epsilon does not count them");

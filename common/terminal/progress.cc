@@ -25,6 +25,11 @@ std::string Figures(const ProgressState& state) {
   if (state.loss >= 0) text += Format(", loss=%.3f", state.loss);
   if (state.perplexity >= 0) text += Format(", ppl=%.2f", state.perplexity);
   if (state.uplink_bytes > 0) text += ", up=" + HumanBytes(state.uplink_bytes);
+  if (state.raw_bytes > 0 && state.raw_bytes != state.uplink_bytes) {
+    text += " of " + HumanBytes(state.raw_bytes);
+  }
+  if (!state.survivors.empty()) text += ", survivors=" + state.survivors;
+  if (!state.epsilon.empty()) text += ", epsilon=" + state.epsilon;
   if (state.per_second > 0) {
     text += Format(", %.0f ", state.per_second) + std::string(state.counted) + "/s";
   }

@@ -13,7 +13,10 @@ struct ProgressState {
   uint64_t rounds = 0;
   double loss = -1;                     // nats, mean of the last round
   double perplexity = -1;               // held out, last evaluation
-  uint64_t uplink_bytes = 0;            // so far
+  uint64_t uplink_bytes = 0;            // so far, as sent
+  uint64_t raw_bytes = 0;               // what they stand for; shown where they differ
+  std::string survivors;                // "7/8": in the last round's result, of those invited
+  std::string epsilon;                  // spent so far
   double per_second = 0;                // of what is counted
   std::string_view counted = "tokens";  // or "examples"
   std::string clients;                  // "5/8 reported"

@@ -18,6 +18,7 @@ absl::Status WordsAsUsage(const absl::Status& status);
 void AddJobCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
 void AddNodeCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
 void AddLedgerCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
+void AddConfigCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
 void AddPkiCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen);
 
 }  // namespace rivulet

@@ -11,8 +11,8 @@
 #include <thread>
 
 #include "common/job/counted_unit.h"
-#include "common/terminal/progress.h"
 #include "coordinator/cli/job_output.h"
+#include "privacy/dp/accountant.h"
 
 namespace rivulet {
 namespace {
@@ -34,30 +34,6 @@ class InterruptScope {
  private:
   struct sigaction old_ {};
 };
-
-ProgressState StateOf(const v1::Job& job) {
-  ProgressState state;
-  state.round = job.round();
-  state.rounds = job.num_rounds();
-  state.uplink_bytes = static_cast<uint64_t>(job.bytes_up());
-  state.waiting = job.waiting();
-  state.counted = CountedUnit(job.document());
-  for (const v1::Round& round : job.rounds()) {
-    if (round.state() == "done") {
-      state.loss = round.loss();
-      state.per_second = round.milliseconds() == 0 ? 0
-                                                   : static_cast<double>(round.tokens()) * 1000 /
-                                                         static_cast<double>(round.milliseconds());
-    } else if (round.state() == "open") {
-      state.clients = std::to_string(round.reported_size()) + "/" +
-                      std::to_string(round.cohort_size()) + " reported";
-    }
-  }
-  for (const v1::EvaluationResult& result : job.evaluations()) {
-    if (result.done() && result.counted() > 0) state.perplexity = std::exp(result.loss());
-  }
-  return state;
-}
 
 absl::Status EndOfJob(const v1::Job& job) {
   if (job.exit_code() == 0) return absl::OkStatus();
@@ -116,7 +92,7 @@ absl::StatusOr<v1::Job> FollowToEnd(OperatorClient& client, const std::string& j
     const auto now = std::chrono::steady_clock::now();
     if (view.ok()) {
       heard = now;
-      bar.Update(StateOf(*view));
+      bar.Update(ProgressOf(*view));
       if (view->ended()) return view;
     } else if (!WorthWaiting(view.status()) || now - heard > kPatience) {
       return view.status();
@@ -128,6 +104,34 @@ absl::StatusOr<v1::Job> FollowToEnd(OperatorClient& client, const std::string& j
 }
 
 }  // namespace
+
+ProgressState ProgressOf(const v1::Job& job) {
+  ProgressState state;
+  state.round = job.round();
+  state.rounds = job.num_rounds();
+  state.uplink_bytes = static_cast<uint64_t>(job.bytes_up());
+  state.raw_bytes = static_cast<uint64_t>(job.raw_bytes_up());
+  if (job.epsilon() > 0) state.epsilon = FormatEpsilon(job.epsilon());
+  state.waiting = job.waiting();
+  state.counted = CountedUnit(job.document());
+  for (const v1::Round& round : job.rounds()) {
+    if (round.state() == "done") {
+      state.loss = round.loss();
+      state.survivors =
+          std::to_string(round.reported_size()) + "/" + std::to_string(round.cohort_size());
+      state.per_second = round.milliseconds() == 0 ? 0
+                                                   : static_cast<double>(round.tokens()) * 1000 /
+                                                         static_cast<double>(round.milliseconds());
+    } else if (round.state() == "open") {
+      state.clients = std::to_string(round.reported_size()) + "/" +
+                      std::to_string(round.cohort_size()) + " reported";
+    }
+  }
+  for (const v1::EvaluationResult& result : job.evaluations()) {
+    if (result.done() && result.counted() > 0) state.perplexity = std::exp(result.loss());
+  }
+  return state;
+}
 
 absl::Status WatchJob(const OperatorSettings& settings, OperatorClient& client,
                       const std::string& job) {

@@ -1,8 +1,12 @@
 #pragma once
 
+#include "common/terminal/progress.h"
 #include "coordinator/cli/operator_client.h"
 
 namespace rivulet {
+
+// What the live line says of a job.
+ProgressState ProgressOf(const v1::Job& job);
 
 // Follows a job until it ends: a progress bar on a terminal, plain lines elsewhere, NDJSON on
 // stdout with --format json. Reconnects while the coordinator is away, for up to ten minutes. The

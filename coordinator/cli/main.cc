@@ -58,9 +58,10 @@ int main(int argc, char** argv) {
   using namespace rivulet;
   MakeSizeLimitAnError();
   ErrorFormat errors = ErrorFormatIn(argc, argv, "");
-  const absl::Status ours = Dispatch(argc, argv,
-                                     {{"job", "node", "ledger", "pki", "enroll", "help", "version"},
-                                      {"--config", "--coordinator", "--tls-dir", "--format"}});
+  const absl::Status ours =
+      Dispatch(argc, argv,
+               {{"job", "node", "ledger", "config", "pki", "enroll", "help", "version"},
+                {"--config", "--coordinator", "--tls-dir", "--format"}});
   if (!ours.ok()) return ExitWith("rivulet", ours, errors);
   RequireTls13();
   OperatorSettings settings;
@@ -81,6 +82,7 @@ int main(int argc, char** argv) {
   AddJobCommands(app, settings, chosen);
   AddNodeCommands(app, settings, chosen);
   AddLedgerCommands(app, settings, chosen);
+  AddConfigCommands(app, settings, chosen);
   AddPkiCommands(app, settings, chosen);
   std::vector<std::string> topic;
   CLI::App* help = app.add_subcommand("help", "help on exit-codes or a command");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "common/job/validate_private.h"
 
@@ -37,9 +38,8 @@ void SetMaskingTerms(const SecureAggregationSection& masking, uint32_t fewest, u
   params.n_min = std::max(fewest, params.roster_min());
   params.n_max = invited;
   params.complete_max = malicious ? kLargestComplete : kLargestCompleteSemiHonest;
-  params.graph_policy = masking.neighbours > 0 || invited > params.complete_max
-                            ? secagg::GraphPolicy::kRingAllowed
-                            : secagg::GraphPolicy::kCompleteOnly;
+  params.graph_policy = invited > params.complete_max ? secagg::GraphPolicy::kRingAllowed
+                                                      : secagg::GraphPolicy::kCompleteOnly;
 }
 
 uint32_t MaskedSums(uint32_t groups, uint32_t least, uint32_t cohort) {
@@ -55,6 +55,24 @@ absl::StatusOr<std::string> MaskingTermsText(const JobSpec& spec, uint32_t cohor
   if (cohort % sums == 0) return text;
   RV_ASSIGN_OR_RETURN(const std::string larger, TermsOfSum(spec, smaller + 1));
   return text + "; " + larger;
+}
+
+std::string MaskingComment(const JobSpec& spec) {
+  if (!spec.secure_aggregation.enabled) return "";
+  std::string comment = "\n# secure-aggregation, in force where a key is 0:\n";
+  std::vector<uint32_t> cohorts = {static_cast<uint32_t>(spec.job.clients_per_round)};
+  if (cohorts[0] == 0) {
+    comment += "# (job.clients-per-round is 0: the size of the cohort decides)\n";
+    cohorts[0] = static_cast<uint32_t>(FewestSummed(spec));
+    for (const uint32_t larger : {16, 64, 256, 1000}) {
+      if (larger > cohorts[0]) cohorts.push_back(larger);
+    }
+  }
+  for (const uint32_t cohort : cohorts) {
+    const auto terms = MaskingTermsText(spec, cohort);
+    comment += "# " + (terms.ok() ? *terms : std::string(terms.status().message())) + "\n";
+  }
+  return comment;
 }
 
 }  // namespace rivulet

@@ -24,4 +24,8 @@ uint32_t MaskedSums(uint32_t groups, uint32_t least, uint32_t cohort);
 // `cohort` >= 1.
 absl::StatusOr<std::string> MaskingTermsText(const JobSpec& spec, uint32_t cohort);
 
+// The same as comments behind a printed job file: for job.clients-per-round, or where that is 0 for
+// the smallest cohort and some larger ones. Empty without masks.
+std::string MaskingComment(const JobSpec& spec);
+
 }  // namespace rivulet

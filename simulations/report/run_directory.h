@@ -51,7 +51,8 @@ class RunDirectory {
 std::string EventJson(const JobEvent& event);
 // The document of summary.json, indented.
 std::string SummaryJson(const JobView& view);
-// The closing table: held-out perplexity before and after, in all and per client, bytes and time.
+// The closing table: held-out perplexity before and after, in all and per client, survivors, bytes,
+// epsilon and time.
 // `per_client` false leaves the clients out.
 std::string SummaryTable(const JobView& view, bool per_client);
 

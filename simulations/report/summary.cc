@@ -106,6 +106,20 @@ std::string DroppedRow(const JobView& view) {
              std::to_string(dropped) + " of " + std::to_string(invited) + " invitations");
 }
 
+// Clients in the results of all rounds that have one; nothing before the first.
+std::string SurvivorsRow(const JobView& view) {
+  size_t invited = 0, summed = 0, rounds = 0, fewest = 0;
+  for (const RoundView& round : view.rounds) {
+    if (round.state != RoundState::kDone) continue;
+    fewest = rounds++ == 0 ? round.reported.size() : std::min(fewest, round.reported.size());
+    invited += round.cohort.size();
+    summed += round.reported.size();
+  }
+  if (rounds == 0) return "";
+  return Row("survivors", std::to_string(summed) + " of " + std::to_string(invited) +
+                              " invited, at least " + std::to_string(fewest) + " a round");
+}
+
 // What clients said when they gave up, the commonest first.
 std::string FailureRows(const JobView& view) {
   std::string rows;
@@ -223,7 +237,7 @@ std::string SummaryTable(const JobView& view, bool per_client) {
     std::snprintf(speed, sizeof speed, "%.1f s in all; %.1f s of rounds", view.elapsed_ms / 1e3,
                   milliseconds / 1e3);
   }
-  table += DroppedRow(view) + FailureRows(view) + BiasRow(view);
+  table += SurvivorsRow(view) + DroppedRow(view) + FailureRows(view) + BiasRow(view);
   table += Row("bytes", HumanUplink(view.bytes_up, view.raw_bytes_up) + ", " +
                             HumanBytes(view.bytes_down) + " down");
   if (view.epsilon > 0) {

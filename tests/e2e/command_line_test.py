@@ -69,8 +69,21 @@ class CommandLine(unittest.TestCase):
             printed.write_text(masked)
             self.assertEqual(run("rivulet-simulate", str(printed), "--print-config").stdout, masked)
 
+    def test_config_show_prints_what_print_config_does(self):
+        sets = [word for key in ("secure-aggregation.enabled=true", "strategy.weighting=uniform", "job.clients-per-round=8") for word in ("--set", key)]
+        shown = run("rivulet", "config", "show", JOB, *sets)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertEqual(shown.stdout, run("rivulet-simulate", JOB, "--print-config", *sets).stdout)
+        self.assertIn("\nmin-survivors = 4\n", shown.stdout)  # the key; a sum has min-clients
+        self.assertRegex(shown.stdout, r"# 8 clients a sum: neighbours 7, threshold 5, quorum 5, min-survivors 8\n")
+        origins = run("rivulet", "config", "show", JOB, *sets, "--origin").stdout
+        self.assertRegex(origins, r"secure-aggregation\.enabled +true +flag --set\n")
+        rows = json.loads(run("rivulet", "--format", "json", "config", "show", JOB).stdout)
+        self.assertIn("secure-aggregation.threshold", [row["key"] for row in rows])
+        self.assertEqual(run("rivulet", "config", "show", "/nowhere").returncode, 3)
+
     def test_help_of_a_command_is_its_own(self):
-        for words in ([], ["simulate"], ["model", "generate"], ["job"], ["job", "submit"], ["client"]):
+        for words in ([], ["simulate"], ["model", "generate"], ["job"], ["job", "submit"], ["config", "show"], ["client"]):
             with self.subTest(words=words):
                 asked, own = run("rivulet", "help", *words), run("rivulet", *words, "--help")
                 self.assertEqual((asked.returncode, own.returncode), (0, 0), asked.stderr)

@@ -39,6 +39,20 @@ TEST(Progress, LineShowsShareTimeLeftAndFigures) {
   EXPECT_NE(ProgressLine(state, seconds(60), 8).find(", 1234 examples/s]"), std::string::npos);
 }
 
+TEST(Progress, LineShowsSurvivorsEpsilonAndRawBytes) {
+  ProgressState state;
+  state.round = state.rounds = 2;
+  state.uplink_bytes = 1536;
+  state.raw_bytes = 6144;
+  state.survivors = "7/8";
+  state.epsilon = "3.21";
+  EXPECT_EQ(ProgressLine(state, seconds(5), 0),
+            "round 2/2: 100% [00:05, up=1.5 KiB of 6.0 KiB, survivors=7/8, epsilon=3.21]");
+  state.raw_bytes = 1536;  // sent as it is
+  EXPECT_EQ(ProgressLine(state, seconds(5), 0),
+            "round 2/2: 100% [00:05, up=1.5 KiB, survivors=7/8, epsilon=3.21]");
+}
+
 TEST(Progress, NothingKnownYetIsNotShown) {
   ProgressState state;
   state.rounds = 2;

@@ -52,6 +52,10 @@ INSTANTIATE_TEST_SUITE_P(
                     {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
                      "compression.codec=top-k"},
                     "want codec = \"public-top-k\""},
+        PrivateCase{"masked_fed_obd",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "compression.codec=fed-obd"},
+                    "each client chooses the bits of a tensor by its own update"},
         PrivateCase{"masked_bf16",
                     {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
                      "compression.codec=bf16"},
@@ -65,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(
                      "compression.zstd=true"},
                     "compression.zstd = true and secure-aggregation.enabled = true"},
         PrivateCase{"masked_tokens",
-                    {"secure-aggregation.enabled=true"},
+                    {"secure-aggregation.enabled=true", "strategy.weighting=tokens"},
                     "strategy.weighting = \"tokens\" and secure-aggregation.enabled = true"},
         PrivateCase{"masked_three",
                     {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
@@ -90,8 +94,9 @@ INSTANTIATE_TEST_SUITE_P(
         PrivateCase{"distributed_unmasked",
                     {"privacy.mechanism=distributed", "strategy.weighting=uniform"},
                     "privacy.mechanism = \"distributed\" and secure-aggregation.enabled = false"},
-        PrivateCase{
-            "central_weighted", {"privacy.mechanism=central"}, "want weighting = \"uniform\""},
+        PrivateCase{"central_weighted",
+                    {"privacy.mechanism=central", "strategy.weighting=tokens"},
+                    "want weighting = \"uniform\""},
         PrivateCase{"central", {"privacy.mechanism=central", "strategy.weighting=uniform"}, ""},
         PrivateCase{
             "central_skellam",
@@ -235,10 +240,14 @@ INSTANTIATE_TEST_SUITE_P(
                     {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
                      "secure-aggregation.threshold=3"},
                     "secure-aggregation.threshold: got 3, want 0"},
+        PrivateCase{"neighbours",
+                    {"secure-aggregation.enabled=true", "secure-aggregation.neighbours=6"},
+                    "secure-aggregation.neighbours: got 6, want 0"},
         PrivateCase{"example_packed", {"privacy.mechanism=example"}, "data.packing = true"},
-        PrivateCase{"example_weighted",
-                    {"privacy.mechanism=example", "data.packing=false"},
-                    "want weighting = \"uniform\""},
+        PrivateCase{
+            "example_weighted",
+            {"privacy.mechanism=example", "data.packing=false", "strategy.weighting=examples"},
+            "want weighting = \"uniform\""},
         PrivateCase{
             "example",
             {"privacy.mechanism=example", "data.packing=false", "strategy.weighting=uniform"},
@@ -426,6 +435,75 @@ TEST(PrivateUpload, WarnsOfHeldOutSumsThatNoMaskHides) {
   const std::vector<std::string> warnings = PrivateUploadWarnings(*spec);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("data.held-out-fraction = 0.0 sends none"), std::string::npos);
+}
+
+// The words of a page that knows nothing of the other keys.
+constexpr char kFewLines[] = R"(
+[model]
+name = "m"
+[compression]
+codec = "int8"
+[secure-aggregation]
+enabled = true
+[privacy]
+mechanism = "distributed"
+noise = "discrete-gaussian"
+clip-norm = 1.0
+target-epsilon = 8.0
+target-delta = 1e-5
+)";
+
+TEST(PrivateUpload, AFewLinesAreEnough) {
+  const auto job = ParseJob(kFewLines, "job.toml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_TRUE(job->Validate().ok()) << job->Validate();
+  EXPECT_EQ(job->spec.strategy.weighting, "uniform");
+  EXPECT_EQ(job->spec.data.held_out_fraction, 0);
+  EXPECT_EQ(job->notes.size(), 2u);
+  const auto printed = ParseJob(JobToml(job->spec), "printed.toml");
+  ASSERT_TRUE(printed.ok()) << printed.status();
+  EXPECT_TRUE(printed->notes.empty());
+  EXPECT_EQ(JobToml(printed->spec), JobToml(job->spec));
+}
+
+TEST(PrivateUpload, NoDefaultMovesWithoutMasksOrNoise) {
+  const auto job = ParseJob("", "job.toml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->spec.strategy.weighting, "tokens");
+  EXPECT_EQ(job->spec.data.held_out_fraction, DataSection{}.held_out_fraction);
+  EXPECT_TRUE(job->notes.empty());
+}
+
+TEST(PrivateUpload, WhatIsSetOrAskedForStays) {
+  const auto with = [](std::vector<std::string> sets) {
+    sets.push_back("secure-aggregation.enabled=true");
+    sets.push_back("privacy.mechanism=distributed");
+    return ParseJob("", "job.toml", {}, sets)->spec;
+  };
+  EXPECT_EQ(with({"strategy.weighting=tokens"}).strategy.weighting, "tokens");
+  EXPECT_EQ(with({"data.held-out-fraction=0.2"}).data.held_out_fraction, 0.2);
+  EXPECT_EQ(with({"privacy.evaluate-in-clear=true"}).data.held_out_fraction, 0.1);
+  EXPECT_EQ(with({"evaluate.every=2"}).data.held_out_fraction, 0.1);
+}
+
+TEST(PrivateUpload, WarnsOfAWidthThatNoisedSumsDoNotHave) {
+  const std::vector<std::string> noised = {"privacy.mechanism=distributed",
+                                           "secure-aggregation.enabled=true",
+                                           "strategy.aggregation=freeze-a"};
+  for (const auto& [set, warnings] : {std::pair{"compression.codec=int8", 1u},
+                                      {"compression.codec=rotate-lattice", 1u},
+                                      {"compression.bits=6", 1u},
+                                      {"compression.codec=random-k", 0u},
+                                      {"compression.codec=none", 0u}}) {
+    std::vector<std::string> sets = noised;
+    sets.push_back(set);
+    const auto spec = SpecWith(sets);
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    const std::vector<std::string> given = PrivateUploadWarnings(*spec);
+    ASSERT_EQ(given.size(), warnings) << set;
+    if (warnings == 0) continue;
+    EXPECT_THAT(given[0], testing::HasSubstr("privacy.ring-bits = 20"));
+  }
 }
 
 TEST(PrivateUpload, WarnsOfAnExceptionThatExceptsNothing) {

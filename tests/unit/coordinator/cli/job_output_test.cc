@@ -77,6 +77,19 @@ TEST(JobOutput, TimesFarAwayAreStillPrinted) {
   EXPECT_THAT(NodeListJson(nodes), HasSubstr("\"certificate_expires\":\"1141709097-"));
 }
 
+// Rounded up: never less than was spent.
+TEST(JobOutput, EpsilonIsShownBesideItsTarget) {
+  v1::Job job;
+  EXPECT_THAT(JobText(job), Not(HasSubstr("epsilon")));
+  job.set_epsilon(3.2141);
+  job.set_delta(1e-5);
+  EXPECT_THAT(JobText(job), HasSubstr("privacy     epsilon 3.215 at delta 1e-05\n"));
+  job.set_target_epsilon(8);
+  EXPECT_THAT(JobText(job), HasSubstr("privacy     epsilon 3.215 at delta 1e-05 of 8\n"));
+  EXPECT_EQ(json::parse(JobJson(job))["epsilon"], 3.2141);
+  EXPECT_EQ(json::parse(JobJson(job))["delta"], 1e-5);
+}
+
 TEST(JobOutput, WhatEpsilonDoesNotCountIsSaid) {
   v1::Job job;
   EXPECT_THAT(JobText(job), Not(HasSubstr("held-out figures")));

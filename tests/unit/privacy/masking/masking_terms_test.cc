@@ -50,6 +50,22 @@ TEST(MaskingTerms, OfTooFewClientsTheProtocolSaysSo) {
   EXPECT_FALSE(MaskingTermsText(MaskedJob(), 3).ok());
 }
 
+TEST(MaskingTerms, TheCommentIsOfTheCohortOrOfSomeSizes) {
+  JobSpec spec = MaskedJob();
+  spec.job.clients_per_round = 8;
+  EXPECT_EQ(MaskingComment(spec),
+            "\n# secure-aggregation, in force where a key is 0:\n"
+            "# 8 clients a sum: neighbours 7, threshold 5, quorum 5, min-survivors 4\n");
+  spec.job.clients_per_round = 0;
+  spec.job.min_clients = 20;
+  const std::string sizes = MaskingComment(spec);
+  EXPECT_NE(sizes.find("\n# 20 clients a sum: neighbours 19, "), std::string::npos) << sizes;
+  EXPECT_EQ(sizes.find("\n# 16 clients"), std::string::npos) << sizes;
+  EXPECT_NE(sizes.find("\n# 1000 clients a sum: "), std::string::npos) << sizes;
+  spec.secure_aggregation.enabled = false;
+  EXPECT_EQ(MaskingComment(spec), "");
+}
+
 // What is told is what the sessions run with.
 TEST(MaskingTerms, AreThoseOfTheSession) {
   const JobSpec spec = MaskedJob();

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "simulations/report/run_progress.h"
 #include "tests/unit/scratch.h"
 
 namespace rivulet {
@@ -199,6 +200,56 @@ TEST(SummaryTable, CountsTheClientsThatDroppedOut) {
   const auto rounds = nlohmann::json::parse(SummaryJson(view))["rounds_detail"];
   EXPECT_EQ(rounds[0]["failed"][0], "art");
   EXPECT_EQ(rounds[1]["missing"][0], "law");
+}
+
+// 3 and 2 clients of 3 and 3 in two rounds; the abandoned attempt has no result.
+TEST(SummaryTable, HasTheSurvivorsOfTheRoundsThatCount) {
+  JobView view = TwoRounds();
+  view.rounds[0].cohort = view.rounds[1].cohort = {"art", "law", "tao"};
+  view.rounds[0].reported = {"art", "law", "tao"};
+  view.rounds[1].reported = {"art", "law"};
+  view.rounds.push_back(view.rounds[0]);
+  view.rounds.back().state = RoundState::kAbandoned;
+  EXPECT_NE(SummaryTable(view, false)
+                .find("  survivors               5 of 6 invited, at least 2 a round\n"),
+            std::string::npos)
+      << SummaryTable(view, false);
+  view.rounds.clear();
+  EXPECT_EQ(SummaryTable(view, false).find("survivors"), std::string::npos);
+}
+
+// Rounded up: never less than was spent.
+TEST(SummaryTable, HasEpsilonWhereThereIsOneAndBytesRawAndSent) {
+  JobView view = TwoRounds();
+  EXPECT_EQ(SummaryTable(view, false).find("epsilon"), std::string::npos);
+  view.raw_bytes_up = 8192;
+  view.epsilon = 3.2141;
+  view.delta = 1e-5;
+  const std::string table = SummaryTable(view, false);
+  EXPECT_NE(table.find("  privacy                 epsilon 3.215 at delta 1e-05\n"),
+            std::string::npos)
+      << table;
+  EXPECT_NE(table.find("2.0 KiB up of 8.0 KiB raw"), std::string::npos) << table;
+  const auto json = nlohmann::json::parse(SummaryJson(view));
+  EXPECT_EQ(json["epsilon"], 3.2141);
+  EXPECT_EQ(json["delta"], 1e-5);
+}
+
+TEST(RunProgress, HasEpsilonSurvivorsAndBytesRawAndSent) {
+  JobView view = TwoRounds();
+  view.raw_bytes_up = 8192;
+  view.epsilon = 3.2141;
+  view.rounds[0].cohort = view.rounds[1].cohort = {"art", "law", "tao"};
+  view.rounds[1].reported = {"art", "law"};
+  const ProgressState state = ProgressOf(view);
+  EXPECT_EQ(state.survivors, "2/3");
+  EXPECT_EQ(state.epsilon, "3.215");
+  EXPECT_EQ(state.uplink_bytes, 2048u);
+  EXPECT_EQ(state.raw_bytes, 8192u);
+  EXPECT_EQ(state.loss, 3);
+  EXPECT_EQ(state.per_second, 2000);
+  view.epsilon = 0;
+  EXPECT_EQ(ProgressOf(view).epsilon, "");
 }
 
 TEST(SummaryTable, SaysWhyClientsGaveUp) {
