@@ -30,7 +30,9 @@ constexpr JobKey kRunKeys[] = {
      RV_KEY(simulate.min_records), 1, 1e9},
     {"simulate.max-parallel-clients", "Clients trained at once; 0 = cores / train.threads.",
      RV_KEY(simulate.max_parallel_clients), 0, 4096},
-    {"simulate.drop-rate", "Chance that a chosen client vanishes in a round.",
+    {"simulate.drop-rate",
+     "Chance that a chosen client vanishes in a round: before its update, under masks at any point "
+     "of the exchange.",
      RV_KEY(simulate.drop_rate), 0, 0.99},
     {"simulate.backprop-share",
      "With [scalars]: share of clients that can afford backpropagation and project their gradient "

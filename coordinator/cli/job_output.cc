@@ -53,6 +53,7 @@ json RoundOf(const v1::Round& round) {
           {"tokens", round.tokens()},
           {"bytes_up", round.bytes_up()},
           {"raw_bytes_up", round.raw_bytes_up()},
+          {"protocol_bytes_up", round.protocol_bytes_up()},
           {"bytes_down", round.bytes_down()},
           {"bias", round.has_bias() ? Figure(round.bias()) : json(nullptr)},
           {"milliseconds", round.milliseconds()},
@@ -95,6 +96,7 @@ json SummaryOf(const v1::Job& job) {
           {"elapsed_seconds", static_cast<double>(job.elapsed_ms()) / 1000},
           {"bytes_up", job.bytes_up()},
           {"raw_bytes_up", job.raw_bytes_up()},
+          {"protocol_bytes_up", job.protocol_bytes_up()},
           {"bytes_down", job.bytes_down()},
           {"epsilon", Figure(job.epsilon())},
           {"delta", job.delta()},
@@ -163,6 +165,10 @@ std::string JobText(const v1::Job& job) {
   text += fmt::format("elapsed     {}\nbytes       {}, {} down\nstate hash  {}\n", Elapsed(job),
                       HumanUplink(job.bytes_up(), job.raw_bytes_up()),
                       HumanBytes(static_cast<uint64_t>(job.bytes_down())), job.state_hash());
+  if (job.protocol_bytes_up() > 0) {
+    text += fmt::format("masking     {} up in keys and shares\n",
+                        HumanBytes(static_cast<uint64_t>(job.protocol_bytes_up())));
+  }
   if (job.epsilon() > 0) {
     text += fmt::format(
         "privacy     epsilon {} at delta {:.3g}{}\n", FormatEpsilon(job.epsilon()), job.delta(),

@@ -116,7 +116,7 @@ ProgressState ProgressOf(const v1::Job& job) {
   state.counted = CountedUnit(job.document());
   for (const v1::Round& round : job.rounds()) {
     if (round.state() == "done") {
-      state.loss = round.loss();
+      if (round.tokens() > 0) state.loss = round.loss();  // else nobody says
       state.survivors =
           std::to_string(round.reported_size()) + "/" + std::to_string(round.cohort_size());
       state.per_second = round.milliseconds() == 0 ? 0

@@ -114,6 +114,7 @@ class Federation::Impl {
     bool opening = false;      // the sum can be opened; `masked` is the worker's
     int64_t bytes_down = 0;    // since the last published round
     int64_t all_bytes_up = 0;  // of published rounds
+    int64_t all_protocol_bytes_up = 0;
     int64_t all_bytes_down = 0;
     std::chrono::milliseconds saved_remaining{0};  // when the remaining time was last stored
   };

@@ -45,6 +45,7 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
   deal(stored.rounds, [](Job& job, const RoundRecord& row) {
     job.rounds.push_back(row);
     job.all_bytes_up += row.figures.bytes_up;
+    job.all_protocol_bytes_up += row.figures.protocol_bytes_up;
     job.all_bytes_down += row.figures.bytes_down;
   });
   deal(stored.updates, [](Job& job, const UpdateRecord& row) {

@@ -122,6 +122,7 @@ JobView Federation::Impl::ViewLocked(const Job& job, bool whole) const {
   view.ended_ms = job.record.ended_ms;
   view.elapsed_ms = (view.ended_ms > 0 ? view.ended_ms : clock_.UnixMillis()) - view.submitted_ms;
   view.bytes_up = job.all_bytes_up;
+  view.protocol_bytes_up = job.all_protocol_bytes_up;
   view.bytes_down = job.all_bytes_down + job.bytes_down;
   view.num_rounds = job.num_rounds;
   view.evaluates_in_clear = job.evaluates_in_clear;

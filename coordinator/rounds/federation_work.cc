@@ -238,6 +238,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   round.state = RoundState::kDone;
   round.figures = result->figures;
   job.all_bytes_up += round.figures.bytes_up;
+  job.all_protocol_bytes_up += round.figures.protocol_bytes_up;
   job.all_bytes_down += round.figures.bytes_down;
   job.bytes_down = 0;
   PinLocked(result->model.sha256);
@@ -256,6 +257,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
       {"state_hash", result->model.state_hash}};
   data.emplace_back("raw_bytes_up",
                     static_cast<int64_t>(round.counted.size() * result->model.bytes));
+  if (job.plan->masked) data.emplace_back("protocol_bytes_up", round.figures.protocol_bytes_up);
   data.emplace_back("learning_rate", job.plan->spec.train.learning_rate);
   if (result->grad_norm) data.emplace_back("grad_norm", *result->grad_norm);
   if (result->clip_norm) data.emplace_back("clip_norm", *result->clip_norm);

@@ -68,7 +68,8 @@ struct JobView {
   int64_t ended_ms = 0;        // 0 while it runs
   int64_t elapsed_ms = 0;
   int64_t bytes_up = 0;
-  int64_t raw_bytes_up = 0;  // the same updates as files of F32
+  int64_t raw_bytes_up = 0;       // the same updates as files of F32
+  int64_t protocol_bytes_up = 0;  // under masks, beside them: keys, shares, endorsements
   int64_t bytes_down = 0;
   double epsilon = 0;  // spent so far on the job's data set, by all jobs; 0: nothing was released
   double delta = 0;

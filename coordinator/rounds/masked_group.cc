@@ -96,7 +96,7 @@ absl::StatusOr<std::unique_ptr<MaskedGroup>> MaskedGroup::Start(
 
 std::string MaskedGroup::Serialise() const {
   secagg::ByteWriter out;
-  out.U8(2).Lp(session_.Serialise());
+  out.U8(3).Lp(session_.Serialise()).U64(protocol_bytes_);
   for (const std::vector<std::string>* list : {&cohort_, &said_}) {
     out.U32(static_cast<uint32_t>(list->size()));
     for (const std::string& one : *list) out.Lp(one);
@@ -109,16 +109,18 @@ absl::StatusOr<std::unique_ptr<MaskedGroup>> MaskedGroup::Restore(std::string_vi
   secagg::ByteReader in(state);
   const uint8_t version = in.U8();
   RV_ASSIGN_OR_RETURN(Session session, Session::Restore(in.Lp(), SignatureVerifier()));
+  const uint64_t protocol_bytes = in.U64();
   std::vector<std::string> cohort, said;
   for (std::vector<std::string>* list : {&cohort, &said}) {
     for (uint32_t left = in.U32(); left > 0 && !in.failed(); --left) list->emplace_back(in.Lp());
   }
-  if (version != 2 || !in.Done()) {
+  if (version != 3 || !in.Done()) {
     return Refuse(absl::StatusCode::kDataLoss, "masking: the stored state is damaged");
   }
   std::unique_ptr<MaskedGroup> group(
       new MaskedGroup(std::move(session), std::move(cohort), limits, now));
   group->said_ = std::move(said);
+  group->protocol_bytes_ = protocol_bytes;
   group->Saved();
   group->unmasking_ = SharesMayBeOut(group->session_);
   if (group->session_.phase() == Session::Phase::kAdvertise) return group;
@@ -204,6 +206,7 @@ absl::StatusOr<MaskedGroup::Output> MaskedGroup::OnMessage(const secagg::MemberC
     const Bytes32* const known = FingerprintOf(client);
     RV_RETURN_IF_ERROR(session_.Handle(known != nullptr ? *known : who.fingerprint, bytes));
   }
+  protocol_bytes_ += bytes.size();
   if (meant == session_.phase()) waiting_.erase(client);
   Advance(out, now);
   return out;

@@ -89,6 +89,7 @@ class MaskedGroup {
   std::vector<std::string> MessagesFor(const std::string& client) const;
   std::string ParametersMessage() const { return session_.ParametersMessage(); }
   std::optional<milliseconds> NextDeadline() const;
+  uint64_t protocol_bytes() const { return protocol_bytes_; }  // of messages that were taken
   // "keys" and of how many clients more; nothing while uploads come.
   std::pair<std::string, size_t> Awaited() const;
   const std::vector<std::string>& cohort() const { return cohort_; }
@@ -120,6 +121,7 @@ class MaskedGroup {
   std::map<std::string, Bytes32> fingerprints_;
   std::vector<std::string> said_;  // to all, for those who come back
   secagg::RingVector opened_;
+  uint64_t protocol_bytes_ = 0;
   size_t saved_ = 0;                     // of said_, durable
   bool forwarding_ = false;              // so is that the uploads may come
   bool unmasking_ = false;               // shares may have been given away

@@ -99,6 +99,7 @@ absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan&
     const auto leave_out = [&](const std::string& why) {
       figures.left_out.push_back(round.NameOf(at) + ": " + why);
     };
+    figures.protocol_bytes_up += static_cast<int64_t>(round.group(at).protocol_bytes());
     const std::vector<UpdateRecord> own = UpdatesOf(round.group(at), updates);
     for (const UpdateRecord& update : own) figures.bytes_up += static_cast<int64_t>(update.bytes);
     if (!round.left_out(at).empty()) {

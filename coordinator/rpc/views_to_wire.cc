@@ -30,6 +30,7 @@ void Fill(const RoundView& view, v1::Round& wire) {
   wire.set_state_hash(view.state_hash);
   wire.set_reason(view.reason);
   wire.set_raw_bytes_up(view.raw_bytes_up);
+  wire.set_protocol_bytes_up(view.figures.protocol_bytes_up);
   CopyNames(view.figures.left_out, *wire.mutable_left_out());
 }
 
@@ -70,6 +71,7 @@ void FillSummary(const JobView& view, v1::Job& wire) {
   wire.set_document(view.document);
   wire.set_ended(view.ended());
   wire.set_raw_bytes_up(view.raw_bytes_up);
+  wire.set_protocol_bytes_up(view.protocol_bytes_up);
   wire.set_epsilon(view.epsilon);
   wire.set_delta(view.delta);
   wire.set_target_epsilon(view.target_epsilon);

@@ -6,7 +6,7 @@ namespace rivulet {
 namespace {
 
 constexpr int kApplicationId = 0x52766c31;  // "Rvl1"
-constexpr int kSchemaVersion = 4;
+constexpr int kSchemaVersion = 5;
 constexpr int kLongLogPages = 1000;
 constexpr int64_t kHeapLimitBytes = int64_t{256} << 20;
 
@@ -23,8 +23,8 @@ CREATE TABLE round(
   state INTEGER NOT NULL, eligible TEXT NOT NULL, cohort TEXT NOT NULL, needed INTEGER NOT NULL,
   counted TEXT NOT NULL, remaining_ms INTEGER NOT NULL, opened_ms INTEGER NOT NULL,
   reason TEXT NOT NULL, loss REAL NOT NULL, examples INTEGER NOT NULL, tokens INTEGER NOT NULL,
-  bytes_up INTEGER NOT NULL, bytes_down INTEGER NOT NULL, bias REAL NOT NULL,
-  milliseconds INTEGER NOT NULL, left_out TEXT NOT NULL,
+  bytes_up INTEGER NOT NULL, protocol_bytes_up INTEGER NOT NULL, bytes_down INTEGER NOT NULL,
+  bias REAL NOT NULL, milliseconds INTEGER NOT NULL, left_out TEXT NOT NULL,
   PRIMARY KEY(job, round, attempt)) STRICT, WITHOUT ROWID;
 CREATE TABLE update_received(
   job TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL, client TEXT NOT NULL,

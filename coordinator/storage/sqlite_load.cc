@@ -48,6 +48,7 @@ RoundRecord ReadRound(Statement& row) {
   round.figures.examples = row.Int();
   round.figures.tokens = row.Int();
   round.figures.bytes_up = row.Int();
+  round.figures.protocol_bytes_up = row.Int();
   round.figures.bytes_down = row.Int();
   if (const double bias = row.Real(); bias >= 0) round.figures.bias = bias;
   round.figures.milliseconds = row.Int();
@@ -150,8 +151,8 @@ absl::StatusOr<StoredState> LoadRows(Database& db) {
   RV_RETURN_IF_ERROR(ReadAll(
       db,
       "SELECT job, round, attempt, state, eligible, cohort, needed, counted, remaining_ms, "
-      "opened_ms, reason, loss, examples, tokens, bytes_up, bytes_down, bias, milliseconds, "
-      "left_out "
+      "opened_ms, reason, loss, examples, tokens, bytes_up, protocol_bytes_up, bytes_down, bias, "
+      "milliseconds, left_out "
       "FROM round ORDER BY job, round, attempt",
       ReadRound, all.rounds));
   RV_RETURN_IF_ERROR(ReadAll(

@@ -50,8 +50,9 @@ absl::Status Apply(Database& db, const PutRound& write) {
   const RoundRecord& round = write.round;
   Statement& insert = db.Prepared(
       "INSERT INTO round(job, round, attempt, state, eligible, cohort, needed, counted, "
-      "remaining_ms, opened_ms, reason, loss, examples, tokens, bytes_up, bytes_down, bias, "
-      "milliseconds, left_out) VALUES(?, ?, ?, ?, ?, ?, ?, '', ?, ?, '', 0, 0, 0, 0, 0, -1, 0, "
+      "remaining_ms, opened_ms, reason, loss, examples, tokens, bytes_up, protocol_bytes_up, "
+      "bytes_down, bias, milliseconds, left_out) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?, '', ?, ?, '', 0, 0, 0, 0, 0, 0, -1, 0, "
       "'')");
   insert.Bind(round.job).Bind(Int(round.round)).Bind(int64_t{round.attempt});
   insert.Bind(Int(round.state)).BindNames(round.eligible).BindNames(round.cohort);
@@ -76,9 +77,11 @@ absl::Status ExplainRound(Database& db, const std::string& job, uint64_t round, 
 absl::Status WriteFigures(Database& db, const MoveRound& write) {
   const RoundFigures& figures = write.figures;
   Statement& update = db.Prepared(
-      "UPDATE round SET loss = ?, examples = ?, tokens = ?, bytes_up = ?, bytes_down = ?, "
-      "bias = ?, milliseconds = ?, left_out = ? WHERE job = ? AND round = ? AND attempt = ?");
+      "UPDATE round SET loss = ?, examples = ?, tokens = ?, bytes_up = ?, "
+      "protocol_bytes_up = ?, bytes_down = ?, bias = ?, milliseconds = ?, left_out = ? WHERE job = "
+      "? AND round = ? AND attempt = ?");
   update.Bind(figures.loss).Bind(figures.examples).Bind(figures.tokens).Bind(figures.bytes_up);
+  update.Bind(figures.protocol_bytes_up);
   update.Bind(figures.bytes_down).Bind(figures.bias.value_or(-1)).Bind(figures.milliseconds);
   update.BindNames(figures.left_out);
   return update.Bind(write.job).Bind(Int(write.round)).Bind(int64_t{write.attempt}).Run();

@@ -51,6 +51,7 @@ struct RoundFigures {
   int64_t examples = 0;
   int64_t tokens = 0;
   int64_t bytes_up = 0;
+  int64_t protocol_bytes_up = 0;  // under masks, beside bytes_up: keys, shares, endorsements
   int64_t bytes_down = 0;
   std::optional<double> bias;  // of factor averaging, >= 0; empty where it was not computed
   int64_t milliseconds = 0;

@@ -76,6 +76,11 @@ void Fleet::Mask(std::vector<std::string> clients) {
       std::move(clients), runner_,
       [this](const std::string& client, const ClientTask& task, const LocalUpdate& update) {
         return Upload(client, task, update);
+      },
+      [this](const std::string& client, const ClientTask& task, DropPoint at) {
+        const bool gone = DropPointOf(client, task) == at;
+        if (gone && at == DropPoint::kShares) ReportDrop(client, task);
+        return gone;
       });
 }
 
@@ -118,12 +123,7 @@ void Fleet::Work() {
 
 void Fleet::Perform(Order& order) {
   const ClientTask& task = order.task;
-  const bool training = order.kind == Kind::kTask && task.kind == ClientTask::Kind::kTrain;
-  if (training && Drops(order)) {
-    (void)federation_->ReportFailure(order.client, task.job_id, task.round, task.attempt, "dropped",
-                                     "simulated drop-out");
-    return;
-  }
+  if (Drops(order)) return;
   const absl::Status status = Do(order);
   if (status.ok() || order.cancelled) return;
   if (order.kind == Kind::kMessage) return;  // of an attempt that is over
@@ -271,11 +271,26 @@ absl::StatusOr<std::string> Fleet::ReadState(const Order& order, bool by_log,
                 "log: replayed to state " + got + ", want " + order.task.state_sha256);
 }
 
-bool Fleet::Drops(const Order& order) const {
-  if (config_.drop_rate <= 0) return false;
-  const uint64_t root = RootOf(config_.seed, order.task.round, order.client);
-  RandomCursor cursor(RandomStream(root, Purpose::kDropOut, order.task.attempt));
-  return cursor.Unit() < config_.drop_rate;
+std::optional<DropPoint> Fleet::DropPointOf(const std::string& client,
+                                            const ClientTask& task) const {
+  return rivulet::DropPointOf(config_.drop_rate, !task.masking.empty(), config_.seed, task.round,
+                              client, task.attempt);
+}
+
+// Messages are the business of MaskedClients, which knows what would be answered.
+bool Fleet::Drops(const Order& order) {
+  const ClientTask& task = order.task;
+  if (order.kind == Kind::kMessage || task.kind != ClientTask::Kind::kTrain) return false;
+  const std::optional<DropPoint> point = DropPointOf(order.client, task);
+  const DropPoint here = order.kind == Kind::kBegin ? DropPoint::kKeys : DropPoint::kUpdate;
+  if (point == here) ReportDrop(order.client, task);
+  return point && *point <= here;
+}
+
+// So that nobody waits for it.
+void Fleet::ReportDrop(const std::string& client, const ClientTask& task) {
+  (void)federation_->ReportFailure(client, task.job_id, task.round, task.attempt, "dropped",
+                                   "simulated drop-out");
 }
 
 }  // namespace rivulet

@@ -16,13 +16,14 @@
 #include "client/runtime/task_runner.h"
 #include "coordinator/rounds/client_gateway.h"
 #include "coordinator/rounds/federation.h"
+#include "simulations/engine/drop_out.h"
 #include "simulations/engine/masked_clients.h"
 
 namespace rivulet {
 
 struct FleetConfig {
   int workers = 1;  // tasks at once, > 0
-  // Chance that a client vanishes instead of training, drawn from seed, round and name.
+  // Chance that a client vanishes from a round (drop_out.h).
   double drop_rate = 0.0;
   uint64_t seed = 0;
   bool pooled = false;        // scalars.pool > 0
@@ -85,7 +86,10 @@ class Fleet : public ClientGateway {
   absl::StatusOr<std::string> ReadState(const Order& order, bool by_log, const BlobReader* reader);
   absl::StatusOr<std::string> ReadUncounted(const Order& order, const std::string& sha256);
   std::optional<uint64_t> MissingLog(const Order& order);
-  bool Drops(const Order& order) const;
+  std::optional<DropPoint> DropPointOf(const std::string& client, const ClientTask& task) const;
+  // Whether its client vanishes instead of working on an order, or has before it.
+  bool Drops(const Order& order);
+  void ReportDrop(const std::string& client, const ClientTask& task);
 
   FleetConfig config_;
   TaskRunner& runner_;

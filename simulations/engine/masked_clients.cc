@@ -41,6 +41,21 @@ secagg::ClientPolicy AnyPolicy() {
   return policy;
 }
 
+// The point that a message of a client stands for, beside its keys and its update.
+std::optional<DropPoint> PointOf(std::string_view message) {
+  if (message.empty()) return std::nullopt;
+  switch (static_cast<secagg::MessageKind>(message[0])) {
+    case secagg::MessageKind::kShares:
+      return DropPoint::kShares;
+    case secagg::MessageKind::kEndorsement:
+      return DropPoint::kEndorsement;
+    case secagg::MessageKind::kUnmask:
+      return DropPoint::kUnmask;
+    default:
+      return std::nullopt;
+  }
+}
+
 }  // namespace
 
 struct MaskedClients::Client {
@@ -77,8 +92,9 @@ struct MaskedClients::Task {
   bool taken = false;  // by TakeAgreed
 };
 
-MaskedClients::MaskedClients(std::vector<std::string> clients, TaskRunner& runner, Upload upload)
-    : runner_(runner), upload_(std::move(upload)) {
+MaskedClients::MaskedClients(std::vector<std::string> clients, TaskRunner& runner, Upload upload,
+                             Vanishes vanishes)
+    : runner_(runner), upload_(std::move(upload)), vanishes_(std::move(vanishes)) {
   for (const std::string& name : clients) {
     auto client = std::make_unique<Client>(name, static_cast<secagg::CertificateDirectory&>(*this));
     by_fingerprint_[client->self.certificate.fingerprint] = client.get();
@@ -137,6 +153,11 @@ absl::Status MaskedClients::On(Federation& federation, const std::string& client
   if (!answer.ok()) {
     answer = task->masked->abort_message();
     if (answer->empty()) return absl::OkStatus();
+  }
+  const std::optional<DropPoint> next = PointOf(*answer);
+  if (next && vanishes_(client, task->order, *next)) {
+    Forget(client, message.job_id, message.round, message.attempt);
+    return absl::OkStatus();
   }
   if (!answer->empty()) {
     RV_RETURN_IF_ERROR(

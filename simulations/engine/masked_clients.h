@@ -11,6 +11,7 @@
 #include "client/runtime/masked_task.h"
 #include "client/runtime/task_runner.h"
 #include "coordinator/rounds/client_gateway.h"
+#include "simulations/engine/drop_out.h"
 
 namespace rivulet {
 
@@ -25,8 +26,13 @@ class MaskedClients : private secagg::CertificateDirectory {
   using Upload = std::function<absl::Status(const std::string& client, const ClientTask& task,
                                             const LocalUpdate& update)>;
 
+  // Whether a client vanishes instead of sending what comes next. It is heard of no more then.
+  using Vanishes =
+      std::function<bool(const std::string& client, const ClientTask& task, DropPoint next)>;
+
   // `runner` keeps what the clients' vectors could not carry; it must outlive this.
-  MaskedClients(std::vector<std::string> clients, TaskRunner& runner, Upload upload);
+  MaskedClients(std::vector<std::string> clients, TaskRunner& runner, Upload upload,
+                Vanishes vanishes);
   ~MaskedClients() override;
 
   // Fills in who the client is.
@@ -52,6 +58,7 @@ class MaskedClients : private secagg::CertificateDirectory {
 
   TaskRunner& runner_;
   const Upload upload_;
+  const Vanishes vanishes_;
   std::map<std::string, std::unique_ptr<Client>> clients_;
   std::map<Bytes32, const Client*> by_fingerprint_;
   mutable std::mutex mutex_;                            // of tasks_

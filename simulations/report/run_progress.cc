@@ -21,7 +21,7 @@ ProgressState ProgressOf(const JobView& view) {
   for (const RoundView& round : view.rounds) {
     const std::string reported = std::to_string(round.reported.size());
     if (round.state == RoundState::kDone) {
-      state.loss = round.figures.loss;
+      if (round.figures.tokens > 0) state.loss = round.figures.loss;  // else nobody says
       state.survivors = reported + "/" + std::to_string(round.cohort.size());
     }
     if (round.state == RoundState::kOpen) {

@@ -120,6 +120,18 @@ std::string SurvivorsRow(const JobView& view) {
                               " invited, at least " + std::to_string(fewest) + " a round");
 }
 
+// What masks cost beside the updates; nothing without them.
+std::string ProtocolRow(const JobView& view) {
+  uint64_t invited = 0;
+  for (const RoundView& round : view.rounds) {
+    if (round.state == RoundState::kDone) invited += round.cohort.size();
+  }
+  if (view.protocol_bytes_up == 0 || invited == 0) return "";
+  const auto bytes = static_cast<uint64_t>(view.protocol_bytes_up);
+  return Row("masking", HumanBytes(bytes) + " up in keys and shares, " +
+                            HumanBytes(bytes / invited) + " a client and round");
+}
+
 // What clients said when they gave up, the commonest first.
 std::string FailureRows(const JobView& view) {
   std::string rows;
@@ -176,6 +188,7 @@ std::string SummaryJson(const JobView& view) {
                {"state_hash", view.state_hash},
                {"bytes_up", view.bytes_up},
                {"raw_bytes_up", view.raw_bytes_up},
+               {"protocol_bytes_up", view.protocol_bytes_up},
                {"bytes_down", view.bytes_down},
                {"epsilon", view.epsilon},
                {"delta", view.delta},
@@ -203,6 +216,7 @@ std::string SummaryJson(const JobView& view) {
          {"examples", round.figures.examples},
          {"bytes_up", round.figures.bytes_up},
          {"raw_bytes_up", round.raw_bytes_up},
+         {"protocol_bytes_up", round.figures.protocol_bytes_up},
          {"left_out", round.figures.left_out},
          {"bias", round.figures.bias ? Json(*round.figures.bias) : Json(nullptr)},
          {"milliseconds", round.figures.milliseconds}});
@@ -239,7 +253,8 @@ std::string SummaryTable(const JobView& view, bool per_client) {
   }
   table += SurvivorsRow(view) + DroppedRow(view) + FailureRows(view) + BiasRow(view);
   table += Row("bytes", HumanUplink(view.bytes_up, view.raw_bytes_up) + ", " +
-                            HumanBytes(view.bytes_down) + " down");
+                            HumanBytes(view.bytes_down) + " down") +
+           ProtocolRow(view);
   if (view.epsilon > 0) {
     char delta[40];
     std::snprintf(delta, sizeof delta, "%.3g", view.delta);

@@ -172,16 +172,20 @@ TEST_F(PrivateQuickstart, MaskedAndCompressedAsGoodAsPlainWhoeverDies) {
 // Each with a coordinator of its own: a second job on the same data set has no budget left.
 class NoisedQuickstart : public PrivateQuickstart {
  protected:
-  static std::vector<std::string> Noised() {
-    return With({"secure-aggregation.enabled=true", "secure-aggregation.phase-deadline=40s",
-                 "job.round-deadline=200s", "privacy.mechanism=distributed",
+  static std::vector<std::string> Noised(const std::string& mechanism) {
+    return With({"job.round-deadline=200s", "privacy.mechanism=" + mechanism,
                  "privacy.clip-norm=0.5", "privacy.target-epsilon=8.0",
                  "privacy.evaluate-in-clear=true", "strategy.aggregation=freeze-a", "lora.lora-r=1",
                  "lora.lora-alpha=2", "job.clients-per-round=34", "job.min-clients=24",
                  "job.num-rounds=3", "train.learning-rate=8e-3"});
   }
+  static std::vector<std::string> Masked(std::vector<std::string> settings) {
+    settings.push_back("secure-aggregation.enabled=true");
+    settings.push_back("secure-aggregation.phase-deadline=40s");
+    return settings;
+  }
   void DeployWithinBudget(const char* name, int deaths) {
-    const Quality deployed = Deploy(Noised(), deaths);
+    const Quality deployed = Deploy(Masked(Noised("distributed")), deaths);
     Print(name, deployed);
     const double epsilon = deployed.job.at("epsilon").get<double>();
     std::printf("epsilon %.3f\n", epsilon);
@@ -192,8 +196,20 @@ class NoisedQuickstart : public PrivateQuickstart {
 };
 
 TEST_F(NoisedQuickstart, TheBudgetHolds) {
-  Print("noised, simulation", Simulate(Noised()));
+  Print("noised, simulation", Simulate(Masked(Noised("distributed"))));
   DeployWithinBudget("noised, daemon", 0);
+}
+
+// The coordinator's noise, on decoded int8 updates and on the masked sum of eight-bit values.
+TEST_F(NoisedQuickstart, CentralNoiseOnAMaskedInt8SumCostsWhatItDoesWithoutMasks) {
+  std::vector<std::string> settings = Noised("central");
+  settings.push_back("compression.codec=int8");
+  const Quality open = Simulate(settings), hidden = Simulate(Masked(settings));
+  Print("central noise, int8, simulation", open);
+  Print("central noise, masked int8, simulation", hidden);
+  EXPECT_LE(hidden.job.at("epsilon").get<double>(), 8);
+  EXPECT_LT(hidden.after, hidden.before);
+  EXPECT_NEAR(hidden.after, open.after, 0.1 * open.after);
 }
 
 TEST_F(NoisedQuickstart, TheBudgetHoldsWhoeverDies) {

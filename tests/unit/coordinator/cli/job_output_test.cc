@@ -54,6 +54,16 @@ TEST(JobOutput, ARoundOfClassificationCountsExamples) {
   EXPECT_THAT(JobText(job), HasSubstr("  640 examples  "));
 }
 
+TEST(JobOutput, WhatMasksCostIsShownBesideTheUpdates) {
+  v1::Job job;
+  EXPECT_THAT(JobText(job), Not(HasSubstr("masking")));
+  job.set_protocol_bytes_up(3 << 10);
+  job.add_rounds()->set_protocol_bytes_up(1 << 10);
+  EXPECT_THAT(JobText(job), HasSubstr("masking     3.0 KiB up in keys and shares\n"));
+  EXPECT_EQ(json::parse(JobJson(job))["protocol_bytes_up"], 3 << 10);
+  EXPECT_EQ(json::parse(JobJson(job))["rounds"][0]["protocol_bytes_up"], 1 << 10);
+}
+
 // A document of 2 MiB of '[': printing it would need a call for each.
 TEST(JobOutput, ADocumentNestedTooDeeplyIsLeftOut) {
   v1::Job job;

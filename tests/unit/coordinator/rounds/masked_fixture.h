@@ -133,11 +133,13 @@ class MaskedFederationTest : public FederationTest {
    public:
     void Tell(const std::string& client, const MaskingMessage& message) override {
       messages.push_back({client, message});
+      told.insert(static_cast<secagg::MessageKind>(message.bytes[0]));
       if (static_cast<secagg::MessageKind>(message.bytes[0]) == secagg::MessageKind::kRoster) {
         rosters[client] = message.bytes;
       }
     }
     std::deque<std::pair<std::string, MaskingMessage>> messages;
+    std::set<secagg::MessageKind> told;
     std::map<std::string, std::string> rosters;  // the last one that each was sent
   };
 
@@ -188,6 +190,7 @@ class MaskedFederationTest : public FederationTest {
     if (bytes.empty()) return;
     const absl::Status said =
         federation_->Masking(client, {about.job_id, about.round, about.attempt, bytes, {}});
+    if (said.ok()) said_bytes_ += static_cast<int64_t>(bytes.size());
     if (!said.ok()) refused_.push_back(client + ": " + std::string(said.message()));
   }
 
@@ -346,6 +349,7 @@ class MaskedFederationTest : public FederationTest {
   std::set<std::string> dealing_rubbish_;
   std::map<std::string, std::string> lies_;  // client -> whose shares it gives wrong ones of
   std::vector<std::string> refused_;
+  int64_t said_bytes_ = 0;  // of messages that were taken
 };
 
 }  // namespace rivulet

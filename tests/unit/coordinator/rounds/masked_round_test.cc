@@ -53,6 +53,22 @@ TEST_F(MaskedRounds, FiguresAreSumsFromInsideTheMask) {
   EXPECT_NEAR(round.figures.loss, 2, 1e-4);
 }
 
+// The fixture counts what the clients say.
+TEST_F(MaskedRounds, BytesOfTheProtocolAreCountedBesideTheUpdates) {
+  RunOneRound(kSix);
+  const JobView view = Show(job_);
+  EXPECT_GT(said_bytes_, 0);
+  EXPECT_EQ(view.protocol_bytes_up, said_bytes_);
+  EXPECT_EQ(view.rounds.back().figures.protocol_bytes_up, said_bytes_);
+  int64_t uploads = 0;
+  for (const std::string& client : kSix) {
+    uploads += static_cast<int64_t>(members_.Of(client).sent.size());
+  }
+  EXPECT_EQ(view.bytes_up, uploads);
+  RestartPrivate();
+  EXPECT_EQ(Show(job_).protocol_bytes_up, said_bytes_);
+}
+
 TEST_F(MaskedRounds, AClientThatSendsNoKeysIsLeftOut) {
   vanish_["c"] = Vanishes::kBeforeKeys;
   RunOneRound({"a", "b", "d", "e", "f"});
@@ -83,6 +99,39 @@ TEST_F(MaskedRounds, TwoOfSixMayVanish) {
   vanish_["b"] = Vanishes::kAfterShares;
   vanish_["e"] = Vanishes::kAfterEndorsing;
   RunOneRound({"a", "c", "d", "e", "f"});
+}
+
+// n = 80 of mode 0, whose complete graphs end at 64: nonces first, then shares to a few neighbours.
+TEST_F(MaskedRounds, EightyOfASemiHonestCoordinatorAreARing) {
+  JobSpec spec = MaskedToySpec();
+  spec.job.num_rounds = 1;
+  spec.job.min_available_clients = 80;
+  spec.secure_aggregation.mode = "semi-honest";
+  std::vector<std::string> names;
+  for (int number = 100; number < 180; ++number) names.push_back("c" + std::to_string(number));
+  for (const std::string& name : names) {
+    secagg::ClientPolicy& policy = members_.Of(name).self.policy;
+    policy.mode_min = 0;
+    policy.ring = true;
+  }
+  vanish_ = {{"c103", Vanishes::kBeforeKeys},
+             {"c117", Vanishes::kAfterShares},
+             {"c130", Vanishes::kAfterShares},
+             {"c179", Vanishes::kAfterEndorsing}};  // mode 0 asks for none: it stays
+  StartPrivate(spec);
+  ConnectMembers(names);
+  job_ = Submit();
+  const JobView view = Run(job_);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
+  std::vector<std::string> survivors;
+  for (const std::string& name : names) {
+    if (name != "c103" && name != "c117" && name != "c130") survivors.push_back(name);
+  }
+  EXPECT_EQ(view.rounds.back().reported, survivors);
+  EXPECT_EQ(masked_.told.count(secagg::MessageKind::kNonces), 1u);
+  EXPECT_EQ(masked_.told.count(secagg::MessageKind::kUnmaskRequest), 1u);
+  EXPECT_EQ(masked_.told.count(secagg::MessageKind::kEndorsements), 0u);
+  ExpectMeanOf(survivors);
 }
 
 // Who it is says the connection; its certificate may be another one than it began with.

@@ -115,9 +115,9 @@ TEST(SqliteStateStore, AnotherSchemaIsRefusedAndNamed) {
     EXPECT_EQ(ExitCodeOf(status), ExitCode::kState);
     return std::string(status.message());
   };
-  EXPECT_NE(refusal("PRAGMA user_version = 5").find("schema version: got 5, want 4; a newer"),
+  EXPECT_NE(refusal("PRAGMA user_version = 6").find("schema version: got 6, want 5; a newer"),
             std::string::npos);
-  EXPECT_NE(refusal("PRAGMA user_version = 1").find("schema version: got 1, want 4; an older"),
+  EXPECT_NE(refusal("PRAGMA user_version = 1").find("schema version: got 1, want 5; an older"),
             std::string::npos);
 }
 

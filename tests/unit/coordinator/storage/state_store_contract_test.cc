@@ -30,8 +30,8 @@ auto FieldsOf(const JobRecord& r) {
                     r.exit_code, r.reason, r.submitted_ms, r.ended_ms, r.stop_now, r.waiting_ms);
 }
 auto FieldsOf(const RoundFigures& f) {
-  return std::tuple(f.loss, f.examples, f.tokens, f.bytes_up, f.bytes_down, f.bias, f.milliseconds,
-                    TextOf(f.left_out));
+  return std::tuple(f.loss, f.examples, f.tokens, f.bytes_up, f.protocol_bytes_up, f.bytes_down,
+                    f.bias, f.milliseconds, TextOf(f.left_out));
 }
 auto FieldsOf(const RoundRecord& r) {
   return std::tuple(r.job, r.round, r.attempt, static_cast<int>(r.state), TextOf(r.eligible),

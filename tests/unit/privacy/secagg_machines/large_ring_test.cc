@@ -1,13 +1,15 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "common/random.h"
 #include "tests/unit/privacy/secagg_machines/cohort.h"
 
-// n = 1000 on a ring of k = 254, t = 163: a fifth of the clients vanish.
+// n = 1000 on a ring of k = 254, t = 163: a fifth of the clients vanish, in every phase.
 namespace rivulet::secagg {
 namespace {
 
-void RunThousand(bool real_signatures) {
+Params OfAThousand() {
   Params params = RingParams();
   params.gamma_ppm = 100'000;
   params.delta_ppm = 200'000;
@@ -15,20 +17,43 @@ void RunThousand(bool real_signatures) {
   params.n_max = 1000;
   params.complete_max = 256;
   params.b = 28;
-  Cohort cohort(1000, params, real_signatures);
-  TolerantRun run(cohort);
+  return params;
+}
+
+void RunThousand(bool real_signatures) {
+  Cohort cohort(1000, OfAThousand(), real_signatures);
+  // Two of those who advertised give no nonce, as many as may be missing.
+  TolerantRun run(cohort, [](Leg leg, uint32_t u, std::string bytes) {
+    return leg == Leg::kReveal && (u == 5 || u == 6) ? std::string() : bytes;
+  });
   RandomCursor cursor(RandomStream(3, Purpose::kDropOut, real_signatures));
   for (int& point : run.drop_at) {
-    if (cursor.Bounded(100) < 18) point = 1 + static_cast<int>(cursor.Bounded(4));
+    if (cursor.Bounded(100) < 18) point = static_cast<int>(cursor.Bounded(kStays));
   }
-  // Two nonces may be missing: whoever would go before its shares goes after them.
-  for (int& point : run.drop_at) point = point == 1 ? 2 : point;
+  run.drop_at[5] = run.drop_at[6] = kStays;
+  for (int point = 0; point < kStays; ++point) {
+    EXPECT_GT(std::count(run.drop_at.begin(), run.drop_at.end(), point), 20);
+  }
   const auto sum = run.Run();
   ASSERT_TRUE(sum.ok()) << sum.status();
   EXPECT_EQ(run.server.rule().k, 254u);
   EXPECT_EQ(run.server.rule().t, 163u);
   EXPECT_LT(run.Survivors().size(), 920u);
   EXPECT_EQ(ValuesOf(*sum), cohort.PlainSum(run.Survivors()));
+}
+
+// 550 of 1000 upload, where a sum has 600: nobody is asked for a share of a secret.
+TEST(LargeRing, BelowTheThresholdRevealsNothing) {
+  Cohort cohort(1000, OfAThousand(), false);
+  int asked = 0;
+  TolerantRun run(cohort, [&asked](Leg leg, uint32_t, std::string bytes) {
+    asked += leg == Leg::kSurvivors || leg == Leg::kRequest || leg == Leg::kUnmask;
+    return bytes;
+  });
+  for (uint32_t u = 0; u < 450; ++u) run.drop_at[u] = 2;
+  EXPECT_TRUE(ReasonOf(run.Run().status()).has_value());
+  EXPECT_EQ(run.server.phase(), ServerSession::Phase::kAborted);
+  EXPECT_EQ(asked, 0);
 }
 
 TEST(LargeRing, GivesTheSumOfTheSurvivors) { RunThousand(false); }

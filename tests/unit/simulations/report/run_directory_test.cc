@@ -218,6 +218,24 @@ TEST(SummaryTable, HasTheSurvivorsOfTheRoundsThatCount) {
   EXPECT_EQ(SummaryTable(view, false).find("survivors"), std::string::npos);
 }
 
+// 6000 bytes of two rounds of three.
+TEST(SummaryTable, HasWhatMasksCostBesideTheUpdates) {
+  JobView view = TwoRounds();
+  view.rounds[0].cohort = view.rounds[1].cohort = {"art", "law", "tao"};
+  EXPECT_EQ(SummaryTable(view, false).find("masking"), std::string::npos);
+  view.protocol_bytes_up = 6000;
+  view.rounds[1].figures.protocol_bytes_up = 2500;
+  EXPECT_NE(
+      SummaryTable(view, false)
+          .find("  masking                 5.9 KiB up in keys and shares, 1000 B a client and "
+                "round\n"),
+      std::string::npos)
+      << SummaryTable(view, false);
+  const auto json = nlohmann::json::parse(SummaryJson(view));
+  EXPECT_EQ(json["protocol_bytes_up"], 6000);
+  EXPECT_EQ(json["rounds_detail"][1]["protocol_bytes_up"], 2500);
+}
+
 // Rounded up: never less than was spent.
 TEST(SummaryTable, HasEpsilonWhereThereIsOneAndBytesRawAndSent) {
   JobView view = TwoRounds();
@@ -250,6 +268,8 @@ TEST(RunProgress, HasEpsilonSurvivorsAndBytesRawAndSent) {
   EXPECT_EQ(state.per_second, 2000);
   view.epsilon = 0;
   EXPECT_EQ(ProgressOf(view).epsilon, "");
+  for (RoundView& round : view.rounds) round.figures.tokens = 0;
+  EXPECT_LT(ProgressOf(view).loss, 0) << "a noised job has none";
 }
 
 TEST(SummaryTable, SaysWhyClientsGaveUp) {
