@@ -259,7 +259,7 @@ TEST_P(StateStoreContract, ARoundKeepsItsSetItsFiguresAndItsReason) {
   MoveRound close = Move(1, 2, RoundState::kOpen, RoundState::kClosed);
   close.counted = {"a"};
   MoveRound done = Move(1, 2, RoundState::kClosed, RoundState::kDone);
-  done.figures = {2.5, 1, 2, 3, 4, 0.5, 6, {"a", "d"}};
+  done.figures = {2.5, 1, 2, 3, 7, 4, 0.5, 6, {"a", "d"}};
   ASSERT_EQ(Commit({abandon, close}), kOk);
   ASSERT_EQ(Commit({done}), kOk);
   const StoredState all = *store_->Load();
