@@ -3,8 +3,8 @@
 //   peft_step_bench [clients=1] [steps=8] [shape=small|large|all] [dtype=float32|bfloat16]
 //   [threads=1]
 #include <ATen/ATen.h>
-#include <torch/utils.h>
 #include <sys/resource.h>
+#include <torch/utils.h>
 
 #include <chrono>
 #include <cstdio>
