@@ -80,6 +80,19 @@ struct Client {
   TuneRequest request;
 };
 
+// Of one of several clients that take their steps in turns: the fastest, and the peak of its first.
+struct Fastest {
+  double seconds = 1e30, peak_mib = 0;
+};
+void InTurn(std::vector<Client>& clients, int steps, bool first, std::vector<Fastest>& fastest) {
+  fastest.resize(clients.size());
+  for (size_t i = 0; i < clients.size(); ++i) {
+    ForgetPeak();
+    fastest[i].seconds = std::min(fastest[i].seconds, clients[i].SecondsOfStep(steps));
+    if (first) fastest[i].peak_mib = PeakMiB();
+  }
+}
+
 ParameterSet StateOf(const BasePtr& base, const JobSpec& job) {
   return *InitialState(*PlanAdapter(base->config(), base->match(), job), 1, &base->files());
 }
@@ -124,21 +137,15 @@ void Batched(const BasePtr& base, JobSpec job, int steps, int repeats) {
       job.train.batched_queries = batched;
       clients.emplace_back(base, job, state, examples);
     }
-    double seconds[] = {1e30, 1e30, 1e30}, peaks[3] = {};
-    for (int repeat = 0; repeat < repeats; ++repeat) {
-      for (size_t i = 0; i < clients.size(); ++i) {
-        ForgetPeak();
-        seconds[i] = std::min(seconds[i], clients[i].SecondsOfStep(steps));
-        if (repeat == 0) peaks[i] = PeakMiB();
-      }
-    }
+    std::vector<Fastest> each;
+    for (int repeat = 0; repeat < repeats; ++repeat) InTurn(clients, steps, repeat == 0, each);
     for (size_t i = 1; i < clients.size(); ++i) {
       std::printf(
           "{\"bench\":\"batched queries\",\"tokens\":%d,\"losses\":8,\"losses_of_pass\":%d,"
           "\"a_pass_each_ms\":%.2f,\"batched_ms\":%.2f,\"ratio\":%.3f,\"a_pass_each_mib\":%.1f,"
           "\"batched_mib\":%.1f}\n",
-          size.tokens(), 2 * kBatched[i], 1e3 * seconds[0], 1e3 * seconds[i],
-          seconds[i] / seconds[0], peaks[0], peaks[i]);
+          size.tokens(), 2 * kBatched[i], 1e3 * each[0].seconds, 1e3 * each[i].seconds,
+          each[i].seconds / each[0].seconds, each[0].peak_mib, each[i].peak_mib);
     }
     std::fflush(stdout);
   }
@@ -157,18 +164,12 @@ void Exact(const BasePtr& base, JobSpec job, int steps, int repeats) {
       clients.emplace_back(base, job, state, examples);
       if (estimator == "backprop") clients.back().tuner = *MakeFirstOrderTuner(base, job);
     }
-    double seconds[] = {1e30, 1e30, 1e30}, peaks[3] = {};
-    for (int repeat = 0; repeat < repeats; ++repeat) {
-      for (size_t i = 0; i < clients.size(); ++i) {
-        ForgetPeak();
-        seconds[i] = std::min(seconds[i], clients[i].SecondsOfStep(steps));
-        if (repeat == 0) peaks[i] = PeakMiB();
-      }
-    }
+    std::vector<Fastest> each;
+    for (int repeat = 0; repeat < repeats; ++repeat) InTurn(clients, steps, repeat == 0, each);
     std::printf("{\"bench\":\"exact slopes\",\"tokens\":%d", size.tokens());
     for (size_t i = 0; i < clients.size(); ++i) {
-      std::printf(",\"%s_ms\":%.2f,\"%s_mib\":%.1f", kEstimators[i], 1e3 * seconds[i],
-                  kEstimators[i], peaks[i]);
+      std::printf(",\"%s_ms\":%.2f,\"%s_mib\":%.1f", kEstimators[i], 1e3 * each[i].seconds,
+                  kEstimators[i], each[i].peak_mib);
     }
     std::printf("}\n");
     std::fflush(stdout);
@@ -225,16 +226,13 @@ void Whole(const BasePtr& base, JobSpec job, int steps, int repeats) {
       job.train.direction = direction;
       clients.emplace_back(base, job, state, examples);
     }
-    double forward = 1e30, seconds[] = {1e30, 1e30}, peak = 0, peaks[2] = {};
+    double forward = 1e30, peak = 0;
+    std::vector<Fastest> each;
     for (int repeat = 0; repeat < repeats; ++repeat) {
       ForgetPeak();
       forward = std::min(forward, inference.SecondsOfTwo(steps));
       if (repeat == 0) peak = PeakMiB();
-      for (size_t i = 0; i < clients.size(); ++i) {
-        ForgetPeak();
-        seconds[i] = std::min(seconds[i], clients[i].SecondsOfStep(steps));
-        if (repeat == 0) peaks[i] = PeakMiB();
-      }
+      InTurn(clients, steps, repeat == 0, each);
     }
     for (size_t i = 0; i < clients.size(); ++i) {
       std::printf(
@@ -243,7 +241,7 @@ void Whole(const BasePtr& base, JobSpec job, int steps, int repeats) {
           "\"step_mib\":%.1f}\n",
           kDirections[i], size.tokens(),
           static_cast<double>(SizeBytesOf(state.manifest())) / 0x1p20, 1e3 * forward,
-          1e3 * seconds[i], seconds[i] / forward, peak, peaks[i]);
+          1e3 * each[i].seconds, each[i].seconds / forward, peak, each[i].peak_mib);
     }
     std::fflush(stdout);
   }

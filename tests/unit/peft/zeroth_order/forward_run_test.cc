@@ -4,25 +4,17 @@
 #include <cmath>
 
 #include "common/direction/directions.h"
-#include "common/formats/adapter_manifest.h"
-#include "peft/model/base_model.h"
 #include "peft/model/tangent.h"
-#include "peft/trainer/first_order_tuner.h"
 #include "peft/zeroth_order/zeroth_order_tuner.h"
-#include "tests/unit/peft/random_model.h"
 #include "tests/unit/peft/side_by_side.h"
+#include "tests/unit/peft/zeroth_order/dropping_model.h"
 
 namespace rivulet {
 namespace {
 
-struct ForwardCase {
-  std::string name;
-  bool bert;
-  void (*shape)(JobSpec& job);
-};
-void PrintTo(const ForwardCase& which, std::ostream* out) { *out << which.name; }
+using testing::DroppingCase;
 
-const ForwardCase kForwardCases[] = {
+const DroppingCase kForwardCases[] = {
     {"lora_llama", false, [](JobSpec&) {}},
     {"lora_bert", true, [](JobSpec&) {}},
     {"prompt", false, [](JobSpec& job) { job.method = "prompt"; }},
@@ -40,49 +32,12 @@ const ForwardCase kForwardCases[] = {
     {"full_bert", true, [](JobSpec& job) { job.method = "full"; }},
 };
 
-class Forward : public ::testing::TestWithParam<ForwardCase> {
+class Forward : public testing::DroppingModel {
  protected:
-  void SetUp() override {
-    const bool bert = GetParam().bert;
-    nlohmann::json config = bert ? testing::SmallBert() : testing::SmallLlama();
-    config.merge_patch({{"attention_dropout", 0.2},
-                        {"hidden_dropout_prob", 0.1},
-                        {"attention_probs_dropout_prob", 0.2}});
-    job_.data.task = bert ? "classification" : "causal-lm";
-    job_.lora.lora_target_modules = {"all-linear"};
-    job_.lora.lora_dropout = 0.3;
-    job_.prompt.num_virtual_tokens = 5;
+  Forward() {
     job_.train.estimator = "forward";
-    job_.train.optimizer = "sgd";
-    job_.train.max_grad_norm = 0;
-    job_.train.learning_rate = 1e-3;
     job_.train.queries = 8;
-    job_.train.per_device_train_batch_size = 3;
-    job_.train.gradient_accumulation_steps = 2;
-    job_.train.max_steps = 1;
-    GetParam().shape(job_);
-    const auto base = LoadBaseModel(testing::RandomModel(config, false), job_);
-    ASSERT_TRUE(base.ok()) << base.status();
-    base_ = *base;
-    const auto plan = PlanAdapter(base_->config(), base_->match(), job_);
-    ASSERT_TRUE(plan.ok()) << plan.status();
-    state_ = *InitialState(*plan, 1, &base_->files());
-    if (job_.method != "full") state_ = testing::Moved(state_);
-    examples_ = testing::RandomExamples(6, 5, 14);
   }
-
-  TuneRequest RequestOf(const std::string& client) const {
-    TuneRequest request;
-    request.global = &state_;
-    request.examples = examples_;
-    request.client = client;
-    return request;
-  }
-
-  JobSpec job_;
-  std::shared_ptr<const BaseModel> base_;
-  ParameterSet state_;
-  std::vector<Example> examples_;
 };
 
 // Coefficients are slopes over their number, in units of the rate: those of a gradient projected on

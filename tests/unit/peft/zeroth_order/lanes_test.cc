@@ -6,25 +6,17 @@
 
 #include <cmath>
 
-#include "common/formats/adapter_manifest.h"
 #include "peft/method/method.h"
-#include "peft/model/base_model.h"
-#include "peft/trainer/first_order_tuner.h"
 #include "peft/zeroth_order/model_points.h"
 #include "peft/zeroth_order/zeroth_order_tuner.h"
-#include "tests/unit/peft/random_model.h"
+#include "tests/unit/peft/zeroth_order/dropping_model.h"
 
 namespace rivulet {
 namespace {
 
-struct LaneCase {
-  std::string name;
-  bool bert;
-  void (*shape)(JobSpec& job);
-};
-void PrintTo(const LaneCase& which, std::ostream* out) { *out << which.name; }
+using testing::DroppingCase;
 
-const LaneCase kLaneCases[] = {
+const DroppingCase kLaneCases[] = {
     {"lora_llama", false, [](JobSpec&) {}},
     {"lora_bert", true, [](JobSpec&) {}},
     {"frozen_a", false, [](JobSpec& job) { job.strategy.aggregation = "freeze-a"; }},
@@ -44,37 +36,15 @@ const LaneCase kLaneCases[] = {
     {"bottleneck_bert", true, [](JobSpec& job) { job.method = "adapter"; }},
 };
 
-class Lanes : public ::testing::TestWithParam<LaneCase> {
+class Lanes : public testing::DroppingModel {
  protected:
+  Lanes() { job_.lora.lora_r = 3; }
   void SetUp() override {
-    const bool bert = GetParam().bert;
-    nlohmann::json config = bert ? testing::SmallBert() : testing::SmallLlama();
-    config.merge_patch({{"attention_dropout", 0.2},
-                        {"hidden_dropout_prob", 0.1},
-                        {"attention_probs_dropout_prob", 0.2}});
-    job_.data.task = bert ? "classification" : "causal-lm";
-    job_.lora.lora_target_modules = {"all-linear"};
-    job_.lora.lora_r = 3;
-    job_.lora.lora_dropout = 0.3;
-    job_.prompt.num_virtual_tokens = 5;
-    job_.train.estimator = "central";
-    job_.train.optimizer = "sgd";
-    job_.train.max_grad_norm = 0;
-    job_.train.learning_rate = 1e-3;
-    job_.train.per_device_train_batch_size = 3;
-    job_.train.gradient_accumulation_steps = 2;
-    job_.train.max_steps = 1;
-    GetParam().shape(job_);
-    const auto base = LoadBaseModel(testing::RandomModel(config, false), job_);
-    ASSERT_TRUE(base.ok()) << base.status();
-    base_ = *base;
+    ASSERT_NO_FATAL_FAILURE(DroppingModel::SetUp());
     const auto plan = PlanAdapter(base_->config(), base_->match(), job_);
-    ASSERT_TRUE(plan.ok()) << plan.status();
     auto method = MakeMethod(*plan, job_, &base_->files());
     ASSERT_TRUE(method.ok()) << method.status();
     method_ = std::move(*method);
-    state_ = testing::Moved(*InitialState(*plan, 1, &base_->files()));
-    examples_ = testing::RandomExamples(6, 5, 14);
   }
 
   Task task() const { return GetParam().bert ? Task::kClassification : Task::kCausalLm; }
@@ -83,20 +53,12 @@ class Lanes : public ::testing::TestWithParam<LaneCase> {
     JobSpec job = job_;
     job.train.estimator = estimator;
     job.train.batched_queries = batched;
-    TuneRequest request;
-    request.global = &state_;
-    request.examples = examples_;
-    request.client = "a";
-    auto result = (*MakeZerothOrderTuner(base_, job))->Tune(request);
+    auto result = (*MakeZerothOrderTuner(base_, job))->Tune(RequestOf("a"));
     EXPECT_TRUE(result.ok()) << result.status();
     return result.ok() ? std::move(*result) : TuneResult{};
   }
 
-  JobSpec job_;
-  std::shared_ptr<const BaseModel> base_;
   std::unique_ptr<Method> method_;
-  ParameterSet state_;
-  std::vector<Example> examples_;
 };
 
 TEST_P(Lanes, HaveTheLossesOfPassesByThemselves) {

@@ -1,9 +1,15 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "common/job/job_document.h"
+#include "common/job/job_model.h"
 #include "peft/data/client_data.h"
 #include "simulations/engine/simulation.h"
 
@@ -50,6 +56,28 @@ inline JobSpec LetterJob() {
   spec.train.per_device_train_batch_size = 2;
   spec.strategy.weighting = "uniform";
   return spec;
+}
+
+// The job run to its end by these clients. What goes wrong fails the test; the view is then empty.
+// `watch` is called from several threads.
+inline SimulationResult RunLetters(
+    const JobSpec& spec, const std::vector<std::string>& clients,
+    const std::function<void(const JobEvent&)>& watch = [](const JobEvent&) {},
+    TaskRunner::TunerFactory tuners = {}) {
+  EXPECT_TRUE(spec.Validate().ok()) << spec.Validate();
+  const absl::StatusOr<JobDocument> document = DescribeJob(LetterModel(), spec);
+  EXPECT_TRUE(document.ok()) << document.status();
+  if (!document.ok()) return {};
+  SimulationConfig config;
+  config.spec = document->spec;
+  config.base_model = LetterModel();
+  config.document = JobDocumentText(*document);
+  config.tuners = std::move(tuners);
+  LetterResources resources;
+  auto result =
+      RunSimulation(config, clients, resources, watch, [](const JobView&) { return true; });
+  EXPECT_TRUE(result.ok()) << result.status();
+  return result.ok() ? *std::move(result) : SimulationResult();
 }
 
 }  // namespace rivulet::testing

@@ -5,15 +5,11 @@
 #include <cmath>
 
 #include "common/formats/safetensors.h"
-#include "common/job/job_document.h"
-#include "common/job/job_model.h"
 #include "simulations/engine/drop_out.h"
 #include "tests/unit/simulations/engine/letters.h"
 
 namespace rivulet {
 namespace {
-
-using testing::LetterModel;
 
 JobSpec OneRound(bool masked) {
   JobSpec spec = testing::LetterJob();
@@ -28,19 +24,9 @@ JobSpec OneRound(bool masked) {
 
 SimulationResult Simulated(JobSpec spec, const std::vector<std::string>& clients) {
   spec.job.min_available_clients = static_cast<int>(clients.size());
-  EXPECT_TRUE(spec.Validate().ok()) << spec.Validate();
-  const absl::StatusOr<JobDocument> document = DescribeJob(LetterModel(), spec);
-  EXPECT_TRUE(document.ok()) << document.status();
-  SimulationConfig config;
-  config.spec = document->spec;
-  config.base_model = LetterModel();
-  config.document = JobDocumentText(*document);
-  testing::LetterResources resources;
-  auto result = RunSimulation(
-      config, clients, resources, [](const JobEvent&) {}, [](const JobView&) { return true; });
-  EXPECT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->view.state, JobState::kFinished) << result->view.reason;
-  return *std::move(result);
+  SimulationResult result = testing::RunLetters(spec, clients);
+  EXPECT_EQ(result.view.state, JobState::kFinished) << result.view.reason;
+  return result;
 }
 
 // Largest difference of two published states.

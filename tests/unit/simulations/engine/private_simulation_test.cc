@@ -4,14 +4,10 @@
 #include <cmath>
 #include <mutex>
 
-#include "common/job/job_document.h"
-#include "common/job/job_model.h"
 #include "tests/unit/simulations/engine/letters.h"
 
 namespace rivulet {
 namespace {
-
-using testing::LetterModel;
 
 const std::vector<std::string> kSix = {"ada", "bob", "cid", "dot", "eva", "fay"};
 
@@ -46,28 +42,16 @@ class NoisedSimulation : public ::testing::TestWithParam<Noised> {};
 TEST_P(NoisedSimulation, LearnsAndChargesEveryRound) {
   JobSpec spec = NoisedJob();
   GetParam().change(spec);
-  ASSERT_TRUE(spec.Validate().ok()) << spec.Validate();
-  const absl::StatusOr<JobDocument> document = DescribeJob(LetterModel(), spec);
-  ASSERT_TRUE(document.ok()) << document.status();
-  SimulationConfig config;
-  config.spec = document->spec;
-  config.base_model = LetterModel();
-  config.document = JobDocumentText(*document);
-  testing::LetterResources resources;
   std::mutex mutex;
   int charged = 0;
-  const auto result = RunSimulation(
-      config, kSix, resources,
-      [&](const JobEvent& event) {
-        const std::lock_guard lock(mutex);
-        charged += event.type == "ledger.charged" ? 1 : 0;
-      },
-      [](const JobView&) { return true; });
-  ASSERT_TRUE(result.ok()) << result.status();
-  ASSERT_EQ(result->view.state, JobState::kFinished) << result->view.reason;
+  const JobView view = testing::RunLetters(spec, kSix, [&](const JobEvent& event) {
+                         const std::lock_guard lock(mutex);
+                         charged += event.type == "ledger.charged" ? 1 : 0;
+                       }).view;
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   EXPECT_EQ(charged, 3);
-  ASSERT_EQ(result->view.evaluations.size(), 2u);
-  EXPECT_LT(result->view.evaluations[1].loss, result->view.evaluations[0].loss - 0.05);
+  ASSERT_EQ(view.evaluations.size(), 2u);
+  EXPECT_LT(view.evaluations[1].loss, view.evaluations[0].loss - 0.05);
 }
 
 // The clip norms that the rounds of a masked simulation come to.
@@ -80,26 +64,15 @@ std::vector<double> ClipNorms(const std::string& mechanism, double first) {
   spec.job.min_clients = 6;
   spec.train.max_steps = 1;
   spec.data.held_out_fraction = 0;
-  const absl::StatusOr<JobDocument> document = DescribeJob(LetterModel(), spec);
-  EXPECT_TRUE(document.ok()) << document.status();
-  SimulationConfig config;
-  config.spec = document->spec;
-  config.base_model = LetterModel();
-  config.document = JobDocumentText(*document);
-  testing::LetterResources resources;
   std::mutex mutex;
   std::vector<double> norms = {first};
-  const auto result = RunSimulation(
-      config, kSix, resources,
-      [&](const JobEvent& event) {
-        const std::lock_guard lock(mutex);
-        for (const auto& [key, value] : event.data) {
-          if (key == "clip_norm") norms.push_back(std::get<double>(value));
-        }
-      },
-      [](const JobView&) { return true; });
-  EXPECT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->view.state, JobState::kFinished) << result->view.reason;
+  const JobView view = testing::RunLetters(spec, kSix, [&](const JobEvent& event) {
+                         const std::lock_guard lock(mutex);
+                         for (const auto& [key, value] : event.data) {
+                           if (key == "clip_norm") norms.push_back(std::get<double>(value));
+                         }
+                       }).view;
+  EXPECT_EQ(view.state, JobState::kFinished) << view.reason;
   return norms;
 }
 

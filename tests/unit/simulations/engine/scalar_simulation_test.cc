@@ -1,8 +1,6 @@
 // Whole jobs whose updates are coefficients along shared directions.
 #include <gtest/gtest.h>
 
-#include "common/job/job_document.h"
-#include "common/job/job_model.h"
 #include "tests/unit/simulations/engine/letters.h"
 #include "tests/unit/simulations/engine/lying_tuner.h"
 
@@ -35,22 +33,11 @@ JobSpec Masked(JobSpec spec) {
 const std::vector<std::string> kTen = {"ann", "bob", "cid", "dan", "eve",
                                        "fay", "gus", "hal", "ian", "joe"};
 
-JobView RunLetters(const JobSpec& spec, TaskRunner::TunerFactory tuners = {}) {
-  const absl::StatusOr<JobDocument> document = DescribeJob(testing::LetterModel(), spec);
-  EXPECT_TRUE(document.ok()) << document.status();
-  if (!document.ok()) return {};
-  SimulationConfig config;
-  config.spec = document->spec;
-  config.base_model = testing::LetterModel();
-  config.document = JobDocumentText(*document);
-  config.tuners = std::move(tuners);
-  testing::LetterResources resources;
+JobView RunTen(const JobSpec& spec, TaskRunner::TunerFactory tuners = {}) {
   const auto count = static_cast<size_t>(spec.job.min_available_clients);
-  const auto result = RunSimulation(
-      config, {kTen.begin(), kTen.begin() + count}, resources, [](const JobEvent&) {},
-      [](const JobView&) { return true; });
-  EXPECT_TRUE(result.ok()) << result.status();
-  return result.ok() ? result->view : JobView();
+  return testing::RunLetters(
+             spec, {kTen.begin(), kTen.begin() + count}, [](const JobEvent&) {}, std::move(tuners))
+      .view;
 }
 
 struct ScalarCase {
@@ -125,7 +112,7 @@ class ScalarSimulation : public ::testing::TestWithParam<ScalarCase> {};
 
 // The seed is fixed: it learns for ever or not at all.
 TEST_P(ScalarSimulation, LearnsFromCoefficientsAlone) {
-  const JobView view = RunLetters(GetParam().spec);
+  const JobView view = RunTen(GetParam().spec);
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   ASSERT_EQ(view.evaluations.size(), 2u);
   RecordProperty("bytes_up", std::to_string(view.bytes_up));
@@ -143,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(Methods, ScalarSimulation, ::testing::ValuesIn(ScalarCa
 TEST(ScalarSimulations, CanBeRepeatedToTheLastBit) {
   JobSpec spec = ScalarLetters();
   spec.train.max_steps = 2;
-  const JobView one = RunLetters(spec), other = RunLetters(spec);
+  const JobView one = RunTen(spec), other = RunTen(spec);
   EXPECT_EQ(one.state_hash.size(), 64u);
   EXPECT_EQ(one.state_hash, other.state_hash);
 }
@@ -153,7 +140,7 @@ TEST(ScalarSimulations, DirectionsOfSessionsAreOthersInEveryRun) {
   JobSpec spec = Masked(ScalarLetters());
   spec.train.max_steps = 2;
   spec.scalars.drawn_from = "session";
-  const JobView one = RunLetters(spec), other = RunLetters(spec);
+  const JobView one = RunTen(spec), other = RunTen(spec);
   for (const JobView* view : {&one, &other}) {
     ASSERT_EQ(view->state, JobState::kFinished) << view->reason;
     ASSERT_EQ(view->evaluations.size(), 2u);
@@ -167,12 +154,12 @@ TEST(ScalarSimulations, DirectionsOfSessionsAreOthersInEveryRun) {
 TEST(ScalarSimulations, TheMedianOfCoefficientsBearsLiars) {
   JobSpec spec = ScalarLetters();
   spec.job.min_available_clients = 10;
-  const JobView clean = RunLetters(spec);
+  const JobView clean = RunTen(spec);
   const auto lying = testing::LyingTuners({"bob", "joe"}, -10);
-  const JobView mean = RunLetters(spec, lying);
+  const JobView mean = RunTen(spec, lying);
   spec.robust.rule = "median";
   spec.robust.faulty = 2;
-  const JobView median = RunLetters(spec, lying);
+  const JobView median = RunTen(spec, lying);
   for (const JobView* view : {&clean, &mean, &median}) {
     ASSERT_EQ(view->state, JobState::kFinished) << view->reason;
   }

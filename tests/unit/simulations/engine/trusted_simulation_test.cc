@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "common/job/job_document.h"
-#include "common/job/job_model.h"
 #include "tests/unit/simulations/engine/letters.h"
 #include "tests/unit/simulations/engine/lying_tuner.h"
 
@@ -12,7 +10,6 @@ namespace rivulet {
 namespace {
 
 using testing::LetterJob;
-using testing::LetterModel;
 
 const std::vector<std::string> kHonest = {"ada", "bob", "own"};
 const std::vector<std::string> kLiars = {"xan", "yve", "zoe"};
@@ -25,21 +22,12 @@ JobSpec TrustingJob() {
 }
 
 JobView RunWithLiars(const JobSpec& spec) {
-  const absl::StatusOr<JobDocument> document = DescribeJob(LetterModel(), spec);
-  EXPECT_TRUE(document.ok()) << document.status();
-  if (!document.ok()) return {};
-  SimulationConfig config;
-  config.spec = document->spec;
-  config.base_model = LetterModel();
-  config.document = JobDocumentText(*document);
-  config.tuners = testing::LyingTuners(kLiars, -5);  // the other way, five times as far
   std::vector<std::string> clients = kHonest;
   clients.insert(clients.end(), kLiars.begin(), kLiars.end());
-  testing::LetterResources resources;
-  const auto result = RunSimulation(
-      config, clients, resources, [](const JobEvent&) {}, [](const JobView&) { return true; });
-  EXPECT_TRUE(result.ok()) << result.status();
-  return result.ok() ? result->view : JobView();
+  // The other way, five times as far.
+  return testing::RunLetters(
+             spec, clients, [](const JobEvent&) {}, testing::LyingTuners(kLiars, -5))
+      .view;
 }
 
 TEST(TrustedSimulation, LearnsWhereMostClientsLieAndTheMeanDoesNot) {
