@@ -56,7 +56,7 @@ void Federation::Impl::DrainLocked(Job& job) {
     if (full) return;
     if (job.engine == nullptr) return;
     job.backlog.pop_front();
-    if (done.ok()) continue;
+    if (done.ok() || job.engine->state().phase == Phase::kEnded) continue;
     job.backlog.clear();
     const WorkFailed failed{std::string(done.message()), JobExitOf(done)};
     for (Action& next : job.engine->Step(failed, Now())) job.backlog.push_back(std::move(next));
@@ -225,7 +225,8 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   }
   RV_RETURN_IF_ERROR(states_.Commit(writes));
   job.record.state = end.to;
-  if (made_ != nullptr && made_->sha256 == job.models.rbegin()->second.sha256) {
+  if (made_ != nullptr && !job.models.empty() &&
+      made_->sha256 == job.models.rbegin()->second.sha256) {
     dropped_.push_back(std::move(made_));
   }
   job.record.exit_code = end.exit_code;

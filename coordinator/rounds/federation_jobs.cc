@@ -166,7 +166,7 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   job.run_seed = std::move(run_seed);
   job.engine = MakeEngine(job, EngineState{});
   DescribeLocked(job, plan->spec);
-  KeepStateLocked(model->sha256, std::move(initial));
+  if (made_ == nullptr) KeepStateLocked(model->sha256, std::move(initial));
   job.models[0] = *std::move(model);
   EmitLocked(job, "job.submitted", 0, {{"name", job.record.name}});
   const std::string id = job.record.id;

@@ -13,10 +13,12 @@ absl::StatusOr<double> ClipNormFrom(const SecretRecord& record) {
   const std::string_view text = record.bytes;
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (error == std::errc() && stop == end && value > 0) return value;
-  return WithExit(Refuse(absl::StatusCode::kDataLoss,
-                         "job " + record.job + ": the stored clip norm is no number above 0"),
-                  ExitCode::kState);
+  const bool number = error == std::errc() && stop == end;
+  if (number && value >= AdaptiveClip::kLeast && value <= AdaptiveClip::kMost) return value;
+  return WithExit(
+      Refuse(absl::StatusCode::kDataLoss,
+             "job " + record.job + ": the stored clip norm is no number from 0.0001 to 1000"),
+      ExitCode::kState);
 }
 
 }  // namespace
@@ -150,8 +152,10 @@ void Federation::Impl::PlanResumed(Job& job, std::unique_lock<std::mutex>& lock)
     return;
   }
   job.resuming = false;
-  if (answer.ok()) {
-    job.planned = *std::move(answer);
+  const Phase phase = job.engine->state().phase;
+  const bool open = phase == Phase::kOpen || phase == Phase::kFreezing;
+  if (answer.ok()) job.planned = *std::move(answer);
+  if (answer.ok() || !open) {  // what was given up or stopped meanwhile ends as that, unplanned
     DrainLocked(job);
   } else {  // a budget that is spent meanwhile is the end of that job, not of the coordinator
     job.backlog.clear();

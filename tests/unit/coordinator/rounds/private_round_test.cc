@@ -191,6 +191,27 @@ TEST_F(PrivateRounds, WhatComesBeforeTheOpenRoundIsPlannedAgainIsDoneAfterwards)
   ASSERT_EQ(Run(job).state, JobState::kFinished);
 }
 
+// A budget that is spent meanwhile does not keep a job from stopping.
+TEST_F(PrivateRounds, AJobThatIsStoppedBeforeItIsPlannedAgainStopsWhateverIsLeftOfTheBudget) {
+  JobSpec spec = CentralSpec();
+  spec.job.num_rounds = 1;
+  spec.privacy.target_epsilon = 5;  // of one release, not of two
+  ASSERT_EQ(Run(Finish(spec)).state, JobState::kFinished);
+  LedgerRecord spent = states_->Load()->ledger.back();
+  federation_.reset();
+  states_ = MakeMemoryStateStore();  // another coordinator, without that release
+  const std::string job = Finish(spec);
+  for (size_t evaluation = 0; evaluation < kAll.size(); ++evaluation) ASSERT_TRUE(Once());
+  federation_->Tick();
+  ASSERT_EQ(Show(job).rounds.back().state, RoundState::kOpen);
+  spent.job = job;
+  ASSERT_TRUE(states_->Commit({PutLedger{spent}}).ok());
+  RestartPrivate();
+  ASSERT_TRUE(federation_->Stop(job, true).ok());
+  federation_->Tick();
+  EXPECT_EQ(Show(job).state, JobState::kStopped) << Show(job).reason;
+}
+
 TEST_F(TwoJobs, AfterARestartAnOpenRoundIsPlannedBeforeAnotherOpens) {
   JobSpec spec = CentralSpec();
   spec.job.num_rounds = 1;
