@@ -26,6 +26,22 @@ absl::Status CheckMasks(const JobDocument& document, const Assignment& task) {
   return WithReport(Refuse(absl::StatusCode::kInvalidArgument, text), "failed", text);
 }
 
+absl::Status TooLarge(std::string_view what, uint64_t bytes, uint64_t most) {
+  const std::string text = "task: got " + std::string(what) + " of " + std::to_string(bytes) +
+                           " bytes, want at most " + std::to_string(most) + " for this job";
+  return WithReport(Refuse(absl::StatusCode::kInvalidArgument, text), "failed", text);
+}
+
+// A pool's log is one record, and fetched even where the state is shorter; others only where they
+// are shorter than the state.
+absl::Status CheckLog(const JobDocument& document, const Assignment& task) {
+  constexpr uint64_t kNumber = 4, kHead = 16;
+  const int pool = document.spec.scalars.pool;
+  const uint64_t most = kHead + kNumber * static_cast<uint64_t>(pool);
+  if (pool == 0 || !task.log || task.log->bytes <= most) return absl::OkStatus();
+  return TooLarge("a log", task.log->bytes, most);
+}
+
 }  // namespace
 
 absl::Status CheckTask(const Policy& policy, const Assignment& task) {
@@ -34,10 +50,8 @@ absl::Status CheckTask(const Policy& policy, const Assignment& task) {
   RV_RETURN_IF_ERROR(CheckMasks(document, task));
   RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
   const uint64_t limit = LargestFileOf(model.plan.wire());
-  if (task.state_bytes <= limit) return absl::OkStatus();
-  const std::string text = "task: got a global state of " + std::to_string(task.state_bytes) +
-                           " bytes, want at most " + std::to_string(limit) + " for this job";
-  return WithReport(Refuse(absl::StatusCode::kInvalidArgument, text), "failed", text);
+  if (task.state_bytes > limit) return TooLarge("a global state", task.state_bytes, limit);
+  return CheckLog(document, task);
 }
 
 }  // namespace rivulet

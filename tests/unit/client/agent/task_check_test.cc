@@ -17,8 +17,8 @@ const std::string kBase = std::string(RIVULET_SOURCE_DIR) + "/simulations/models
 
 class TaskCheckTest : public testing::Test {
  protected:
-  void SetUp() override {
-    JobSpec spec;
+  void SetUp() override { Describe({}); }
+  void Describe(JobSpec spec) {
     spec.model.name = "llama-7m";
     spec.data.dataset = "notes";
     spec.data.seq_length = 64;
@@ -44,6 +44,22 @@ TEST_F(TaskCheckTest, AStateLargerThanTheJobsTensorsIsRefusedWithBothSizes) {
     EXPECT_EQ(report.code, "failed");
     EXPECT_THAT(report.text, HasSubstr("state of " + std::to_string(bytes) + " bytes, want at"));
   }
+}
+
+// It is fetched beside a state, however long: a pool's log is one record.
+TEST_F(TaskCheckTest, ALogLongerThanAPoolsRecordIsRefused) {
+  JobSpec spec;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.max_grad_norm = 0;
+  spec.scalars.enabled = true;
+  spec.scalars.pool = 4096;
+  Describe(spec);
+  task_.log = StateLog{.bytes = 8 + 4 * 4096};
+  EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
+  task_.log->bytes = uint64_t{1} << 50;
+  EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text,
+              HasSubstr("got a log of 1125899906842624 bytes, want at most 16400"));
 }
 
 // Or a coordinator would get in the clear what the job hides from it.
