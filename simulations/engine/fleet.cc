@@ -79,7 +79,7 @@ void Fleet::Mask(std::vector<std::string> clients) {
       },
       [this](const std::string& client, const ClientTask& task, DropPoint at) {
         const bool gone = DropPointOf(client, task) == at;
-        if (gone && at == DropPoint::kShares) ReportDrop(client, task);
+        if (gone && at <= DropPoint::kUpdate) ReportDrop(client, task);
         return gone;
       });
 }
@@ -282,8 +282,12 @@ bool Fleet::Drops(const Order& order) {
   const ClientTask& task = order.task;
   if (order.kind == Kind::kMessage || task.kind != ClientTask::Kind::kTrain) return false;
   const std::optional<DropPoint> point = DropPointOf(order.client, task);
-  const DropPoint here = order.kind == Kind::kBegin ? DropPoint::kKeys : DropPoint::kUpdate;
-  if (point == here) ReportDrop(order.client, task);
+  // Under masks an update is due once masks are agreed: who vanishes then has trained.
+  const DropPoint here = order.kind == Kind::kBegin ? DropPoint::kKeys
+                         : task.masking.empty()     ? DropPoint::kUpdate
+                                                    : DropPoint::kShares;
+  const bool due = order.kind == Kind::kBegin || task.masking.empty();
+  if (due && point == here) ReportDrop(order.client, task);
   return point && *point <= here;
 }
 

@@ -180,15 +180,19 @@ absl::Status MaskedClients::Trained(const std::string& client, const ClientTask&
 absl::Status MaskedClients::DeliverWhenReady(const std::string& client, Task& task) {
   const ClientTask& order = task.order;
   const LocalTask local{client, order.job_document, order.round, order.job_id, order.attempt};
-  LocalUpdate masked;
   {
     const std::lock_guard lock(task.mutex);
     if (!task.trained || task.delivered || !task.masked->agreed()) return absl::OkStatus();
-    RV_ASSIGN_OR_RETURN(masked.file, task.masked->File(*task.trained));
-    if (task.trained->masked.residual) runner_.Propose(local, *task.trained->masked.residual);
-    task.trained.reset();
-    task.delivered = true;
+    task.delivered = true;  // and nobody else sees what was trained
   }
+  if (vanishes_(client, order, DropPoint::kUpdate)) {
+    Forget(client, order.job_id, order.round, order.attempt);
+    return absl::OkStatus();
+  }
+  LocalUpdate masked;
+  RV_ASSIGN_OR_RETURN(masked.file, task.masked->File(*task.trained));
+  if (task.trained->masked.residual) runner_.Propose(local, *task.trained->masked.residual);
+  task.trained.reset();
   RV_RETURN_IF_ERROR(upload_(client, order, masked));
   runner_.Accepted(local);
   return absl::OkStatus();
