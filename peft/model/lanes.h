@@ -21,7 +21,7 @@ bool IsClassifierTensor(std::string_view name);
 // adaptation but for rounding. Tensors of `adaptation` may have a dimension [lanes] in front:
 // low-rank factors, bottlenecks, prompts, and of those replaced the ones of IsClassifierTensor.
 // Memory grows with the number of lanes. Throws c10::Error under autograd, with gradients of single
-// examples, or for another tensor with lanes.
+// examples, or where another tensor is trained whole.
 std::vector<double> LaneLosses(const Network& network, const Batch& batch, Task task,
                                const Adaptation& adaptation, Pass& pass);
 

@@ -35,9 +35,9 @@ ForwardRun::Slope ForwardRun::SlopeAlong(uint64_t index, std::span<const Batch> 
     const LossSums sums = BatchLoss(*setting_.network, batch, setting_.task, adaptation, pass);
     const double share = static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets);
     slope.loss += sums.loss / static_cast<double>(targets);
-    // None where nothing that is trained moves (of another split).
     const at::Tensor tangent = TangentOf(sums.mean);
-    if (tangent.defined()) slope.derivative += share * tangent.item<double>();
+    TORCH_CHECK(tangent.defined(), "an operation of the model has no forward derivative");
+    slope.derivative += share * tangent.item<double>();
   }
   return slope;
 }

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "common/job/job_spec.h"
 #include "peft/method/method.h"
 #include "peft/zeroth_order/estimator.h"
 
@@ -32,5 +33,10 @@ std::unique_ptr<ModelPoints> MakeCopiedPoints(const Method& method, const Direct
 std::unique_ptr<ModelPoints> MakeFactoredPoints(const Method& method, const Directions& directions,
                                                 std::span<const float> values,
                                                 const ModelConfig& config);
+
+// The second kind for directions of low rank over whole models, else the first.
+std::unique_ptr<ModelPoints> MakePoints(const Method& method, const TrainSection& train,
+                                        const ModelConfig& config, const Directions& directions,
+                                        std::span<const float> values, size_t lanes);
 
 }  // namespace rivulet

@@ -16,16 +16,6 @@ constexpr double kLeastSpread = 1e-7;
 // Below this share of the differences themselves, losses that agree by chance would.
 constexpr double kLeastShare = 0.01;
 
-// Directions of low rank over whole models are never added to their matrices.
-std::unique_ptr<ModelPoints> PointsOf(const RunSetting& setting, const Directions& directions,
-                                      std::span<const float> values, size_t together) {
-  if (setting.method->name() == "whole" && setting.train->direction == "low-rank") {
-    return MakeFactoredPoints(*setting.method, directions, values,
-                              setting.network->base().config());
-  }
-  return MakeCopiedPoints(*setting.method, directions, values, together);
-}
-
 }  // namespace
 
 double RootMeanSquare(std::span<const double> slopes) {
@@ -77,7 +67,8 @@ ZerothOrderRun::ZerothOrderRun(const RunSetting& setting, const ParameterSet& gl
       difference_(setting.train->estimator == "central" ? Difference::kCentral
                                                         : Difference::kOneSided),
       together_(PointsOfPass(difference_, setting.train->batched_queries, setting.train->queries)),
-      points_(PointsOf(setting, directions_.all(), values_, together_)) {}
+      points_(MakePoints(*setting.method, *setting.train, setting.network->base().config(),
+                         directions_.all(), values_, together_)) {}
 
 std::vector<double> ZerothOrderRun::Losses(std::span<const Batch> batches, int64_t targets,
                                            std::span<const EvaluationPoint> points) {

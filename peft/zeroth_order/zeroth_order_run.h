@@ -36,10 +36,9 @@ class StepDirections {
 
 double RootMeanSquare(std::span<const double> slopes);
 
-// Steps from losses alone (train.estimator other than backprop): memory of inference plus the
-// trained numbers and a copy of them for each loss of a pass (train.batched-queries). Nothing is
-// ever restored: what is trained is only read while losses are measured, and they are measured on
-// copies. Must not outlive its arguments.
+// Steps from differences of losses (train.estimator): memory of inference plus the trained numbers
+// and what ModelPoints needs beside them. Nothing is ever restored: what is trained is only read
+// while losses are measured. Must not outlive its arguments.
 class ZerothOrderRun : public StepRun {
  public:
   ZerothOrderRun(const RunSetting& setting, const ParameterSet& global, StepDirections directions,

@@ -179,13 +179,18 @@ INSTANTIATE_TEST_SUITE_P(All, GemmSizes,
 TEST(Gemm, ATeamGivesTheBitsOfOneThread) {
   for (const auto& [m, n, k] :
        {Size{130, 300, 90}, Size{590, 24, 90}, Size{128, 100, 900}, Size{3, 900, 300}}) {
-    const auto a = Numbers(m * k, 14), b = Numbers(n * k, 15);
+    const auto a = Numbers(m * k, 14), b = Bf16Numbers(n * k, 15);
+    const std::vector<uint16_t> narrow = Narrow(b);
     std::vector<float> alone(m * n), together(m * n);
     Workspace one, three(3);
-    for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
-      Multiply(m, n, k, {a.data(), k, 1}, right, alone.data(), n, false, one);
-      Multiply(m, n, k, {a.data(), k, 1}, right, together.data(), n, false, three);
-      EXPECT_EQ(alone, together);
+    for (const uint16_t* const bf16 : {(const uint16_t*)nullptr, narrow.data()}) {
+      for (Matrix right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+        if (bf16 != nullptr) right.data = nullptr;
+        const Product product = {{a.data(), k, 1}, right, k, bf16};
+        kernels::Gemm({m, n, {&product, 1}, alone.data(), n}, one);
+        kernels::Gemm({m, n, {&product, 1}, together.data(), n}, three);
+        EXPECT_EQ(alone, together) << (bf16 != nullptr);
+      }
     }
   }
 }

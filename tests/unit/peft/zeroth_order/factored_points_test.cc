@@ -116,6 +116,18 @@ TEST_P(FactoredPoints, MatricesOfLinearMapsStayWhereTheyAre) {
   }
 }
 
+// A round of a whole model along directions of low rank has them, and none along signs.
+TEST_P(FactoredPoints, AreThoseOfARoundAlongLowRank) {
+  for (const bool low_rank : {true, false}) {
+    job_.train.direction = low_rank ? "low-rank" : "rademacher";
+    const Directions directions({low_rank ? DirectionKind::kLowRank : DirectionKind::kRademacher},
+                                5, method_->manifest());
+    const auto points = MakePoints(*method_, job_.train, base_->config(), directions, values_, 1);
+    const EvaluationPoint at = {3, 0.02f};
+    EXPECT_EQ(points->At({&at, 1}).low_rank.empty(), !low_rank);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, FactoredPoints, ::testing::ValuesIn(kFactoredCases),
                          [](const auto& info) { return info.param.name; });
 

@@ -8,6 +8,7 @@
 
 #include "peft/method/method.h"
 #include "peft/zeroth_order/model_points.h"
+#include "peft/zeroth_order/zeroth_order_run.h"
 #include "peft/zeroth_order/zeroth_order_tuner.h"
 #include "tests/unit/peft/zeroth_order/dropping_model.h"
 
@@ -114,8 +115,65 @@ TEST_P(Lanes, StepsAreThoseOfALossAPass) {
       }
       EXPECT_LE(error, 2e-3 * size) << estimator << ", " << batched;
     }
-    EXPECT_EQ(TuneWith(estimator, 2).delta.Hash(), TuneWith(estimator, 2).delta.Hash());
+    const TuneResult pairs = TuneWith(estimator, 2);
+    EXPECT_EQ(pairs.delta.Hash(), TuneWith(estimator, 2).delta.Hash());
   }
+}
+
+// Counts passes.
+class CountedNetwork : public Network {
+ public:
+  explicit CountedNetwork(std::shared_ptr<const BaseModel> base)
+      : Network(base), network_(MakeNetwork(base)) {}
+  at::Tensor Hidden(const Batch& batch, const Adaptation& adaptation, Pass& pass) const override {
+    ++passes_;
+    return network_->Hidden(batch, adaptation, pass);
+  }
+  at::Tensor Continue(const at::Tensor& ids, KeyValueCache& cache, const Adaptation& adaptation,
+                      Pass& pass) const override {
+    return network_->Continue(ids, cache, adaptation, pass);
+  }
+  at::Tensor OutputMatrix(const Adaptation& adaptation) const override {
+    return network_->OutputMatrix(adaptation);
+  }
+  at::Tensor Classify(const at::Tensor& hidden, const Batch& batch, const Adaptation& adaptation,
+                      Pass& pass) const override {
+    return network_->Classify(hidden, batch, adaptation, pass);
+  }
+  int passes() const { return passes_; }
+
+ private:
+  const std::unique_ptr<Network> network_;
+  mutable int passes_ = 0;
+};
+
+// Five queries of a step over one batch.
+TEST_P(Lanes, SharePasses) {
+  job_.train.queries = 5;
+  std::vector<const Example*> chosen;
+  for (const Example& example : examples_) chosen.push_back(&example);
+  const Batch batch = *MakeBatch(chosen, task(), base_->config());
+  const auto passes_of = [&](const char* estimator, int batched) {
+    job_.train.estimator = estimator;
+    job_.train.batched_queries = batched;
+    const CountedNetwork network(base_);
+    RunSetting setting;
+    setting.network = &network;
+    setting.method = method_.get();
+    setting.train = &job_.train;
+    setting.task = task();
+    kernels::Workspace workspace;
+    ZerothOrderRun run(setting, state_,
+                       StepDirections(job_.train, 1, method_->manifest(), std::nullopt), workspace);
+    EXPECT_TRUE(run.Step({&batch, 1}, 1e-3).ok());
+    return network.passes();
+  };
+  EXPECT_EQ(passes_of("central", 0), 10);
+  EXPECT_EQ(passes_of("central", 1), 5);
+  EXPECT_EQ(passes_of("central", 2), 3);
+  EXPECT_EQ(passes_of("central", 5), 1);
+  EXPECT_EQ(passes_of("one-sided", 0), 6);
+  EXPECT_EQ(passes_of("one-sided", 2), 2);  // three points each, where the step begins among them
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Lanes, ::testing::ValuesIn(kLaneCases),
