@@ -22,7 +22,10 @@ uint64_t Exponential(uint64_t v) {
 }  // namespace
 
 absl::StatusOr<PoolChoice> PoolChoice::Of(std::span<const float> sums) {
+  if (sums.empty())
+    return Refuse(absl::StatusCode::kDataLoss, "sums of a pool: got none, want one at least");
   double least = HUGE_VAL, most = 0;
+
   for (const float sum : sums) {
     if (!std::isfinite(sum)) {
       return Refuse(absl::StatusCode::kDataLoss,

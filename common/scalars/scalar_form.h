@@ -22,7 +22,7 @@ struct ScalarRound {
 // Updates of a job with [scalars]: one number for each direction of a round instead of one for each
 // trained number. All parties draw the same directions from the job's seed and the round's number,
 // which stand in the job's document and so are fixed before any client trains; or, under masks,
-// from the session, which no single party chooses (DirectionRootOf in privacy/masking).
+// from the fresh keys of the session (DirectionRootOf in privacy/masking).
 //
 //   fresh    the round's own directions: DeComFL (Li et al. 2024), BAFFLE (Feng et al. 2023), one
 //            for each query of each step, or scalars.directions of them for projected updates

@@ -97,8 +97,7 @@ ProgressBar::ProgressBar(bool enabled) : start_(std::chrono::steady_clock::now()
 
 ProgressBar::~ProgressBar() { Finish(); }
 
-void ProgressBar::Update(const ProgressState& state) {
-  const auto now = std::chrono::steady_clock::now();
+void ProgressBar::Update(const ProgressState& state, std::chrono::steady_clock::time_point now) {
   const bool new_round = state.round != last_round_;
   if (terminal_) {
     if (drawn_ && !new_round && now - last_draw_ < kRedraw) return;

@@ -31,7 +31,8 @@ class ProgressBar {
   explicit ProgressBar(bool enabled);
   ~ProgressBar();
 
-  void Update(const ProgressState& state);
+  void Update(const ProgressState& state,
+              std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now());
   // Ends the redrawn line so that other output can follow.
   void Finish();
 

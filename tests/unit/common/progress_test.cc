@@ -1,6 +1,7 @@
 #include "common/terminal/progress.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pty.h>
 #include <unistd.h>
@@ -92,9 +93,11 @@ class OnTerminal {
     EXPECT_EQ(openpty(&master_, &terminal, nullptr, nullptr, nullptr), 0);
     dup2(terminal, STDERR_FILENO);
     close(terminal);
+    if (const char* const term = std::getenv("TERM")) term_ = term;
     setenv("TERM", "xterm", 1);
   }
   ~OnTerminal() {
+    setenv("TERM", term_.c_str(), 1);
     dup2(kept_, STDERR_FILENO);
     close(kept_);
     close(master_);
@@ -110,6 +113,7 @@ class OnTerminal {
 
  private:
   int kept_, master_ = -1;
+  std::string term_ = "dumb";
 };
 
 TEST(Progress, OnATerminalTheLineIsDrawnOverUntilItIsFinished) {
@@ -117,13 +121,19 @@ TEST(Progress, OnATerminalTheLineIsDrawnOverUntilItIsFinished) {
   ProgressState state;
   state.rounds = 2;
   ProgressBar bar(/*enabled=*/true);
-  bar.Update(state);
-  EXPECT_EQ(terminal.Read(), "\rround 0/2:   0%|" + std::string(24, ' ') + "| [00:00]\033[K");
-  bar.Update(state);
+  const auto drawn = std::chrono::steady_clock::now();
+  const std::string nothing = "\rround 0/2:   0%|" + std::string(24, ' ') + "| [";
+  bar.Update(state, drawn);
+  EXPECT_THAT(terminal.Read(),
+              testing::AllOf(testing::StartsWith(nothing), testing::EndsWith("]\033[K")));
+  bar.Update(state, drawn + std::chrono::milliseconds(99));
   EXPECT_EQ(terminal.Read(), "") << "the same round, within a tenth of a second";
+  bar.Update(state, drawn + std::chrono::milliseconds(100));
+  EXPECT_THAT(terminal.Read(), testing::StartsWith(nothing));
   state.round = 2;
-  bar.Update(state);
-  EXPECT_EQ(terminal.Read(), "\rround 2/2: 100%|" + std::string(24, '#') + "| [00:00]\033[K");
+  bar.Update(state, drawn + std::chrono::milliseconds(101));
+  EXPECT_THAT(terminal.Read(),
+              testing::StartsWith("\rround 2/2: 100%|" + std::string(24, '#') + "| ["));
   bar.Finish();
   EXPECT_EQ(terminal.Read(), "\r\n") << "the terminal's own end of a line";
 }

@@ -55,5 +55,11 @@ TEST(PrivateDefaults, WhatIsSetOrAskedForStays) {
   EXPECT_EQ(with({"evaluate.every=2"}).data.held_out_fraction, 0.1);
 }
 
+TEST(PrivateDefaults, MasksAloneKeepHeldOutFigures) {
+  const JobSpec masked = ParseJob("", "job.toml", {}, {"secure-aggregation.enabled=true"})->spec;
+  EXPECT_EQ(masked.strategy.weighting, "uniform");
+  EXPECT_EQ(masked.data.held_out_fraction, 0.1);
+}
+
 }  // namespace
 }  // namespace rivulet
