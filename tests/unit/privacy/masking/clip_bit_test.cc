@@ -67,10 +67,10 @@ TEST(ClipBit, TheClientsNoiseHidesIt) {
       EXPECT_LT(std::abs(far), 8 * 128 * 3.2) << noise;
       squares += far * far;
     }
-    // Mean of 40 squares: within 0.3..2.2 of the variance but for less than 1 in 10^5 of
-    // chi-square.
-    EXPECT_GT(squares / 40, 0.3 * std::pow(128 * 3.2, 2)) << noise;
-    EXPECT_LT(squares / 40, 2.2 * std::pow(128 * 3.2, 2)) << noise;
+    // Mean of 40 squares: within 0.2..3 of the variance but for less than 1 in 10^7 of chi-square.
+    // All of the cohort is counted on here, so that nobody's noise is beyond the formula's.
+    EXPECT_GT(squares / 40, 0.2 * std::pow(128 * 3.2, 2)) << noise;
+    EXPECT_LT(squares / 40, 3 * std::pow(128 * 3.2, 2)) << noise;
   }
 }
 
