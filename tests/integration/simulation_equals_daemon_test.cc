@@ -12,6 +12,7 @@
 #include "common/job/job_document.h"
 #include "common/job/job_file.h"
 #include "common/job/job_model.h"
+#include "common/random.h"
 #include "peft/data/client_data.h"
 #include "peft/data/record_reader.h"
 #include "simulations/engine/simulation.h"
@@ -29,6 +30,8 @@ using Passages = std::map<std::string, std::string>;
 
 constexpr char kJob[] =
     "num-rounds = 2\nmin-clients = 2\nclients-per-round = 2\nmin-available-clients = 3\n";
+constexpr char kEveryClient[] =
+    "num-rounds = 2\nmin-clients = 3\nclients-per-round = 3\nmin-available-clients = 3\n";
 const Passages kPassages = {
     {"ada", "The river rose in the night and took the lower bridge with it. Nobody saw it go.\n"},
     {"bob", "A list of tools lay on the bench: two chisels, a plane, a saw without teeth.\n"},
@@ -231,6 +234,35 @@ INSTANTIATE_TEST_SUITE_P(
         // Longer than the state, which is fetched beside what draws go by.
         Kind{"large_pool_by_amplitude", kPlain + kByAmplitude + "pool = 40000\n", "", kMeasured}),
     [](const auto& info) { return info.param.name; });
+
+// A simulation draws who can afford a gradient, a federation's owners say so.
+TEST(SimulationEqualsDaemon, AFleetOfWhichSomeProjectTheirGradientReachesTheSameHash) {
+  Deployment deployment;
+  fs::create_directories(deployment.folder() / "data");
+  const auto files = WriteData(deployment.folder() / "data");
+  const Kind mixed{"mixed", kPlain + "[scalars]\nenabled = true\n", "", kMeasured};
+  const std::string text = JobText(ToyBaseModel(), kText, mixed, kEveryClient);
+  const fs::path job = deployment.folder() / "job.toml";
+  std::ofstream(job) << text << "[simulate]\nbackprop-share = 0.5\n";
+  deployment.StartCoordinator();
+  int projecting = 0;
+  for (const auto& [name, file] : files) {
+    RandomCursor cursor(RandomStream(RootOf(7, 0, name), Purpose::kPartition, 0));
+    const bool projects = cursor.Unit() < 0.5;  // as the simulation draws
+    projecting += projects ? 1 : 0;
+    deployment.UsePolicy(projects ? "backprop = true\n" : "");
+    deployment.StartAgent(name, kAgent, file);
+  }
+  ASSERT_GT(projecting, 0);
+  ASSERT_LT(projecting, 3);
+  const json daemon = json::parse(deployment.SubmitAndWatch(job));
+  const json simulation = Summary(Simulate(deployment, job, files.begin()->second.parent_path()));
+  EXPECT_EQ(daemon["state_hash"], simulation["state_hash"]);
+  ExpectEqualFigures(daemon, simulation, files.size());
+  std::ofstream(job) << text;  // nobody projects: another movement
+  const json measured = Summary(Simulate(deployment, job, files.begin()->second.parent_path()));
+  EXPECT_NE(measured["state_hash"], simulation["state_hash"]);
+}
 
 // ---- coded updates and robust rules
 
