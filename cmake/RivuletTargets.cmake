@@ -57,7 +57,10 @@ function(rivulet_binary name)
 endfunction()
 
 # What is tested is optimised, the tests hardly: they are most of what a build compiles.
-set(rivulet_test_speed $<$<CONFIG:Release>:-O1>)
+set(rivulet_test_options $<$<CONFIG:Release>:-O1>)
+if(RIVULET_SANITIZE_TESTS_NOT)
+  list(APPEND rivulet_test_options -fno-sanitize=${RIVULET_SANITIZE_TESTS_NOT})
+endif()
 
 # Properties of every test that runs our programs.
 set(rivulet_test_environment "")
@@ -102,7 +105,7 @@ function(rivulet_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gtest GTest::gmock GTest::gtest_main rivulet_flags)
   target_compile_definitions(${name} PRIVATE RIVULET_SOURCE_DIR="${PROJECT_SOURCE_DIR}" RIVULET_BINARY_DIR="${CMAKE_BINARY_DIR}")
-  target_compile_options(${name} PRIVATE ${rivulet_test_speed})
+  target_compile_options(${name} PRIVATE ${rivulet_test_options})
   if(arg_TORCH)
     target_precompile_headers(${name} REUSE_FROM rivulet_torch_test_pch)
   else()
