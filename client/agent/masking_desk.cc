@@ -25,6 +25,7 @@ constexpr uint8_t kSessionVersion = 2;
 constexpr uint64_t kMaxDenylist = uint64_t{4} << 20;
 constexpr std::chrono::seconds kPatience{30};  // beside the exchanges' own deadlines
 constexpr int kExchanges = 4;                  // keys, nonces, shares, and one that just began
+constexpr int kDrawExchanges = 2;              // of groups, before them
 constexpr std::chrono::hours kOutage{24};      // of a coordinator that then goes on with the round
 
 // What the coordinator may be told: the protocol's own sentences name no path and no data.
@@ -158,7 +159,8 @@ absl::StatusOr<MaskingDesk::AttemptPtr> MaskingDesk::NewAttempt(const TaskKey& k
   auto attempt = std::make_shared<Attempt>();
   attempt->key = key;
   attempt->facts = MaskedFactsOf(key, task);
-  attempt->patience = document.spec.secure_aggregation.phase_deadline * kExchanges + kPatience;
+  const int exchanges = kExchanges + (document.spec.robust.groups > 0 ? kDrawExchanges : 0);
+  attempt->patience = document.spec.secure_aggregation.phase_deadline * exchanges + kPatience;
   attempt->gives_directions = document.spec.scalars.drawn_from == "session";
   attempt->self = self_;
   attempt->expires_s =

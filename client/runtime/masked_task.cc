@@ -18,7 +18,7 @@
 namespace rivulet {
 namespace {
 
-constexpr uint8_t kTaskVersion = 2;
+constexpr uint8_t kTaskVersion = 3;
 constexpr double kManyClamped = 1e-5;  // of the coordinates, beside those meant to be
 
 absl::StatusOr<MaskedForm> FormOf(const std::string& text) {
@@ -30,10 +30,33 @@ absl::StatusOr<MaskedForm> FormOf(const std::string& text) {
   return MaskedForm::Of(document.spec, UpdateManifestOf(document.spec, model.plan.wire()));
 }
 
+MaskedAttempt AttemptOf(const MaskedTaskFacts& facts) {
+  MaskedAttempt attempt;
+  attempt.job = facts.job;
+  attempt.round = facts.round;
+  attempt.attempt = facts.attempt;
+  attempt.state_sha256 = facts.state_sha256;
+  attempt.document = facts.document;
+  return attempt;
+}
+
 absl::StatusOr<TaskTerms> TermsOf(const MaskedForm& form, const MaskedTaskFacts& facts) {
-  return ReadTaskTerms(form,
-                       {facts.job, facts.round, facts.attempt, facts.state_sha256, facts.document},
-                       facts.parameters);
+  return ReadTaskTerms(form, AttemptOf(facts), facts.parameters);
+}
+
+// Of the sum that the client will be in; where groups are still to be drawn, of the largest that
+// there is when everybody comes.
+absl::Status CheckSum(const TaskTerms& terms, const MaskedTaskFacts& facts,
+                      const secagg::ClientPolicy& policy) {
+  secagg::Params params = terms.params;
+  if (terms.form.grouped()) {
+    MaskedAttempt largest = AttemptOf(facts);
+    const uint32_t groups = terms.form.GroupsOf(params.n_max);
+    largest.cohort = params.n_max / groups + (params.n_max % groups != 0);
+    params = terms.form.ParamsOf(largest);
+  }
+  RV_RETURN_IF_ERROR(secagg::Check(params));
+  return secagg::CheckPolicy(policy, params);
 }
 
 secagg::ClientContext ContextOf(const MaskingSelf& self) {
@@ -44,21 +67,23 @@ secagg::ClientContext ContextOf(const MaskingSelf& self) {
 }  // namespace
 
 MaskedTask::MaskedTask(const MaskingSelf& self, MaskedForm form)
-    : self_(self), form_(std::move(form)), session_(ContextOf(self)) {}
+    : self_(self), form_(std::move(form)), session_(ContextOf(self)) {
+  if (form_.grouped()) draw_.emplace(ContextOf(self));
+}
 
 absl::Status MaskedTask::TakeParameters(const MaskedTaskFacts& facts) {
   RV_ASSIGN_OR_RETURN(TaskTerms terms, TermsOf(form_, facts));
   form_ = std::move(terms.form);
   params_ = terms.params;
   upload_ = {facts.job, self_.name, facts.round, facts.attempt};
+  attempt_ = AttemptOf(facts);
   return absl::OkStatus();
 }
 
 absl::Status MaskedTask::Check(const MaskedTaskFacts& facts, const secagg::ClientPolicy& policy) {
   RV_ASSIGN_OR_RETURN(const MaskedForm form, FormOf(facts.document));
   RV_ASSIGN_OR_RETURN(const TaskTerms terms, TermsOf(form, facts));
-  RV_RETURN_IF_ERROR(secagg::Check(terms.params));
-  return secagg::CheckPolicy(policy, terms.params);
+  return CheckSum(terms, facts, policy);
 }
 
 absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf& self,
@@ -72,23 +97,62 @@ absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Begin(const MaskingSelf&
                                                               MaskedForm form) {
   std::unique_ptr<MaskedTask> task(new MaskedTask(self, std::move(form)));
   RV_RETURN_IF_ERROR(task->TakeParameters(facts));
-  secagg::LocalRound local;
-  local.job_id = task->params_.job_id;
-  local.round = task->params_.round;
-  local.model_sha256 = task->params_.model_sha256;
-  local.config_sha256 = task->params_.config_sha256;
-  local.d = task->params_.d;
-  local.d_aux = task->params_.d_aux;
-  RV_ASSIGN_OR_RETURN(task->advertisement_, task->session_.Advertise(task->params_, local));
+  if (task->draw_) {
+    RV_RETURN_IF_ERROR(CheckSum({task->form_, task->params_}, facts, self.policy));
+    RV_RETURN_IF_ERROR(task->Commit());
+  } else {
+    RV_RETURN_IF_ERROR(task->Advertise());
+  }
   return task;
+}
+
+absl::Status MaskedTask::Commit() {
+  Bytes32 nonce{};
+  if (self_.nonce) {
+    nonce = self_.nonce(upload_, form_.seed());
+  } else {
+    self_.entropy.Fill(nonce);
+  }
+  RV_ASSIGN_OR_RETURN(advertisement_, draw_->Commit(params_, form_.fewest_drawn(), nonce));
+  return absl::OkStatus();
+}
+
+absl::Status MaskedTask::Advertise() {
+  secagg::LocalRound local;
+  local.job_id = params_.job_id;
+  local.round = params_.round;
+  local.model_sha256 = params_.model_sha256;
+  local.config_sha256 = params_.config_sha256;
+  local.d = params_.d;
+  local.d_aux = params_.d_aux;
+  if (draw_) local.group = draw_->group().members;
+  RV_ASSIGN_OR_RETURN(advertisement_, session_.Advertise(params_, local));
+  return absl::OkStatus();
+}
+
+// From here on the attempt is about the sum of its own group, whose parameters nobody has to say.
+void MaskedTask::EnterGroup() {
+  const secagg::DrawnGroup& group = draw_->group();
+  attempt_.cohort = static_cast<uint32_t>(group.members.size());
+  attempt_.group = group.index;
+  attempt_.drawn = group.drawn;
+  params_ = form_.ParamsOf(attempt_);
+}
+
+std::string MaskedTask::advertisement() const {
+  const std::lock_guard lock(mutex_);
+  return advertisement_;
 }
 
 std::string MaskedTask::Serialise() const {
   const std::lock_guard lock(mutex_);
+  std::string draw = draw_ ? draw_->Serialise() : "";
   std::string session = session_.Serialise();
   // Reserved at once: a text that grows leaves copies of secrets behind.
-  secagg::ByteWriter out(64 + session.size() + advertisement_.size() + file_.size() + rest_.size());
-  out.U8(kTaskVersion).Lp(session).Lp(advertisement_).Lp(file_).Lp(rest_);
+  secagg::ByteWriter out(64 + draw.size() + session.size() + advertisement_.size() + file_.size() +
+                         rest_.size());
+  out.U8(kTaskVersion).Lp(draw).Lp(session).Lp(advertisement_).Lp(file_).Lp(rest_);
+  OPENSSL_cleanse(draw.data(), draw.size());
   OPENSSL_cleanse(session.data(), session.size());
   return out.Take();
 }
@@ -101,12 +165,16 @@ absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Restore(const MaskingSel
   RV_RETURN_IF_ERROR(task->TakeParameters(facts));
   secagg::ByteReader in(state);
   const uint8_t version = in.U8();
-  const std::string_view session = in.Lp();
+  const std::string_view draw = in.Lp(), session = in.Lp();
   task->advertisement_ = in.Lp();
   task->file_ = in.Lp();
   task->rest_ = in.Lp();
   if (version != kTaskVersion || !in.Done()) {
     return Refuse(absl::StatusCode::kInvalidArgument, "masked task: the stored state is damaged");
+  }
+  if (task->draw_) {
+    RV_RETURN_IF_ERROR(task->draw_->Restore(draw));
+    if (task->draw_->phase() == secagg::ClientDraw::Phase::kDrawn) task->EnterGroup();
   }
   RV_RETURN_IF_ERROR(task->session_.Restore(session));
   return task;
@@ -114,7 +182,28 @@ absl::StatusOr<std::unique_ptr<MaskedTask>> MaskedTask::Restore(const MaskingSel
 
 absl::StatusOr<std::string> MaskedTask::On(std::string_view message) {
   const std::lock_guard lock(mutex_);
-  return session_.Handle(message);
+  if (!draw_) return session_.Handle(message);
+  RV_ASSIGN_OR_RETURN(const secagg::Message decoded, secagg::DecodeMessage(message));
+  const auto* nonces = std::get_if<secagg::Nonces>(&decoded);  // of the draw, or of a ring
+  const bool drawn = draw_->phase() == secagg::ClientDraw::Phase::kDrawn;
+  const bool of_draw = !drawn || std::holds_alternative<secagg::Pool>(decoded) ||
+                       (nonces != nullptr && nonces->sid == draw_->draw());
+  return of_draw ? OnDraw(decoded) : session_.Handle(message);
+}
+
+absl::StatusOr<std::string> MaskedTask::OnDraw(const secagg::Message& message) {
+  if (const auto* pool = std::get_if<secagg::Pool>(&message)) return draw_->OnPool(*pool);
+  if (const auto* abort = std::get_if<secagg::Abort>(&message)) return draw_->OnAbort(*abort);
+  if (const auto* nonces = std::get_if<secagg::Nonces>(&message)) {
+    const uint32_t members = draw_->size();
+    RV_RETURN_IF_ERROR(draw_->OnNonces(*nonces, members > 0 ? form_.GroupsOf(members) : 0));
+    if (session_.phase() == secagg::ClientSession::Phase::kNew) {
+      EnterGroup();
+      RV_RETURN_IF_ERROR(Advertise());
+    }
+    return advertisement_;
+  }
+  return Refuse(absl::StatusCode::kFailedPrecondition, "message: groups are not drawn yet");
 }
 
 bool MaskedTask::agreed() const {
@@ -131,7 +220,8 @@ uint64_t MaskedTask::direction_root() const {
 
 std::string MaskedTask::abort_message() const {
   const std::lock_guard lock(mutex_);
-  return session_.AbortMessage();
+  const std::string of_draw = draw_ ? draw_->AbortMessage() : "";
+  return of_draw.empty() ? session_.AbortMessage() : of_draw;
 }
 
 // What was trained again may be another update, made from the remainder of before: what counts is

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "common/tensor/parameter_set.h"
 #include "privacy/masking/masked_form.h"
 #include "privacy/masking/masked_vector.h"
+#include "privacy/secagg/client/client_draw.h"
 #include "privacy/secagg/client/client_session.h"
 
 namespace rivulet {
@@ -25,6 +27,8 @@ struct MaskingSelf {
   Entropy& entropy = SystemEntropy();
   RoundingMaker rounding = {};  // empty: from `entropy`; simulations draw the words by seed
   std::string name = {};        // for `rounding`, which knows clients by their short names
+  // The nonce for the draw of an attempt; empty: from `entropy`. Simulations make it by seed.
+  std::function<Bytes32(const UploadKey& attempt, uint64_t seed)> nonce = {};
 };
 
 // The attempt a task belongs to, from the task itself.
@@ -37,8 +41,9 @@ struct MaskedTaskFacts {
   std::string parameters;    // the coordinator's first message (privacy/masking/task_terms.h)
 };
 
-// One client's part in one attempt under masks, the same in the agent and in the simulation: keys,
-// shares, the masked file instead of the update, shares of others' secrets at the end. Thread safe.
+// One client's part in one attempt under masks, the same in the agent and in the simulation: in
+// groups first the draw of them, then keys, shares, the masked file instead of the update, shares
+// of others' secrets at the end. Thread safe.
 class MaskedTask {
  public:
   // Whether Begin() would find the parameters wrong; touches neither ledger nor keys. Errors: as
@@ -58,7 +63,9 @@ class MaskedTask {
                                                              std::string_view state);
   std::string Serialise() const;  // secrets inside
 
-  std::string advertisement() const { return advertisement_; }
+  // What this side begins with, and says again when its task comes again: its keys; while groups
+  // are still to be drawn, its commitment to a nonce.
+  std::string advertisement() const;
   // The coordinator's next message: what to answer, empty for nothing. Errors with a Reason are
   // final; others leave everything as it was.
   absl::StatusOr<std::string> On(std::string_view message);
@@ -77,14 +84,20 @@ class MaskedTask {
  private:
   MaskedTask(const MaskingSelf& self, MaskedForm form);
   absl::Status TakeParameters(const MaskedTaskFacts& facts);
+  absl::Status Advertise();
+  absl::Status Commit();
+  void EnterGroup();
+  absl::StatusOr<std::string> OnDraw(const secagg::Message& message);
   absl::StatusOr<std::string> FileOfBefore(LocalUpdate& update) const;
 
   const MaskingSelf& self_;
   MaskedForm form_;  // of the round
   UploadKey upload_;
+  MaskedAttempt attempt_;
   mutable std::mutex mutex_;
+  std::optional<secagg::ClientDraw> draw_;  // with robust.groups
   secagg::ClientSession session_;
-  secagg::Params params_;
+  secagg::Params params_;  // of the session; until its group is drawn, those of the pool
   std::string advertisement_;
   std::string file_;
   std::string rest_;  // safetensors of what file_ does not carry; empty without error feedback

@@ -30,9 +30,6 @@ struct FederationConfig {
   // How long a round waits for the clients of the last one to return, e.g. after a restart. More
   // than the 60 s that an agent waits at most between two attempts to connect.
   std::chrono::milliseconds return_grace{90000};
-  // Simulations: masked groups are drawn from job.seed, so that a run can be repeated; otherwise
-  // from the operating system's randomness.
-  bool seeded_groups = false;
   uint64_t low_water_bytes = uint64_t{256} << 20;  // disk left below which uploads are put off
 };
 

@@ -156,11 +156,10 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
   if (training && job->masked != nullptr) {
-    const auto group = job->masked->GroupOf(client);
-    if (!group.ok()) return std::nullopt;
+    const auto parameters = job->masked->ParametersFor(client);
+    if (!parameters.ok()) return std::nullopt;
     const double clip_norm = TermsOfLocked(*job, state.cohort.size()).clip_norm;
-    task.masking =
-        EncodeTaskTerms(job->plan->masked->OfRound(clip_norm), (*group)->ParametersMessage());
+    task.masking = EncodeTaskTerms(job->plan->masked->OfRound(clip_norm), *parameters);
   }
   return task;
 }

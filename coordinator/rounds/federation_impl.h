@@ -201,8 +201,6 @@ class Federation::Impl {
   void SaveRemainingLocked(Job& job);
 
   // ---- masks ----
-  absl::StatusOr<std::vector<std::vector<uint32_t>>> GroupsOfLocked(const Job& job,
-                                                                    const OpenRound& action) const;
   absl::Status StartMaskingLocked(Job& job, const OpenRound& action);
   absl::Status ResumeMaskingLocked(Job& job, const std::vector<SecretRecord>& secrets);
   absl::Status CloseMaskedLocked(Job& job, MoveRound close);
@@ -210,7 +208,6 @@ class Federation::Impl {
   void DoMaskingLocked(Job& job, MaskedRound::Output output);
   void ExcludeLocked(Job& job, const std::string& client, const std::string& why);
   void LoseLocked(Job& job, const std::string& client, const std::string& why);
-  static const std::string& CertificateOf(const Client& client, const Bytes32& fingerprint);
   void TellLocked(const Job& job, const std::string& client, const std::string& bytes);
   void MaskingTimeLocked(Job& job);
   void MaskingGoneLocked(Job& job, const std::string& client);

@@ -1,13 +1,12 @@
 // Federation: rounds under masks. MaskedRound says what is to be done; here it is done, durably
 // first.
+#include <set>
 #include <utility>
 
-#include "aggregation/robust/groups.h"
 #include "common/job/validate_private.h"
-#include "common/random.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/storage/secret_pieces.h"
-#include "privacy/crypto/entropy.h"
+#include "privacy/secagg/shared/messages.h"
 
 namespace rivulet {
 
@@ -25,9 +24,42 @@ secagg::MemberCertificate MemberOf(const ClientFacts& facts) {
   return member;
 }
 
-bool SpeaksOfMembers(const std::string& bytes) {
-  return !bytes.empty() &&
-         static_cast<secagg::MessageKind>(bytes[0]) == secagg::MessageKind::kRoster;
+// Whom a message names, by fingerprint.
+std::set<Bytes32> MembersIn(const std::string& bytes) {
+  std::set<Bytes32> members;
+  const auto kind = bytes.empty() ? secagg::MessageKind() : secagg::MessageKind(bytes[0]);
+  if (kind == secagg::MessageKind::kRoster) {
+    const auto roster = secagg::Decode<secagg::Roster>(bytes);
+    for (const auto& entry : roster->entries) members.insert(entry.fingerprint);
+  } else if (kind == secagg::MessageKind::kPool) {
+    const auto pool = secagg::Decode<secagg::Pool>(bytes);
+    for (const auto& entry : pool->entries) members.insert(entry.fingerprint);
+  }
+  return members;
+}
+
+Bytes32 FingerprintIn(const std::string& text) {
+  Bytes32 fingerprint{};
+  if (text.size() == fingerprint.size()) std::copy(text.begin(), text.end(), fingerprint.begin());
+  return fingerprint;
+}
+
+// A session for every group that was drawn.
+absl::StatusOr<std::vector<MaskedRound::Session>> SessionsOf(const MaskedForm& form,
+                                                             MaskedAttempt attempt,
+                                                             const secagg::ServerDraw& drawn) {
+  const auto members = static_cast<uint32_t>(drawn.members().size());
+  RV_ASSIGN_OR_RETURN(const auto groups, drawn.Groups(form.GroupsOf(members)));
+  attempt.drawn = drawn.drawn();
+  std::vector<MaskedRound::Session> sessions;
+  for (const auto& group : groups) {
+    attempt.cohort = static_cast<uint32_t>(group.size());
+    attempt.group = static_cast<uint32_t>(sessions.size());
+    MaskedRound::Session& session = sessions.emplace_back();
+    session.params = form.ParamsOf(attempt);
+    for (const auto& member : group) session.cohort.push_back(member.client_id);
+  }
+  return sessions;
 }
 
 }  // namespace
@@ -42,21 +74,6 @@ std::vector<Write> Federation::Impl::MaskingWrites(const Job& job) const {
   return WritesOf({round.job, round.round, round.attempt, kMaskingSecret, job.masked->Serialise()});
 }
 
-// Positions in the cohort. Nobody can know beforehand who will be with whom.
-absl::StatusOr<std::vector<std::vector<uint32_t>>> Federation::Impl::GroupsOfLocked(
-    const Job& job, const OpenRound& action) const {
-  const auto invited = static_cast<uint32_t>(action.cohort.size());
-  const uint32_t groups = job.plan->masked->GroupsOf(invited);
-  if (!config_.seeded_groups) {
-    return PartitionIntoGroups(invited, groups, SystemEntropy().Secret().bytes());
-  }
-  const uint64_t root = RootOf(job.plan->spec.job.seed, action.round, "");
-  // The cohort itself was drawn from the stream of index `attempt`.
-  const uint64_t index = uint64_t{1} << 32 | action.attempt;
-  RandomCursor cursor(RandomStream(root, Purpose::kCohort, index));
-  return PartitionIntoGroups(invited, groups, cursor);
-}
-
 absl::Status Federation::Impl::StartMaskingLocked(Job& job, const OpenRound& action) {
   MaskedAttempt attempt;
   attempt.job = job.record.id;
@@ -66,18 +83,24 @@ absl::Status Federation::Impl::StartMaskingLocked(Job& job, const OpenRound& act
   attempt.document = job.record.document;
   const MaskedForm form =
       job.plan->masked->OfRound(TermsOfLocked(job, action.cohort.size()).clip_norm);
-  RV_ASSIGN_OR_RETURN(const auto partition, GroupsOfLocked(job, action));
-  std::vector<MaskedRound::Session> sessions;
-  for (const std::vector<uint32_t>& members : partition) {
-    attempt.cohort = static_cast<uint32_t>(members.size());
-    MaskedRound::Session& session = sessions.emplace_back();
-    session.params = form.ParamsOf(attempt);
-    for (const uint32_t member : members) session.cohort.push_back(action.cohort[member]);
-    ++attempt.group;
-  }
+  attempt.cohort = static_cast<uint32_t>(action.cohort.size());
+  const secagg::Params params = form.ParamsOf(attempt);
   const auto needed = static_cast<size_t>(FewestGroups(job.plan->spec));
-  RV_ASSIGN_OR_RETURN(std::unique_ptr<MaskedRound> masked,
-                      MaskedRound::Start(sessions, needed, MaskingLimits(job), Now()));
+  std::unique_ptr<MaskedRound> masked;
+  if (form.grouped()) {
+    RV_ASSIGN_OR_RETURN(
+        std::unique_ptr<MaskedDraw> draw,
+        MaskedDraw::Start(params, form.fewest_drawn(), action.cohort, MaskingLimits(job), Now()));
+    RV_ASSIGN_OR_RETURN(masked, MaskedRound::Draw(
+                                    std::move(draw),
+                                    [form, attempt](const secagg::ServerDraw& drawn) {
+                                      return SessionsOf(form, attempt, drawn);
+                                    },
+                                    needed, MaskingLimits(job)));
+  } else {
+    RV_ASSIGN_OR_RETURN(
+        masked, MaskedRound::Start({{params, action.cohort}}, needed, MaskingLimits(job), Now()));
+  }
   job.masked = std::move(masked);
   job.opening = false;
   return absl::OkStatus();
@@ -149,27 +172,22 @@ absl::Status Federation::Impl::Masking(const std::string& client, const MaskingM
   return absl::OkStatus();
 }
 
-// The one that a roster names.
-const std::string& Federation::Impl::CertificateOf(const Client& client,
-                                                   const Bytes32& fingerprint) {
-  const bool former = std::equal(fingerprint.begin(), fingerprint.end(),
-                                 client.former_fingerprint.begin(), client.former_fingerprint.end(),
-                                 [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); });
-  return former ? client.former_certificate : client.facts.certificate;
-}
-
+// With the certificates of whom it names: those that were shown when they began.
 void Federation::Impl::TellLocked(const Job& job, const std::string& client,
                                   const std::string& bytes) {
   const RoundRecord& round = job.rounds.back();
   MaskingMessage message{job.record.id, round.round, round.attempt, bytes, {}};
-  const auto group = job.masked->GroupOf(client);
-  if (group.ok() && SpeaksOfMembers(bytes)) {
-    for (const secagg::MemberCertificate& member : (*group)->session().members()) {
-      const auto known = clients_.find(member.client_id);
-      if (known == clients_.end()) continue;
-      const std::string& certificate = CertificateOf(known->second, member.fingerprint);
-      if (!certificate.empty()) message.certificates.push_back(certificate);
-    }
+  const std::set<Bytes32> members = MembersIn(bytes);
+  const std::vector<std::string> names =
+      members.empty() ? std::vector<std::string>() : job.masked->Members();
+  for (const std::string& name : names) {
+    const auto known = clients_.find(name);
+    if (known == clients_.end()) continue;
+    const Client& member = known->second;
+    const bool current = members.contains(FingerprintIn(member.facts.fingerprint));
+    const bool former = !current && members.contains(FingerprintIn(member.former_fingerprint));
+    const std::string& certificate = former ? member.former_certificate : member.facts.certificate;
+    if ((current || former) && !certificate.empty()) message.certificates.push_back(certificate);
   }
   gateway_.Tell(client, message);
 }

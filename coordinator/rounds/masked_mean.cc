@@ -95,6 +95,7 @@ absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan&
   std::vector<int64_t> weights;
   std::vector<size_t> summed;  // the groups of these
   size_t clients = 0;
+  figures.protocol_bytes_up += static_cast<int64_t>(round.draw_bytes());
   for (size_t at = 0; at < round.size(); ++at) {
     const auto leave_out = [&](const std::string& why) {
       figures.left_out.push_back(round.NameOf(at) + ": " + why);

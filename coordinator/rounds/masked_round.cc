@@ -32,9 +32,55 @@ absl::StatusOr<std::unique_ptr<MaskedRound>> MaskedRound::Start(const std::vecto
   return round;
 }
 
+absl::StatusOr<std::unique_ptr<MaskedRound>> MaskedRound::Draw(std::unique_ptr<MaskedDraw> draw,
+                                                               Grouping sessions, size_t needed,
+                                                               Limits limits) {
+  std::unique_ptr<MaskedRound> round(new MaskedRound(needed, limits));
+  round->drawn_by_ = draw->ParametersMessage();
+  round->draw_ = std::move(draw);
+  round->sessions_ = std::move(sessions);
+  return round;
+}
+
+// Once the draw is over, the groups begin.
+absl::Status MaskedRound::BeginGroups(milliseconds now) {
+  RV_ASSIGN_OR_RETURN(const std::vector<Session> sessions, sessions_(draw_->draw()));
+  std::vector<Group> groups;
+  for (const Session& session : sessions) {
+    RV_ASSIGN_OR_RETURN(groups.emplace_back().group,
+                        MaskedGroup::Start(session.params, session.cohort, limits_, now));
+  }
+  drawn_ = draw_->said();
+  groups_ = std::move(groups);
+  return absl::OkStatus();
+}
+
+// What a step of the draw comes to.
+void MaskedRound::Follow(Output& out, milliseconds now) {
+  draw_bytes_ = draw_->protocol_bytes();
+  if (!out.failed.ok() || !draw_->drawn() || !groups_.empty()) return;
+  out.failed = BeginGroups(now);
+  for (const std::string& client : draw_->gone()) {
+    const size_t at = Find(client);
+    if (at < size() && groups_[at].waits()) Take(groups_[at], group(at).OnGone(client, now), out);
+  }
+}
+
+// What a client that comes back may still say of a draw that is over.
+bool MaskedRound::OfDraw(std::string_view bytes) const {
+  if (drawn_.empty() || bytes.empty()) return false;
+  const auto kind = static_cast<secagg::MessageKind>(bytes[0]);
+  return kind == secagg::MessageKind::kCommitment ||
+         (kind == secagg::MessageKind::kReveal &&
+          bytes.substr(1, 32) == std::string_view(drawn_.back()).substr(1, 32));
+}
+
 std::string MaskedRound::Serialise() const {
   secagg::ByteWriter out;
-  out.U8(1).U32(static_cast<uint32_t>(needed_)).U32(static_cast<uint32_t>(groups_.size()));
+  out.U8(2).U32(static_cast<uint32_t>(needed_)).Lp(drawn_by_).U64(draw_bytes_);
+  out.U32(static_cast<uint32_t>(drawn_.size()));
+  for (const std::string& message : drawn_) out.Lp(message);
+  out.U32(static_cast<uint32_t>(groups_.size()));
   for (const Group& group : groups_) {
     out.Lp(group.group->Serialise()).Lp(group.left_out).U8(group.repeatable);
   }
@@ -45,14 +91,18 @@ absl::StatusOr<std::unique_ptr<MaskedRound>> MaskedRound::Restore(std::string_vi
                                                                   Limits limits, milliseconds now) {
   secagg::ByteReader in(state);
   const uint8_t version = in.U8();
-  std::unique_ptr<MaskedRound> round(new MaskedRound(in.U32()));
+  std::unique_ptr<MaskedRound> round(new MaskedRound(in.U32(), limits));
+  round->drawn_by_ = in.Lp();
+  round->draw_bytes_ = in.U64();
+  for (uint32_t left = in.U32(); left > 0 && !in.failed(); --left)
+    round->drawn_.emplace_back(in.Lp());
   for (uint32_t left = in.U32(); left > 0 && !in.failed(); --left) {
     Group& group = round->groups_.emplace_back();
     RV_ASSIGN_OR_RETURN(group.group, MaskedGroup::Restore(in.Lp(), limits, now));
     group.left_out = in.Lp();
     group.repeatable = in.U8() != 0;
   }
-  if (version == 1 && in.Done() && !round->groups_.empty()) return round;
+  if (version == 2 && in.Done() && !round->groups_.empty()) return round;
   return Refuse(absl::StatusCode::kDataLoss, "masking: the stored state is damaged");
 }
 
@@ -71,6 +121,12 @@ absl::StatusOr<const MaskedGroup*> MaskedRound::GroupOf(const std::string& clien
   return Refuse(absl::StatusCode::kFailedPrecondition,
                 "masking: the group of '" + client + "' is left out: " + left_out(at),
                 Remedy::kResync);
+}
+
+absl::StatusOr<std::string> MaskedRound::ParametersFor(const std::string& client) const {
+  if (drawing() && draw_->Invited(client)) return drawn_by_;
+  RV_ASSIGN_OR_RETURN(const MaskedGroup* const group, GroupOf(client));
+  return drawn_by_.empty() ? group->ParametersMessage() : drawn_by_;
 }
 
 std::string MaskedRound::NameOf(size_t at) const {
@@ -139,7 +195,13 @@ void MaskedRound::LeaveOut(Group& group, const absl::Status& why, Output& out) {
 absl::StatusOr<MaskedRound::Output> MaskedRound::OnMessage(const secagg::MemberCertificate& who,
                                                            std::string_view bytes,
                                                            milliseconds now) {
+  if (drawing()) {
+    RV_ASSIGN_OR_RETURN(Output out, draw_->OnMessage(who, bytes, now));
+    Follow(out, now);
+    return out;
+  }
   RV_RETURN_IF_ERROR(GroupOf(who.client_id).status());
+  if (OfDraw(bytes)) return Output();
   Group& group = groups_[Find(who.client_id)];
   Output out;
   if (group.opened) return out;  // enough had been said
@@ -150,6 +212,11 @@ absl::StatusOr<MaskedRound::Output> MaskedRound::OnMessage(const secagg::MemberC
 
 MaskedRound::Output MaskedRound::OnGone(const std::string& client, milliseconds now) {
   Output out;
+  if (drawing()) {
+    out = draw_->OnGone(client, now);
+    Follow(out, now);
+    return out;
+  }
   const size_t at = Find(client);
   if (at == size() || !groups_[at].waits()) return out;
   Take(groups_[at], group(at).OnGone(client, now), out);
@@ -158,6 +225,11 @@ MaskedRound::Output MaskedRound::OnGone(const std::string& client, milliseconds 
 
 MaskedRound::Output MaskedRound::OnTime(milliseconds now) {
   Output out;
+  if (drawing()) {
+    out = draw_->OnTime(now);
+    Follow(out, now);
+    return out;
+  }
   for (Group& group : groups_) {
     if (group.waits() && out.failed.ok()) Take(group, group.group->OnTime(now), out);
   }
@@ -176,6 +248,7 @@ absl::Status MaskedRound::OnUpload(const std::string& client, std::string_view t
 
 MaskedRound::Output MaskedRound::Freeze(const std::vector<std::string>& counted, milliseconds now) {
   Output out;
+  if (drawing()) out.failed = absl::FailedPreconditionError("masking: groups are not drawn");
   for (Group& group : groups_) {
     if (!group.left_out.empty() || !out.failed.ok()) continue;
     std::vector<std::string> members;
@@ -225,12 +298,16 @@ void MaskedRound::Saved() {
 }
 
 std::vector<std::string> MaskedRound::MessagesFor(const std::string& client) const {
+  if (drawing()) return draw_->MessagesFor(client);
   const auto group = GroupOf(client);
-  return group.ok() ? (*group)->MessagesFor(client) : std::vector<std::string>();
+  if (!group.ok()) return {};
+  const bool keys = (*group)->session().phase() == secagg::ServerSession::Phase::kAdvertise;
+  return keys ? drawn_ : (*group)->MessagesFor(client);
 }
 
 std::optional<std::chrono::milliseconds> MaskedRound::NextDeadline() const {
   std::optional<milliseconds> next;
+  if (drawing()) return draw_->NextDeadline();
   for (const Group& group : groups_) {
     const std::optional<milliseconds> own =
         group.waits() ? group.group->NextDeadline() : std::nullopt;
@@ -239,8 +316,21 @@ std::optional<std::chrono::milliseconds> MaskedRound::NextDeadline() const {
   return next;
 }
 
+std::vector<std::string> MaskedRound::Members() const {
+  std::vector<std::string> members;
+  if (drawing()) {
+    for (const auto& member : draw_->draw().members()) members.push_back(member.client_id);
+  }
+  for (const Group& group : groups_) {
+    const std::vector<std::string>& cohort = group.group->cohort();
+    members.insert(members.end(), cohort.begin(), cohort.end());
+  }
+  return members;
+}
+
 std::string MaskedRound::Waiting() const {
   std::map<std::string, size_t> awaited;
+  if (drawing() && draw_->Awaited().second > 0) awaited.insert(draw_->Awaited());
   for (const Group& group : groups_) {
     const auto [what, clients] = group.group->Awaited();
     if (group.waits() && !what.empty()) awaited[what] += clients;

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,13 +11,14 @@
 #include <vector>
 
 #include "common/status.h"
+#include "coordinator/rounds/masked_draw.h"
 #include "coordinator/rounds/masked_group.h"
 
 namespace rivulet {
 
-// One attempt under masks: its cohort in one group, or in several, each with a sum of its own. A
-// group that comes to no sum is left out; the attempt is over when fewer are left than it needs.
-// Pure, as a group is. Not thread safe.
+// One attempt under masks: its cohort in one group, or in several, each with a sum of its own,
+// which its clients draw first. A group that comes to no sum is left out; the attempt is over when
+// fewer are left than it needs. Pure, as a group is. Not thread safe.
 class MaskedRound {
  public:
   using milliseconds = std::chrono::milliseconds;
@@ -35,7 +37,15 @@ class MaskedRound {
   static absl::StatusOr<std::unique_ptr<MaskedRound>> Start(const std::vector<Session>& groups,
                                                             size_t needed, Limits limits,
                                                             milliseconds now);
-  // From Serialise(). Deadlines start anew.
+  // The same in groups that are still to be drawn: `sessions` makes them of what was drawn. There
+  // are none until then.
+  using Grouping =
+      std::function<absl::StatusOr<std::vector<Session>>(const secagg::ServerDraw& draw)>;
+  static absl::StatusOr<std::unique_ptr<MaskedRound>> Draw(std::unique_ptr<MaskedDraw> draw,
+                                                           Grouping sessions, size_t needed,
+                                                           Limits limits);
+  // From Serialise(), which is of groups that are there: an attempt whose draw was not over begins
+  // anew. Deadlines start anew.
   static absl::StatusOr<std::unique_ptr<MaskedRound>> Restore(std::string_view state, Limits limits,
                                                               milliseconds now);
   std::string Serialise() const;
@@ -47,7 +57,11 @@ class MaskedRound {
   absl::Status MayUpload(const std::string& client) const;
   absl::Status OnUpload(const std::string& client, std::string_view trailer);
   absl::StatusOr<const MaskedGroup*> GroupOf(const std::string& client) const;
-  void Saved();  // what Serialise() gave last is durable
+  // The parameters that the client's task begins with: its group's, or what groups are drawn by.
+  // Errors: those of GroupOf.
+  absl::StatusOr<std::string> ParametersFor(const std::string& client) const;
+  std::vector<std::string> Members() const;  // of the pool or of all groups
+  void Saved();                              // what Serialise() gave last is durable
   std::vector<std::string> MessagesFor(const std::string& client) const;
 
   Output OnGone(const std::string& client, milliseconds now);
@@ -64,6 +78,8 @@ class MaskedRound {
   std::string Waiting() const;  // "waiting: keys of 3 more clients"; empty while uploads come
 
   size_t size() const { return groups_.size(); }
+  bool drawing() const { return draw_ != nullptr && !draw_->drawn(); }
+  uint64_t draw_bytes() const { return draw_bytes_; }  // of the draw's messages that were taken
   size_t needed() const { return needed_; }
   MaskedGroup& group(size_t at) { return *groups_[at].group; }
   const MaskedGroup& group(size_t at) const { return *groups_[at].group; }
@@ -84,14 +100,24 @@ class MaskedRound {
     bool opened = false;
     bool waits() const { return left_out.empty() && !opened; }
   };
-  explicit MaskedRound(size_t needed) : needed_(needed) {}
+  explicit MaskedRound(size_t needed, Limits limits = {}) : needed_(needed), limits_(limits) {}
 
   size_t Find(const std::string& client) const;  // its group; size() for none
   size_t Left() const;
+  void Follow(Output& out, milliseconds now);
+  absl::Status BeginGroups(milliseconds now);
+  bool OfDraw(std::string_view bytes) const;
   void Take(Group& from, Output part, Output& out);
   void LeaveOut(Group& group, const absl::Status& why, Output& out);
 
   const size_t needed_;
+  const Limits limits_;
+  std::unique_ptr<MaskedDraw> draw_;  // null without one, and after a restart
+  Grouping sessions_;
+  // Of a draw, for those who come back: its parameters, the pool and the nonces.
+  std::string drawn_by_;
+  std::vector<std::string> drawn_;
+  uint64_t draw_bytes_ = 0;
   std::vector<Group> groups_;
 };
 

@@ -141,6 +141,7 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   form.seed_ = spec.job.seed;
   form.fewest_ = static_cast<uint32_t>(FewestInSum(spec));
   form.groups_ = static_cast<uint32_t>(spec.robust.groups);
+  form.fewest_drawn_ = static_cast<uint32_t>(FewestSummed(spec));
   form.numbers_ = FlatNumbers(manifest);
   form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec.compression);
   form.max_weight_ = spec.strategy.weighting == "capped" ? kCappedWeights : 1;
@@ -164,14 +165,11 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
 
 // Where the size of cohorts is known before there is one.
 absl::Status MaskedForm::CheckMembers(uint32_t cohort) const {
-  const uint32_t groups = GroupsOf(cohort);
-  const uint32_t members = cohort / groups + (cohort % groups != 0);
-  if (members <= secagg::kMaxMembers) return absl::OkStatus();
+  if (cohort <= secagg::kMaxMembers) return absl::OkStatus();
   return Refuse(absl::StatusCode::kInvalidArgument,
-                "job.clients-per-round: got " + std::to_string(cohort) + ", which puts " +
-                    std::to_string(members) + " clients into one masked sum; want at most " +
-                    std::to_string(secagg::kMaxMembers) +
-                    ": fewer clients, or more of robust.groups");
+                "job.clients-per-round: got " + std::to_string(cohort) + ", want at most " +
+                    std::to_string(secagg::kMaxMembers) + " clients in one " +
+                    (grouped() ? "draw of groups" : "masked sum"));
 }
 
 MaskedForm MaskedForm::OfRound(double clip_norm) const {
@@ -180,13 +178,14 @@ MaskedForm MaskedForm::OfRound(double clip_norm) const {
   return form;
 }
 
-// The round configuration of one session: the job's document, with groups also which of them, with
-// adaptive clipping also the clip norm.
+// The round configuration of one session: the job's document, with groups also which of them and of
+// which draw, with adaptive clipping also the clip norm.
 Bytes32 MaskedForm::ConfigOf(const MaskedAttempt& attempt) const {
   Bytes32 config = Sha256Of(attempt.document);
   if (groups_ > 0) {
-    secagg::ByteWriter out(64);
+    secagg::ByteWriter out(128);
     out.Lp("rivulet/group").Raw(secagg::ViewOf(config)).U32(groups_).U32(attempt.group);
+    out.Raw(attempt.drawn);
     config = Sha256Of(out.Take());
   }
   if (adaptive()) {

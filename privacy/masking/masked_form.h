@@ -35,6 +35,7 @@ struct MaskedAttempt {
   std::string document;      // canonical job document
   uint32_t cohort = 0;       // clients invited to the sum
   uint32_t group = 0;        // with robust.groups: which of the sums, from 0
+  Bytes32 drawn = {};        // and the draw that made it (DrawnId); zeros: of the pool itself
 };
 
 // How the updates of a job become integers under the mask, and what their sum becomes. A function
@@ -70,7 +71,10 @@ class MaskedForm {
   // How many sums a cohort of so many clients makes: robust.groups, or fewer so that each has the
   // members it needs; 1 without groups.
   uint32_t GroupsOf(uint32_t cohort) const;
-  uint32_t most_groups() const { return std::max<uint32_t>(groups_, 1); }
+  // Whether cohorts are cut into groups, which are drawn (privacy/secagg/shared/draw.h).
+  bool grouped() const { return groups_ > 0; }
+  // Members of a pool that is drawn from, at least: fewer make no round.
+  uint32_t fewest_drawn() const { return fewest_drawn_; }
 
   // The parameters of one attempt; both sides compute them, and a client refuses others.
   secagg::Params ParamsOf(const MaskedAttempt& attempt) const;
@@ -127,7 +131,8 @@ class MaskedForm {
   uint64_t seed_ = 0;
   uint32_t fewest_ = 0;  // clients in a sum
   uint32_t groups_ = 0;  // robust.groups
-  size_t numbers_ = 0;   // of the update
+  uint32_t fewest_drawn_ = 0;
+  size_t numbers_ = 0;  // of the update
   size_t reduced_ = 0;
   size_t values_ = 0;
   int value_bits_ = 0;

@@ -43,10 +43,8 @@ absl::StatusOr<TaskTerms> ReadTaskTerms(const MaskedForm& form, MaskedAttempt at
   RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Parameters>(terms));
   MaskedForm of_round = form.OfRound(clip_norm);
   attempt.cohort = message.params.n_max;
-  for (attempt.group = 0; attempt.group < form.most_groups(); ++attempt.group) {
-    if (message.params == of_round.ParamsOf(attempt)) {
-      return TaskTerms{std::move(of_round), message.params};
-    }
+  if (message.params == of_round.ParamsOf(attempt)) {
+    return TaskTerms{std::move(of_round), message.params};
   }
   return secagg::RefuseFor(secagg::Reason::kParams,
                            "the parameters are not those of the job's document");

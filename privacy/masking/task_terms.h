@@ -11,6 +11,7 @@ namespace rivulet {
 // counts but the clip norm of the round, and that only within the bounds of adaptive clipping.
 struct TaskTerms {
   MaskedForm form;  // of the round
+  // Of the attempt's sum; of a grouped form those that name the pool which groups are drawn from.
   secagg::Params params;
 };
 
@@ -18,7 +19,7 @@ struct TaskTerms {
 // the round after it, a double of 8 bytes, little endian. `form`: of the round.
 std::string EncodeTaskTerms(const MaskedForm& form, std::string parameters);
 
-// `form`: of the job; `attempt`: without cohort and group, which come from `terms`. Errors: a
+// `form`: of the job; `attempt`: without cohort, which comes from `terms`. Errors: a
 // refusal with reason PARAMS for any terms but those that the job's document leads to;
 // InvalidArgument for bytes that are no such message.
 absl::StatusOr<TaskTerms> ReadTaskTerms(const MaskedForm& form, MaskedAttempt attempt,

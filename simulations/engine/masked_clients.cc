@@ -5,7 +5,6 @@
 #include "common/io/sha256.h"
 #include "coordinator/rounds/federation.h"
 #include "privacy/crypto/ed25519.h"
-#include "privacy/crypto/entropy.h"
 #include "simulations/rounding/seeded_rounding.h"
 
 namespace rivulet {
@@ -56,14 +55,27 @@ std::optional<DropPoint> PointOf(std::string_view message) {
   }
 }
 
+// Groups are drawn by nonces and by the order of fingerprints: both follow from names and the job's
+// seed, so that a run can be repeated. There is nobody to keep a simulated key from.
+Secret32 KeyOf(const std::string& name) {
+  return Secret32(Sha256Of("rivulet/simulated-client\n" + name));
+}
+
+Bytes32 SeededNonce(const UploadKey& attempt, uint64_t seed) {
+  return Sha256Of("rivulet/simulated-nonce\n" + std::to_string(seed) + "\n" +
+                  std::to_string(attempt.round) + "\n" + std::to_string(attempt.attempt) + "\n" +
+                  attempt.client);
+}
+
 }  // namespace
 
 struct MaskedClients::Client {
   Client(const std::string& name, secagg::CertificateDirectory& directory)
-      : key(Ed25519PrivateKey(SystemEntropy().Secret())),
+      : key(Ed25519PrivateKey(KeyOf(name))),
         signer(*key),
         self{CertificateOf(name, *key), signer, directory, ledger, AnyPolicy()} {
     self.rounding = SeededRounding();
+    self.nonce = SeededNonce;
     self.name = name;
   }
 

@@ -122,9 +122,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
        config.spec.job.seed, config.spec.scalars.pool > 0, config.spec.simulate.backprop_share,
        config.spec.scalars.pool_choice == "amplitude", config.spec.scalars.drawn_from == "session"},
       runner);
-  FederationConfig rounds;
-  rounds.seeded_groups = true;
-  Federation federation(rounds, *states, *blobs, fleet, clock);
+  Federation federation(FederationConfig(), *states, *blobs, fleet, clock);
   RV_RETURN_IF_ERROR(federation.Recover());
   if (config.spec.secure_aggregation.enabled) fleet.Mask(clients);
   fleet.Start(federation);

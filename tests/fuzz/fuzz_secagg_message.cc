@@ -10,6 +10,7 @@ namespace {
 struct Bounded {
   bool operator()(const Roster& m) const { return m.entries.size() <= kMaxMembers; }
   bool operator()(const Nonces& m) const { return m.nonces.size() <= kMaxMembers; }
+  bool operator()(const Pool& m) const { return m.entries.size() <= kMaxMembers; }
   bool operator()(const Shares& m) const { return m.shares.size() <= kMaxMembers; }
   bool operator()(const Forward& m) const { return m.u2.Count() <= m.u2.n(); }
   bool operator()(const SurvivorSet& m) const { return m.u3.Indices().size() == m.u3.Count(); }

@@ -9,10 +9,6 @@ namespace {
 
 using Phase = ClientSession::Phase;
 
-std::string AttemptKey(const Params& params) {
-  return ByteWriter().Raw(params.job_id).U64(params.round).U32(params.attempt).Take();
-}
-
 Advertisement SignedAdvertisement(const ClientContext& context, const ClientState& state) {
   Advertisement message{.sid0 = state.sid0};
   RosterEntry& entry = message.entry;
@@ -134,13 +130,6 @@ absl::Status ClientSession::CheckLocal(const Params& params, const LocalRound& l
   return absl::OkStatus();
 }
 
-absl::Status ClientSession::NotAnswered(const Params& params) const {
-  RV_ASSIGN_OR_RETURN(const auto revealed,
-                      context_.ledger.Find(LedgerTable::kRevealed, RoundKey(params)));
-  if (!revealed.has_value()) return absl::OkStatus();
-  return RefuseFor(Reason::kAlreadyRevealed, "shares of this round were given before");
-}
-
 absl::StatusOr<std::string> ClientSession::StartAttempt(const Params& params,
                                                         const LocalRound& local) {
   ClientState& state = *state_;
@@ -151,11 +140,12 @@ absl::StatusOr<std::string> ClientSession::StartAttempt(const Params& params,
   RV_RETURN_IF_ERROR(Check(params));
   RV_RETURN_IF_ERROR(CheckPolicy(context_.policy, params));
   RV_RETURN_IF_ERROR(CheckLocal(params, local));
-  RV_RETURN_IF_ERROR(NotAnswered(params));
+  RV_RETURN_IF_ERROR(NotAnswered(context_.ledger, params));
 
   ClientState next;
   next.params = params;
   next.sid0 = Sid0(params);
+  next.group = local.group;
   next.channel = X25519PairOf(context_.entropy.Secret());
   next.mask = X25519PairOf(context_.entropy.Secret());
   next.self_seed = context_.entropy.Secret();
@@ -182,6 +172,7 @@ absl::StatusOr<std::string> ClientSession::AcceptRoster(const Roster& roster) {
     return state.shares.empty() ? DealShares() : state.shares;
   }
   RV_ASSIGN_OR_RETURN(const Advertisement own, Decode<Advertisement>(state.advertisement));
+  RV_RETURN_IF_ERROR(CheckGroup(state.group, roster));
   RV_ASSIGN_OR_RETURN(std::vector<Bytes32> keys,
                       CheckRoster(context_, state.params, own.entry, roster));
   RV_RETURN_IF_ERROR(RecordOnce(LedgerTable::kRoster, ViewOf(state.sid0),

@@ -46,6 +46,9 @@ struct LocalRound {
   Bytes32 config_sha256{};  // of the configuration it would train by
   uint64_t d = 0;           // of its own manifest
   uint32_t d_aux = 0;
+  // Fingerprints, ascending, of the only ones that may be in the roster: of the group that was
+  // drawn (client_draw.h). Empty: whoever the owner trusts.
+  std::vector<Bytes32> group = {};
 };
 
 struct MaskedUpload {
@@ -74,7 +77,7 @@ class ClientSession {
   // Reasons: POLICY, PARAMS, MODEL_MISMATCH, ALREADY_REVEALED.
   absl::StatusOr<std::string> Advertise(const Params& params, const LocalRound& local);
 
-  // The Shares (complete graph) or the Reveal (ring). Reasons: ROSTER_*, GRAPH, LOW_ORDER.
+  // The Shares (complete graph) or the Reveal (ring). Reasons: ROSTER_*, GROUP, GRAPH, LOW_ORDER.
   absl::StatusOr<std::string> OnRoster(const Roster& roster);
 
   // Ring only: the Shares. Reasons: NONCE, LOW_ORDER.
@@ -133,7 +136,6 @@ class ClientSession {
   absl::Status RecordOnce(LedgerTable table, std::string_view key, std::string_view value,
                           Reason otherwise, std::string_view what);
   absl::Status CheckLocal(const Params& params, const LocalRound& local) const;
-  absl::Status NotAnswered(const Params& params) const;
   absl::StatusOr<std::string> StartAttempt(const Params& params, const LocalRound& local);
   absl::StatusOr<std::string> AcceptRoster(const Roster& roster);
   absl::StatusOr<std::string> AcceptNonces(const Nonces& nonces);

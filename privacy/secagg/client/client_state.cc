@@ -9,7 +9,7 @@ namespace {
 
 using Phase = ClientSession::Phase;
 
-constexpr uint8_t kStateVersion = 1;
+constexpr uint8_t kStateVersion = 2;
 
 absl::Status NoState() {
   return Refuse(absl::StatusCode::kInvalidArgument, "state: not one of a client session");
@@ -44,6 +44,10 @@ void TakeKeys(ByteReader& in, ClientState& state) {
   state.self_seed = Secret32(in.Array<32>());
   state.nonce = in.Array<32>();
   state.advertisement = in.Lp();
+  const uint32_t members = in.U32();
+  if (members > kMaxMembers) return in.Fail();
+  state.group.resize(members);
+  for (Bytes32& member : state.group) member = in.Array<32>();
 }
 
 // Rosters and nonces as the messages they came in; an empty text: not there yet.
@@ -161,6 +165,16 @@ std::string RoundKey(const Params& params) {
   return ByteWriter().Raw(params.job_id).U64(params.round).Take();
 }
 
+std::string AttemptKey(const Params& params) {
+  return ByteWriter().Raw(params.job_id).U64(params.round).U32(params.attempt).Take();
+}
+
+absl::Status NotAnswered(RoundLedger& ledger, const Params& params) {
+  RV_ASSIGN_OR_RETURN(const auto revealed, ledger.Find(LedgerTable::kRevealed, RoundKey(params)));
+  if (!revealed.has_value()) return absl::OkStatus();
+  return RefuseFor(Reason::kAlreadyRevealed, "shares of this round were given before");
+}
+
 void ClientState::Place(const Bytes32& fingerprint) {
   const uint32_t n = static_cast<uint32_t>(roster.entries.size());
   sid = SessionId(sid0, RosterBytes(roster.rule, roster.entries));
@@ -187,13 +201,16 @@ void ClientState::Wipe() {
 std::string SerialiseState(const ClientState& state) {
   const size_t n = state.roster.entries.size();
   // Reserved at once: a text that grows leaves copies of secrets behind.
-  ByteWriter out(4096 + n * 512 + state.shares.size() + state.unmask.size() +
+  ByteWriter out(4096 + n * 512 + state.group.size() * 32 + state.shares.size() +
+                 state.unmask.size() +
                  (state.held.size() + state.channel_keys.size() + state.pair_seeds.size()) * 68);
   out.U8(kStateVersion).U8(static_cast<uint8_t>(state.phase));
   PutRefusal(out, state);
   out.Raw(CanonicalBytes(state.params));
   out.Raw(state.channel.secret.bytes()).Raw(state.mask.secret.bytes());
   out.Raw(state.self_seed.bytes()).Raw(state.nonce).Lp(state.advertisement);
+  out.U32(static_cast<uint32_t>(state.group.size()));
+  for (const Bytes32& member : state.group) out.Raw(member);
   out.Lp(state.has_roster() ? Encode(state.roster) : "");
   out.Lp(state.nonces.nonces.empty() ? "" : Encode(state.nonces));
   for (const Bytes32& key : state.public_keys) out.Raw(key);

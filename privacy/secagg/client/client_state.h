@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +30,8 @@ struct ClientState {
   X25519Pair mask;
   Secret32 self_seed;
   Bytes32 nonce{};
-  std::string advertisement;  // sent, as all texts below
+  std::string advertisement;   // sent, as all texts below
+  std::vector<Bytes32> group;  // as LocalRound's
 
   Roster roster;
   std::vector<Bytes32> public_keys;  // of the members, Ed25519
@@ -66,10 +68,24 @@ absl::Status OfAnotherSession(std::string_view message);
 
 // The key of `revealed`: (job, round).
 std::string RoundKey(const Params& params);
+// (job, round, attempt)
+std::string AttemptKey(const Params& params);
+// Reason ALREADY_REVEALED for a round that this client gave shares in.
+absl::Status NotAnswered(RoundLedger& ledger, const Params& params);
 
 std::string SerialiseState(const ClientState& state);
 // InvalidArgument for bytes that SerialiseState did not write for the client of `fingerprint`.
 absl::StatusOr<ClientState> ParseState(std::string_view bytes, const Bytes32& fingerprint);
+
+// Whom a signed entry is of: by the client's own trust store, and not one of `clients`, which it
+// joins. `at`: for messages. Reasons: ROSTER_SIGNATURE, ROSTER_DUPLICATE.
+absl::StatusOr<MemberCertificate> CheckMember(const ClientContext& context, size_t at,
+                                              const Bytes32& fingerprint, std::string_view message,
+                                              const Signature& signature,
+                                              std::set<std::string>& clients);
+
+// Nobody but members of `group`, where there is one. Reason: GROUP.
+absl::Status CheckGroup(const std::vector<Bytes32>& group, const Roster& roster);
 
 // The checks of a roster, of the protocol's section 6.2: the members' public keys by index.
 // `advertised` is the own entry. Reasons: ROSTER_*, GRAPH.

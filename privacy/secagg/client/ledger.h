@@ -19,6 +19,8 @@ enum class LedgerTable : uint8_t {
   kUpload = 5,      // sid -> hash of the masked vector
   kEndorsed = 6,    // sid -> hash of the message signed
   kRevealed = 7,    // job, round -> sid, hash of the endorsed message, response
+  kCommitted = 8,   // job, round, attempt -> hash of the commitment to a nonce of a draw
+  kPool = 9,        // pool -> hash of the list of commitments
 };
 
 // The durable memory behind "at most once": outlives the session, the process and, kRevealed and

@@ -76,27 +76,44 @@ absl::StatusOr<std::vector<Bytes32>> CheckMembers(const ClientContext& context, 
   std::vector<Bytes32> keys;
   std::set<std::string> clients, organisations;
   for (const RosterEntry& entry : roster.entries) {
-    const auto member = context.directory.Find(entry.fingerprint);
-    if (!member.ok() || member->fingerprint != entry.fingerprint) {
-      return RefuseFor(Reason::kRosterSignature, "certificate of member " +
-                                                     std::to_string(keys.size()) + ": " +
-                                                     std::string(member.status().message()));
-    }
-    if (!clients.insert(member->client_id).second)
-      return RefuseFor(Reason::kRosterDuplicate, "one client with two certificates");
-    if (!context.verifier.Verify(member->public_key, AdvertisementMessage(sid0, entry),
-                                 entry.signature)) {
-      return RefuseFor(Reason::kRosterSignature,
-                       "signature of member " + std::to_string(keys.size()) + " does not hold");
-    }
-    organisations.insert(member->organisation);
-    keys.push_back(member->public_key);
+    RV_ASSIGN_OR_RETURN(const MemberCertificate member,
+                        CheckMember(context, keys.size(), entry.fingerprint,
+                                    AdvertisementMessage(sid0, entry), entry.signature, clients));
+    organisations.insert(member.organisation);
+    keys.push_back(member.public_key);
   }
   RV_RETURN_IF_ERROR(CheckOrganisations(context.policy, organisations));
   return keys;
 }
 
 }  // namespace
+
+absl::StatusOr<MemberCertificate> CheckMember(const ClientContext& context, size_t at,
+                                              const Bytes32& fingerprint, std::string_view message,
+                                              const Signature& signature,
+                                              std::set<std::string>& clients) {
+  auto member = context.directory.Find(fingerprint);
+  if (!member.ok() || member->fingerprint != fingerprint) {
+    return RefuseFor(Reason::kRosterSignature, "certificate of member " + std::to_string(at) +
+                                                   ": " + std::string(member.status().message()));
+  }
+  if (!clients.insert(member->client_id).second)
+    return RefuseFor(Reason::kRosterDuplicate, "one client with two certificates");
+  if (!context.verifier.Verify(member->public_key, message, signature)) {
+    return RefuseFor(Reason::kRosterSignature,
+                     "signature of member " + std::to_string(at) + " does not hold");
+  }
+  return member;
+}
+
+absl::Status CheckGroup(const std::vector<Bytes32>& group, const Roster& roster) {
+  for (size_t at = 0; at < roster.entries.size() && !group.empty(); ++at) {
+    if (!std::binary_search(group.begin(), group.end(), roster.entries[at].fingerprint))
+      return RefuseFor(Reason::kGroup, "member " + std::to_string(at) +
+                                           " of the roster was not drawn into this group");
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::vector<Bytes32>> CheckRoster(const ClientContext& context, const Params& params,
                                                  const RosterEntry& advertised,

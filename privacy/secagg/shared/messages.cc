@@ -162,6 +162,25 @@ void Take(ByteReader& in, Abort& out) {
   out.reason = reason.value_or(Reason::kDeadline);
 }
 
+PoolEntry TakePoolEntry(ByteReader& in) {
+  PoolEntry entry;
+  entry.fingerprint = in.Array<32>();
+  entry.nonce_commitment = in.Array<32>();
+  entry.signature = in.Array<64>();
+  return entry;
+}
+
+void Take(ByteReader& in, Commitment& out) {
+  out.pool = in.Array<32>();
+  out.entry = TakePoolEntry(in);
+}
+
+void Take(ByteReader& in, Pool& out) {
+  out.pool = in.Array<32>();
+  out.entries.resize(TakeCount(in, kPoolEntryBytes));
+  for (PoolEntry& entry : out.entries) entry = TakePoolEntry(in);
+}
+
 // The alternative number `kind` - 1 of Message; the numbers of MessageKind are its order.
 template <size_t Alternative = 0>
 absl::StatusOr<Message> TakeKind(uint8_t kind, ByteReader& in) {
@@ -183,6 +202,9 @@ absl::StatusOr<Message> TakeKind(uint8_t kind, ByteReader& in) {
 static_assert(
     std::is_same_v<
         std::variant_alternative_t<static_cast<size_t>(MessageKind::kAbort) - 1, Message>, Abort>);
+static_assert(
+    std::is_same_v<std::variant_alternative_t<static_cast<size_t>(MessageKind::kPool) - 1, Message>,
+                   Pool>);
 
 }  // namespace
 
@@ -290,6 +312,20 @@ std::string Encode(const Unmask& message) {
 
 std::string Encode(const Abort& message) {
   return Begin(MessageKind::kAbort, message.id).U8(static_cast<uint8_t>(message.reason)).Take();
+}
+
+std::string Encode(const Commitment& message) {
+  return Begin(MessageKind::kCommitment, message.pool, kPoolEntryBytes)
+      .Raw(EntryBytes(message.entry))
+      .Take();
+}
+
+std::string Encode(const Pool& message) {
+  const size_t n = message.entries.size();
+  ByteWriter out = Begin(MessageKind::kPool, message.pool, 4 + n * kPoolEntryBytes);
+  out.U32(static_cast<uint32_t>(n));
+  for (const PoolEntry& entry : message.entries) out.Raw(EntryBytes(entry));
+  return out.Take();
 }
 
 std::string Encode(const Message& message) {

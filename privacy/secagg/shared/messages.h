@@ -9,15 +9,17 @@
 #include <vector>
 
 #include "common/status.h"
+#include "privacy/secagg/shared/draw.h"
 #include "privacy/secagg/shared/index_set.h"
 #include "privacy/secagg/shared/params.h"
 #include "privacy/secagg/shared/reason.h"
 #include "privacy/secagg/shared/transcript.h"
 
 // What client and server send each other. The wire carries the bytes as they are; each begins with
-// one byte of kind and 32 bytes of sid0 (Parameters have none) or sid, all fixed layouts, little
-// endian. Decoding accepts exactly what encoding writes. Nothing received is ever hashed or signed:
-// both sides rebuild the canonical bytes from their own view.
+// one byte of kind and 32 bytes of sid0 (Parameters have none) or sid, or of the names of a draw
+// (draw.h), all fixed layouts, little endian. Decoding accepts exactly what encoding writes.
+// Nothing received is ever hashed or signed: both sides rebuild the canonical bytes from their own
+// view.
 namespace rivulet::secagg {
 
 enum class MessageKind : uint8_t {
@@ -36,6 +38,8 @@ enum class MessageKind : uint8_t {
   kUnmaskRequest = 13,
   kUnmask = 14,
   kAbort = 15,
+  kCommitment = 16,
+  kPool = 17,
 };
 
 // Server to client: what the attempt is about.
@@ -56,13 +60,13 @@ struct Roster {
   std::vector<RosterEntry> entries;
 };
 
-// Client to server, ring only.
+// Client to server, ring only; in a draw, whose name is its sid then.
 struct Reveal {
   Bytes32 sid{};
   Bytes32 nonce{};
 };
 
-// Server to client, ring only: by index, nullopt = did not reveal.
+// Server to client, ring only: by index, nullopt = did not reveal. In a draw: of all.
 struct Nonces {
   Bytes32 sid{};
   std::vector<std::optional<Bytes32>> nonces;
@@ -145,8 +149,20 @@ struct Unmask {
 
 // Either way.
 struct Abort {
-  Bytes32 id{};  // sid, or sid0 while there is none
+  Bytes32 id{};  // sid, or sid0 while there is none; in a draw the name of its pool
   Reason reason = Reason::kDeadline;
+};
+
+// Client to server, before keys: what the draw of the groups binds it to.
+struct Commitment {
+  Bytes32 pool{};
+  PoolEntry entry;
+};
+
+// Server to client: members ascending by fingerprint.
+struct Pool {
+  Bytes32 pool{};
+  std::vector<PoolEntry> entries;
 };
 
 std::string Encode(const Parameters& message);
@@ -164,10 +180,12 @@ std::string Encode(const Endorsements& message);
 std::string Encode(const UnmaskRequest& message);
 std::string Encode(const Unmask& message);
 std::string Encode(const Abort& message);
+std::string Encode(const Commitment& message);
+std::string Encode(const Pool& message);
 
 using Message = std::variant<Parameters, Advertisement, Roster, Reveal, Nonces, Shares, Forward,
                              MaskedHeader, MaskedTrailer, SurvivorSet, Endorsement, Endorsements,
-                             UnmaskRequest, Unmask, Abort>;
+                             UnmaskRequest, Unmask, Abort, Commitment, Pool>;
 
 // Errors: InvalidArgument: unknown kind, a wrong length, more than kMaxMembers of anything, a
 // bitmap with bits behind its end, an unknown enum value. No cryptography happens before.

@@ -33,6 +33,7 @@ constexpr ReasonRow kReasons[] = {
     {"RANGE", absl::StatusCode::kDataLoss},
     {"CHECKSUM", absl::StatusCode::kDataLoss},
     {"RECONSTRUCT", absl::StatusCode::kUnavailable},
+    {"GROUP", absl::StatusCode::kFailedPrecondition},
 };
 
 const ReasonRow& RowOf(Reason reason) { return kReasons[static_cast<size_t>(reason) - 1]; }

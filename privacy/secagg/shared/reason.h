@@ -31,6 +31,7 @@ enum class Reason : uint8_t {
   kRange = 18,            // a sum outside what honest clients can reach
   kChecksum = 19,         // the sum does not satisfy its checksum equations
   kReconstruct = 20,      // shares that give no secret
+  kGroup = 21,            // a roster with a member of another group than was drawn
 };
 
 // "ROSTER_SELF"

@@ -232,8 +232,94 @@ TEST_P(GroupedVanishing, AGroupThatDropsIsLeftOut) {
 }
 
 INSTANTIATE_TEST_SUITE_P(BeforeItsUpload, GroupedVanishing,
-                         testing::Values(Vanishes::kBeforeKeys, Vanishes::kAfterKeys,
+                         testing::Values(Vanishes::kAfterNonce, Vanishes::kAfterKeys,
                                          Vanishes::kAfterShares));
+
+TEST_F(GroupedRounds, OneThatCommitsToNothingIsInNoGroup) {
+  vanish_["c"] = Vanishes::kBeforeKeys;
+  Begin(16, Spec(16, 4));
+  const RoundView round = Finished();
+  EXPECT_THAT(round.figures.left_out, testing::IsEmpty());
+  EXPECT_EQ(round.attempt, 1u);
+  EXPECT_EQ(round.reported.size(), 15u);
+  EXPECT_EQ(Groups().size(), 3u);  // of 5 each
+  ExpectMedianOf(Groups());
+  EXPECT_THAT(Show(job_).failures.at(0).text, HasSubstr("sent no commitment within 10 s"));
+}
+
+// Whoever may keep a nonce back chooses between two partitions: the draw is repeated without it.
+TEST_F(GroupedRounds, ANonceThatDoesNotComeEndsTheAttemptAndExcludesItsClient) {
+  vanish_["c"] = Vanishes::kAfterCommitment;
+  JobSpec spec = Spec(16, 4);
+  spec.job.min_available_clients = 15;
+  Begin(16, spec);
+  const RoundView round = Finished();
+  EXPECT_EQ(round.attempt, 2u);
+  EXPECT_EQ(round.reported.size(), 15u);
+  ExpectMedianOf(Groups());
+  const JobView view = Show(job_);
+  EXPECT_THAT(view.rounds.front().reason, HasSubstr("without the nonce of 'c'"));
+  EXPECT_THAT(view.failures.at(0).text, HasSubstr("sent no nonce within 10 s"));
+}
+
+TEST_F(GroupedRounds, OneThatGivesUpBeforeItsNonceEndsTheAttemptToo) {
+  JobSpec spec = Spec(16, 4);
+  spec.job.min_available_clients = 15;
+  Begin(16, spec);
+  while (!masked_.told.contains(secagg::MessageKind::kPool)) ASSERT_TRUE(Once());
+  std::erase_if(masked_.messages, [](const auto& message) { return message.first == "c"; });
+  ASSERT_TRUE(federation_->ReportFailure("c", job_, 1, 1, "failed", "out of memory").ok());
+  const RoundView round = Finished();
+  EXPECT_EQ(round.attempt, 2u);
+  EXPECT_EQ(round.reported.size(), 15u);
+  EXPECT_THAT(Show(job_).rounds.front().reason, HasSubstr("gave its task up"));
+}
+
+// Its nonce is there; its group does not wait for its keys.
+TEST_F(GroupedRounds, OneThatGivesUpAfterItsNonceIsMissedByItsGroupAlone) {
+  Begin(15, Spec(15, 3));
+  while (!masked_.told.contains(secagg::MessageKind::kPool)) ASSERT_TRUE(Once());
+  std::string first = masked_.messages.front().first;
+  ASSERT_TRUE(Once());
+  ASSERT_TRUE(federation_->ReportFailure(first, job_, 1, 1, "failed", "out of memory").ok());
+  vanish_[first] = Vanishes::kAfterNonce;
+  const auto before = clock_.Monotonic();
+  const RoundView round = Finished();
+  EXPECT_EQ(round.attempt, 1u);
+  EXPECT_EQ(round.reported.size(), 14u);
+  EXPECT_LT(clock_.Monotonic() - before, spec_.secure_aggregation.phase_deadline);
+}
+
+TEST_F(GroupedRounds, OneThatGivesUpBeforeThePoolIsFixedCostsNothing) {
+  Begin(16, Spec(16, 4));
+  while (members_.Of("a").task == nullptr) ASSERT_TRUE(Once());
+  ASSERT_FALSE(masked_.told.contains(secagg::MessageKind::kPool));
+  ASSERT_TRUE(federation_->ReportFailure("a", job_, 1, 1, "failed", "out of memory").ok());
+  const RoundView round = Finished();
+  EXPECT_EQ(round.attempt, 1u);
+  EXPECT_EQ(round.reported.size(), 15u);
+}
+
+TEST_F(GroupedRounds, APoolComesWithTheCertificatesThatItNames) {
+  Begin(12, Spec(12, 3));
+  while (!masked_.told.contains(secagg::MessageKind::kPool)) ASSERT_TRUE(Once());
+  const auto& certificates = masked_.messages.front().second.certificates;
+  ASSERT_EQ(certificates.size(), 12u);
+  EXPECT_THAT(certificates, testing::Contains("certificate of a"));
+  EXPECT_THAT(certificates, testing::Contains("certificate of l"));
+}
+
+// A client that was away while the nonces were told catches up.
+TEST_F(GroupedRounds, OneThatComesBackIsToldWhatWasDrawn) {
+  Begin(12, Spec(12, 3));
+  while (!masked_.told.contains(secagg::MessageKind::kNonces)) ASSERT_TRUE(Once());
+  std::erase_if(masked_.messages, [](const auto& message) { return message.first == "c"; });
+  while (!masked_.messages.empty()) ASSERT_TRUE(Once());
+  ConnectMembers({"c"});
+  EXPECT_EQ(Finished().reported, clients_);
+  EXPECT_EQ(Finished().attempt, 1u);
+  EXPECT_THAT(refused_, testing::Each(testing::Not(HasSubstr("nonce"))));
+}
 
 // Four of five are enough to endorse and to unmask; two of one group would be too many.
 class GroupedLate : public GroupedRounds, public testing::WithParamInterface<Vanishes> {};
@@ -311,24 +397,30 @@ TEST_F(GroupedRounds, TheFewestHoldsForTheGroupAndTheClientsPolicySeesIt) {
   EXPECT_THAT(view.failures.at(0).text, HasSubstr("n_min: got 4, want at least 5"));
 }
 
-// Every group's parameters are its own, and a client takes those of the job's groups alone.
-TEST_F(GroupedRounds, TheParametersBindTheGroup) {
+// Every group's parameters are its own and of its draw; a task begins with those of the pool alone.
+TEST_F(GroupedRounds, TheParametersBindTheGroupAndTheDraw) {
   const auto form = MaskedForm::Of(Spec(12, 3), ToyManifest());
   ASSERT_TRUE(form.ok()) << form.status();
-  std::set<Bytes32> sid0s;
-  for (uint32_t group = 0; group < 4; ++group) {
-    const secagg::Params params =
-        form->ParamsOf({"rnd-1", 1, 1, std::string(64, '0'), "toy", 4, group});
-    sid0s.insert(secagg::Sid0(params));
-    const auto coordinator = MaskedGroup::Start(params, First(4), {}, milliseconds(0));
-    ASSERT_TRUE(coordinator.ok()) << coordinator.status();
+  const auto begins = [&](const std::string& client, const secagg::Params& params) {
     const MaskedTaskFacts facts{
-        "rnd-1", 1, 1, std::string(64, '0'), "toy", (*coordinator)->ParametersMessage()};
-    const std::string client(1, static_cast<char>('a' + group));
-    const auto task = MaskedTask::Begin(members_.Of(client).self, facts, *form);
-    EXPECT_EQ(task.ok(), group < 3) << task.status();
+        "rnd-1", 1, 1, std::string(64, '0'), "toy", secagg::Encode(secagg::Parameters{params})};
+    return MaskedTask::Begin(members_.Of(client).self, facts, *form).ok();
+  };
+  MaskedAttempt attempt{"rnd-1", 1, 1, std::string(64, '0'), "toy", 4};
+  std::set<Bytes32> sid0s;
+  for (const uint8_t draw : {1, 2}) {
+    for (attempt.group = 0; attempt.group < 3; ++attempt.group) {
+      attempt.drawn.fill(draw);
+      sid0s.insert(secagg::Sid0(form->ParamsOf(attempt)));
+      EXPECT_FALSE(begins("a", form->ParamsOf(attempt)));
+    }
   }
-  EXPECT_EQ(sid0s.size(), 4u);
+  EXPECT_EQ(sid0s.size(), 6u);
+  attempt.group = 0;
+  attempt.drawn = {};
+  EXPECT_FALSE(begins("b", form->ParamsOf(attempt)));  // a pool of 4 makes no round
+  attempt.cohort = 12;
+  EXPECT_TRUE(begins("c", form->ParamsOf(attempt)));
 }
 
 // A coordinator killed after any number of steps goes on with the groups that had their rosters.
@@ -364,7 +456,7 @@ TEST_P(GroupedRestart, GoesOnWithoutTheGroupThatWasLeftOut) {
   ExpectMedianOf(others);
 }
 
-INSTANTIATE_TEST_SUITE_P(AfterSteps, GroupedRestart, testing::Range(12, 100, 2));
+INSTANTIATE_TEST_SUITE_P(AfterSteps, GroupedRestart, testing::Range(6, 126, 2));
 
 }  // namespace
 }  // namespace rivulet

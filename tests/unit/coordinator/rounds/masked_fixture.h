@@ -124,7 +124,15 @@ inline double LargestDifference(const ParameterSet& a, const ParameterSet& b) {
 inline double StepOf(const JobSpec& spec) { return spec.secure_aggregation.range / 32767; }
 
 // Where a client stops answering.
-enum class Vanishes { kBeforeKeys, kAfterKeys, kAfterShares, kAfterUpload, kAfterEndorsing };
+enum class Vanishes {
+  kBeforeKeys,
+  kAfterCommitment,
+  kAfterNonce,
+  kAfterKeys,
+  kAfterShares,
+  kAfterUpload,
+  kAfterEndorsing
+};
 
 // A masked job whose clients the test plays: honest ones, or such that vanish.
 class MaskedFederationTest : public FederationTest {
@@ -221,6 +229,8 @@ class MaskedFederationTest : public FederationTest {
     ToyMembers::Member& member = members_.Of(client);
     const auto kind = static_cast<secagg::MessageKind>(message.bytes[0]);
     const bool silent =
+        (kind == secagg::MessageKind::kPool && Gone(client, Vanishes::kAfterCommitment)) ||
+        (kind == secagg::MessageKind::kNonces && Gone(client, Vanishes::kAfterNonce)) ||
         (kind == secagg::MessageKind::kRoster && Gone(client, Vanishes::kAfterKeys)) ||
         (kind == secagg::MessageKind::kForward && Gone(client, Vanishes::kAfterShares)) ||
         (kind == secagg::MessageKind::kSurvivorSet && Gone(client, Vanishes::kAfterUpload)) ||

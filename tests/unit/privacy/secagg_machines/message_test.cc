@@ -36,7 +36,9 @@ std::vector<Message> OneOfEach() {
       Endorsements{.sid = id, .endorsers = {{1, {2}}, {3, {4}}}},
       UnmaskRequest{.sid = id, .u2 = SomeOf<U2Set>(17), .u3 = SomeOf<U3Set>(17)},
       Unmask{.sid = id, .shares = {{2, ShareKind::kMaskSecret, Secret32(Bytes32{3})}}},
-      Abort{.id = id, .reason = Reason::kQuorum}};
+      Abort{.id = id, .reason = Reason::kQuorum},
+      Commitment{.pool = id, .entry = {.fingerprint = {9}, .signature = {8}}},
+      Pool{.pool = id, .entries = {{.fingerprint = {9}}, {.nonce_commitment = {7}}}}};
 }
 
 TEST(Messages, ComeBackAsTheyWereSent) {
@@ -68,7 +70,9 @@ TEST(Messages, HaveTheSizesOfTheirLayouts) {
                              37 + 136,
                              33 + 14,
                              37 + 37,
-                             34};
+                             34,
+                             33 + 128,
+                             37 + 256};
   const auto messages = OneOfEach();
   for (size_t kind = 0; kind < messages.size(); ++kind)
     EXPECT_EQ(Encode(messages[kind]).size(), expected[kind]) << kind;
@@ -87,13 +91,13 @@ TEST(Messages, AreRefusedWhenCutOrLonger) {
 
 TEST(Messages, OfUnknownKindOrReasonAreRefused) {
   EXPECT_FALSE(DecodeMessage("").ok());
-  for (const int kind : {0, 16, 255}) {
+  for (const int kind : {0, 18, 255}) {
     std::string bytes(34, '\1');
     bytes[0] = static_cast<char>(kind);
     EXPECT_FALSE(DecodeMessage(bytes).ok());
   }
-  std::string abort = Encode(Abort{.reason = Reason::kReconstruct});
-  abort.back() = 21;
+  std::string abort = Encode(Abort{.reason = Reason::kGroup});
+  abort.back() = 22;
   EXPECT_FALSE(DecodeMessage(abort).ok());
   abort.back() = 0;
   EXPECT_FALSE(DecodeMessage(abort).ok());
@@ -159,8 +163,9 @@ TEST(Reasons, KeepTheirNumbersAndNames) {
                          "LOW_ORDER",
                          "RANGE",
                          "CHECKSUM",
-                         "RECONSTRUCT"};
-  for (uint8_t number = 1; number <= 20; ++number) {
+                         "RECONSTRUCT",
+                         "GROUP"};
+  for (uint8_t number = 1; number <= 21; ++number) {
     const auto reason = ReasonFrom(number);
     ASSERT_TRUE(reason.has_value());
     EXPECT_EQ(NameOf(*reason), names[number - 1]);
@@ -169,7 +174,7 @@ TEST(Reasons, KeepTheirNumbersAndNames) {
     EXPECT_EQ(status.message(), std::string(names[number - 1]) + ": because");
   }
   EXPECT_EQ(ReasonFrom(0), std::nullopt);
-  EXPECT_EQ(ReasonFrom(21), std::nullopt);
+  EXPECT_EQ(ReasonFrom(22), std::nullopt);
   EXPECT_EQ(ReasonOf(absl::InternalError("x")), std::nullopt);
 }
 

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "coordinator/rounds/masked_group.h"
+#include "privacy/secagg/server/server_draw.h"
+
+namespace rivulet {
+
+// The draw before an attempt in groups, on the coordinator's side: who has committed and revealed,
+// and when to go on. Who commits to nothing is left out; a nonce that does not come ends the
+// attempt, for whoever may leave one out chooses between two partitions, and whose it was takes
+// part in no further attempt of the job, or one client could end them all. Nothing of it is stored:
+// after a restart the attempt begins anew. Pure. Not thread safe.
+class MaskedDraw {
+ public:
+  using milliseconds = std::chrono::milliseconds;
+  using Output = MaskedGroup::Output;
+
+  // `params`, `fewest`: as those of ServerDraw. Errors: its own.
+  static absl::StatusOr<std::unique_ptr<MaskedDraw>> Start(const secagg::Params& params,
+                                                           uint32_t fewest,
+                                                           const std::vector<std::string>& cohort,
+                                                           MaskedGroup::Limits limits,
+                                                           milliseconds now);
+  // As those of MaskedGroup.
+  absl::StatusOr<Output> OnMessage(const secagg::MemberCertificate& who, std::string_view bytes,
+                                   milliseconds now);
+  Output OnGone(const std::string& client, milliseconds now);
+  Output OnTime(milliseconds now);
+  std::optional<milliseconds> NextDeadline() const;
+  std::pair<std::string, size_t> Awaited() const;
+
+  bool drawn() const { return draw_.phase() == secagg::ServerDraw::Phase::kDrawn; }
+  const secagg::ServerDraw& draw() const { return draw_; }
+  std::string ParametersMessage() const { return draw_.ParametersMessage(); }
+  // Pool and Nonces, as far as they were said; for members alone.
+  std::vector<std::string> MessagesFor(const std::string& client) const;
+  const std::vector<std::string>& said() const { return said_; }
+  // Those who took no further part once they had revealed their nonces.
+  const std::set<std::string>& gone() const { return gone_; }
+  bool Invited(const std::string& client) const { return cohort_.contains(client); }
+  uint64_t protocol_bytes() const { return protocol_bytes_; }
+
+ private:
+  MaskedDraw(secagg::ServerDraw draw, const std::vector<std::string>& cohort,
+             MaskedGroup::Limits limits, milliseconds now);
+  void Without(const std::string& client, const std::string& why, bool known, Output& out);
+  void Advance(Output& out, milliseconds now);
+  void Say(const absl::StatusOr<std::string>& message, Output& out, milliseconds now);
+  void Fail(const absl::Status& why, Output& out);
+
+  secagg::ServerDraw draw_;
+  std::set<std::string> cohort_;
+  MaskedGroup::Limits limits_;
+  std::set<std::string> waiting_;  // clients that have not spoken in this phase
+  std::map<std::string, Bytes32> fingerprints_;
+  std::set<std::string> gone_;
+  std::vector<std::string> said_;
+  uint64_t protocol_bytes_ = 0;
+  milliseconds deadline_{0};
+};
+
+}  // namespace rivulet

@@ -1,0 +1,117 @@
+// An agent's part in the draw of groups: what it says, and goes on saying after a restart.
+#include <gmock/gmock.h>
+
+#include "coordinator/rounds/masked_draw.h"
+#include "privacy/secagg/shared/reason.h"
+#include "tests/unit/client/agent/masked_cohort.h"
+
+namespace rivulet {
+namespace {
+
+using secagg::MessageKind;
+
+// Five agents and one group: the draw goes before its keys as before those of many.
+class MaskingDraw : public MaskedCohort {
+ protected:
+  void SetUp() override {
+    MaskedCohort::SetUp();
+    document_.spec.robust.rule = "median";
+    document_.spec.robust.groups = 2;  // of four and more: five make one
+    task_.job_document = JobDocumentText(document_);
+    const auto form = MaskedForm::Of(document_.spec, manifest_);
+    ASSERT_TRUE(form.ok()) << form.status();
+    const secagg::Params params =
+        form->ParamsOf({"rnd-1", 1, 1, task_.state_sha256, task_.job_document, 5});
+    auto draw = MaskedDraw::Start(params, form->fewest_drawn(), names_, {}, now_);
+    ASSERT_TRUE(draw.ok()) << draw.status();
+    draw_ = *std::move(draw);
+    task_.masking = draw_->ParametersMessage();
+  }
+  void Give(const std::string& name, const std::string& bytes) {
+    const auto output = draw_->OnMessage(MemberOf(name), bytes, now_);
+    ASSERT_TRUE(output.ok()) << name << ": " << output.status();
+    EXPECT_TRUE(output->failed.ok()) << output->failed;
+  }
+  void CommitAll() {
+    for (const std::string& name : names_) {
+      const auto said = DeskOf(name).Begin(task_);
+      ASSERT_TRUE(said.ok()) << said.status();
+      Give(name, *said);
+    }
+    ASSERT_EQ(draw_->said().size(), 1u);
+  }
+  MaskingArrived Arrived(const std::string& bytes) {
+    MaskingArrived message{task_.key, bytes, {}};
+    for (const std::string& name : names_) message.certificates.push_back(LeafOf(name));
+    return message;
+  }
+  static MessageKind KindOf(const std::string& bytes) {
+    return bytes.empty() ? MessageKind() : static_cast<MessageKind>(bytes[0]);
+  }
+
+  std::unique_ptr<MaskedDraw> draw_;
+};
+
+TEST_F(MaskingDraw, ComesToKeysAndSurvivesRestarts) {
+  CommitAll();
+  const std::string commitment = *DeskOf("ada").Begin(task_);
+  EXPECT_EQ(KindOf(commitment), MessageKind::kCommitment);
+  EXPECT_EQ(*Start("ada").Begin(task_), commitment);
+  for (const std::string& name : names_) {
+    const MaskingDesk::Answer answer = DeskOf(name).On(Arrived(draw_->said()[0]));
+    ASSERT_FALSE(answer.refused.has_value()) << answer.refused->text;
+    EXPECT_EQ(KindOf(answer.bytes), MessageKind::kReveal);
+    EXPECT_EQ(Start(name).On(Arrived(draw_->said()[0])).bytes, answer.bytes);
+    Give(name, answer.bytes);
+  }
+  ASSERT_TRUE(draw_->drawn());
+  std::set<Bytes32> sessions;
+  for (const std::string& name : names_) {
+    const MaskingDesk::Answer answer = DeskOf(name).On(Arrived(draw_->said()[1]));
+    ASSERT_FALSE(answer.refused.has_value()) << answer.refused->text;
+    const auto keys = secagg::Decode<secagg::Advertisement>(answer.bytes);
+    ASSERT_TRUE(keys.ok()) << keys.status();
+    sessions.insert(keys->sid0);
+    EXPECT_EQ(*DeskOf(name).Begin(task_), answer.bytes);  // from now on its keys
+    EXPECT_EQ(*Start(name).Begin(task_), answer.bytes);
+    EXPECT_EQ(DeskOf(name).On(Arrived(draw_->said()[1])).bytes, answer.bytes);
+  }
+  EXPECT_EQ(sessions.size(), 1u);
+}
+
+TEST_F(MaskingDraw, AListThatIsNotItsOwnIsReportedAndTheCoordinatorToldWhy) {
+  CommitAll();
+  auto pool = *secagg::Decode<secagg::Pool>(draw_->said()[0]);
+  std::erase_if(pool.entries, [&](const secagg::PoolEntry& entry) {
+    return entry.fingerprint == MemberOf("ada").fingerprint;
+  });
+  const MaskingDesk::Answer answer = DeskOf("ada").On(Arrived(secagg::Encode(pool)));
+  ASSERT_TRUE(answer.refused.has_value());
+  EXPECT_THAT(answer.refused->text, testing::HasSubstr("own commitment is missing"));
+  const auto output = draw_->OnMessage(MemberOf("ada"), answer.refused->abort, now_);
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_EQ(secagg::ReasonOf(output->failed), secagg::Reason::kNonce);
+  ASSERT_EQ(output->faulty.size(), 1u);
+  EXPECT_EQ(output->faulty[0].first, "ada");
+}
+
+TEST_F(MaskingDraw, KeysAndRostersComeNotBeforeTheGroups) {
+  CommitAll();
+  secagg::Roster roster;
+  const MaskingDesk::Answer answer = DeskOf("ada").On(Arrived(secagg::Encode(roster)));
+  EXPECT_FALSE(answer.refused.has_value());
+  EXPECT_EQ(answer.bytes, "");
+  EXPECT_EQ(KindOf(DeskOf("ada").On(Arrived(draw_->said()[0])).bytes), MessageKind::kReveal);
+}
+
+TEST_F(MaskingDraw, ALostNonceEndsItAtTheDeadline) {
+  CommitAll();
+  EXPECT_TRUE(draw_->OnTime(std::chrono::minutes(0)).failed.ok());
+  const auto output = draw_->OnTime(std::chrono::minutes(5));
+  EXPECT_THAT(std::string(output.failed.message()), testing::HasSubstr("sent no nonce within"));
+  EXPECT_TRUE(output.repeatable);
+  EXPECT_EQ(output.faulty.size(), names_.size());
+}
+
+}  // namespace
+}  // namespace rivulet
