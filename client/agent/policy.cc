@@ -184,14 +184,15 @@ absl::Status ReadRows(const fs::path& file, const toml::table& table, std::strin
 
 // [secagg]; limits as the protocol has them.
 absl::Status ReadMasking(const fs::path& file, const toml::table& table, Policy& policy) {
-  RV_RETURN_IF_ERROR(
-      CheckKeys(file, table,
-                {"required", "mode-min", "n-min", "org-min", "orgs", "gamma-min", "ring", "h-min",
-                 "p-max", "b-max", "attempts-max", "dp-min", "denylist-file"}));
+  RV_RETURN_IF_ERROR(CheckKeys(
+      file, table,
+      {"required", "mode-min", "n-min", "org-min", "orgs", "gamma-min", "ring", "h-min", "p-max",
+       "b-max", "attempts-max", "dp-min", "session-directions", "denylist-file"}));
   secagg::ClientPolicy& masking = policy.masking;
   constexpr int64_t kMost = secagg::kMaxMembers;
   double gamma = masking.gamma_min_ppm / 1e6;
   RV_RETURN_IF_ERROR(ReadFlag(file, table, "required", policy.masks_required));
+  RV_RETURN_IF_ERROR(ReadFlag(file, table, "session-directions", policy.session_directions));
   RV_RETURN_IF_ERROR(
       ReadChoice(file, table, "mode-min", {"semi-honest", "malicious"}, masking.mode_min));
   RV_RETURN_IF_ERROR(ReadWhole(file, table, "n-min", 3, kMost, masking.n_min));
@@ -333,6 +334,10 @@ absl::Status Policy::Check(const JobDocument& document) const {
 absl::Status Policy::CheckPrivacy(const JobSpec& spec) const {
   if (masks_required && !spec.secure_aggregation.enabled) {
     return RefusedTask("secure-aggregation.enabled: got false, allowed true alone");
+  }
+  if (session_directions && spec.scalars.enabled && spec.scalars.drawn_from != "session") {
+    return RefusedTask("scalars.drawn-from: got \"" + spec.scalars.drawn_from +
+                       "\", allowed \"session\" alone");
   }
   const PrivacySection& privacy = spec.privacy;
   const bool noised = privacy.mechanism != "none";

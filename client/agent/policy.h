@@ -35,6 +35,7 @@ namespace rivulet {
 //   b-max = 62                 # and of a sum
 //   attempts-max = 8           # of one round
 //   dp-min = "none"            # central: noise by the coordinator; distributed: under the mask
+//   session-directions = true  # jobs with [scalars]: along directions of a session alone
 //   denylist-file = "denied"   # serials of certificates, one a line; read for every attempt
 //   [privacy]
 //   noise-multiplier-min = 0.5 # jobs with less noise, or none, are refused
@@ -52,6 +53,7 @@ struct Policy {
   int max_seq_length = 0;
   bool backprop = false;
   bool masks_required = false;
+  bool session_directions = false;
   secagg::ClientPolicy masking;
   std::filesystem::path denylist;  // empty: none
   double noise_multiplier_min = 0;

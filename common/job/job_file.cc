@@ -269,6 +269,13 @@ void Loader::ResolveDefaults() {
         "strategy.weighting is \"uniform\": the default \"tokens\" goes neither with "
         "secure-aggregation nor with privacy.mechanism");
   }
+  if (spec.secure_aggregation.enabled && spec.scalars.enabled && spec.scalars.pool == 0 &&
+      spec.robust.groups == 0 && unset("scalars.drawn-from")) {
+    spec.scalars.drawn_from = "session";
+    job_.notes.push_back(
+        "scalars.drawn-from is \"session\" under masks: whoever writes the job cannot choose the "
+        "directions. Set it to \"job\" for a state that can be repeated");
+  }
   const bool in_clear = spec.privacy.evaluate_in_clear && spec.privacy.mechanism != "example";
   if (noised && !in_clear && spec.evaluate.every == 0 && unset("data.held-out-fraction")) {
     spec.data.held_out_fraction = 0;

@@ -258,8 +258,8 @@ constexpr JobKey kTrainingKeys[] = {
      RV_KEY(scalars.pool_choice), 0, 0, "uniform|amplitude"},
     {"scalars.drawn-from",
      "What a round's directions follow from: the job's document, or with masks the fresh keys of "
-     "the "
-     "round's session, which whoever writes the job does not know.",
+     "the round's session, which whoever writes the job does not know; under masks session is the "
+     "default, but with a pool or groups.",
      RV_KEY(scalars.drawn_from), 0, 0, "job|session"},
 
     {"strategy.name", "How the mean update moves the global state.", RV_KEY(strategy.name), 0, 0,

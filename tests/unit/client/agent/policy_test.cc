@@ -119,9 +119,10 @@ TEST_F(PolicyTest, WhatItDemandsOfMaskedRoundsIsReadWithEveryKey) {
       "[secagg]\nrequired = true\nmode-min = \"semi-honest\"\nn-min = 5\norg-min = 2\n"
       "orgs = [\"hospital-a\", \"hospital-b\"]\ngamma-min = 0.2\nring = true\nh-min = 4\n"
       "p-max = 16\nb-max = 24\nattempts-max = 2\ndp-min = \"distributed\"\n"
-      "denylist-file = \"denied\"\n");
+      "session-directions = true\ndenylist-file = \"denied\"\n");
   ASSERT_TRUE(policy.ok()) << policy.status();
   EXPECT_TRUE(policy->masks_required);
+  EXPECT_TRUE(policy->session_directions);
   const secagg::ClientPolicy& masking = policy->masking;
   EXPECT_EQ(masking.mode_min, 0);
   EXPECT_EQ(masking.n_min, 5u);
@@ -182,7 +183,8 @@ TEST_F(PolicyTest, ValuesOfMaskingOutOfRangeAreRefusedNamingTheKey) {
 
 TEST_F(PolicyTest, JobsWithLessPrivacyThanTheOwnerWantsAreRefused) {
   const auto policy = Load(
-      "[secagg]\nrequired = true\n[privacy]\nnoise-multiplier-min = 0.5\nmax-releases = 20\n"
+      "[secagg]\nrequired = true\nsession-directions = true\n[privacy]\nnoise-multiplier-min = "
+      "0.5\nmax-releases = 20\n"
       "[[base-model]]\npath = \"" +
       kModel + "\"\n[[dataset]]\nname = \"notes\"\npath = \"notes.txt\"\n");
   ASSERT_TRUE(policy.ok()) << policy.status();
@@ -207,6 +209,11 @@ TEST_F(PolicyTest, JobsWithLessPrivacyThanTheOwnerWantsAreRefused) {
           [](JobSpec& spec) { spec.privacy.noise_multiplier = 0; });
   refuses("no mechanism", [](JobSpec& spec) { spec.privacy.mechanism = "none"; });
   refuses("job.num-rounds: got 21", [](JobSpec& spec) { spec.job.num_rounds = 21; });
+  refuses("scalars.drawn-from: got \"job\", allowed \"session\"",
+          [](JobSpec& spec) { spec.scalars.enabled = true; });
+  good.spec.scalars.enabled = true;
+  good.spec.scalars.drawn_from = "session";
+  EXPECT_TRUE(policy->Check(good).ok()) << policy->Check(good);
 }
 
 TEST_F(PolicyTest, AChangedBaseModelIsRefusedNamingBothHashes) {

@@ -55,6 +55,18 @@ TEST(PrivateDefaults, WhatIsSetOrAskedForStays) {
   EXPECT_EQ(with({"evaluate.every=2"}).data.held_out_fraction, 0.1);
 }
 
+TEST(PrivateDefaults, DirectionsFollowFromTheSessionWhereThereIsOne) {
+  const auto drawn_from = [](std::vector<std::string> sets) {
+    sets.push_back("scalars.enabled=true");
+    return ParseJob("", "job.toml", {}, sets)->spec.scalars.drawn_from;
+  };
+  EXPECT_EQ(drawn_from({"secure-aggregation.enabled=true"}), "session");
+  EXPECT_EQ(drawn_from({"secure-aggregation.enabled=true", "scalars.drawn-from=job"}), "job");
+  EXPECT_EQ(drawn_from({"secure-aggregation.enabled=true", "scalars.pool=64"}), "job");
+  EXPECT_EQ(drawn_from({"secure-aggregation.enabled=true", "robust.groups=4"}), "job");
+  EXPECT_EQ(drawn_from({}), "job");
+}
+
 TEST(PrivateDefaults, MasksAloneKeepHeldOutFigures) {
   const JobSpec masked = ParseJob("", "job.toml", {}, {"secure-aggregation.enabled=true"})->spec;
   EXPECT_EQ(masked.strategy.weighting, "uniform");
