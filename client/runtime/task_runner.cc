@@ -20,9 +20,7 @@
 #include "privacy/masking/masked_form.h"
 
 namespace rivulet {
-namespace {
-
-}  // namespace
+namespace {}  // namespace
 
 // What the tasks of one job share.
 struct TaskRunner::Job {
@@ -190,7 +188,8 @@ absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::stri
     const bool follows = job->held_of == task.job_id && job->position == before;
     if (!form->pooled() && follows) start = job->held;
   }
-  if (start == nullptr && snapshot.empty() && task.log->from == 0 && rest.size() == task.log->bytes) {
+  if (start == nullptr && snapshot.empty() && task.log->from == 0 &&
+      rest.size() == task.log->bytes) {
     RV_ASSIGN_OR_RETURN(start, InitialOf(*job));
   }
   if (start == nullptr) return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");

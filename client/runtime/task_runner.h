@@ -72,8 +72,8 @@ class TaskRunner {
   // job's last task is held.
   std::optional<uint64_t> MissingLog(const LocalTask& task);
   // That state's file. `snapshot`: the file of the log's snapshot, where that is what the rest
-  // follows. Errors: DataLoss for bytes that are no rest of the task's log; InvalidArgument for more
-  // since the snapshot than kMostReplay; Aborted when `cancelled`; those of LocalResources.
+  // follows. Errors: DataLoss for bytes that are no rest of the task's log; InvalidArgument for
+  // more since the snapshot than kMostReplay; Aborted when `cancelled`; those of LocalResources.
   absl::StatusOr<std::string> CatchUp(const LocalTask& task, std::string_view rest,
                                       const std::function<bool()>& cancelled = {},
                                       std::string_view snapshot = {});
@@ -107,9 +107,11 @@ class TaskRunner {
   static absl::Status KeepSums(Job& job, const LocalTask& task, std::string_view log);
   absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
-  static absl::StatusOr<std::shared_ptr<const ParameterSet>> SnapshotOf(
-      const Job& job, const ScalarForm& form, const LocalTask& task, std::string_view snapshot,
-      uint64_t rest);
+  static absl::StatusOr<std::shared_ptr<const ParameterSet>> SnapshotOf(const Job& job,
+                                                                        const ScalarForm& form,
+                                                                        const LocalTask& task,
+                                                                        std::string_view snapshot,
+                                                                        uint64_t rest);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> StateOf(Job& job,
                                                                      const LocalTask& task,
                                                                      std::string_view state_file);

@@ -10,7 +10,8 @@ namespace rivulet {
 struct StateSnapshot {
   std::string sha256;  // blob of its file, 64 hex digits
   uint64_t bytes = 0;
-  uint64_t at = 0;  // where in all that was ever logged it stands; of a pool 0, the state of round 0
+  uint64_t at =
+      0;  // where in all that was ever logged it stands; of a pool 0, the state of round 0
   bool operator==(const StateSnapshot&) const = default;
 };
 

@@ -154,9 +154,9 @@ class Federation {
   // replaces what was there: its tasks are sent anew.
   void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);
-  // The global state of a task this client has, or the log and the snapshot by which it makes it for
-  // itself; what is read from `offset` on counts as sent. Errors: Unavailable (kRetryLater) for a
-  // state that is in memory alone: it is stored now; PermissionDenied for any other blob.
+  // The global state of a task this client has, or the log and the snapshot by which it makes it
+  // for itself; what is read from `offset` on counts as sent. Errors: Unavailable (kRetryLater) for
+  // a state that is in memory alone: it is stored now; PermissionDenied for any other blob.
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
                                                         const std::string& sha256,
                                                         uint64_t offset = 0);

@@ -220,14 +220,15 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   end.id = job.record.id;
   end.from = job.record.state;
   const bool lost = !job.unstorable.ok() && !IsStored(job);
-  end.to = lost                                  ? JobState::kFailed
+  end.to = lost                                   ? JobState::kFailed
            : action.how == EndJob::How::kFinished ? JobState::kFinished
-           : action.how == EndJob::How::kStopped ? JobState::kStopped
-                                                 : JobState::kFailed;
+           : action.how == EndJob::How::kStopped  ? JobState::kStopped
+                                                  : JobState::kFailed;
   const ExitCode exit = lost ? ExitCode::kState : action.exit;
   end.exit_code = end.to == JobState::kFailed ? static_cast<int>(exit) : 0;
   end.reason = action.reason;
-  if (lost && action.how != EndJob::How::kFailed) end.reason = std::string(job.unstorable.message());
+  if (lost && action.how != EndJob::How::kFailed)
+    end.reason = std::string(job.unstorable.message());
   end.ended_ms = clock_.UnixMillis();
   std::vector<Write> writes = {end, DropSecrets{job.record.id, 0, 0}};
   if (!job.rounds.empty()) {  // which may have ended before it was published

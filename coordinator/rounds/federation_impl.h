@@ -90,9 +90,9 @@ class Federation::Impl {
     bool evaluates_in_clear = false;  // all the same, held-out figures are reported without noise
     std::deque<Action> backlog;       // actions that a full disk holds up
     std::map<uint64_t, ModelRecord> models;
-    uint64_t snapshot = 0;         // the last round whose state is in the blob store
-    bool storing = false;          // and today's is wanted there
-    absl::Status unstorable;       // why it cannot be
+    uint64_t snapshot = 0;            // the last round whose state is in the blob store
+    bool storing = false;             // and today's is wanted there
+    absl::Status unstorable;          // why it cannot be
     std::vector<RoundRecord> rounds;  // every attempt, the last one at the end
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;

@@ -113,11 +113,10 @@ absl::StatusOr<uint64_t> Federation::Impl::FindSnapshot(const Job& job, const Jo
   absl::Status why;
   for (auto model = job.models.rbegin(); model != job.models.rend(); ++model) {
     if (!LeadsFrom(plan, model->second, today)) continue;
-    const absl::Status there =
-        CheckBlob("global state", model->second.sha256, model->second.bytes);
+    const absl::Status there = CheckBlob("global state", model->second.sha256, model->second.bytes);
     if (there.ok()) return model->first;
-    const bool lost = there.code() == absl::StatusCode::kNotFound ||
-                      there.code() == absl::StatusCode::kDataLoss;
+    const bool lost =
+        there.code() == absl::StatusCode::kNotFound || there.code() == absl::StatusCode::kDataLoss;
     if (!lost) return there;
     if (why.ok()) why = there;
   }

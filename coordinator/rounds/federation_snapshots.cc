@@ -104,8 +104,9 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(
   }
   if (!job->unstorable.ok()) return job->unstorable;
   return Refuse(absl::StatusCode::kUnavailable,
-                "state " + sha256 + ": is not stored yet, or another one is the latest by now; "
-                "want it asked for again",
+                "state " + sha256 +
+                    ": is not stored yet, or another one is the latest by now; "
+                    "want it asked for again",
                 Remedy::kRetryLater);
 }
 

@@ -60,10 +60,9 @@ std::deque<Federation::Impl::Work>::iterator Federation::Impl::DueLocked() {
   for (auto work = work_.begin(); work != work_.end(); ++work) {
     if (work->not_before > Now()) continue;
     const Job* const job = FindLocked(work->job);
-    const bool waited_for =
-        job != nullptr && job->engine != nullptr &&
-        (job->engine->state().phase == Phase::kClosed || AwaitsPlan(*job) || job->resuming ||
-         job->storing);
+    const bool waited_for = job != nullptr && job->engine != nullptr &&
+                            (job->engine->state().phase == Phase::kClosed || AwaitsPlan(*job) ||
+                             job->resuming || job->storing);
     if (waited_for) return work;
     if (due == work_.end()) due = work;
   }
@@ -148,9 +147,10 @@ std::shared_ptr<RunningRound> Federation::Impl::RunningOf(Job& job) {
       made.reset();
     }
   }
-  job.running->MakeParentBy([plan = job.plan, snapshot = SnapshotOf(job), parent](const BlobStore& blobs) {
-    return ReadState(blobs, *plan, snapshot, parent);
-  });
+  job.running->MakeParentBy(
+      [plan = job.plan, snapshot = SnapshotOf(job), parent](const BlobStore& blobs) {
+        return ReadState(blobs, *plan, snapshot, parent);
+      });
   return job.running;
 }
 

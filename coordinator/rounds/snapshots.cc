@@ -100,10 +100,10 @@ absl::Status StoreState(BlobStore& blobs, const ParameterSet& state, ModelRecord
   model.state_hash = hash.get();
   RV_RETURN_IF_ERROR(name.status());
   if (!model.sha256.empty() && *name != model.sha256) {
-    return WithExit(Refuse(absl::StatusCode::kDataLoss,
-                           "state of round " + std::to_string(model.round) + ": stored as " +
-                               *name + ", want " + model.sha256),
-                    ExitCode::kState);
+    return WithExit(
+        Refuse(absl::StatusCode::kDataLoss, "state of round " + std::to_string(model.round) +
+                                                ": stored as " + *name + ", want " + model.sha256),
+        ExitCode::kState);
   }
   model.sha256 = *std::move(name);
   model.bytes = BytesOf(file);

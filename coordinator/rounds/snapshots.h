@@ -7,8 +7,8 @@
 namespace rivulet {
 
 // Global states of jobs that keep a log of coefficients lie in the blob store now and then only
-// (docs/formats/scalars.md). Those between are made from the last that does, a snapshot, by what was
-// logged since; each model's row has the SHA-256 of its file all the same.
+// (docs/formats/scalars.md). Those between are made from the last that does, a snapshot, by what
+// was logged since; each model's row has the SHA-256 of its file all the same.
 
 // Does the job keep the state of this round for download, besides the latest?
 bool IsKept(const JobPlan& plan, uint64_t round);
@@ -36,9 +36,9 @@ absl::Status StoreState(BlobStore& blobs, const ParameterSet& state, ModelRecord
 absl::Status StoreIfDue(BlobStore& blobs, const JobPlan& plan, const ModelRecord& snapshot,
                         AggregatedRound& round);
 
-// The state of `model`, from its own blob where `snapshot` is that, else from the snapshot's and the
-// log. Errors: DataLoss (exit 8) when a blob is not what its name says, or what comes out is not the
-// state of that name: neither is then touched; NotFound when one is gone.
+// The state of `model`, from its own blob where `snapshot` is that, else from the snapshot's and
+// the log. Errors: DataLoss (exit 8) when a blob is not what its name says, or what comes out is
+// not the state of that name: neither is then touched; NotFound when one is gone.
 absl::StatusOr<ParameterSet> ReadState(const BlobStore& blobs, const JobPlan& plan,
                                        const ModelRecord& snapshot, const ModelRecord& model);
 

@@ -12,8 +12,7 @@ namespace {
 absl::StatusOr<std::string> Proven(std::string state, const std::string& sha256) {
   const std::string got = Sha256Hex(state);
   if (got == sha256) return state;
-  return Refuse(absl::StatusCode::kDataLoss,
-                "log: replayed to state " + got + ", want " + sha256);
+  return Refuse(absl::StatusCode::kDataLoss, "log: replayed to state " + got + ", want " + sha256);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Jobs of coefficients whose agent joins after 100 rounds, whose coordinator dies between snapshots.
+// Jobs of coefficients whose agent joins after 100 rounds, whose coordinator dies between
+// snapshots.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,13 +18,16 @@ using nlohmann::json;
 const std::vector<std::string> kAgent = {std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-client"};
 
 std::string Coefficients(int rounds) {
-  return "[job]\nnum-rounds = " + std::to_string(rounds) + "\nmin-clients = 2\nmin-available-clients = 2\nselection = \"all\"\n"
-    "[lora]\nlora-r = 1\nlora-target-modules = [\"q_proj\", \"v_proj\"]\nlora-dropout = 0.0\n"
-    "[data]\ndataset = \"fortunes\"\nformat = \"text\"\nseparator = \"\\n%\\n\"\nseq-length = 16\n"
-    "held-out-max-blocks = 1\n"
-    "[train]\nestimator = \"central\"\noptimizer = \"sgd\"\nlearning-rate = 1e-3\nmax-steps = 1\n"
-    "per-device-train-batch-size = 1\n"
-    "[scalars]\nenabled = true\n";
+  return "[job]\nnum-rounds = " + std::to_string(rounds) +
+         "\nmin-clients = 2\nmin-available-clients = 2\nselection = \"all\"\n"
+         "[lora]\nlora-r = 1\nlora-target-modules = [\"q_proj\", \"v_proj\"]\nlora-dropout = 0.0\n"
+         "[data]\ndataset = \"fortunes\"\nformat = \"text\"\nseparator = \"\\n%\\n\"\nseq-length = "
+         "16\n"
+         "held-out-max-blocks = 1\n"
+         "[train]\nestimator = \"central\"\noptimizer = \"sgd\"\nlearning-rate = 1e-3\nmax-steps = "
+         "1\n"
+         "per-device-train-batch-size = 1\n"
+         "[scalars]\nenabled = true\n";
 }
 
 json Shown(Deployment& deployment) {
@@ -31,9 +35,7 @@ json Shown(Deployment& deployment) {
   return shown.code == 0 ? json::parse(shown.out) : json::object();
 }
 
-uint64_t RoundOf(Deployment& deployment) {
-  return Shown(deployment).value("round", uint64_t{0});
-}
+uint64_t RoundOf(Deployment& deployment) { return Shown(deployment).value("round", uint64_t{0}); }
 
 void WaitForRound(Deployment& deployment, uint64_t round) {
   for (int wait = 0; wait < 3000 && RoundOf(deployment) < round; ++wait) {

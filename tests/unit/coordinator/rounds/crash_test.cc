@@ -149,7 +149,8 @@ TEST_P(Crash, AtEveryStepTheSameModelComesOut) {
   for (int at = 1; at <= steps_ && !HasFailure(); ++at) {
     SCOPED_TRACE("killed at step " + std::to_string(at) + " of " + std::to_string(steps_));
     const fs::path directory = Fresh("one");
-    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, at); }), 128 + SIGKILL);
+    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, at); }),
+              128 + SIGKILL);
     ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, 0); }), 0);
     CheckOutcome(directory, golden_);
   }
@@ -159,9 +160,11 @@ TEST_P(Crash, AgainDuringRecoveryTheSameModelComesOut) {
   for (int at = 1; at <= steps_ && !HasFailure(); at += 3) {
     SCOPED_TRACE("killed at step " + std::to_string(at) + " of " + std::to_string(steps_));
     const fs::path directory = Fresh("two");
-    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, at); }), 128 + SIGKILL);
+    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, at); }),
+              128 + SIGKILL);
     const int second = 1 + at % 7;  // soon after the start
-    const int ended = InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, second); });
+    const int ended =
+        InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, second); });
     ASSERT_TRUE(ended == 0 || ended == 128 + SIGKILL) << ended;
     ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, 0); }), 0);
     CheckOutcome(directory, golden_);
