@@ -179,7 +179,10 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const st
     if (job->engine == nullptr || !job->engine->state().cohort.contains(client)) continue;
     const ModelRecord &model = job->models.rbegin()->second, &snapshot = SnapshotOf(*job);
     const bool log = !sha256.empty() && model.log_sha256 == sha256;
-    if (!log && snapshot.sha256 != sha256 && model.sha256 != sha256) continue;
+    const bool former =
+        std::find(job->former.begin(), job->former.end(), sha256) != job->former.end();
+    if (!log && !former && snapshot.sha256 != sha256 && model.sha256 != sha256) continue;
+    if (former) return blobs_.Open(sha256);
     if (!log && snapshot.sha256 != sha256) {  // from a snapshot it came to another state
       WantStateLocked(*job);
       return Refuse(absl::StatusCode::kUnavailable,

@@ -92,6 +92,7 @@ class Federation::Impl {
     std::map<uint64_t, ModelRecord> models;
     uint64_t snapshot = 0;            // the last round whose state is in the blob store
     bool storing = false;             // and today's is wanted there
+    std::vector<std::string> former;  // blobs of snapshots that tasks of this round may name
     absl::Status unstorable;          // why it cannot be
     std::vector<RoundRecord> rounds;  // every attempt, the last one at the end
     std::vector<EvaluationRecord> evaluations;
@@ -266,6 +267,7 @@ class Federation::Impl {
   static const ModelRecord& SnapshotOf(const Job& job);  // what today's state is read from
   void StoredStateLocked(Job& job, uint64_t round);
   void SetSnapshotLocked(Job& job, uint64_t round);
+  void DropFormerLocked(Job& job);
   void WantStateLocked(Job& job);
   bool EndIsStoredLocked(Job& job);
   void StoreToday(Job& job, std::unique_lock<std::mutex>& lock);

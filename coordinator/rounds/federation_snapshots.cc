@@ -22,7 +22,7 @@ const ModelRecord& Federation::Impl::SnapshotOf(const Job& job) {
   return IsStored(job) ? job.models.rbegin()->second : LogBase(job);
 }
 
-// That of `round` is in the store, and the one before has served.
+// That of `round` is in the store, and the one before has served once its round is over.
 void Federation::Impl::StoredStateLocked(Job& job, uint64_t round) {
   if (IsKept(*job.plan, round)) PinLocked(job.models.at(round).sha256);
   SetSnapshotLocked(job, round);
@@ -30,8 +30,14 @@ void Federation::Impl::StoredStateLocked(Job& job, uint64_t round) {
 
 void Federation::Impl::SetSnapshotLocked(Job& job, uint64_t round) {
   PinLocked(job.models.at(round).sha256);
-  UnpinLocked(job.models.at(job.snapshot).sha256);
+  job.former.push_back(job.models.at(job.snapshot).sha256);
   job.snapshot = round;
+}
+
+// No task names them any more.
+void Federation::Impl::DropFormerLocked(Job& job) {
+  for (const std::string& sha256 : job.former) UnpinLocked(sha256);
+  job.former.clear();
 }
 
 void Federation::Impl::WantStateLocked(Job& job) {

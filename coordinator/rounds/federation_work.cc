@@ -301,6 +301,7 @@ void Federation::Impl::RetireLocked(Job& job) {
 }
 
 void Federation::Impl::RetireParentLocked(Job& job) {
+  DropFormerLocked(job);
   UnpinCompanionsLocked(std::next(job.models.rbegin())->second);
 }
 

@@ -210,7 +210,11 @@ TEST_F(SnapshotTest, AClientThatCannotMakeTheStateGetsItStored) {
   EXPECT_EQ(RemedyOf(first.status()), Remedy::kRetryLater);
   federation_->Tick();
   EXPECT_TRUE(federation_->OpenState(order.client, order.task.state_sha256).ok());
+  // What the tasks of this round name stays until its end.
+  const std::string named = order.task.log->snapshot->sha256;
+  EXPECT_TRUE(federation_->OpenState(order.client, named).ok());
   Work();
+  EXPECT_FALSE(blobs_->Has(named));
   EXPECT_EQ(Show(id_).state, JobState::kFinished) << Show(id_).reason;
 }
 
