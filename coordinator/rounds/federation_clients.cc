@@ -182,7 +182,11 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const st
     const bool former =
         std::find(job->former.begin(), job->former.end(), sha256) != job->former.end();
     if (!log && !former && snapshot.sha256 != sha256 && model.sha256 != sha256) continue;
-    if (former) return blobs_.Open(sha256);
+    if (former && snapshot.sha256 != sha256) {
+      RV_ASSIGN_OR_RETURN(std::unique_ptr<BlobReader> blob, blobs_.Open(sha256));
+      job->bytes_down += static_cast<int64_t>(blob->size() - std::min(blob->size(), offset));
+      return blob;
+    }
     if (!log && snapshot.sha256 != sha256) {  // from a snapshot it came to another state
       WantStateLocked(*job);
       return Refuse(absl::StatusCode::kUnavailable,
