@@ -58,6 +58,10 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
 double DrawsOf(const ScalarForm& form, uint64_t log_bytes);
 double DrawsOfRound(const ScalarForm& form);  // of one record
 
+// Of DrawsOf: some ten seconds of a core, less than a minute on a slow one. Whom more parts from a
+// state gets the state itself, however short the log.
+inline constexpr double kMostReplay = 5e10;
+
 // Rounds of one state that wait for further ones (scalars.target-ratio): their records, and the sum
 // of their movements, so that a round more costs its own directions alone.
 struct WaitingRounds {

@@ -324,13 +324,29 @@ std::optional<std::string> Agent::MakeState(const Assignment& task,
   if (!task.log) return std::nullopt;
   const std::optional<uint64_t> from = work_.MissingLog(task);
   if (!from) return std::nullopt;
-  absl::StatusOr<std::string> state = ReplayLog(task, *from, aborted);
+  const absl::StatusOr<std::string> rest = FetchLog(*task.log, *from, aborted);
+  absl::StatusOr<std::string> state =
+      rest.ok() ? ReplayLog(task, *rest, "", aborted) : rest.status();
   if (state.ok()) return *std::move(state);
   if (!aborted.stop_requested()) {
-    spdlog::warn("{}: {}; the state is fetched instead", TextOf(task.key),
-                 std::string(state.status().message()));
+    spdlog::warn("{}: {}; {} is fetched instead", TextOf(task.key),
+                 std::string(state.status().message()),
+                 task.log->snapshot ? "a snapshot" : "the state");
   }
   return std::nullopt;
+}
+
+absl::StatusOr<std::optional<std::string>> Agent::MakeFromSnapshot(const Assignment& task,
+                                                                   const std::stop_token& aborted) {
+  const StateLog& log = *task.log;
+  const StateSnapshot& snapshot = *log.snapshot;
+  RV_ASSIGN_OR_RETURN(const std::optional<std::string> file,
+                      FetchFile(task.key, snapshot.sha256, snapshot.bytes, aborted));
+  if (!file) return std::nullopt;
+  const absl::StatusOr<std::string> rest = FetchLog(log, snapshot.at - log.from, aborted);
+  if (FailedOnTheWay(rest.status())) return std::nullopt;
+  RV_RETURN_IF_ERROR(rest.status());
+  return ReplayLog(task, *rest, *file, aborted);
 }
 
 absl::StatusOr<std::string> Agent::FetchLog(const StateLog& log, uint64_t from,
@@ -345,45 +361,59 @@ absl::StatusOr<std::string> Agent::FetchLog(const StateLog& log, uint64_t from,
   return rest;
 }
 
-absl::StatusOr<std::string> Agent::ReplayLog(const Assignment& task, uint64_t from,
+absl::StatusOr<std::string> Agent::ReplayLog(const Assignment& task, const std::string& rest,
+                                             const std::string& snapshot,
                                              const std::stop_token& aborted) {
-  RV_ASSIGN_OR_RETURN(const std::string rest, FetchLog(*task.log, from, aborted));
   const auto cancelled = [&aborted] { return aborted.stop_requested(); };
-  RV_ASSIGN_OR_RETURN(std::string state, work_.CatchUp(task, rest, cancelled));
+  RV_ASSIGN_OR_RETURN(std::string state, work_.CatchUp(task, rest, snapshot, cancelled));
   const std::string got = Sha256Hex(state);
   if (got != task.state_sha256) {
     return Refuse(absl::StatusCode::kDataLoss,
                   "DIGEST_MISMATCH: replayed " + std::to_string(rest.size()) +
                       " bytes of log, got state " + got + ", want " + task.state_sha256);
   }
-  spdlog::info("{}: state made from {} bytes of log", TextOf(task.key), rest.size());
+  spdlog::info("{}: state made from {} bytes of log{}", TextOf(task.key), rest.size(),
+               snapshot.empty() ? "" : " and a snapshot");
   return state;
 }
 
 absl::StatusOr<std::optional<std::string>> Agent::FetchState(const Assignment& task,
                                                              const std::stop_token& aborted) {
   if (std::optional<std::string> made = MakeState(task, aborted)) return made;
-  const std::filesystem::path path = store_.StatePath(task.state_sha256);
+  if (task.log && task.log->snapshot && !aborted.stop_requested()) {
+    absl::StatusOr<std::optional<std::string>> made = MakeFromSnapshot(task, aborted);
+    if (made.ok() || aborted.stop_requested()) return made;
+    spdlog::warn("{}: {}; the state is fetched instead", TextOf(task.key),
+                 std::string(made.status().message()));
+  }
+  return FetchFile(task.key, task.state_sha256, task.state_bytes, aborted);
+}
+
+absl::StatusOr<std::optional<std::string>> Agent::FetchFile(const TaskKey& key,
+                                                            const std::string& sha256,
+                                                            uint64_t bytes,
+                                                            const std::stop_token& aborted) {
+  const std::filesystem::path path = store_.StatePath(sha256);
   absl::Status fetched;
   for (int attempt = 0; attempt < kMaxDownloads; ++attempt) {
     if (aborted.stop_requested()) return std::nullopt;
-    fetched = link_.Download(task.state_sha256, task.state_bytes, path, aborted);
+    fetched = link_.Download(sha256, bytes, path, aborted);
     if (!fetched.ok() && !FailedOnTheWay(fetched)) return fetched;
     if (!fetched.ok()) {
       std::this_thread::sleep_for(config_.backoff_base / 2);
       continue;
     }
     RV_ASSIGN_OR_RETURN(std::string state, ReadFile(path, kMaxState));
-    if (Sha256Hex(state) == task.state_sha256) {
-      store_.KeepOnlyState(task.state_sha256);
+    if (Sha256Hex(state) == sha256) {
+      store_.KeepOnlyState(sha256);
       return state;
     }
-    spdlog::warn("{}: the global state arrived damaged; fetched again", TextOf(task.key));
+    spdlog::warn("{}: the global state arrived damaged; fetched again", TextOf(key));
     std::error_code ignored;
     std::filesystem::remove(path, ignored);
   }
   if (fetched.ok()) return Refuse(absl::StatusCode::kDataLoss, "the global state arrives damaged");
-  spdlog::warn("{}: {}", TextOf(task.key), std::string(fetched.message()));
+  spdlog::warn("{}: {}", TextOf(key), std::string(fetched.message()));
   return std::nullopt;
 }
 

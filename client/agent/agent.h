@@ -60,11 +60,20 @@ class Agent {
   std::optional<Outcome> Work(const Assignment& task, const std::stop_token& aborted);
   absl::StatusOr<std::optional<std::string>> FetchState(const Assignment& task,
                                                         const std::stop_token& aborted);
-  // The state without fetching it; nothing where that cannot be, or is not worth it.
+  // The state without fetching one; nothing where that cannot be, or is not worth it.
   std::optional<std::string> MakeState(const Assignment& task, const std::stop_token& aborted);
+  // The state by the log's snapshot and what was logged since.
+  absl::StatusOr<std::optional<std::string>> MakeFromSnapshot(const Assignment& task,
+                                                              const std::stop_token& aborted);
+  // A file of some state, verified.
+  absl::StatusOr<std::optional<std::string>> FetchFile(const TaskKey& key,
+                                                       const std::string& sha256, uint64_t bytes,
+                                                       const std::stop_token& aborted);
   absl::StatusOr<std::string> FetchLog(const StateLog& log, uint64_t from,
                                        const std::stop_token& aborted);
-  absl::StatusOr<std::string> ReplayLog(const Assignment& task, uint64_t from,
+  // From the file `snapshot` on, or where it is empty from what is held here.
+  absl::StatusOr<std::string> ReplayLog(const Assignment& task, const std::string& rest,
+                                        const std::string& snapshot,
                                         const std::stop_token& aborted);
   absl::StatusOr<std::optional<WorkResult>> FetchAndDo(Assignment task,
                                                        const std::stop_token& aborted);

@@ -25,9 +25,11 @@ class LocalWork {
   // From which byte on the task's log is needed to make the state here; nothing where the state
   // must be fetched.
   virtual std::optional<uint64_t> MissingLog(const Assignment&) { return std::nullopt; }
-  // The state's file, made by the bytes of the log from there on. Errors: any; the state is fetched
+  // The state's file, made by the bytes of the log from there on; or, where `snapshot` is not
+  // empty, from that file of the log's snapshot by those since. Errors: any; the state is fetched
   // then.
   virtual absl::StatusOr<std::string> CatchUp(const Assignment&, std::string_view rest,
+                                              std::string_view snapshot,
                                               const std::function<bool()>& cancelled) {
     return Refuse(absl::StatusCode::kUnimplemented, "no log is replayed here");
   }

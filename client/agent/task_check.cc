@@ -33,13 +33,19 @@ absl::Status TooLarge(std::string_view what, uint64_t bytes, uint64_t most) {
 }
 
 // A pool's log is one record, and fetched even where the state is shorter; others only where they
-// are shorter than the state.
-absl::Status CheckLog(const JobDocument& document, const Assignment& task) {
+// are shorter than what is stored, a snapshot and what was logged since.
+absl::Status CheckLog(const JobDocument& document, const Assignment& task, uint64_t state) {
   constexpr uint64_t kNumber = 4, kHead = 16;
   const int pool = document.spec.scalars.pool;
   const uint64_t most = kHead + kNumber * static_cast<uint64_t>(pool);
-  if (pool == 0 || !task.log || task.log->bytes <= most) return absl::OkStatus();
-  return TooLarge("a log", task.log->bytes, most);
+  if (!task.log) return absl::OkStatus();
+  if (pool > 0 && task.log->bytes > most) return TooLarge("a log", task.log->bytes, most);
+  if (!task.log->snapshot) return absl::OkStatus();
+  if (task.log->snapshot->bytes > state) {
+    return TooLarge("a snapshot", task.log->snapshot->bytes, state);
+  }
+  if (pool > 0 || task.log->tail() <= state) return absl::OkStatus();
+  return TooLarge("a log since its snapshot", task.log->tail(), state);
 }
 
 }  // namespace
@@ -51,7 +57,7 @@ absl::Status CheckTask(const Policy& policy, const Assignment& task) {
   RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
   const uint64_t limit = LargestFileOf(model.plan.wire());
   if (task.state_bytes > limit) return TooLarge("a global state", task.state_bytes, limit);
-  return CheckLog(document, task);
+  return CheckLog(document, task, limit);
 }
 
 }  // namespace rivulet

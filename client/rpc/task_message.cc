@@ -13,6 +13,34 @@ constexpr size_t kMaxMasking = 2 << 20;
 constexpr int kMaxCertificates = 256;
 constexpr size_t kMaxCertificate = 4 << 10;
 
+absl::Status WrongLog(uint64_t from, uint64_t bytes, const std::string& what) {
+  return Refuse(absl::StatusCode::kInvalidArgument, "task: got a log of " + std::to_string(bytes) +
+                                                        " bytes from " + std::to_string(from) +
+                                                        " on" + what);
+}
+
+absl::StatusOr<StateLog> LogOf(const v1::StateLog& wire) {
+  const size_t hash = wire.bytes() > 0 ? 32 : 0;
+  if (wire.sha256().size() != hash) {
+    return WrongLog(wire.from(), wire.bytes(),
+                    " with a hash of " + std::to_string(wire.sha256().size()) + " bytes, want " +
+                        std::to_string(hash));
+  }
+  if (wire.bytes() > UINT64_MAX - wire.from()) {
+    return WrongLog(wire.from(), wire.bytes(), ", want an end below 2^64");
+  }
+  StateLog log{HexOfBytes(wire.sha256()), wire.bytes(), wire.from()};
+  if (!wire.has_snapshot()) return log;
+  const v1::Snapshot& snapshot = wire.snapshot();
+  if (snapshot.sha256().size() != 32 || snapshot.at() < log.from || snapshot.at() > log.end()) {
+    return WrongLog(wire.from(), wire.bytes(),
+                    " and a snapshot at " + std::to_string(snapshot.at()) + " with a hash of " +
+                        std::to_string(snapshot.sha256().size()) + " bytes, want it there and 32");
+  }
+  log.snapshot = StateSnapshot{HexOfBytes(snapshot.sha256()), snapshot.bytes(), snapshot.at()};
+  return log;
+}
+
 }  // namespace
 
 TaskKey KeyOf(const v1::TaskKey& wire) { return {wire.job(), wire.round(), wire.attempt()}; }
@@ -24,13 +52,6 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   }
   if (wire.state_sha256().size() != 32 || wire.job_document().size() > kMaxDocument) {
     return Refuse(absl::StatusCode::kInvalidArgument, "task: hash or document of a wrong size");
-  }
-  const size_t log_hash = wire.log().bytes() > 0 ? 32 : 0;
-  if (wire.has_log() && wire.log().sha256().size() != log_hash) {
-    return Refuse(absl::StatusCode::kInvalidArgument,
-                  "task: got a hash of " + std::to_string(wire.log().sha256().size()) +
-                      " bytes of a log of " + std::to_string(wire.log().bytes()) + ", want " +
-                      std::to_string(log_hash));
   }
   if (wire.masking().size() > kMaxParameters) {
     return Refuse(absl::StatusCode::kInvalidArgument,
@@ -46,7 +67,7 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   task.state_bytes = wire.state_bytes();
   task.epoch = wire.epoch();
   if (wire.has_log()) {
-    task.log = StateLog{HexOfBytes(wire.log().sha256()), wire.log().bytes(), wire.log().from()};
+    RV_ASSIGN_OR_RETURN(task.log, LogOf(wire.log()));
   }
   if (task.kind == Assignment::Kind::kTrain) task.masking = wire.masking();
   return task;

@@ -20,12 +20,7 @@
 #include "privacy/masking/masked_form.h"
 
 namespace rivulet {
-namespace {
-
-// Less than a minute's work (DrawsOf): who lacks more fetches the state, however short the log.
-constexpr double kMostDraws = 5e10;
-
-}  // namespace
+namespace {}  // namespace
 
 // What the tasks of one job share.
 struct TaskRunner::Job {
@@ -152,12 +147,31 @@ std::optional<uint64_t> TaskRunner::MissingLog(const LocalTask& task) {
   const std::optional<uint64_t> position =
       (*job)->held_of == task.job_id ? (*job)->position : std::nullopt;
   const auto first = MissingFrom(*task.log, position, form->pooled(), task.state_bytes);
-  if (first && DrawsOf(*form, task.log->bytes - *first) > kMostDraws) return std::nullopt;
+  if (first && DrawsOf(*form, task.log->bytes - *first) > kMostReplay) return std::nullopt;
   return first;
 }
 
+// An older state whose file is `snapshot`, from which `rest` bytes of log lead to that of the task.
+absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::SnapshotOf(
+    const Job& job, const ScalarForm& form, const LocalTask& task, std::string_view snapshot,
+    uint64_t rest) {
+  if (!task.log->snapshot || rest != task.log->tail()) {
+    return Refuse(absl::StatusCode::kDataLoss, "log: the task has no snapshot " +
+                                                   std::to_string(rest) + " bytes before its end");
+  }
+  if (const double draws = DrawsOf(form, rest); draws > kMostReplay) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "log: got " + std::to_string(rest) + " bytes since the last snapshot, " +
+                      std::to_string(draws) + " numbers to draw, want at most " +
+                      std::to_string(kMostReplay));
+  }
+  RV_ASSIGN_OR_RETURN(ParameterSet state, ReadParameterSet(snapshot, &job.tuner->manifest()));
+  return std::make_shared<const ParameterSet>(std::move(state));
+}
+
 absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::string_view rest,
-                                                const std::function<bool()>& cancelled) {
+                                                const std::function<bool()>& cancelled,
+                                                std::string_view snapshot) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
   const JobSpec& spec = job->document.spec;
   const auto form = job->form();
@@ -166,13 +180,16 @@ absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::stri
                   "log: the task has none of " + std::to_string(rest.size()) + " bytes");
   }
   std::shared_ptr<const ParameterSet> start;
-  {
+  if (!snapshot.empty()) {
+    RV_ASSIGN_OR_RETURN(start, SnapshotOf(*job, *form, task, snapshot, rest.size()));
+  } else {
     const std::lock_guard lock(job->mutex);
     const uint64_t before = task.log->end() - rest.size();
     const bool follows = job->held_of == task.job_id && job->position == before;
     if (!form->pooled() && follows) start = job->held;
   }
-  if (start == nullptr && task.log->from == 0 && rest.size() == task.log->bytes) {
+  if (start == nullptr && snapshot.empty() && task.log->from == 0 &&
+      rest.size() == task.log->bytes) {
     RV_ASSIGN_OR_RETURN(start, InitialOf(*job));
   }
   if (start == nullptr) return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");

@@ -19,6 +19,7 @@
 
 namespace rivulet {
 
+class ScalarForm;
 class Tokenizer;
 
 // Where local work finds what the wire never names: folders and files of this machine. The agent
@@ -70,10 +71,12 @@ class TaskRunner {
   // runner holds; nothing where the state must be fetched, or is there sooner so. The state of the
   // job's last task is held.
   std::optional<uint64_t> MissingLog(const LocalTask& task);
-  // That state's file. Errors: DataLoss for bytes that are no rest of the task's log; Aborted when
-  // `cancelled`; those of LocalResources.
+  // That state's file. `snapshot`: the file of the log's snapshot, where that is what the rest
+  // follows. Errors: DataLoss for bytes that are no rest of the task's log; InvalidArgument for
+  // more since the snapshot than kMostReplay; Aborted when `cancelled`; those of LocalResources.
   absl::StatusOr<std::string> CatchUp(const LocalTask& task, std::string_view rest,
-                                      const std::function<bool()>& cancelled = {});
+                                      const std::function<bool()>& cancelled = {},
+                                      std::string_view snapshot = {});
 
   // Whether Train would draw from the pool by sums that are not here: TakeLog first.
   bool LacksLog(const LocalTask& task);
@@ -104,6 +107,11 @@ class TaskRunner {
   static absl::Status KeepSums(Job& job, const LocalTask& task, std::string_view log);
   absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
+  static absl::StatusOr<std::shared_ptr<const ParameterSet>> SnapshotOf(const Job& job,
+                                                                        const ScalarForm& form,
+                                                                        const LocalTask& task,
+                                                                        std::string_view snapshot,
+                                                                        uint64_t rest);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> StateOf(Job& job,
                                                                      const LocalTask& task,
                                                                      std::string_view state_file);

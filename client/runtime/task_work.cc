@@ -129,8 +129,9 @@ class TaskWork final : public LocalWork {
     return runner_.MissingLog(LocalOf(task));
   }
   absl::StatusOr<std::string> CatchUp(const Assignment& task, std::string_view rest,
+                                      std::string_view snapshot,
                                       const std::function<bool()>& cancelled) override {
-    return runner_.CatchUp(LocalOf(task), rest, cancelled);
+    return runner_.CatchUp(LocalOf(task), rest, cancelled, snapshot);
   }
 
   bool LacksLog(const Assignment& task) override {

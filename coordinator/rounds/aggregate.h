@@ -16,8 +16,9 @@
 namespace rivulet {
 
 struct AggregatedRound {
-  ModelRecord model;   // its blobs are durable; its row is not written yet
+  ModelRecord model;   // its blobs are durable, but perhaps the state; its row is not written yet
   ParameterSet state;  // of that model
+  bool stored = true;  // the state is: without a log always (snapshots.h)
   RoundFigures figures;
   int64_t scaled = 0;               // updates that a robust rule scaled down
   std::optional<double> clip_norm;  // adaptive clipping: of the next round

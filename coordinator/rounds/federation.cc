@@ -29,6 +29,10 @@ absl::StatusOr<bool> Federation::Ended(const std::string& job) const { return im
 absl::StatusOr<std::vector<NamedBlob>> Federation::Downloads(const std::string& job) const {
   return impl_->Downloads(job);
 }
+absl::StatusOr<std::unique_ptr<BlobReader>> Federation::OpenDownload(const std::string& job,
+                                                                     const std::string& sha256) {
+  return impl_->OpenDownload(job, sha256);
+}
 std::vector<ClientView> Federation::Clients() const { return impl_->Clients(); }
 void Federation::Connected(const ClientFacts& facts) { impl_->Connected(facts); }
 void Federation::Disconnected(const std::string& client) { impl_->Disconnected(client); }

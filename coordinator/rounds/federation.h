@@ -139,6 +139,11 @@ class Federation {
   absl::StatusOr<JobView> Show(const std::string& job) const;
   absl::StatusOr<bool> Ended(const std::string& job) const;  // cheap, for whoever asks often
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
+  // One of Downloads. Today's state of a job that keeps a log may be in memory alone: it is stored
+  // first, which the call waits for. Errors: NotFound; Unavailable (kRetryLater) where that takes
+  // more than a minute, or the next state was published meanwhile; those of the blob store.
+  absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(const std::string& job,
+                                                           const std::string& sha256);
   std::vector<ClientView> Clients() const;
 
   // ---- agents ----
@@ -146,8 +151,9 @@ class Federation {
   // replaces what was there: its tasks are sent anew.
   void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);
-  // The global state of a task this client has, or the log by which it makes it for itself; what
-  // is read from `offset` on counts as sent. Errors: PermissionDenied for any other blob.
+  // The global state of a task this client has, or the log and the snapshot by which it makes it
+  // for itself; what is read from `offset` on counts as sent. Errors: Unavailable (kRetryLater) for
+  // a state that is in memory alone: it is stored now; PermissionDenied for any other blob.
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
                                                         const std::string& sha256,
                                                         uint64_t offset = 0);

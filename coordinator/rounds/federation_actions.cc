@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/snapshots.h"
 
 namespace rivulet {
 namespace {
@@ -29,7 +30,7 @@ void Federation::Impl::FeedLocked(Job& job, const Event& event) {
 }
 
 // Performs what is waiting, in order. A full disk stops it: the next Tick goes on from there. So
-// does a release that is not planned yet: the worker goes on.
+// does a release that is not planned yet, or a last state that is not stored: the worker goes on.
 void Federation::Impl::DrainLocked(Job& job) {
   while (job.engine != nullptr && !job.resuming) {
     if (job.backlog.empty()) {
@@ -49,6 +50,7 @@ void Federation::Impl::DrainLocked(Job& job) {
     const Action action = job.backlog.front();
     const auto* const open = std::get_if<OpenRound>(&action);
     if (open != nullptr && !ReleaseIsPlannedLocked(job, *open)) return;
+    if (std::holds_alternative<EndJob>(action) && !EndIsStoredLocked(job)) return;
     const absl::Status done =
         std::visit([&](const auto& one) { return PerformLocked(job, one); }, action);
     const bool full = done.code() == absl::StatusCode::kResourceExhausted &&
@@ -168,9 +170,14 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const LoseRound& action) 
   writes.push_back(PutModel{same});
   RV_RETURN_IF_ERROR(states_.Commit(writes));
   EndAttemptLocked(job, action.reason);
-  PinLocked(same.sha256);
   PinCompanionsLocked(same);
+  const bool stored = IsStored(job);
   job.models[action.round] = std::move(same);
+  if (stored) {
+    StoredStateLocked(job, action.round);
+  } else if (IsKept(*job.plan, action.round)) {
+    WantStateLocked(job);
+  }
   RetireParentLocked(job);
   EmitLocked(job, "round.lost", action.round,
              {{"attempt", int64_t{action.attempt}}, {"reason", action.reason}});
@@ -212,11 +219,16 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   MoveJob end;
   end.id = job.record.id;
   end.from = job.record.state;
-  end.to = action.how == EndJob::How::kFinished  ? JobState::kFinished
-           : action.how == EndJob::How::kStopped ? JobState::kStopped
-                                                 : JobState::kFailed;
-  end.exit_code = end.to == JobState::kFailed ? static_cast<int>(action.exit) : 0;
+  const bool lost = !job.unstorable.ok() && !IsStored(job);
+  end.to = lost                                   ? JobState::kFailed
+           : action.how == EndJob::How::kFinished ? JobState::kFinished
+           : action.how == EndJob::How::kStopped  ? JobState::kStopped
+                                                  : JobState::kFailed;
+  const ExitCode exit = lost ? ExitCode::kState : action.exit;
+  end.exit_code = end.to == JobState::kFailed ? static_cast<int>(exit) : 0;
   end.reason = action.reason;
+  if (lost && action.how != EndJob::How::kFailed)
+    end.reason = std::string(job.unstorable.message());
   end.ended_ms = clock_.UnixMillis();
   std::vector<Write> writes = {end, DropSecrets{job.record.id, 0, 0}};
   if (!job.rounds.empty()) {  // which may have ended before it was published
@@ -225,6 +237,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   }
   RV_RETURN_IF_ERROR(states_.Commit(writes));
   job.record.state = end.to;
+  dropped_.push_back(std::move(job.made));
   if (made_ != nullptr && !job.models.empty() &&
       made_->sha256 == job.models.rbegin()->second.sha256) {
     dropped_.push_back(std::move(made_));
@@ -241,7 +254,9 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   }
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.updates.clear();
-  if (!job.models.empty()) UnpinCompanionsLocked(job.models.rbegin()->second);
+  DropFormerLocked(job);
+  // Where the state is lost, snapshot and log are what it may yet be made from.
+  if (!job.models.empty() && !lost) UnpinCompanionsLocked(job.models.rbegin()->second);
   DropSumLocked(job);
   job.backlog.clear();
   job.planning.reset();
@@ -256,7 +271,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
                      : end.to == JobState::kStopped ? "job.stopped"
                                                     : "job.failed";
   EmitLocked(job, type, job.models.empty() ? 0 : job.models.rbegin()->first,
-             {{"reason", action.reason}, {"exit", int64_t{end.exit_code}}});
+             {{"reason", end.reason}, {"exit", int64_t{end.exit_code}}});
   return absl::OkStatus();
 }
 

@@ -5,6 +5,7 @@
 #include "aggregation/scalars/scalar_replay.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/snapshots.h"
 #include "privacy/masking/task_terms.h"
 
 namespace rivulet {
@@ -152,6 +153,11 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   task.state_bytes = model.bytes;
   if (KeepsLog(job->plan->spec)) {
     task.log = StateLog{model.log_sha256, model.log_bytes, model.log_from};
+    const ModelRecord& snapshot = SnapshotOf(*job);
+    if (snapshot.sha256 != model.sha256) {
+      task.log->snapshot =
+          StateSnapshot{snapshot.sha256, snapshot.bytes, PositionOf(*job->plan, snapshot)};
+    }
   }
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
@@ -170,9 +176,24 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const st
   const std::lock_guard lock(mutex_);
   for (const auto& job : jobs_) {
     if (job->engine == nullptr || !job->engine->state().cohort.contains(client)) continue;
-    const ModelRecord& model = job->models.rbegin()->second;
-    if (model.sha256 != sha256 && (sha256.empty() || model.log_sha256 != sha256)) continue;
-    const uint64_t bytes = model.sha256 == sha256 ? model.bytes : model.log_bytes;
+    const ModelRecord &model = job->models.rbegin()->second, &snapshot = SnapshotOf(*job);
+    const bool log = !sha256.empty() && model.log_sha256 == sha256;
+    const bool former =
+        std::find(job->former.begin(), job->former.end(), sha256) != job->former.end();
+    if (!log && !former && snapshot.sha256 != sha256 && model.sha256 != sha256) continue;
+    if (former && snapshot.sha256 != sha256) {
+      RV_ASSIGN_OR_RETURN(std::unique_ptr<BlobReader> blob, blobs_.Open(sha256));
+      job->bytes_down += static_cast<int64_t>(blob->size() - std::min(blob->size(), offset));
+      return blob;
+    }
+    if (!log && snapshot.sha256 != sha256) {  // from a snapshot it came to another state
+      WantStateLocked(*job);
+      return Refuse(absl::StatusCode::kUnavailable,
+                    "state of round " + std::to_string(model.round) +
+                        ": is being stored, want it asked for again",
+                    Remedy::kRetryLater);
+    }
+    const uint64_t bytes = log ? model.log_bytes : snapshot.bytes;
     job->bytes_down += static_cast<int64_t>(bytes - std::min(bytes, offset));
     return blobs_.Open(sha256);
   }

@@ -25,6 +25,8 @@ struct AggregatedRound;
 // A peer's numbers stay small enough that the sums over any cohort are finite and fit 64 bits.
 inline constexpr int64_t kMostCounted = int64_t{1} << 40;
 
+inline constexpr std::chrono::milliseconds kTryAgainAfter{1000};  // of a disk that is full
+
 // Names of a round's or job's secrets in the store (state_store.h).
 inline constexpr char kMaskingSecret[] = "masking";
 inline constexpr char kNoiseSecret[] = "noise";
@@ -41,9 +43,6 @@ inline ExitCode JobExitOf(const absl::Status& error) {
 
 // Half uploads of one attempt are kept under keys that begin with this.
 std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
-
-// Does the job keep the state of this round for download, besides the latest?
-bool IsKept(const JobPlan& plan, uint64_t round);
 
 // The insides of Federation, in several files: jobs (submit, stop), recovery, actions (what the
 // engine wants done), work (aggregate, publish), clients (connections, their queues, reports),
@@ -77,6 +76,11 @@ class Federation::Impl {
     std::optional<absl::StatusOr<LedgerRow>> answer;
   };
 
+  struct MadeState {
+    std::string sha256;
+    ParameterSet values;
+  };
+
   struct Job {
     JobRecord record;
     std::shared_ptr<const JobPlan> plan;  // null once it has ended
@@ -86,6 +90,10 @@ class Federation::Impl {
     bool evaluates_in_clear = false;  // all the same, held-out figures are reported without noise
     std::deque<Action> backlog;       // actions that a full disk holds up
     std::map<uint64_t, ModelRecord> models;
+    uint64_t snapshot = 0;            // the last round whose state is in the blob store
+    bool storing = false;             // and today's is wanted there
+    std::vector<std::string> former;  // blobs of snapshots that tasks of this round may name
+    absl::Status unstorable;          // why it cannot be
     std::vector<RoundRecord> rounds;  // every attempt, the last one at the end
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;
@@ -95,6 +103,7 @@ class Federation::Impl {
     std::vector<ReceivedUpdate> received;         // those of them that this process received
     size_t summed = 0;                            // the first so many of them are in `running`
     std::shared_ptr<RunningRound> running;        // used by whoever holds `working_`
+    std::shared_ptr<MadeState> made;              // today's state while it is not stored
     std::shared_ptr<const CodedRound> coded;      // of the last round that was asked for
     std::vector<UpdateRecord> previous;           // counted in the last published round
     std::map<std::string, std::shared_ptr<IncomingUpdate>> uploads;  // under way, by client
@@ -128,6 +137,8 @@ class Federation::Impl {
   absl::StatusOr<JobView> Show(const std::string& job) const;
   absl::StatusOr<bool> Ended(const std::string& job) const;
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
+  absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(const std::string& job,
+                                                           const std::string& sha256);
   std::vector<ClientView> Clients() const;
   void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);
@@ -176,6 +187,8 @@ class Federation::Impl {
   void RebuildEvaluation(const Job& job, const EvaluationRecord& evaluation,
                          EngineState& state) const;
   absl::Status CheckBlobs(const Job& job, const JobPlan& plan) const;
+  absl::Status CheckBlob(const std::string& what, const std::string& sha256, uint64_t bytes) const;
+  absl::StatusOr<uint64_t> FindSnapshot(const Job& job, const JobPlan& plan) const;
   absl::Status CollectGarbageLocked();
 
   // ---- actions ----
@@ -233,7 +246,7 @@ class Federation::Impl {
   void WorkLoop();
   bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
   std::shared_ptr<RunningRound> RunningOf(Job& job);
-  void KeepStateLocked(const std::string& sha256, ParameterSet values);
+  void KeepStateLocked(Job& job, const std::string& sha256, ParameterSet values);
   // What reads the uploads of the round in progress; null where they are not coded.
   std::shared_ptr<const CodedRound> CodedOfLocked(Job& job);
   static bool AwaitsPlan(const Job& job) { return job.planning && !job.planning->answer; }
@@ -244,6 +257,17 @@ class Federation::Impl {
   void PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result);
   void RetireLocked(Job& job);
   void RetireParentLocked(Job& job);
+
+  // ---- states that are in memory alone (snapshots.h) ----
+  static bool IsStored(const Job& job) { return job.snapshot == job.models.rbegin()->first; }
+  static const ModelRecord& LogBase(const Job& job);     // from where the log leads onwards
+  static const ModelRecord& SnapshotOf(const Job& job);  // what today's state is read from
+  void StoredStateLocked(Job& job, uint64_t round);
+  void SetSnapshotLocked(Job& job, uint64_t round);
+  void DropFormerLocked(Job& job);
+  void WantStateLocked(Job& job);
+  bool EndIsStoredLocked(Job& job);
+  void StoreToday(Job& job, std::unique_lock<std::mutex>& lock);
 
   // ---- blobs: names in use; unused ones are deleted when nobody is about to use one ----
   void PinLocked(const std::string& sha256);
@@ -286,12 +310,8 @@ class Federation::Impl {
   int putting_ = 0;  // blobs being made whose names are not known yet
   std::deque<Work> work_;
   bool working_ = false;
-  // The state that was made last, for the next round of its job: it need not be read and verified.
-  // One of all jobs, since each takes the memory of a model.
-  struct MadeState {
-    std::string sha256;
-    ParameterSet values;
-  };
+  // The stored state that was made last, for the next round of its job: it need not be read and
+  // verified. One of all jobs, since each takes the memory of a model.
   std::shared_ptr<MadeState> made_;
   std::vector<std::shared_ptr<const void>> dropped_;  // to be freed without the lock
   bool ending_ = false;

@@ -5,6 +5,7 @@
 #include "common/job/validate_private.h"
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/snapshots.h"
 #include "coordinator/rounds/update_layout.h"
 #include "privacy/crypto/random_bytes.h"
 #include "privacy/dp/noise_seed.h"
@@ -157,7 +158,6 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
     writes.push_back(SetSecret{{record.id, 0, 0, kNoiseSecret, run_seed}});
   }
   RV_RETURN_IF_ERROR(states_.Commit(writes));
-  PinLocked(model->sha256);
   jobs_.push_back(std::make_unique<Job>());
   Job& job = *jobs_.back();
   job.record = std::move(record);
@@ -166,8 +166,11 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   job.run_seed = std::move(run_seed);
   job.engine = MakeEngine(job, EngineState{});
   DescribeLocked(job, plan->spec);
-  if (made_ == nullptr) KeepStateLocked(model->sha256, std::move(initial));
   job.models[0] = *std::move(model);
+  const std::string& first = job.models[0].sha256;
+  PinLocked(first);
+  if (IsKept(*plan, 0)) PinLocked(first);
+  if (made_ == nullptr) KeepStateLocked(job, first, std::move(initial));
   EmitLocked(job, "job.submitted", 0, {{"name", job.record.name}});
   const std::string id = job.record.id;
   for (const auto& [name, client] : clients_) {

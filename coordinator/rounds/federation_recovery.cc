@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/snapshots.h"
 
 namespace rivulet {
 
@@ -77,6 +78,11 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
   absl::StatusOr<JobPlan> plan = config_.planner(job.record.document);
   if (plan.ok()) DescribeLocked(job, plan->spec);
   absl::Status usable = plan.ok() ? CheckBlobs(job, *plan) : plan.status();
+  if (usable.ok()) {
+    const absl::StatusOr<uint64_t> snapshot = FindSnapshot(job, *plan);
+    usable = snapshot.status();
+    if (snapshot.ok()) job.snapshot = *snapshot;
+  }
   if (usable.ok()) usable = CheckCohortSecret(plan->spec, job.cohort_seed);
   if (usable.ok()) {
     job.plan = std::make_shared<const JobPlan>(*std::move(plan));
@@ -100,27 +106,46 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
   return absl::OkStatus();
 }
 
-// Every blob that a row promises is there in its full size. Hashes are checked when it is read.
+// The newest state that is in the store and from which the log leads to today's.
+absl::StatusOr<uint64_t> Federation::Impl::FindSnapshot(const Job& job, const JobPlan& plan) const {
+  if (job.models.empty()) return Refuse(absl::StatusCode::kDataLoss, "no global state is stored");
+  const ModelRecord& today = job.models.rbegin()->second;
+  absl::Status why;
+  for (auto model = job.models.rbegin(); model != job.models.rend(); ++model) {
+    if (!LeadsFrom(plan, model->second, today)) continue;
+    const absl::Status there = CheckBlob("global state", model->second.sha256, model->second.bytes);
+    if (there.ok()) return model->first;
+    const bool lost =
+        there.code() == absl::StatusCode::kNotFound || there.code() == absl::StatusCode::kDataLoss;
+    if (!lost) return there;
+    if (why.ok()) why = there;
+  }
+  return why;
+}
+
+// Is it there in its full size? Hashes are checked when it is read.
+absl::Status Federation::Impl::CheckBlob(const std::string& what, const std::string& sha256,
+                                         uint64_t bytes) const {
+  const auto blob = blobs_.Open(sha256);
+  if (!blob.ok()) return Annotate(blob.status(), what);
+  if ((*blob)->size() == bytes) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kDataLoss, what + ": got " + std::to_string((*blob)->size()) +
+                                                 " bytes, want " + std::to_string(bytes));
+}
+
+// What a row promises beside the state.
 absl::Status Federation::Impl::CheckBlobs(const Job& job, const JobPlan& plan) const {
-  const auto check = [this](const std::string& what, const std::string& sha256, uint64_t bytes) {
-    const auto blob = blobs_.Open(sha256);
-    if (!blob.ok()) return Annotate(blob.status(), what);
-    if ((*blob)->size() == bytes) return absl::OkStatus();
-    return Refuse(absl::StatusCode::kDataLoss, what + ": got " + std::to_string((*blob)->size()) +
-                                                   " bytes, want " + std::to_string(bytes));
-  };
   if (job.models.empty()) return Refuse(absl::StatusCode::kDataLoss, "no global state is stored");
   const ModelRecord& model = job.models.rbegin()->second;
-  RV_RETURN_IF_ERROR(check("global state", model.sha256, model.bytes));
   if (!model.log_sha256.empty()) {
-    RV_RETURN_IF_ERROR(check("log of coefficients", model.log_sha256, model.log_bytes));
+    RV_RETURN_IF_ERROR(CheckBlob("log of coefficients", model.log_sha256, model.log_bytes));
   }
   if (ChoosesByMovement(plan.spec) || (plan.scalars && plan.scalars->pooled())) {
     const ModelRecord& first = job.models.begin()->second;
-    RV_RETURN_IF_ERROR(check("initial state", first.sha256, first.bytes));
+    RV_RETURN_IF_ERROR(CheckBlob("initial state", first.sha256, first.bytes));
   }
   for (const UpdateRecord& update : job.updates) {
-    RV_RETURN_IF_ERROR(check("update of " + update.client, update.sha256, update.bytes));
+    RV_RETURN_IF_ERROR(CheckBlob("update of " + update.client, update.sha256, update.bytes));
   }
   return absl::OkStatus();
 }
@@ -199,11 +224,12 @@ absl::Status Federation::Impl::CollectGarbageLocked() {
     for (const auto& [round, model] : job->models) {
       // An ended job keeps whatever of its states is still there.
       const bool kept = job->plan == nullptr || IsKept(*job->plan, round);
-      const bool wanted = kept || round == job->models.rbegin()->first;
-      if (wanted && blobs_.Has(model.sha256)) PinLocked(model.sha256);
+      if (kept && blobs_.Has(model.sha256)) PinLocked(model.sha256);
     }
+    if (job->plan != nullptr) PinLocked(job->models.at(job->snapshot).sha256);
+    // Of an ended job nobody fetches them, but its state may be lost without.
     const ModelRecord& last = job->models.rbegin()->second;
-    if (job->plan != nullptr) PinCompanionsLocked(last);  // of an ended job nobody fetches them
+    if (job->plan != nullptr || !blobs_.Has(last.sha256)) PinCompanionsLocked(last);
     for (const UpdateRecord& update : job->updates) PinLocked(update.sha256);
   }
   RV_ASSIGN_OR_RETURN(const std::vector<BlobInfo> all, blobs_.List());

@@ -7,12 +7,11 @@
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/snapshots.h"
 
 namespace rivulet {
 
 namespace {
-constexpr std::chrono::milliseconds kTryAgainAfter{1000};
-
 std::string NameList(const std::vector<std::string>& names) {
   std::string list;
   for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
@@ -61,9 +60,9 @@ std::deque<Federation::Impl::Work>::iterator Federation::Impl::DueLocked() {
   for (auto work = work_.begin(); work != work_.end(); ++work) {
     if (work->not_before > Now()) continue;
     const Job* const job = FindLocked(work->job);
-    const bool waited_for =
-        job != nullptr && job->engine != nullptr &&
-        (job->engine->state().phase == Phase::kClosed || AwaitsPlan(*job) || job->resuming);
+    const bool waited_for = job != nullptr && job->engine != nullptr &&
+                            (job->engine->state().phase == Phase::kClosed || AwaitsPlan(*job) ||
+                             job->resuming || job->storing);
     if (waited_for) return work;
     if (due == work_.end()) due = work;
   }
@@ -83,6 +82,10 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   }
   if (AwaitsPlan(*job)) {
     PlanRelease(*job, lock);
+    return true;
+  }
+  if (job->storing) {
+    StoreToday(*job, lock);
     return true;
   }
   const bool alone = job->plan->spec.privacy.mechanism == "central";  // each is clipped
@@ -107,6 +110,7 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   const std::shared_ptr<MaskedRound> masked = job->masked;
   const SecretText noise_seed = IsCorrelated(job->plan->spec) ? job->run_seed : job->noise_seed;
   const std::string initial = job->models.begin()->second.sha256;
+  const ModelRecord snapshot = LogBase(*job);
   const RoundTerms terms = TermsOfLocked(*job, job->rounds.back().cohort.size());
   const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
   working_ = true;
@@ -119,6 +123,10 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
           ? AggregateCentral(blobs_, *plan, parent, initial, *set, noise_seed, terms, *running,
                              coded.get())
           : AggregateRound(blobs_, *plan, parent, initial, *set, received, *running, coded.get());
+  if (result.ok()) {
+    const absl::Status stored = StoreIfDue(blobs_, *plan, snapshot, *result);
+    if (!stored.ok()) result = stored;
+  }
   lock.lock();
   PublishLocked(*job, std::move(result));
   working_ = false;
@@ -130,18 +138,27 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
 }
 
 std::shared_ptr<RunningRound> Federation::Impl::RunningOf(Job& job) {
-  if (job.running != nullptr) return job.running;
-  job.running = std::make_shared<RunningRound>(job.plan->update_manifest(), job.plan->manifest);
-  if (made_ != nullptr && made_->sha256 == job.models.rbegin()->second.sha256) {
-    job.running->GiveParent(std::move(made_->values), made_->sha256);
-    made_.reset();
+  const ModelRecord& parent = job.models.rbegin()->second;
+  if (job.running == nullptr) {
+    job.running = std::make_shared<RunningRound>(job.plan->update_manifest(), job.plan->manifest);
+    std::shared_ptr<MadeState>& made = job.made != nullptr ? job.made : made_;
+    if (made != nullptr && made->sha256 == parent.sha256) {
+      job.running->GiveParent(std::move(made->values), made->sha256);
+      made.reset();
+    }
   }
+  job.running->MakeParentBy(
+      [plan = job.plan, snapshot = SnapshotOf(job), parent](const BlobStore& blobs) {
+        return ReadState(blobs, *plan, snapshot, parent);
+      });
   return job.running;
 }
 
-void Federation::Impl::KeepStateLocked(const std::string& sha256, ParameterSet values) {
-  dropped_.push_back(std::move(made_));
-  made_ = std::make_shared<MadeState>(MadeState{sha256, std::move(values)});
+void Federation::Impl::KeepStateLocked(Job& job, const std::string& sha256, ParameterSet values) {
+  dropped_.push_back(std::move(job.made));
+  std::shared_ptr<MadeState>& made = IsStored(job) ? made_ : job.made;
+  dropped_.push_back(std::move(made));
+  made = std::make_shared<MadeState>(MadeState{sha256, std::move(values)});
 }
 
 std::shared_ptr<const CodedRound> Federation::Impl::CodedOfLocked(Job& job) {
@@ -174,7 +191,7 @@ void Federation::Impl::SumArrived(Job& job, std::unique_lock<std::mutex>& lock) 
   std::shared_ptr<RunningRound> running = RunningOf(job);
   working_ = true;
   lock.unlock();
-  running->ReadParent(blobs_, parent);
+  (void)running->ReadParent(blobs_, parent);
   (void)running->Add(blobs_, fresh, false);  // what went wrong shows when the round has closed
   lock.lock();
   working_ = false;
@@ -241,10 +258,15 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   job.all_protocol_bytes_up += round.figures.protocol_bytes_up;
   job.all_bytes_down += round.figures.bytes_down;
   job.bytes_down = 0;
-  PinLocked(result->model.sha256);
   PinCompanionsLocked(result->model);
   job.models[round.round] = result->model;
-  KeepStateLocked(result->model.sha256, std::move(result->state));
+  job.unstorable = absl::OkStatus();
+  if (result->stored) {
+    StoredStateLocked(job, round.round);
+  } else if (job.plan->scalars->pooled()) {
+    SetSnapshotLocked(job, 0);  // what was stored since leads nowhere
+  }
+  KeepStateLocked(job, result->model.sha256, std::move(result->state));
   RetireLocked(job);
   std::vector<std::pair<std::string, JobEvent::Value>> data = {
       {"attempt", int64_t{round.attempt}},
@@ -270,13 +292,6 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   FeedLocked(job, Published{});
 }
 
-bool IsKept(const JobPlan& plan, uint64_t round) {
-  if (round == 0 && ChoosesByMovement(plan.spec)) return true;            // uploads are read by it
-  if (round == 0 && plan.scalars && plan.scalars->pooled()) return true;  // all states grow from it
-  const int every = plan.spec.export_.save_every_round;
-  return every > 0 && round % static_cast<uint64_t>(every) == 0;
-}
-
 // After a publication: its updates and what it was made from have served.
 void Federation::Impl::RetireLocked(Job& job) {
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
@@ -286,9 +301,8 @@ void Federation::Impl::RetireLocked(Job& job) {
 }
 
 void Federation::Impl::RetireParentLocked(Job& job) {
-  const ModelRecord& parent = std::next(job.models.rbegin())->second;
-  if (!IsKept(*job.plan, parent.round)) UnpinLocked(parent.sha256);
-  UnpinCompanionsLocked(parent);
+  DropFormerLocked(job);
+  UnpinCompanionsLocked(std::next(job.models.rbegin())->second);
 }
 
 // What lies beside a state, for the round after it.

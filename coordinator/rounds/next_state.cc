@@ -1,7 +1,6 @@
 #include "coordinator/rounds/next_state.h"
 
 #include <algorithm>
-#include <future>
 #include <memory>
 #include <span>
 #include <utility>
@@ -9,35 +8,11 @@
 #include "aggregation/server_optimizer.h"
 #include "common/formats/safetensors_writer.h"
 #include "coordinator/rounds/scalar_step.h"
+#include "coordinator/rounds/snapshots.h"
 #include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
 namespace {
-
-constexpr uint64_t kThreadBytes = uint64_t{1} << 20;  // of a state that is worth a thread
-
-absl::StatusOr<std::string> PutFile(BlobStore& blobs, const ParameterSet& state, uint64_t* bytes) {
-  const SafetensorsPieces file = SafetensorsPiecesOf(state);
-  std::vector<std::span<const std::byte>> pieces = {std::as_bytes(std::span(file.head))};
-  pieces.insert(pieces.end(), file.tensors.begin(), file.tensors.end());
-  *bytes = 0;
-  for (const std::span<const std::byte> piece : pieces) *bytes += piece.size();
-  return blobs.PutPieces(pieces);
-}
-
-// Two hashes of the same bytes, one of the file and one of the tensors: side by side.
-absl::Status PutState(BlobStore& blobs, const ParameterSet& state, ModelRecord& model) {
-  std::future<std::string> hash = std::async(
-      // Both: where no thread can be started it is computed by get().
-      SizeBytesOf(state.manifest()) < kThreadBytes ? std::launch::deferred
-                                                   : std::launch::async | std::launch::deferred,
-      [&state] { return state.HashHex(); });
-  absl::StatusOr<std::string> name = PutFile(blobs, state, &model.bytes);
-  model.state_hash = hash.get();
-  RV_RETURN_IF_ERROR(name.status());
-  model.sha256 = *std::move(name);
-  return absl::OkStatus();
-}
 
 absl::StatusOr<ParameterSet> ReadBaseTensors(const BlobReader* file, const JobPlan& plan) {
   ParameterSet values(plan.from_base);
@@ -78,11 +53,16 @@ absl::StatusOr<AggregatedRound> NextState(BlobStore& blobs, const JobPlan& plan,
   if (plan.scalars) {
     RV_ASSIGN_OR_RETURN(ScalarStep step,
                         MoveByScalars(blobs, plan, start, mean, *optimizer, state));
-    RV_RETURN_IF_ERROR(PutState(blobs, state, result.model));
+    result.stored = !KeepsLog(plan.spec);
+    if (result.stored) {
+      RV_RETURN_IF_ERROR(StoreState(blobs, state, result.model));
+    } else {
+      NameState(state, result.model);
+    }
     RV_RETURN_IF_ERROR(PutScalarStep(blobs, plan, parent, std::move(step), result.model));
   } else {
     if (!mean.empty()) RV_RETURN_IF_ERROR(optimizer->Apply(mean, state));
-    RV_RETURN_IF_ERROR(PutState(blobs, state, result.model));
+    RV_RETURN_IF_ERROR(StoreState(blobs, state, result.model));
   }
   if (!optimizer->State().empty()) {
     RV_ASSIGN_OR_RETURN(result.model.optimizer_sha256,
@@ -104,7 +84,7 @@ absl::StatusOr<ModelRecord> StoreInitialState(BlobStore& blobs, const JobPlan& p
   }
   RV_ASSIGN_OR_RETURN(ParameterSet state, plan.initial(*from_base));
   ModelRecord model;
-  RV_RETURN_IF_ERROR(PutState(blobs, state, model));
+  RV_RETURN_IF_ERROR(StoreState(blobs, state, model));
   if (values != nullptr) *values = std::move(state);
   return model;
 }

@@ -167,10 +167,21 @@ bool RunningRound::Holds(const UpdateRecord& update) const {
   return found != added_.end() && found->second == update.sha256;
 }
 
-void RunningRound::ReadParent(const BlobStore& blobs, const std::string& sha256) {
-  if (parent_.has_value() && parent_sha256_ == sha256) return;
-  absl::StatusOr<ParameterSet> state = ReadOwnState(blobs, sha256, states_);
-  if (state.ok()) GiveParent(*std::move(state), sha256);
+void RunningRound::MakeParentBy(
+    std::function<absl::StatusOr<ParameterSet>(const BlobStore&)> read) {
+  read_ = std::move(read);
+}
+
+absl::StatusOr<ParameterSet> RunningRound::Read(const BlobStore& blobs,
+                                                const std::string& sha256) const {
+  return read_ ? read_(blobs) : ReadOwnState(blobs, sha256, states_);
+}
+
+absl::Status RunningRound::ReadParent(const BlobStore& blobs, const std::string& sha256) {
+  if (parent_.has_value() && parent_sha256_ == sha256) return absl::OkStatus();
+  RV_ASSIGN_OR_RETURN(ParameterSet state, Read(blobs, sha256));
+  GiveParent(std::move(state), sha256);
+  return absl::OkStatus();
 }
 
 void RunningRound::GiveParent(ParameterSet state, const std::string& sha256) {
@@ -182,7 +193,7 @@ absl::StatusOr<ParameterSet> RunningRound::TakeParent(const BlobStore& blobs,
                                                       const std::string& sha256) {
   std::optional<ParameterSet> there = std::exchange(parent_, std::nullopt);
   if (there.has_value() && parent_sha256_ == sha256) return *std::move(there);
-  return ReadOwnState(blobs, sha256, states_);
+  return Read(blobs, sha256);
 }
 
 FixedPointSum* RunningRound::SumWithin(std::span<const UpdateRecord> updates) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -42,8 +43,11 @@ class RunningRound {
                    bool side_by_side);
   bool Holds(const UpdateRecord& update) const;
 
-  // Reads and verifies the state `sha256`, unless it is there. An error shows in TakeParent.
-  void ReadParent(const BlobStore& blobs, const std::string& sha256);
+  // How the state `sha256` is read and verified where it is no blob of that name.
+  void MakeParentBy(std::function<absl::StatusOr<ParameterSet>(const BlobStore&)> read);
+  // Reads and verifies the state `sha256`, unless it is there. An error shows in TakeParent, too.
+  absl::Status ReadParent(const BlobStore& blobs, const std::string& sha256);
+  const ParameterSet& parent() const { return *parent_; }  // after a ReadParent that was OK
   // The same without reading, from whoever made or verified it.
   void GiveParent(ParameterSet state, const std::string& sha256);
   absl::StatusOr<ParameterSet> TakeParent(const BlobStore& blobs, const std::string& sha256);
@@ -57,12 +61,15 @@ class RunningRound {
   absl::Status AddTogether(const BlobStore& blobs, std::span<const ReceivedUpdate> updates,
                            bool side_by_side);
 
+  absl::StatusOr<ParameterSet> Read(const BlobStore& blobs, const std::string& sha256) const;
+
   const Manifest &updates_, &states_;
   std::optional<FixedPointSum> sum_;          // from the first Add on
   std::map<std::string, std::string> added_;  // client -> SHA-256 of its update
   bool broken_ = false;
   std::optional<ParameterSet> parent_;
   std::string parent_sha256_;
+  std::function<absl::StatusOr<ParameterSet>(const BlobStore&)> read_;
 };
 
 }  // namespace rivulet

@@ -21,7 +21,7 @@ absl::StatusOr<ScalarStep> MoveByScalars(BlobStore& blobs, const JobPlan& plan,
                                          const RoundStart& start, const ParameterSet& mean,
                                          ServerOptimizer& optimizer, ParameterSet& state);
 
-// Stores both and enters them into `model`, whose state is stored. The log stays shorter than that,
+// Stores both and enters them into `model`, whose state is named. The log stays shorter than that,
 // for who lacks as much is better served with the state; that of a pool is one record and stays
 // whole.
 absl::Status PutScalarStep(BlobStore& blobs, const JobPlan& plan, const ModelRecord& parent,

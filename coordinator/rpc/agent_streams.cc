@@ -124,6 +124,11 @@ v1::Task ToWire(const ClientTask& task) {
     log.set_sha256(BytesOfHex(task.log->sha256));
     log.set_bytes(task.log->bytes);
     log.set_from(task.log->from);
+    if (const auto& snapshot = task.log->snapshot) {
+      log.mutable_snapshot()->set_sha256(BytesOfHex(snapshot->sha256));
+      log.mutable_snapshot()->set_bytes(snapshot->bytes);
+      log.mutable_snapshot()->set_at(snapshot->at);
+    }
   }
   return wire;
 }

@@ -150,7 +150,9 @@ absl::StatusOr<NamedBlob> FindArtifact(ServiceContext& service, const v1::FetchR
 absl::Status SendBlob(ServiceContext& service, const v1::FetchRequest& request,
                       grpc::ServerWriter<v1::FetchChunk>& chunks) {
   RV_ASSIGN_OR_RETURN(const NamedBlob named, FindArtifact(service, request));
-  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> blob, service.blobs.Open(named.sha256));
+  RV_ASSIGN_OR_RETURN(const std::string job, service.federation.Resolve(request.job()));
+  RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> blob,
+                      service.federation.OpenDownload(job, named.sha256));
   uint64_t offset = request.offset();
   if (offset > blob->size()) {
     return Refuse(

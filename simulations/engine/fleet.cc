@@ -7,6 +7,16 @@
 
 namespace rivulet {
 
+namespace {
+
+absl::StatusOr<std::string> Proven(std::string state, const std::string& sha256) {
+  const std::string got = Sha256Hex(state);
+  if (got == sha256) return state;
+  return Refuse(absl::StatusCode::kDataLoss, "log: replayed to state " + got + ", want " + sha256);
+}
+
+}  // namespace
+
 int WorkersOf(int asked, int threads) {
   if (asked > 0) return asked;
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
@@ -222,7 +232,14 @@ absl::StatusOr<std::shared_ptr<const std::string>> Fleet::StateOf(const Order& o
   const ClientTask& task = order.task;
   const std::optional<uint64_t> missing = MissingLog(order);
   std::unique_ptr<BlobReader> reader;
-  if (!missing) {
+  if (!missing && task.log && task.log->snapshot) {
+    const StateLog& log = *task.log;
+    RV_RETURN_IF_ERROR(federation_->OpenState(order.client, log.snapshot->sha256).status());
+    if (log.tail() > 0) {
+      RV_RETURN_IF_ERROR(
+          federation_->OpenState(order.client, log.sha256, log.bytes - log.tail()).status());
+    }
+  } else if (!missing) {
     RV_ASSIGN_OR_RETURN(reader, federation_->OpenState(order.client, task.state_sha256));
     const bool draws = config_.by_amplitude && task.kind == ClientTask::Kind::kTrain;
     if (draws && task.log->bytes > 0) {  // and beside the state what it draws by
@@ -258,6 +275,8 @@ absl::StatusOr<std::string> Fleet::ReadState(const Order& order, bool by_log,
   const LocalTask local = LocalOf(order);
   const std::optional<uint64_t> from =
       by_log ? runner_.MissingLog(local) : std::optional<uint64_t>(0);
+  const bool by_snapshot = order.task.log && order.task.log->snapshot && (!from || !by_log);
+  if (by_snapshot) return MakeFromSnapshot(order);
   if (!from) return ReadUncounted(order, order.task.state_sha256);
   std::string bytes(reader == nullptr ? 0 : reader->size() - *from, '\0');
   if (!bytes.empty()) {
@@ -265,10 +284,19 @@ absl::StatusOr<std::string> Fleet::ReadState(const Order& order, bool by_log,
   }
   if (!by_log) return bytes;
   RV_ASSIGN_OR_RETURN(std::string state, runner_.CatchUp(local, bytes));
-  const std::string got = Sha256Hex(state);
-  if (got == order.task.state_sha256) return state;
-  return Refuse(absl::StatusCode::kDataLoss,
-                "log: replayed to state " + got + ", want " + order.task.state_sha256);
+  return Proven(std::move(state), order.task.state_sha256);
+}
+
+absl::StatusOr<std::string> Fleet::MakeFromSnapshot(const Order& order) {
+  const StateLog& log = *order.task.log;
+  RV_ASSIGN_OR_RETURN(const std::string snapshot, ReadUncounted(order, log.snapshot->sha256));
+  std::string rest;
+  if (log.tail() > 0) {
+    RV_ASSIGN_OR_RETURN(rest, ReadUncounted(order, log.sha256));
+    rest.erase(0, log.bytes - log.tail());
+  }
+  RV_ASSIGN_OR_RETURN(std::string state, runner_.CatchUp(LocalOf(order), rest, {}, snapshot));
+  return Proven(std::move(state), order.task.state_sha256);
 }
 
 std::optional<DropPoint> Fleet::DropPointOf(const std::string& client,

@@ -85,6 +85,7 @@ class Fleet : public ClientGateway {
   absl::StatusOr<std::shared_ptr<const std::string>> StateOf(const Order& order);
   absl::StatusOr<std::string> ReadState(const Order& order, bool by_log, const BlobReader* reader);
   absl::StatusOr<std::string> ReadUncounted(const Order& order, const std::string& sha256);
+  absl::StatusOr<std::string> MakeFromSnapshot(const Order& order);
   std::optional<uint64_t> MissingLog(const Order& order);
   std::optional<DropPoint> DropPointOf(const std::string& client, const ClientTask& task) const;
   // Whether its client vanishes instead of working on an order, or has before it.

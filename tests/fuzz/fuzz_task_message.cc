@@ -36,7 +36,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!task.ok()) return 0;
   Require(task->state_sha256.size() == 64);
   if (task->log) Require(task->log->sha256.size() == (task->log->bytes > 0 ? 64 : 0));
+  if (task->log && task->log->snapshot) {
+    const StateSnapshot& snapshot = *task->log->snapshot;
+    Require(snapshot.sha256.size() == 64 && task->log->end() >= task->log->from);
+    Require(snapshot.at >= task->log->from && task->log->tail() <= task->log->bytes);
+  }
   Require(!CheckTask(Policy(), *task).ok());
-  if (CheckTask(PolicyFor(*task), *task).ok()) Require(task->state_bytes <= uint64_t{1} << 50);
+  if (CheckTask(PolicyFor(*task), *task).ok()) {
+    Require(task->state_bytes <= uint64_t{1} << 50);
+    if (task->log && task->log->snapshot) Require(task->log->snapshot->bytes <= uint64_t{1} << 50);
+  }
   return 0;
 }

@@ -14,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr char kState[] = "the global state";
+constexpr char kSnapshot[] = "an older one";
 
 // A coordinator in memory: hands out one task, loses what the test wants it to lose.
 class FakeLink final : public CoordinatorLink {
@@ -55,6 +56,11 @@ class FakeLink final : public CoordinatorLink {
       return absl::CancelledError("stopped");
     }
     if (fail_downloads-- > 0) return absl::UnavailableError("the connection broke");
+    if (log && log->snapshot && sha256 == log->snapshot->sha256) {
+      ++snapshots;
+      std::ofstream(partial) << kSnapshot;
+      return absl::OkStatus();
+    }
     std::ofstream(partial) << (damage_downloads-- > 0 ? "something else!!" : kState);
     return absl::OkStatus();
   }
@@ -66,7 +72,7 @@ class FakeLink final : public CoordinatorLink {
   }
 
   int refuse_connections = 0, fail_downloads = 0, damage_downloads = 0, lose_uploads = 0;
-  int downloads = 0;
+  int downloads = 0, snapshots = 0;
   bool cancel_in_download = false;
   std::optional<StateLog> log;
   std::vector<uint64_t> log_from;  // of what was fetched of it
@@ -99,13 +105,15 @@ class FakeWork final : public LocalWork {
   }
   std::optional<uint64_t> MissingLog(const Assignment&) override { return missing; }
   absl::StatusOr<std::string> CatchUp(const Assignment&, std::string_view rest,
+                                      std::string_view snapshot,
                                       const std::function<bool()>&) override {
     replayed.push_back(std::string(rest));
+    if (!snapshot.empty()) return makes_from_snapshot;
     return makes;
   }
   void Accepted(const TaskKey& key) override { accepted.push_back(key); }
   std::optional<uint64_t> missing;
-  std::string makes = kState;
+  std::string makes = kState, makes_from_snapshot = kState;
   std::vector<std::string> replayed;
   int done = 0;
   std::vector<TaskKey> accepted;
@@ -164,6 +172,51 @@ TEST_F(AgentTest, AReplayToAnotherHashFetchesTheStateInstead) {
   EXPECT_TRUE(RunUntilDone().ok());
   EXPECT_EQ(link_.log_from, (std::vector<uint64_t>{0}));
   EXPECT_EQ(link_.downloads, 1);
+  EXPECT_EQ(work_.done, 1);
+}
+
+// Four bytes were logged since the snapshot.
+StateLog LogWithSnapshot() {
+  StateLog log{std::string(64, 'a'), 10, 100};
+  log.snapshot = StateSnapshot{Sha256Hex(kSnapshot), sizeof kSnapshot - 1, 106};
+  return log;
+}
+
+TEST_F(AgentTest, ASnapshotAndTheLogSinceMakeTheState) {
+  link_.log = LogWithSnapshot();
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.downloads, 1);
+  EXPECT_EQ(link_.snapshots, 1);
+  EXPECT_EQ(link_.log_from, (std::vector<uint64_t>{6}));
+  EXPECT_EQ(work_.replayed, (std::vector<std::string>{"llll"}));
+  EXPECT_EQ(work_.done, 1);
+}
+
+TEST_F(AgentTest, ASnapshotIsNotFetchedWhereTheLogIsShorter) {
+  link_.log = LogWithSnapshot();
+  work_.missing = 2;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.downloads, 0);
+  EXPECT_EQ(work_.replayed, (std::vector<std::string>{"llllllll"}));
+}
+
+TEST_F(AgentTest, AReplayToAnotherHashBeginsAgainAtTheSnapshot) {
+  link_.log = LogWithSnapshot();
+  work_.missing = 2;
+  work_.makes = "another state";
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.snapshots, 1);
+  EXPECT_EQ(link_.downloads, 1);
+  EXPECT_EQ(work_.replayed, (std::vector<std::string>{"llllllll", "llll"}));
+  EXPECT_EQ(work_.done, 1);
+}
+
+TEST_F(AgentTest, ASnapshotThatLeadsToAnotherHashFetchesTheStateItself) {
+  link_.log = LogWithSnapshot();
+  work_.makes_from_snapshot = "another state";
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.snapshots, 1);
+  EXPECT_EQ(link_.downloads, 2);
   EXPECT_EQ(work_.done, 1);
 }
 

@@ -62,6 +62,25 @@ TEST_F(TaskCheckTest, ALogLongerThanAPoolsRecordIsRefused) {
               HasSubstr("got a log of 1125899906842624 bytes, want at most 16400"));
 }
 
+TEST_F(TaskCheckTest, ASnapshotAndTheLogSinceAreNoLongerThanAState) {
+  JobSpec spec;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.max_grad_norm = 0;
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;
+  Describe(spec);
+  task_.log = StateLog{.bytes = task_.state_bytes};
+  task_.log->snapshot = StateSnapshot{.bytes = task_.state_bytes};
+  EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
+  task_.log->snapshot->bytes = uint64_t{1} << 50;
+  EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text, HasSubstr("got a snapshot of 11258999"));
+  task_.log->snapshot->bytes = 1;
+  task_.log->bytes = uint64_t{1} << 50;
+  EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text,
+              HasSubstr("got a log since its snapshot of 11258999"));
+}
+
 // Or a coordinator would get in the clear what the job hides from it.
 TEST_F(TaskCheckTest, AMaskedJobIsDoneUnderMasksAlone) {
   task_.masking = "parameters";

@@ -40,6 +40,31 @@ TEST(TaskMessage, ALogHasAHashOnceItHasBytes) {
   EXPECT_EQ(AssignmentOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(TaskMessage, ASnapshotStandsInItsLog) {
+  v1::Task wire = WireTask();
+  v1::StateLog& log = *wire.mutable_log();
+  log.set_sha256(std::string(32, 'l'));
+  log.set_bytes(24);
+  log.set_from(100);
+  log.mutable_snapshot()->set_sha256(std::string(32, 's'));
+  log.mutable_snapshot()->set_bytes(9);
+  for (const uint64_t at : {100, 112, 124}) {
+    log.mutable_snapshot()->set_at(at);
+    ASSERT_TRUE(AssignmentOf(wire).ok()) << AssignmentOf(wire).status();
+    EXPECT_EQ(AssignmentOf(wire)->log->tail(), 124 - at);
+  }
+  for (const uint64_t at : {uint64_t{0}, uint64_t{99}, uint64_t{125}, UINT64_MAX}) {
+    log.mutable_snapshot()->set_at(at);
+    EXPECT_EQ(AssignmentOf(wire).status().code(), absl::StatusCode::kInvalidArgument) << at;
+  }
+  log.mutable_snapshot()->set_at(112);
+  log.mutable_snapshot()->set_sha256("short");
+  EXPECT_EQ(AssignmentOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
+  log.clear_snapshot();
+  log.set_from(UINT64_MAX - 23);  // its end would be 2^64
+  EXPECT_EQ(AssignmentOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(TaskMessage, MasksAreTakenUpToTheirLimits) {
   v1::Masking wire;
   wire.mutable_key()->set_job("job");

@@ -191,6 +191,12 @@ TEST_F(TaskRunnerTest, AStateIsMadeFromTheLastOneAndTheRestOfTheLog) {
   other.job_id = "job-2";  // of the same document
   EXPECT_EQ(runner_.MissingLog(other), 0u);
   EXPECT_EQ(runner_.CatchUp(other, record).status().code(), absl::StatusCode::kDataLoss);
+  next.log->snapshot = StateSnapshot{"older", state.size(), 12};  // of round 1
+  other.log->snapshot = next.log->snapshot;
+  EXPECT_EQ(*runner_.CatchUp(other, record, {}, state), SafetensorsBytes(want));
+  EXPECT_EQ(runner_.CatchUp(other, "", {}, state).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_FALSE(runner_.CatchUp(other, record, {}, state.substr(1)).ok());
+  next.log->snapshot.reset();
   next.log->bytes = uint64_t{1} << 40;
   next.state_bytes = uint64_t{1} << 50;
   EXPECT_EQ(runner_.MissingLog(next), std::nullopt);  // hours of work

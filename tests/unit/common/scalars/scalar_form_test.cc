@@ -177,12 +177,17 @@ TEST(StateLog, ARestIsFetchedWhereItIsShorterThanTheState) {
   EXPECT_EQ(MissingFrom(log, std::nullopt, false, 1000), std::nullopt);
   EXPECT_EQ(MissingFrom(log, 600, false, 500), 600u);
   EXPECT_EQ(MissingFrom(log, 600, true, 5000), 0u);  // sums of a pool change everywhere
-  const StateLog later{"hash", 1000, 700};
+  StateLog later{"hash", 1000, 700};
   EXPECT_EQ(MissingFrom(later, std::nullopt, false, 5000), std::nullopt);
   EXPECT_EQ(MissingFrom(later, 699, false, 5000), std::nullopt);
   EXPECT_EQ(MissingFrom(later, 700, false, 5000), 0u);
   EXPECT_EQ(MissingFrom(later, 1700, false, 5000), 1000u);
-  EXPECT_EQ(MissingFrom(later, 1701, false, 5000), std::nullopt);  // ahead of it
+  EXPECT_EQ(MissingFrom(later, 1701, false, 5000), std::nullopt);   // ahead of it
+  later.snapshot = StateSnapshot{std::string(64, 'b'), 300, 1600};  // and 100 bytes since
+  EXPECT_EQ(later.tail(), 100u);
+  EXPECT_EQ(MissingFrom(later, 1301, false, 5000), 601u);
+  EXPECT_EQ(MissingFrom(later, 1300, false, 5000), std::nullopt);  // 400 bytes either way
+  EXPECT_EQ(MissingFrom(later, std::nullopt, false, 5000), std::nullopt);
 }
 
 }  // namespace

@@ -20,16 +20,25 @@ constexpr const char* kClients[] = {"a", "b", "c"};
 // Comes during round 2: asked in the evaluation after it, in the cohort of round 3 only.
 constexpr const char* kNewcomer = "d";
 
-JobSpec CrashSpec() {
+JobSpec SpecOf(const std::string& kind) {
   JobSpec spec = ToySpec();
-  spec.strategy.name = "fedadam";  // its state must survive as well
   spec.evaluate.every = 2;
+  if (kind == "optimizer") spec.strategy.name = "fedadam";  // its state must survive as well
+  if (kind == "optimizer") return spec;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;  // the states of rounds 1 and 3 are made from the log
+  spec.export_.save_every_round = 2;
+  if (kind == "pool") spec.scalars.pool = 5;
   return spec;
 }
 
 // Runs in a child process until the job has ended, or dies in the `crash_at`-th step (0: never).
 // Acknowledgements and the number of steps are appended to files beside the state directory.
-int RunCoordinator(const fs::path& directory, int crash_at) {
+int RunCoordinator(const JobSpec& spec, const fs::path& directory, int crash_at) {
+  const auto form = ScalarForm::Of(spec, ToyManifest());
+  const Manifest manifest = form ? form->manifest() : ToyManifest();
   int steps = 0;
   const DurableStep step = [&](std::string_view) {
     if (++steps == crash_at) raise(SIGKILL);
@@ -41,8 +50,8 @@ int RunCoordinator(const fs::path& directory, int crash_at) {
   ToyGateway gateway;
   const VirtualClock clock;
   FederationConfig config;
-  config.planner = ToyPlanner(CrashSpec());
-  config.reader = ToyReader(CrashSpec());
+  config.planner = ToyPlanner(spec);
+  config.reader = ToyReader(spec);
   config.background = false;
   config.low_water_bytes = 0;
   Federation federation(config, **states, **blobs, gateway, clock);
@@ -62,7 +71,7 @@ int RunCoordinator(const fs::path& directory, int crash_at) {
       std::ofstream(directory / "joined") << "yes";
       federation.Connected(ToyClient(kNewcomer));
     }
-    if (!ToyWork(federation, order).ok()) return 5;
+    if (!ToyWork(federation, order, manifest).ok()) return 5;
     if (order.task.kind == ClientTask::Kind::kTrain) {
       acks << order.task.round << '.' << order.task.attempt << order.client << std::endl;
     }
@@ -118,11 +127,11 @@ void CheckOutcome(const fs::path& directory, const Outcome& golden) {
   for (std::string ack; std::getline(acks, ack);) EXPECT_TRUE(outcome.counted.contains(ack)) << ack;
 }
 
-class Crash : public testing::Test {
+class Crash : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     golden_directory_ = Fresh("golden");
-    ASSERT_EQ(InChild([&] { return RunCoordinator(golden_directory_, 0); }), 0);
+    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), golden_directory_, 0); }), 0);
     golden_ = ReadOutcome(golden_directory_);
     std::ifstream(golden_directory_ / "steps") >> steps_;
     ASSERT_EQ(golden_.counted.size(), 10u);
@@ -136,28 +145,34 @@ class Crash : public testing::Test {
   int steps_ = 0;
 };
 
-TEST_F(Crash, AtEveryStepTheSameModelComesOut) {
+TEST_P(Crash, AtEveryStepTheSameModelComesOut) {
   for (int at = 1; at <= steps_ && !HasFailure(); ++at) {
     SCOPED_TRACE("killed at step " + std::to_string(at) + " of " + std::to_string(steps_));
     const fs::path directory = Fresh("one");
-    ASSERT_EQ(InChild([&] { return RunCoordinator(directory, at); }), 128 + SIGKILL);
-    ASSERT_EQ(InChild([&] { return RunCoordinator(directory, 0); }), 0);
+    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, at); }),
+              128 + SIGKILL);
+    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, 0); }), 0);
     CheckOutcome(directory, golden_);
   }
 }
 
-TEST_F(Crash, AgainDuringRecoveryTheSameModelComesOut) {
+TEST_P(Crash, AgainDuringRecoveryTheSameModelComesOut) {
   for (int at = 1; at <= steps_ && !HasFailure(); at += 3) {
     SCOPED_TRACE("killed at step " + std::to_string(at) + " of " + std::to_string(steps_));
     const fs::path directory = Fresh("two");
-    ASSERT_EQ(InChild([&] { return RunCoordinator(directory, at); }), 128 + SIGKILL);
+    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, at); }),
+              128 + SIGKILL);
     const int second = 1 + at % 7;  // soon after the start
-    const int ended = InChild([&] { return RunCoordinator(directory, second); });
+    const int ended =
+        InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, second); });
     ASSERT_TRUE(ended == 0 || ended == 128 + SIGKILL) << ended;
-    ASSERT_EQ(InChild([&] { return RunCoordinator(directory, 0); }), 0);
+    ASSERT_EQ(InChild([&] { return RunCoordinator(SpecOf(GetParam()), directory, 0); }), 0);
     CheckOutcome(directory, golden_);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Jobs, Crash, testing::Values("optimizer", "fresh", "pool"),
+                         [](const auto& kind) { return kind.param; });
 
 }  // namespace
 }  // namespace rivulet

@@ -46,9 +46,17 @@ class ScalarRoundTest : public FederationTest {
     const auto from = MissingFrom(*task.log, client.position, form_->pooled(), task.state_bytes);
     const Manifest manifest = ToyManifest();
     if (!from) {
-      const std::string file = Read(order.client, task.state_sha256, 0);
+      const auto& snapshot = task.log->snapshot;
+      const std::string file =
+          Read(order.client, snapshot ? snapshot->sha256 : task.state_sha256, 0);
       client.fetched += file.size();
       client.state = *ReadParameterSet(file, &manifest);
+      std::string rest;
+      if (task.log->tail() > 0) {
+        rest = Read(order.client, task.log->sha256, task.log->bytes - task.log->tail());
+      }
+      client.fetched += rest.size();
+      ASSERT_TRUE(Replay(*form_, spec_.strategy, rest, client.state).ok());
     } else {
       std::string rest;
       if (task.log->bytes > *from) rest = Read(order.client, task.log->sha256, *from);
@@ -151,8 +159,8 @@ TEST_F(ScalarRoundTest, WhoWasAwayReplaysTheRest) {
   EXPECT_EQ(clients_["c"].fetched, 10 * 12u);  // once each, though it was asked less often
 }
 
-// The toy state's file has less than 30 records' bytes: who was away for 47 rounds fetches it, who
-// was there never does.
+// The toy state's file has less than 30 records' bytes: who was away for 47 rounds fetches a
+// snapshot and less than another 30 records since, who was there never does.
 TEST_F(ScalarRoundTest, ALogIsNeverAsLongAsTheState) {
   JobSpec spec = ScalarToy();
   spec.job.num_rounds = 60;
@@ -163,7 +171,7 @@ TEST_F(ScalarRoundTest, ALogIsNeverAsLongAsTheState) {
   const uint64_t state = SafetensorsBytes(*ToyPlanner(spec)("toy")->initial({})).size();
   EXPECT_LT(state, 30 * 12u);
   EXPECT_EQ((clients_["c"].fetched - state) % 12, 0u);
-  EXPECT_LT(clients_["c"].fetched, state + 15 * 12u);
+  EXPECT_LT(clients_["c"].fetched, state + (30 + 15) * 12u);
   EXPECT_EQ(Run(spec, 3, 50, /*restart=*/true).state_hash, view.state_hash);
 }
 

@@ -1,0 +1,119 @@
+// Federation: states that are in memory alone, and when one is wanted in the store.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/snapshots.h"
+
+namespace rivulet {
+namespace {
+constexpr std::chrono::seconds kPatience{60};  // of who waits for a state to be stored
+}  // namespace
+
+// The sums of a pool move the state of round 0, whatever is stored beside it.
+const ModelRecord& Federation::Impl::LogBase(const Job& job) {
+  const bool pooled = job.plan->scalars && job.plan->scalars->pooled();
+  return pooled ? job.models.begin()->second : job.models.at(job.snapshot);
+}
+
+const ModelRecord& Federation::Impl::SnapshotOf(const Job& job) {
+  return IsStored(job) ? job.models.rbegin()->second : LogBase(job);
+}
+
+// That of `round` is in the store, and the one before has served once its round is over.
+void Federation::Impl::StoredStateLocked(Job& job, uint64_t round) {
+  if (IsKept(*job.plan, round)) PinLocked(job.models.at(round).sha256);
+  SetSnapshotLocked(job, round);
+}
+
+void Federation::Impl::SetSnapshotLocked(Job& job, uint64_t round) {
+  PinLocked(job.models.at(round).sha256);
+  job.former.push_back(job.models.at(job.snapshot).sha256);
+  job.snapshot = round;
+}
+
+// No task names them any more.
+void Federation::Impl::DropFormerLocked(Job& job) {
+  for (const std::string& sha256 : job.former) UnpinLocked(sha256);
+  job.former.clear();
+}
+
+void Federation::Impl::WantStateLocked(Job& job) {
+  if (job.storing || IsStored(job)) return;
+  job.storing = true;
+  work_.push_back({job.record.id});
+  work_ready_.notify_one();
+}
+
+// No job ends before its last state is stored: the worker writes it, and DrainLocked goes on then.
+bool Federation::Impl::EndIsStoredLocked(Job& job) {
+  if (IsStored(job) || !job.unstorable.ok()) return true;
+  WantStateLocked(job);
+  return false;
+}
+
+void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) {
+  ModelRecord model = job.models.rbegin()->second;
+  const std::shared_ptr<const JobPlan> plan = job.plan;  // `running` refers to it
+  std::shared_ptr<RunningRound> running = RunningOf(job);
+  working_ = true;
+  ++putting_;
+  lock.unlock();
+  absl::Status stored = running->ReadParent(blobs_, model.sha256);
+  if (stored.ok()) stored = StoreState(blobs_, running->parent(), model);
+  lock.lock();
+  working_ = false;
+  --putting_;
+  dropped_.push_back(std::move(running));
+  if (job.engine == nullptr) return;
+  if (stored.code() == absl::StatusCode::kResourceExhausted) {
+    work_.push_back({job.record.id, Now() + kTryAgainAfter});
+    return;
+  }
+  job.storing = false;
+  job.unstorable = stored;
+  // A round that was lost meanwhile goes on from the same state.
+  if (stored.ok()) {
+    StoredStateLocked(job, job.models.rbegin()->first);
+  } else {
+    spdlog::error("job {}: {}", job.record.id, std::string(stored.message()));
+  }
+  changed_.notify_all();
+  DrainLocked(job);
+  SweepSlowly(lock);
+}
+
+absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(
+    const std::string& id, const std::string& sha256) {
+  std::unique_lock lock(mutex_);
+  const auto known = [&](const Job& job) {
+    return std::any_of(job.models.begin(), job.models.end(),
+                       [&](const auto& model) { return model.second.sha256 == sha256; });
+  };
+  Job* const job = FindLocked(id);
+  if (job == nullptr || !known(*job)) {
+    return Refuse(absl::StatusCode::kNotFound, "job " + id + ": has no state " + sha256);
+  }
+  const bool today = job->models.rbegin()->second.sha256 == sha256;
+  if (!today || job->engine == nullptr || IsStored(*job)) return blobs_.Open(sha256);
+  WantStateLocked(*job);
+  if (!config_.background) {
+    while (WorkOnce(lock)) {
+    }
+  }
+  // Pinned now, or gone by with its round: what is asked for is that of its name.
+  const auto written = [&] { return !job->storing || pins_.contains(sha256); };
+  if (changed_.wait_for(lock, kPatience, written) && pins_.contains(sha256)) {
+    return blobs_.Open(sha256);
+  }
+  if (!job->unstorable.ok()) return job->unstorable;
+  return Refuse(absl::StatusCode::kUnavailable,
+                "state " + sha256 +
+                    ": is not stored yet, or another one is the latest by now; "
+                    "want it asked for again",
+                Remedy::kRetryLater);
+}
+
+}  // namespace rivulet

@@ -1,0 +1,263 @@
+// Federation: states of jobs that keep a log are stored now and then only.
+#include "aggregation/scalars/scalar_replay.h"
+#include "common/formats/safetensors.h"
+#include "coordinator/rounds/snapshots.h"
+#include "federation_fixture.h"
+
+namespace rivulet {
+namespace {
+
+constexpr uint64_t kRecord = 12;  // bytes of a round's log: its number and one coefficient
+
+JobSpec LoggedToy(int rounds) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = rounds;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.learning_rate = 0.5;
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;
+  return spec;
+}
+
+class SnapshotTest : public FederationTest {
+ protected:
+  void Begin(const JobSpec& spec) {
+    spec_ = spec;
+    states_ = MakeMemoryStateStore();
+    blobs_ = MakeMemoryBlobStore();
+    gateway_.orders.clear();
+    Start(spec);
+    Connect({"a", "b", "c"});
+    id_ = Submit();
+    state_bytes_ = (*states_->Load()).models[0].bytes;
+  }
+
+  // Until the job has ended, or `stop` says so of an order that is about to be worked on.
+  void Work(const std::function<bool(const ToyGateway::Order&)>& stop = {}) {
+    const Manifest manifest = ScalarForm::Of(spec_, ToyManifest())->manifest();
+    for (federation_->Tick(); !gateway_.orders.empty(); federation_->Tick()) {
+      if (stop && stop(gateway_.orders.front())) return;
+      const auto order = gateway_.orders.front();
+      gateway_.orders.pop_front();
+      NoteStored();
+      const absl::Status done = ToyWork(*federation_, order, manifest);
+      ASSERT_TRUE(done.ok()) << done;
+    }
+    NoteStored();
+  }
+  void WorkUntil(uint64_t round) {
+    Work([round](const auto& order) {
+      return order.task.kind == ClientTask::Kind::kTrain && order.task.round > round;
+    });
+  }
+
+  std::vector<ModelRecord> Models() { return (*states_->Load()).models; }
+  bool Stored(uint64_t round) { return blobs_->Has(Models().at(round).sha256); }
+  void NoteStored() {
+    for (const ModelRecord& model : Models()) {
+      if (blobs_->Has(model.sha256)) written_.insert(model.round);
+    }
+  }
+  void Again() {
+    Restart(spec_);
+    Connect({"a", "b", "c"});
+  }
+  // The file of today's state, from the last that is stored and the log.
+  std::string Made() {
+    const auto plan = ToyPlanner(spec_)("toy");
+    const std::vector<ModelRecord> models = Models();
+    for (size_t row = models.size(); row-- > 0;) {
+      if (!blobs_->Has(models[row].sha256)) continue;
+      const auto state = ReadState(*blobs_, *plan, models[row], models.back());
+      EXPECT_TRUE(state.ok()) << state.status();
+      return state.ok() ? SafetensorsBytes(*state) : "";
+    }
+    return "";
+  }
+
+  JobSpec spec_;
+  std::string id_;
+  uint64_t state_bytes_ = 0;
+  std::set<uint64_t> written_;  // rounds whose states were seen in the store
+};
+
+TEST_F(SnapshotTest, AStateIsStoredOnceTheLogSinceIsAsLong) {
+  Begin(LoggedToy(60));
+  const uint64_t every = (state_bytes_ + kRecord - 1) / kRecord;
+  ASSERT_GT(every, 10u);
+  ASSERT_LT(every, 20u);
+  Work();
+  EXPECT_EQ(written_, (std::set<uint64_t>{0, every, 2 * every, 3 * every, 60}));
+  EXPECT_EQ(Show(id_).state, JobState::kFinished);
+  EXPECT_EQ((*blobs_->List()).size(), 1u);  // the last state alone
+}
+
+TEST_F(SnapshotTest, EveryStateIsStoredWhereThereIsNoLog) {
+  JobSpec spec = LoggedToy(4);
+  spec.strategy.name = "fedavgm";
+  Begin(spec);
+  Work();
+  EXPECT_EQ(written_, (std::set<uint64_t>{0, 1, 2, 3, 4}));
+}
+
+TEST_F(SnapshotTest, StatesThatAreKeptForDownloadAreStored) {
+  JobSpec spec = LoggedToy(8);
+  spec.export_.save_every_round = 3;
+  Begin(spec);
+  Work();
+  EXPECT_EQ(written_, (std::set<uint64_t>{0, 3, 6, 8}));
+  std::vector<std::string> names;
+  const std::vector<NamedBlob> blobs = *federation_->Downloads(id_);
+  for (const NamedBlob& blob : blobs) names.push_back(blob.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"state", "state-0", "state-3", "state-6", "state-8"}));
+}
+
+TEST_F(SnapshotTest, AReplayOfHoursIsNoReasonToSaveAState) {
+  const JobPlan plan = *ToyPlanner(LoggedToy(9))("toy");
+  ModelRecord first, next;
+  first.sha256 = "a";
+  next = {"", 1, "", "b", uint64_t{1} << 40, "", "", "c", 2 * kRecord, 0};
+  EXPECT_FALSE(IsSnapshotDue(plan, first, next));
+  const double rounds = kMostReplay / DrawsOfRound(*plan.scalars);
+  next.log_bytes = (static_cast<uint64_t>(rounds) + 1) * kRecord;
+  EXPECT_LT(next.log_bytes, next.bytes);
+  EXPECT_TRUE(IsSnapshotDue(plan, first, next));
+}
+
+// Restarted before every task of a training round.
+TEST_F(SnapshotTest, ARestartBetweenSnapshotsGoesOnFromTheSameState) {
+  for (const std::string kind : {"fresh", "pool", "vote", "waiting"}) {
+    SCOPED_TRACE(kind);
+    JobSpec spec = LoggedToy(30);
+    if (kind == "pool") spec.scalars.pool = 5;
+    if (kind == "vote") spec.scalars.combine = "vote";
+    if (kind == "waiting") {
+      spec.train.queries = 4;
+      spec.scalars.target_ratio = 1.5;
+    }
+    Begin(spec);
+    Work();
+    const std::string want = Show(id_).state_hash;
+    Begin(spec);
+    uint64_t round = 0;
+    while (!*federation_->Ended(id_)) {
+      Work([&](const auto& order) { return order.task.round > round; });
+      if (gateway_.orders.empty()) break;
+      round = gateway_.orders.front().task.round;
+      Again();
+    }
+    EXPECT_EQ(Show(id_).state, JobState::kFinished) << Show(id_).reason;
+    EXPECT_EQ(Show(id_).state_hash, want);
+  }
+}
+
+TEST_F(SnapshotTest, WhatIsStoredMakesTodaysState) {
+  for (const int pool : {0, 5}) {
+    JobSpec spec = LoggedToy(12);
+    spec.scalars.pool = pool;
+    Begin(spec);
+    WorkUntil(7);
+    EXPECT_FALSE(Stored(7));
+    EXPECT_EQ(Sha256Hex(Made()), Models().back().sha256);
+  }
+}
+
+TEST_F(SnapshotTest, AJobThatIsStoppedHasItsLastStateStored) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  ASSERT_FALSE(Stored(5));
+  ASSERT_TRUE(federation_->Stop(id_, true).ok());
+  federation_->Tick();
+  EXPECT_EQ(Show(id_).state, JobState::kStopped);
+  EXPECT_TRUE(Stored(5));
+  EXPECT_EQ((*federation_->Downloads(id_)).front().sha256, Models().back().sha256);
+}
+
+TEST_F(SnapshotTest, AJobThatWasStoppingWhenTheProcessDiedHasItsLastStateStored) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  ASSERT_TRUE(federation_->Stop(id_, true).ok());
+  ASSERT_FALSE(Stored(5));  // it waits for the worker
+  Again();
+  federation_->Tick();
+  EXPECT_EQ(Show(id_).state, JobState::kStopped);
+  EXPECT_TRUE(Stored(5));
+}
+
+TEST_F(SnapshotTest, ADownloadStoresTheStateOfToday) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const NamedBlob today = (*federation_->Downloads(id_)).front();
+  ASSERT_FALSE(blobs_->Has(today.sha256));
+  const auto reader = federation_->OpenDownload(id_, today.sha256);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ((*reader)->size(), today.bytes);
+  EXPECT_EQ(federation_->OpenDownload(id_, std::string(64, '0')).status().code(),
+            absl::StatusCode::kNotFound);
+  Work();
+  EXPECT_EQ(written_, (std::set<uint64_t>{0, 5, 12}));
+}
+
+TEST_F(SnapshotTest, AClientThatCannotMakeTheStateGetsItStored) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const auto& order = gateway_.orders.front();
+  ASSERT_TRUE(order.task.log->snapshot.has_value());
+  EXPECT_EQ(order.task.log->snapshot->at, 0u);
+  const auto first = federation_->OpenState(order.client, order.task.state_sha256);
+  EXPECT_EQ(first.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(RemedyOf(first.status()), Remedy::kRetryLater);
+  federation_->Tick();
+  EXPECT_TRUE(federation_->OpenState(order.client, order.task.state_sha256).ok());
+  // What the tasks of this round name stays until its end.
+  const std::string named = order.task.log->snapshot->sha256;
+  EXPECT_TRUE(federation_->OpenState(order.client, named).ok());
+  Work();
+  EXPECT_FALSE(blobs_->Has(named));
+  EXPECT_EQ(Show(id_).state, JobState::kFinished) << Show(id_).reason;
+}
+
+// The log's bytes are right, but a record of them is not what was published.
+TEST_F(SnapshotTest, AStateThatComesOutOtherwiseFailsTheJobAndLeavesWhatIsThere) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::vector<ModelRecord> models = Models();
+  const auto plan = ToyPlanner(spec_)("toy");
+  ModelRecord wrong = models.back();
+  wrong.sha256 = models[3].sha256;
+  const auto made = ReadState(*blobs_, *plan, models[0], wrong);
+  EXPECT_EQ(made.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ExitCodeOf(made.status()), ExitCode::kState);
+  const std::string said(made.status().message());
+  EXPECT_NE(said.find("got " + models.back().sha256 + ", want " + wrong.sha256), std::string::npos)
+      << said;
+  EXPECT_TRUE(blobs_->Has(models[0].sha256));
+  EXPECT_TRUE(blobs_->Has(models.back().log_sha256));
+}
+
+TEST_F(SnapshotTest, AJobWhoseSnapshotIsLostFailsAtTheNextStart) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::string log = Models().back().log_sha256;
+  ASSERT_TRUE(blobs_->Delete(Models()[0].sha256).ok());
+  Again();
+  EXPECT_EQ(Show(id_).state, JobState::kFailed);
+  EXPECT_EQ(Show(id_).exit_code, static_cast<int>(ExitCode::kState));
+  EXPECT_TRUE(blobs_->Has(log));
+}
+
+TEST_F(SnapshotTest, JobsSideBySideKeepTheirStates) {
+  Begin(LoggedToy(9));
+  Work();
+  const std::string want = Show(id_).state_hash;
+  Begin(LoggedToy(9));
+  const std::string other = Submit();
+  Work();
+  EXPECT_EQ(Show(id_).state_hash, want);
+  EXPECT_EQ(Show(other).state_hash, want);
+  EXPECT_TRUE(Stored(9));
+}
+
+}  // namespace
+}  // namespace rivulet
