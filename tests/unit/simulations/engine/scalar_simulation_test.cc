@@ -113,8 +113,8 @@ std::vector<ScalarCase> ScalarCases() {
 
 class ScalarSimulation : public ::testing::TestWithParam<ScalarCase> {};
 
-// The seed is fixed: it learns for ever or not at all, but for masked values, whose rounding is drawn
-// from the session's fresh keys.
+// The seed is fixed: it learns for ever or not at all, but for masked values, whose rounding is
+// drawn from the session's fresh keys.
 TEST_P(ScalarSimulation, LearnsFromCoefficientsAlone) {
   const JobView view = RunTen(GetParam().spec);
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
