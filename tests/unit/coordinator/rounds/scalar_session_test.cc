@@ -39,11 +39,12 @@ class ScalarSessions : public MaskedFederationTest {
     ConnectMembers(kSix);
     return Submit();
   }
-  // To the job's end and no further, when logs go; what each client's own session gave, by round,
-  // of the last attempt at it.
+  // To the job's end, when logs go: the last one; and what each client's own session gave, by
+  // round, of the last attempt at it.
   JobView RunNoting(const std::string& job) {
     for (int step = 0; step < 5000 && !Show(job).ended(); ++step) {
       if (!Once()) clock_.Advance(seconds(5));
+      if (const auto log = LogOf(Models().back()); log.ok()) log_ = *log;
       for (const std::string& name : kSix) {
         const ToyMembers::Member& member = members_.Of(name);
         if (member.task == nullptr || !member.task->agreed()) continue;
@@ -60,12 +61,13 @@ class ScalarSessions : public MaskedFederationTest {
     return roots.empty() ? 0 : *roots.begin();
   }
   std::vector<ModelRecord> Models() { return states_->Load()->models; }
-  std::string Log(const ModelRecord& model) {
-    return *blobs_->Get(model.log_sha256, model.log_bytes);
+  absl::StatusOr<std::string> LogOf(const ModelRecord& model) {
+    return blobs_->Get(model.log_sha256, model.log_bytes);
   }
 
   std::optional<ScalarForm> form_;
   std::map<uint64_t, std::map<std::string, uint64_t>> roots_;
+  std::string log_;
 };
 
 TEST_F(ScalarSessions, TheStateMovesAlongTheDirectionsThatTheMembersDrew) {
@@ -75,13 +77,13 @@ TEST_F(ScalarSessions, TheStateMovesAlongTheDirectionsThatTheMembersDrew) {
   const std::vector<ModelRecord> models = Models();
   ASSERT_EQ(models.size(), 4u);
   EXPECT_EQ(models[3].log_bytes, 3 * (8 + 8 + 2 * 4u));
-  const std::string log = Log(models[3]);
+  ASSERT_EQ(log_.size(), models[3].log_bytes);
   ParameterSet state = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
   std::set<uint64_t> roots;
   for (uint64_t round = 1; round <= 3; ++round) {
     roots.insert(RootOfRound(round));
     std::vector<float> moves(2);
-    std::memcpy(moves.data(), log.data() + 24 * (round - 1) + 16, 8);
+    std::memcpy(moves.data(), log_.data() + 24 * (round - 1) + 16, 8);
     const ParameterSet delta = *DeltaOf(*form_, {round, RootOfRound(round)}, moves);
     ASSERT_TRUE((*MakeServerOptimizer(spec_.strategy, ToyManifest()))->Apply(delta, state).ok());
     EXPECT_EQ(Sha256Hex(SafetensorsBytes(state)), models[round].sha256) << "round " << round;
@@ -95,9 +97,8 @@ TEST_F(ScalarSessions, WhoWasAwayReplaysTheRecordsToTheSameHash) {
   const std::string job = Open(SessionSpec());
   const JobView view = RunNoting(job);
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
-  const std::string log = Log(Models().back());
   ParameterSet state = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
-  ASSERT_TRUE(Replay(*form_, spec_.strategy, log, state).ok());
+  ASSERT_TRUE(Replay(*form_, spec_.strategy, log_, state).ok());
   EXPECT_EQ(state.HashHex(), view.state_hash);
 }
 
@@ -117,9 +118,8 @@ TEST_F(ScalarSessions, ARoundIsThatOfTheAttemptThatCounted) {
   const JobView view = RunNoting(job);
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
   EXPECT_EQ(view.rounds.back().attempt, 2u);
-  const std::string log = Log(Models().back());
   uint64_t root = 0;
-  std::memcpy(&root, log.data() + 8, sizeof root);
+  std::memcpy(&root, log_.data() + 8, sizeof root);
   EXPECT_EQ(root, RootOfRound(1));
   EXPECT_NE(root, DirectionRootOf(lost.sid0, lost_sid));
 }
@@ -140,9 +140,8 @@ TEST_F(ScalarSessions, ARestartForgetsNoDirections) {
   const JobView view = RunNoting(job);
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
   EXPECT_EQ(view.rounds.back().attempt, 1u);
-  const std::string log = Log(Models().back());
   uint64_t stored = 0;
-  std::memcpy(&stored, log.data() + 8, sizeof stored);
+  std::memcpy(&stored, log_.data() + 8, sizeof stored);
   EXPECT_EQ(stored, root);
 }
 
@@ -175,7 +174,7 @@ TEST_F(ScalarSessions, AStepThatWaitsKeepsTheRootOfEachRound) {
     });
     ASSERT_NE(start, models.end());
     ParameterSet state = state_of(*start);
-    ASSERT_TRUE(Replay(*form_, spec_.strategy, Log(last), state).ok());
+    ASSERT_TRUE(Replay(*form_, spec_.strategy, *LogOf(last), state).ok());
     EXPECT_EQ(state.HashHex(), state_of(last).HashHex()) << "round " << last.round;
   }
   EXPECT_EQ(Show(job).state, JobState::kFinished)
