@@ -93,7 +93,8 @@ class Federation::Impl {
     uint64_t snapshot = 0;            // the last round whose state is in the blob store
     bool storing = false;             // and today's is wanted there
     std::vector<std::string> former;  // blobs of snapshots that tasks of this round may name
-    absl::Status unstorable;          // why it cannot be
+    absl::Status unstorable;          // why the last attempt failed
+    bool last_try = false;            // its end, which waits, has asked for it
     std::vector<RoundRecord> rounds;  // every attempt, the last one at the end
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;

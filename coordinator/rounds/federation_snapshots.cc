@@ -43,13 +43,17 @@ void Federation::Impl::DropFormerLocked(Job& job) {
 void Federation::Impl::WantStateLocked(Job& job) {
   if (job.storing || IsStored(job)) return;
   job.storing = true;
+  job.unstorable = absl::OkStatus();  // of another attempt
   work_.push_back({job.record.id});
   work_ready_.notify_one();
 }
 
 // No job ends before its last state is stored: the worker writes it, and DrainLocked goes on then.
+// What was asked for before may have failed for a reason that has passed: the end tries for itself.
 bool Federation::Impl::EndIsStoredLocked(Job& job) {
-  if (IsStored(job) || !job.unstorable.ok()) return true;
+  if (IsStored(job)) return true;
+  if (job.storing) return false;
+  if (std::exchange(job.last_try, true)) return true;
   WantStateLocked(job);
   return false;
 }
@@ -67,21 +71,31 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
   working_ = false;
   --putting_;
   dropped_.push_back(std::move(running));
-  if (job.engine == nullptr) return;
-  if (stored.code() == absl::StatusCode::kResourceExhausted) {
+  const bool ended = job.engine == nullptr;
+  // A round that was lost meanwhile goes on from the same state.
+  const uint64_t round = job.models.rbegin()->first;
+  if (!ended && stored.code() == absl::StatusCode::kResourceExhausted) {
     work_.push_back({job.record.id, Now() + kTryAgainAfter});
     return;
   }
   job.storing = false;
   job.unstorable = stored;
-  // A round that was lost meanwhile goes on from the same state.
-  if (stored.ok()) {
-    StoredStateLocked(job, job.models.rbegin()->first);
-  } else {
+  if (!stored.ok()) {
     spdlog::error("job {}: {}", job.record.id, std::string(stored.message()));
+  } else if (!ended) {
+    StoredStateLocked(job, round);
+  } else if (!pins_.contains(model.sha256)) {
+    unpinned_.insert(model.sha256);
   }
   changed_.notify_all();
-  DrainLocked(job);
+  if (ended) return SweepSlowly(lock);
+  const bool lost = stored.code() == absl::StatusCode::kDataLoss ||
+                    stored.code() == absl::StatusCode::kNotFound;
+  if (lost) {  // nor would another attempt come to it
+    FeedLocked(job, WorkFailed{std::string(stored.message()), ExitCode::kState});
+  } else {
+    DrainLocked(job);
+  }
   SweepSlowly(lock);
 }
 

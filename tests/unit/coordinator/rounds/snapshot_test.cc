@@ -25,7 +25,7 @@ class SnapshotTest : public FederationTest {
   void Begin(const JobSpec& spec) {
     spec_ = spec;
     states_ = MakeMemoryStateStore();
-    blobs_ = MakeMemoryBlobStore();
+    blobs_ = MakeMemoryBlobStore(/*trusting=*/true);  // for Rot
     gateway_.orders.clear();
     Start(spec);
     Connect({"a", "b", "c"});
@@ -62,6 +62,15 @@ class SnapshotTest : public FederationTest {
   void Again() {
     Restart(spec_);
     Connect({"a", "b", "c"});
+  }
+  // Leaves a blob of the same name and size.
+  void Rot(const std::string& sha256) {
+    std::string bytes = *blobs_->Get(sha256, uint64_t{1} << 20);
+    bytes.back() ^= 1;
+    ASSERT_TRUE(blobs_->Delete(sha256).ok());
+    const auto writer = *blobs_->Create(bytes.size());
+    ASSERT_TRUE(writer->Append(std::as_bytes(std::span(bytes))).ok());
+    ASSERT_TRUE(writer->Commit(sha256).ok());
   }
   // The file of today's state, from the last that is stored and the log.
   std::string Made() {
@@ -219,7 +228,7 @@ TEST_F(SnapshotTest, AClientThatCannotMakeTheStateGetsItStored) {
 }
 
 // The log's bytes are right, but a record of them is not what was published.
-TEST_F(SnapshotTest, AStateThatComesOutOtherwiseFailsTheJobAndLeavesWhatIsThere) {
+TEST_F(SnapshotTest, AStateThatComesOutOtherwiseIsRefusedWithBothHashes) {
   Begin(LoggedToy(12));
   WorkUntil(5);
   const std::vector<ModelRecord> models = Models();
@@ -232,6 +241,26 @@ TEST_F(SnapshotTest, AStateThatComesOutOtherwiseFailsTheJobAndLeavesWhatIsThere)
   const std::string said(made.status().message());
   EXPECT_NE(said.find("got " + models.back().sha256 + ", want " + wrong.sha256), std::string::npos)
       << said;
+  EXPECT_TRUE(blobs_->Has(models[0].sha256));
+  EXPECT_TRUE(blobs_->Has(models.back().log_sha256));
+}
+
+TEST_F(SnapshotTest, AJobWhoseSnapshotRottedFailsOnceItsStateIsAskedForAndLeavesWhatIsThere) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::vector<ModelRecord> models = Models();
+  Rot(models[0].sha256);
+  Again();
+  federation_->Tick();
+  ASSERT_FALSE(gateway_.orders.empty());
+  const auto& order = gateway_.orders.front();
+  EXPECT_EQ(federation_->OpenState(order.client, order.task.state_sha256).status().code(),
+            absl::StatusCode::kUnavailable);
+  federation_->Tick();
+  EXPECT_EQ(Show(id_).state, JobState::kFailed);
+  EXPECT_EQ(Show(id_).exit_code, static_cast<int>(ExitCode::kState));
+  EXPECT_NE(Show(id_).reason.find("want " + models[0].sha256), std::string::npos)
+      << Show(id_).reason;
   EXPECT_TRUE(blobs_->Has(models[0].sha256));
   EXPECT_TRUE(blobs_->Has(models.back().log_sha256));
 }
