@@ -267,6 +267,7 @@ class Federation::Impl {
   void SetSnapshotLocked(Job& job, uint64_t round);
   void DropFormerLocked(Job& job);
   void WantStateLocked(Job& job);
+  absl::Status AskForStateLocked(Job& job);
   bool EndIsStoredLocked(Job& job);
   void StoreToday(Job& job, std::unique_lock<std::mutex>& lock);
 

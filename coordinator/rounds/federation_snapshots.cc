@@ -48,6 +48,19 @@ void Federation::Impl::WantStateLocked(Job& job) {
   work_ready_.notify_one();
 }
 
+// The same for who can wait: while the disk is nearly full, its room is for rounds and ends.
+absl::Status Federation::Impl::AskForStateLocked(Job& job) {
+  const uint64_t want = job.models.rbegin()->second.bytes + config_.low_water_bytes;
+  if (!job.storing && !IsStored(job) && blobs_.FreeBytes() < want) {
+    return Refuse(absl::StatusCode::kResourceExhausted,
+                  "state directory: too little disk space is left to store a state; want " +
+                      std::to_string(want) + " bytes",
+                  Remedy::kRetryLater);
+  }
+  WantStateLocked(job);
+  return absl::OkStatus();
+}
+
 // No job ends before its last state is stored: the worker writes it, and DrainLocked goes on then.
 // What was asked for before may have failed for a reason that has passed: the end tries for itself.
 bool Federation::Impl::EndIsStoredLocked(Job& job) {
@@ -74,7 +87,8 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
   const bool ended = job.engine == nullptr;
   // A round that was lost meanwhile goes on from the same state.
   const uint64_t round = job.models.rbegin()->first;
-  if (!ended && stored.code() == absl::StatusCode::kResourceExhausted) {
+  const bool full = stored.code() == absl::StatusCode::kResourceExhausted;
+  if (full && !ended && (job.last_try || IsKept(*job.plan, round))) {
     work_.push_back({job.record.id, Now() + kTryAgainAfter});
     return;
   }
@@ -112,7 +126,7 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(
   }
   const bool today = job->models.rbegin()->second.sha256 == sha256;
   if (!today || job->engine == nullptr || IsStored(*job)) return blobs_.Open(sha256);
-  WantStateLocked(*job);
+  RV_RETURN_IF_ERROR(AskForStateLocked(*job));
   if (!config_.background) {
     while (WorkOnce(lock)) {
     }
