@@ -72,6 +72,11 @@ bool Federation::Impl::EndIsStoredLocked(Job& job) {
 }
 
 void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) {
+  if (IsStored(job)) {  // with its round, since it was asked for
+    job.storing = false;
+    changed_.notify_all();
+    return DrainLocked(job);
+  }
   ModelRecord model = job.models.rbegin()->second;
   const std::shared_ptr<const JobPlan> plan = job.plan;  // `running` refers to it
   std::shared_ptr<RunningRound> running = RunningOf(job);
