@@ -248,6 +248,8 @@ class Federation::Impl {
   bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
   std::shared_ptr<RunningRound> RunningOf(Job& job);
   void KeepStateLocked(Job& job, const std::string& sha256, ParameterSet values);
+  void KeepParentLocked(Job& job, RunningRound& running);
+  void ReturnRunningLocked(Job& job, std::shared_ptr<RunningRound> running);
   // What reads the uploads of the round in progress; null where they are not coded.
   std::shared_ptr<const CodedRound> CodedOfLocked(Job& job);
   static bool AwaitsPlan(const Job& job) { return job.planning && !job.planning->answer; }

@@ -88,7 +88,7 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
   lock.lock();
   working_ = false;
   --putting_;
-  dropped_.push_back(std::move(running));
+  ReturnRunningLocked(job, std::move(running));
   const bool ended = job.engine == nullptr;
   // A round that was lost meanwhile goes on from the same state.
   const uint64_t round = job.models.rbegin()->first;

@@ -329,6 +329,20 @@ TEST_F(SnapshotTest, AJobWhoseLastStateCannotBeStoredFails) {
   EXPECT_TRUE(blobs_->Has(Models().back().log_sha256));
 }
 
+TEST_F(SnapshotTest, AnAttemptThatIsAbandonedLeavesTodaysStateInMemory) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::vector<ModelRecord> models = Models();
+  disk_->failing = absl::InternalError("input/output error");
+  EXPECT_FALSE(federation_->OpenDownload(id_, models.back().sha256).ok());
+  disk_->failing = absl::OkStatus();
+  Rot(models[0].sha256);  // nothing else could make it
+  ASSERT_TRUE(federation_->Stop(id_, true).ok());
+  federation_->Tick();
+  EXPECT_EQ(Show(id_).state, JobState::kStopped);
+  EXPECT_TRUE(Stored(5));
+}
+
 TEST_F(SnapshotTest, AStateThatIsKeptIsStoredAfterARestartIfItWasNot) {
   JobSpec spec = LoggedToy(12);
   spec.export_.save_every_round = 5;
