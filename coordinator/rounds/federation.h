@@ -142,9 +142,11 @@ class Federation {
   // One of Downloads. Today's state of a job that keeps a log may be in memory alone: it is stored
   // first, which the call waits for. Errors: NotFound; Unavailable (kRetryLater) where that takes
   // more than a minute, or the next state was published meanwhile; ResourceExhausted (kRetryLater)
-  // when the disk has no room for it; those of the blob store.
-  absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(const std::string& job,
-                                                           const std::string& sha256);
+  // when the disk has no room for it; those of the blob store; Cancelled soon after the caller is
+  // `gone`.
+  absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(
+      const std::string& job, const std::string& sha256,
+      const std::function<bool()>& gone = [] { return false; });
   std::vector<ClientView> Clients() const;
 
   // ---- agents ----

@@ -139,7 +139,8 @@ class Federation::Impl {
   absl::StatusOr<bool> Ended(const std::string& job) const;
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(const std::string& job,
-                                                           const std::string& sha256);
+                                                           const std::string& sha256,
+                                                           const std::function<bool()>& gone);
   std::vector<ClientView> Clients() const;
   void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);

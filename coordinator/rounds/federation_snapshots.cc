@@ -9,7 +9,8 @@
 
 namespace rivulet {
 namespace {
-constexpr std::chrono::seconds kPatience{60};  // of who waits for a state to be stored
+constexpr std::chrono::seconds kPatience{60};    // of who waits for a state to be stored
+constexpr std::chrono::milliseconds kPoll{250};  // until it is seen that nobody does any more
 }  // namespace
 
 // The sums of a pool move the state of round 0, whatever is stored beside it.
@@ -108,8 +109,8 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
   }
   changed_.notify_all();
   if (ended) return SweepSlowly(lock);
-  const bool lost = stored.code() == absl::StatusCode::kDataLoss ||
-                    stored.code() == absl::StatusCode::kNotFound;
+  const bool lost =
+      stored.code() == absl::StatusCode::kDataLoss || stored.code() == absl::StatusCode::kNotFound;
   if (lost) {  // nor would another attempt come to it
     FeedLocked(job, WorkFailed{std::string(stored.message()), ExitCode::kState});
   } else {
@@ -119,11 +120,13 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(
-    const std::string& id, const std::string& sha256) {
+    const std::string& id, const std::string& sha256, const std::function<bool()>& gone) {
   std::unique_lock lock(mutex_);
-  const auto known = [&](const Job& job) {
-    return std::any_of(job.models.begin(), job.models.end(),
-                       [&](const auto& model) { return model.second.sha256 == sha256; });
+  const auto known = [&](const Job& job) {  // as Downloads
+    return std::any_of(job.models.begin(), job.models.end(), [&](const auto& model) {
+      const bool listed = model.first == job.models.rbegin()->first || pins_.contains(sha256);
+      return listed && model.second.sha256 == sha256;
+    });
   };
   Job* const job = FindLocked(id);
   if (job == nullptr || !known(*job)) {
@@ -138,9 +141,11 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(
   }
   // Pinned now, or gone by with its round: what is asked for is that of its name.
   const auto written = [&] { return !job->storing || pins_.contains(sha256); };
-  if (changed_.wait_for(lock, kPatience, written) && pins_.contains(sha256)) {
-    return blobs_.Open(sha256);
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
+  while (!changed_.wait_for(lock, kPoll, written) && std::chrono::steady_clock::now() < give_up) {
+    if (gone()) return absl::CancelledError("download: the caller is gone");
   }
+  if (written() && pins_.contains(sha256)) return blobs_.Open(sha256);
   if (!job->unstorable.ok()) return job->unstorable;
   return Refuse(absl::StatusCode::kUnavailable,
                 "state " + sha256 +

@@ -60,8 +60,7 @@ class SnapshotTest : public FederationTest {
   void Begin(const JobSpec& spec) {
     spec_ = spec;
     states_ = MakeMemoryStateStore();
-    auto blobs =
-        std::make_unique<PoorBlobs>(MakeMemoryBlobStore(/*trusting=*/true));  // for Rot
+    auto blobs = std::make_unique<PoorBlobs>(MakeMemoryBlobStore(/*trusting=*/true));  // for Rot
     disk_ = blobs.get();
     blobs_ = std::move(blobs);
     gateway_.orders.clear();
