@@ -52,6 +52,12 @@ bool FailedOnTheWay(const absl::Status& status) {
   }
 }
 
+void WaitUnless(const std::stop_token& aborted, std::chrono::milliseconds time) {
+  std::mutex mutex;
+  std::unique_lock lock(mutex);
+  std::condition_variable_any().wait_for(lock, aborted, time, [] { return false; });
+}
+
 }  // namespace
 
 Agent::Lane::~Lane() {
@@ -398,6 +404,12 @@ absl::StatusOr<std::optional<std::string>> Agent::FetchFile(const TaskKey& key,
   for (int attempt = 0; attempt < kMaxDownloads; ++attempt) {
     if (aborted.stop_requested()) return std::nullopt;
     fetched = link_.Download(sha256, bytes, path, aborted);
+    // The way is fine, but the coordinator must store the state first: a large one takes minutes.
+    if (RemedyOf(fetched) == Remedy::kRetryLater) {
+      --attempt;
+      WaitUnless(aborted, 2 * config_.backoff_base);
+      continue;
+    }
     if (!fetched.ok() && !FailedOnTheWay(fetched)) return fetched;
     if (!fetched.ok()) {
       std::this_thread::sleep_for(config_.backoff_base / 2);

@@ -20,7 +20,6 @@
 #include "privacy/masking/masked_form.h"
 
 namespace rivulet {
-namespace {}  // namespace
 
 // What the tasks of one job share.
 struct TaskRunner::Job {

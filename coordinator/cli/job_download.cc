@@ -1,7 +1,9 @@
 #include "coordinator/cli/job_download.h"
 
 #include <charconv>
+#include <chrono>
 #include <optional>
+#include <thread>
 
 #include "common/formats/adapter_directory.h"
 #include "common/formats/safetensors.h"
@@ -12,6 +14,9 @@
 
 namespace rivulet {
 namespace {
+
+constexpr int kChoices = 5;  // of the latest state
+constexpr std::chrono::milliseconds kPause{200};
 
 absl::StatusOr<v1::Artifact> Choose(const v1::ArtifactsReply& reply, const std::string& name) {
   std::string names;
@@ -33,6 +38,35 @@ int64_t RoundOf(const v1::Artifact& artifact, const v1::Job& job) {
   return round;
 }
 
+struct Fetched {
+  v1::ArtifactsReply reply;
+  v1::Artifact chosen;
+  v1::Job view;
+  std::string file;
+};
+
+// A running job may be a round further before its latest state is asked for, or stored: then the
+// state is chosen anew.
+absl::StatusOr<Fetched> FetchArtifact(OperatorClient& client, const std::string& job,
+                                      const std::string& name) {
+  for (int attempt = 1;; ++attempt) {
+    Fetched got;
+    RV_ASSIGN_OR_RETURN(got.reply, client.Artifacts(job));
+    RV_ASSIGN_OR_RETURN(got.chosen, Choose(got.reply, name));
+    RV_ASSIGN_OR_RETURN(got.view, client.Show(got.reply.job()));
+    absl::StatusOr<std::string> file = client.Fetch(got.reply.job(), got.chosen);
+    const bool moved = name == "state" && (file.status().code() == absl::StatusCode::kNotFound ||
+                                           file.status().code() == absl::StatusCode::kUnavailable);
+    if (moved && attempt < kChoices) {
+      std::this_thread::sleep_for(kPause);
+      continue;
+    }
+    RV_RETURN_IF_ERROR(file.status());
+    got.file = *std::move(file);
+    return got;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> DownloadJob(OperatorClient& client, const std::string& job,
@@ -40,10 +74,8 @@ absl::StatusOr<std::string> DownloadJob(OperatorClient& client, const std::strin
                                         const std::filesystem::path& directory,
                                         const std::string& profile,
                                         const std::filesystem::path& base_model) {
-  RV_ASSIGN_OR_RETURN(const v1::ArtifactsReply reply, client.Artifacts(job));
-  RV_ASSIGN_OR_RETURN(const v1::Artifact chosen, Choose(reply, artifact));
-  RV_ASSIGN_OR_RETURN(const v1::Job view, client.Show(reply.job()));
-  RV_ASSIGN_OR_RETURN(const std::string file, client.Fetch(reply.job(), chosen));
+  RV_ASSIGN_OR_RETURN(const Fetched fetched, FetchArtifact(client, job, artifact));
+  const auto& [reply, chosen, view, file] = fetched;
   RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(reply.document()));
   RV_ASSIGN_OR_RETURN(JobModel model, JobModelOf(document));
   const Manifest manifest = model.plan.wire();

@@ -29,9 +29,9 @@ absl::StatusOr<bool> Federation::Ended(const std::string& job) const { return im
 absl::StatusOr<std::vector<NamedBlob>> Federation::Downloads(const std::string& job) const {
   return impl_->Downloads(job);
 }
-absl::StatusOr<std::unique_ptr<BlobReader>> Federation::OpenDownload(const std::string& job,
-                                                                     const std::string& sha256) {
-  return impl_->OpenDownload(job, sha256);
+absl::StatusOr<std::unique_ptr<BlobReader>> Federation::OpenDownload(
+    const std::string& job, const std::string& sha256, const std::function<bool()>& gone) {
+  return impl_->OpenDownload(job, sha256, gone);
 }
 std::vector<ClientView> Federation::Clients() const { return impl_->Clients(); }
 void Federation::Connected(const ClientFacts& facts) { impl_->Connected(facts); }

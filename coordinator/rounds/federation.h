@@ -141,9 +141,12 @@ class Federation {
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
   // One of Downloads. Today's state of a job that keeps a log may be in memory alone: it is stored
   // first, which the call waits for. Errors: NotFound; Unavailable (kRetryLater) where that takes
-  // more than a minute, or the next state was published meanwhile; those of the blob store.
-  absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(const std::string& job,
-                                                           const std::string& sha256);
+  // more than a minute, or the next state was published meanwhile; ResourceExhausted (kRetryLater)
+  // when the disk has no room for it; those of the blob store; Cancelled soon after the caller is
+  // `gone`.
+  absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(
+      const std::string& job, const std::string& sha256,
+      const std::function<bool()>& gone = [] { return false; });
   std::vector<ClientView> Clients() const;
 
   // ---- agents ----
@@ -153,7 +156,8 @@ class Federation {
   void Disconnected(const std::string& client);
   // The global state of a task this client has, or the log and the snapshot by which it makes it
   // for itself; what is read from `offset` on counts as sent. Errors: Unavailable (kRetryLater) for
-  // a state that is in memory alone: it is stored now; PermissionDenied for any other blob.
+  // a state that is in memory alone: it is stored now, or once the disk has room for it;
+  // PermissionDenied for any other blob.
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenState(const std::string& client,
                                                         const std::string& sha256,
                                                         uint64_t offset = 0);

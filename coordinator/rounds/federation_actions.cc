@@ -237,6 +237,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   }
   RV_RETURN_IF_ERROR(states_.Commit(writes));
   job.record.state = end.to;
+  DropSumLocked(job);  // which may leave its state in `made`
   dropped_.push_back(std::move(job.made));
   if (made_ != nullptr && !job.models.empty() &&
       made_->sha256 == job.models.rbegin()->second.sha256) {
@@ -257,7 +258,6 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   DropFormerLocked(job);
   // Where the state is lost, snapshot and log are what it may yet be made from.
   if (!job.models.empty() && !lost) UnpinCompanionsLocked(job.models.rbegin()->second);
-  DropSumLocked(job);
   job.backlog.clear();
   job.planning.reset();
   job.planned.reset();

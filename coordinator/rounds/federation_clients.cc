@@ -187,10 +187,11 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const st
       return blob;
     }
     if (!log && snapshot.sha256 != sha256) {  // from a snapshot it came to another state
-      WantStateLocked(*job);
+      const absl::Status asked = AskForStateLocked(*job);
       return Refuse(absl::StatusCode::kUnavailable,
-                    "state of round " + std::to_string(model.round) +
-                        ": is being stored, want it asked for again",
+                    "state of round " + std::to_string(model.round) + ": " +
+                        (asked.ok() ? "is being stored, want it asked for again"
+                                    : std::string(asked.message())),
                     Remedy::kRetryLater);
     }
     const uint64_t bytes = log ? model.log_bytes : snapshot.bytes;

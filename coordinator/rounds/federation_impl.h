@@ -93,7 +93,8 @@ class Federation::Impl {
     uint64_t snapshot = 0;            // the last round whose state is in the blob store
     bool storing = false;             // and today's is wanted there
     std::vector<std::string> former;  // blobs of snapshots that tasks of this round may name
-    absl::Status unstorable;          // why it cannot be
+    absl::Status unstorable;          // why the last attempt failed
+    bool last_try = false;            // its end, which waits, has asked for it
     std::vector<RoundRecord> rounds;  // every attempt, the last one at the end
     std::vector<EvaluationRecord> evaluations;
     std::vector<EvaluationReportRecord> reports;
@@ -138,7 +139,8 @@ class Federation::Impl {
   absl::StatusOr<bool> Ended(const std::string& job) const;
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(const std::string& job,
-                                                           const std::string& sha256);
+                                                           const std::string& sha256,
+                                                           const std::function<bool()>& gone);
   std::vector<ClientView> Clients() const;
   void Connected(const ClientFacts& facts);
   void Disconnected(const std::string& client);
@@ -247,6 +249,8 @@ class Federation::Impl {
   bool WorkOnce(std::unique_lock<std::mutex>& lock);  // false: nothing is due
   std::shared_ptr<RunningRound> RunningOf(Job& job);
   void KeepStateLocked(Job& job, const std::string& sha256, ParameterSet values);
+  void KeepParentLocked(Job& job, RunningRound& running);
+  void ReturnRunningLocked(Job& job, std::shared_ptr<RunningRound> running);
   // What reads the uploads of the round in progress; null where they are not coded.
   std::shared_ptr<const CodedRound> CodedOfLocked(Job& job);
   static bool AwaitsPlan(const Job& job) { return job.planning && !job.planning->answer; }
@@ -266,6 +270,7 @@ class Federation::Impl {
   void SetSnapshotLocked(Job& job, uint64_t round);
   void DropFormerLocked(Job& job);
   void WantStateLocked(Job& job);
+  absl::Status AskForStateLocked(Job& job);
   bool EndIsStoredLocked(Job& job);
   void StoreToday(Job& job, std::unique_lock<std::mutex>& lock);
 

@@ -24,6 +24,7 @@ absl::Status Federation::Impl::Recover() {
   for (const auto& job : jobs_) {
     if (job->engine == nullptr) continue;
     if (job->engine->state().phase == Phase::kClosed) work_.push_back({job->record.id});
+    if (IsKept(*job->plan, job->models.rbegin()->first)) WantStateLocked(*job);
     FeedLocked(*job, TimePassed{});
   }
   work_ready_.notify_one();

@@ -9,7 +9,8 @@
 
 namespace rivulet {
 namespace {
-constexpr std::chrono::seconds kPatience{60};  // of who waits for a state to be stored
+constexpr std::chrono::seconds kPatience{60};    // of who waits for a state to be stored
+constexpr std::chrono::milliseconds kPoll{250};  // until it is seen that nobody does any more
 }  // namespace
 
 // The sums of a pool move the state of round 0, whatever is stored beside it.
@@ -43,18 +44,40 @@ void Federation::Impl::DropFormerLocked(Job& job) {
 void Federation::Impl::WantStateLocked(Job& job) {
   if (job.storing || IsStored(job)) return;
   job.storing = true;
+  job.unstorable = absl::OkStatus();  // of another attempt
   work_.push_back({job.record.id});
   work_ready_.notify_one();
 }
 
+// The same for who can wait: while the disk is nearly full, its room is for rounds and ends.
+absl::Status Federation::Impl::AskForStateLocked(Job& job) {
+  const uint64_t want = job.models.rbegin()->second.bytes + config_.low_water_bytes;
+  if (!job.storing && !IsStored(job) && blobs_.FreeBytes() < want) {
+    return Refuse(absl::StatusCode::kResourceExhausted,
+                  "state directory: too little disk space is left to store a state; want " +
+                      std::to_string(want) + " bytes",
+                  Remedy::kRetryLater);
+  }
+  WantStateLocked(job);
+  return absl::OkStatus();
+}
+
 // No job ends before its last state is stored: the worker writes it, and DrainLocked goes on then.
+// What was asked for before may have failed for a reason that has passed: the end tries for itself.
 bool Federation::Impl::EndIsStoredLocked(Job& job) {
-  if (IsStored(job) || !job.unstorable.ok()) return true;
+  if (IsStored(job)) return true;
+  if (job.storing) return false;
+  if (std::exchange(job.last_try, true)) return true;
   WantStateLocked(job);
   return false;
 }
 
 void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) {
+  if (IsStored(job)) {  // with its round, since it was asked for
+    job.storing = false;
+    changed_.notify_all();
+    return DrainLocked(job);
+  }
   ModelRecord model = job.models.rbegin()->second;
   const std::shared_ptr<const JobPlan> plan = job.plan;  // `running` refers to it
   std::shared_ptr<RunningRound> running = RunningOf(job);
@@ -66,31 +89,44 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
   lock.lock();
   working_ = false;
   --putting_;
-  dropped_.push_back(std::move(running));
-  if (job.engine == nullptr) return;
-  if (stored.code() == absl::StatusCode::kResourceExhausted) {
+  ReturnRunningLocked(job, std::move(running));
+  const bool ended = job.engine == nullptr;
+  // A round that was lost meanwhile goes on from the same state.
+  const uint64_t round = job.models.rbegin()->first;
+  const bool full = stored.code() == absl::StatusCode::kResourceExhausted;
+  if (full && !ended && (job.last_try || IsKept(*job.plan, round))) {
     work_.push_back({job.record.id, Now() + kTryAgainAfter});
     return;
   }
   job.storing = false;
   job.unstorable = stored;
-  // A round that was lost meanwhile goes on from the same state.
-  if (stored.ok()) {
-    StoredStateLocked(job, job.models.rbegin()->first);
-  } else {
+  if (!stored.ok()) {
     spdlog::error("job {}: {}", job.record.id, std::string(stored.message()));
+  } else if (!ended) {
+    StoredStateLocked(job, round);
+  } else if (!pins_.contains(model.sha256)) {
+    unpinned_.insert(model.sha256);
   }
   changed_.notify_all();
-  DrainLocked(job);
+  if (ended) return SweepSlowly(lock);
+  const bool lost =
+      stored.code() == absl::StatusCode::kDataLoss || stored.code() == absl::StatusCode::kNotFound;
+  if (lost) {  // nor would another attempt come to it
+    FeedLocked(job, WorkFailed{std::string(stored.message()), ExitCode::kState});
+  } else {
+    DrainLocked(job);
+  }
   SweepSlowly(lock);
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(
-    const std::string& id, const std::string& sha256) {
+    const std::string& id, const std::string& sha256, const std::function<bool()>& gone) {
   std::unique_lock lock(mutex_);
-  const auto known = [&](const Job& job) {
-    return std::any_of(job.models.begin(), job.models.end(),
-                       [&](const auto& model) { return model.second.sha256 == sha256; });
+  const auto known = [&](const Job& job) {  // as Downloads
+    return std::any_of(job.models.begin(), job.models.end(), [&](const auto& model) {
+      const bool listed = model.first == job.models.rbegin()->first || pins_.contains(sha256);
+      return listed && model.second.sha256 == sha256;
+    });
   };
   Job* const job = FindLocked(id);
   if (job == nullptr || !known(*job)) {
@@ -98,16 +134,18 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(
   }
   const bool today = job->models.rbegin()->second.sha256 == sha256;
   if (!today || job->engine == nullptr || IsStored(*job)) return blobs_.Open(sha256);
-  WantStateLocked(*job);
+  RV_RETURN_IF_ERROR(AskForStateLocked(*job));
   if (!config_.background) {
     while (WorkOnce(lock)) {
     }
   }
   // Pinned now, or gone by with its round: what is asked for is that of its name.
   const auto written = [&] { return !job->storing || pins_.contains(sha256); };
-  if (changed_.wait_for(lock, kPatience, written) && pins_.contains(sha256)) {
-    return blobs_.Open(sha256);
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
+  while (!changed_.wait_for(lock, kPoll, written) && std::chrono::steady_clock::now() < give_up) {
+    if (gone()) return absl::CancelledError("download: the caller is gone");
   }
+  if (written() && pins_.contains(sha256)) return blobs_.Open(sha256);
   if (!job->unstorable.ok()) return job->unstorable;
   return Refuse(absl::StatusCode::kUnavailable,
                 "state " + sha256 +

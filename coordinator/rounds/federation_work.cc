@@ -161,6 +161,19 @@ void Federation::Impl::KeepStateLocked(Job& job, const std::string& sha256, Para
   made = std::make_shared<MadeState>(MadeState{sha256, std::move(values)});
 }
 
+// Of an attempt that came to nothing: the next one begins with the same state.
+void Federation::Impl::KeepParentLocked(Job& job, RunningRound& running) {
+  const std::string& today = job.models.rbegin()->second.sha256;
+  std::optional<ParameterSet> parent = running.ReleaseParent(today);
+  if (parent) KeepStateLocked(job, today, *std::move(parent));
+}
+
+// By the worker. Its attempt may have been abandoned meanwhile.
+void Federation::Impl::ReturnRunningLocked(Job& job, std::shared_ptr<RunningRound> running) {
+  if (job.engine != nullptr && job.running != running) KeepParentLocked(job, *running);
+  dropped_.push_back(std::move(running));  // perhaps the last to hold it
+}
+
 std::shared_ptr<const CodedRound> Federation::Impl::CodedOfLocked(Job& job) {
   if (!IsCoded(job.plan->spec)) return nullptr;
   const ModelRecord &first = job.models.begin()->second, &parent = job.models.rbegin()->second;
@@ -195,14 +208,16 @@ void Federation::Impl::SumArrived(Job& job, std::unique_lock<std::mutex>& lock) 
   (void)running->Add(blobs_, fresh, false);  // what went wrong shows when the round has closed
   lock.lock();
   working_ = false;
-  dropped_.push_back(std::move(running));  // perhaps the last to hold it
+  ReturnRunningLocked(job, std::move(running));
 }
 
 void Federation::Impl::DropSumLocked(Job& job) {
   job.received.clear();
   job.summed = 0;
   if (job.running == nullptr) return;
-  dropped_.push_back(std::exchange(job.running, nullptr));
+  std::shared_ptr<RunningRound> running = std::exchange(job.running, nullptr);
+  if (running.use_count() == 1) KeepParentLocked(job, *running);  // else the worker has it
+  dropped_.push_back(std::move(running));
   work_ready_.notify_one();
 }
 

@@ -196,6 +196,11 @@ absl::StatusOr<ParameterSet> RunningRound::TakeParent(const BlobStore& blobs,
   return Read(blobs, sha256);
 }
 
+std::optional<ParameterSet> RunningRound::ReleaseParent(const std::string& sha256) {
+  if (parent_sha256_ != sha256) return std::nullopt;
+  return std::exchange(parent_, std::nullopt);
+}
+
 FixedPointSum* RunningRound::SumWithin(std::span<const UpdateRecord> updates) {
   if (broken_ || !sum_.has_value()) return nullptr;
   const auto held = std::count_if(updates.begin(), updates.end(),

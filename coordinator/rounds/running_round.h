@@ -51,6 +51,8 @@ class RunningRound {
   // The same without reading, from whoever made or verified it.
   void GiveParent(ParameterSet state, const std::string& sha256);
   absl::StatusOr<ParameterSet> TakeParent(const BlobStore& blobs, const std::string& sha256);
+  // The same, but only if it is there: for a round that comes to nothing.
+  std::optional<ParameterSet> ReleaseParent(const std::string& sha256);
 
   void DropSum();  // breaks it
 

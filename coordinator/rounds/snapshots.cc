@@ -94,10 +94,11 @@ void NameState(const ParameterSet& state, ModelRecord& model) {
 }
 
 absl::Status StoreState(BlobStore& blobs, const ParameterSet& state, ModelRecord& model) {
-  std::future<std::string> hash = HashOf(state);
+  std::future<std::string> hash;
+  if (model.state_hash.empty()) hash = HashOf(state);
   const SafetensorsPieces file = SafetensorsPiecesOf(state);
   absl::StatusOr<std::string> name = blobs.PutPieces(PiecesOf(file));
-  model.state_hash = hash.get();
+  if (hash.valid()) model.state_hash = hash.get();
   RV_RETURN_IF_ERROR(name.status());
   if (!model.sha256.empty() && *name != model.sha256) {
     return WithExit(

@@ -28,8 +28,8 @@ bool IsSnapshotDue(const JobPlan& plan, const ModelRecord& snapshot, const Model
 // Enters the state's hash and its file's name and size into `model`; nothing is stored.
 void NameState(const ParameterSet& state, ModelRecord& model);
 
-// The same, and stores the file. Errors: DataLoss (exit 8) when `model` has another name already;
-// those of the blob store.
+// The same, and stores the file. Where `model` has the hash of the state already it is not computed
+// again. Errors: DataLoss (exit 8) when `model` has another name already; those of the blob store.
 absl::Status StoreState(BlobStore& blobs, const ParameterSet& state, ModelRecord& model);
 
 // Stores the state of a round that has just been made where that is due.

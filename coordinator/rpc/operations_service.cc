@@ -137,22 +137,12 @@ absl::Status WatchJob(ServiceContext& service, const std::string& job,
   return absl::OkStatus();
 }
 
-absl::StatusOr<NamedBlob> FindArtifact(ServiceContext& service, const v1::FetchRequest& request) {
-  const std::string hash = HexOfBytes(request.sha256());
-  RV_ASSIGN_OR_RETURN(const std::string id, service.federation.Resolve(request.job()));
-  RV_ASSIGN_OR_RETURN(const std::vector<NamedBlob> blobs, service.federation.Downloads(id));
-  for (const NamedBlob& blob : blobs) {
-    if (blob.sha256 == hash) return blob;
-  }
-  return Refuse(absl::StatusCode::kNotFound, "job " + id + " has no artifact " + hash);
-}
-
 absl::Status SendBlob(ServiceContext& service, const v1::FetchRequest& request,
+                      const std::function<bool()>& gone,
                       grpc::ServerWriter<v1::FetchChunk>& chunks) {
-  RV_ASSIGN_OR_RETURN(const NamedBlob named, FindArtifact(service, request));
   RV_ASSIGN_OR_RETURN(const std::string job, service.federation.Resolve(request.job()));
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> blob,
-                      service.federation.OpenDownload(job, named.sha256));
+                      service.federation.OpenDownload(job, HexOfBytes(request.sha256()), gone));
   uint64_t offset = request.offset();
   if (offset > blob->size()) {
     return Refuse(
@@ -261,7 +251,8 @@ grpc::Status OperationsService::Fetch(grpc::ServerContext* context, const v1::Fe
   if (auto caller = service_.Caller(*context, Rpc::kFetch); !caller.ok()) {
     return ToGrpc(caller.status(), *context);
   }
-  return ToGrpc(SendBlob(service_, *request, *chunks), *context);
+  const auto gone = [&] { return stopping_ || context->IsCancelled(); };
+  return ToGrpc(SendBlob(service_, *request, gone, *chunks), *context);
 }
 
 grpc::Status OperationsService::Nodes(grpc::ServerContext* context, const v1::NodesRequest*,

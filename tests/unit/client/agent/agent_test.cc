@@ -55,6 +55,9 @@ class FakeLink final : public CoordinatorLink {
       on_done();
       return absl::CancelledError("stopped");
     }
+    if (store_first-- > 0) {
+      return Refuse(absl::StatusCode::kUnavailable, "is being stored", Remedy::kRetryLater);
+    }
     if (fail_downloads-- > 0) return absl::UnavailableError("the connection broke");
     if (log && log->snapshot && sha256 == log->snapshot->sha256) {
       ++snapshots;
@@ -72,7 +75,7 @@ class FakeLink final : public CoordinatorLink {
   }
 
   int refuse_connections = 0, fail_downloads = 0, damage_downloads = 0, lose_uploads = 0;
-  int downloads = 0, snapshots = 0;
+  int downloads = 0, snapshots = 0, store_first = 0;
   bool cancel_in_download = false;
   std::optional<StateLog> log;
   std::vector<uint64_t> log_from;  // of what was fetched of it
@@ -274,6 +277,14 @@ TEST_F(AgentTest, ACancelEndsALongDownload) {
   EXPECT_EQ(link_.downloads, 1);
   EXPECT_EQ(work_.done, 0);
   EXPECT_TRUE(link_.reported.empty());
+}
+
+TEST_F(AgentTest, AStateThatMustBeStoredFirstIsWaitedForOnTheSameConnection) {
+  link_.store_first = 50;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.downloads, 51);
+  EXPECT_EQ(link_.opened, 1);
+  EXPECT_EQ(work_.done, 1);
 }
 
 TEST_F(AgentTest, AStateThatKeepsArrivingDamagedIsReported) {

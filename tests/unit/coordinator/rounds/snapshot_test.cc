@@ -20,12 +20,49 @@ JobSpec LoggedToy(int rounds) {
   return spec;
 }
 
+// A store whose disk is nearly full, or takes no state.
+class PoorBlobs final : public BlobStore {
+ public:
+  explicit PoorBlobs(std::unique_ptr<BlobStore> blobs) : blobs_(std::move(blobs)) {}
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Create(uint64_t max_bytes) override {
+    return blobs_->Create(max_bytes);
+  }
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(std::string_view key,
+                                                     uint64_t max_bytes) override {
+    return blobs_->Resume(key, max_bytes);
+  }
+  absl::Status SweepKept(const std::function<bool(std::string_view)>& wanted) override {
+    return blobs_->SweepKept(wanted);
+  }
+  absl::StatusOr<std::unique_ptr<BlobReader>> Open(std::string_view sha256) const override {
+    return blobs_->Open(sha256);
+  }
+  bool Has(std::string_view sha256) const override { return blobs_->Has(sha256); }
+  absl::Status Delete(std::string_view sha256) override { return blobs_->Delete(sha256); }
+  absl::StatusOr<std::vector<BlobInfo>> List() const override { return blobs_->List(); }
+  uint64_t FreeBytes() const override { return free; }
+  absl::StatusOr<std::string> PutPieces(ByteSpans pieces) override {
+    if (failing.ok()) return blobs_->PutPieces(pieces);
+    ++failed;
+    return failing;
+  }
+
+  uint64_t free = std::numeric_limits<uint64_t>::max();
+  absl::Status failing;
+  int failed = 0;
+
+ private:
+  std::unique_ptr<BlobStore> blobs_;
+};
+
 class SnapshotTest : public FederationTest {
  protected:
   void Begin(const JobSpec& spec) {
     spec_ = spec;
     states_ = MakeMemoryStateStore();
-    blobs_ = MakeMemoryBlobStore();
+    auto blobs = std::make_unique<PoorBlobs>(MakeMemoryBlobStore(/*trusting=*/true));  // for Rot
+    disk_ = blobs.get();
+    blobs_ = std::move(blobs);
     gateway_.orders.clear();
     Start(spec);
     Connect({"a", "b", "c"});
@@ -63,6 +100,15 @@ class SnapshotTest : public FederationTest {
     Restart(spec_);
     Connect({"a", "b", "c"});
   }
+  // Leaves a blob of the same name and size.
+  void Rot(const std::string& sha256) {
+    std::string bytes = *blobs_->Get(sha256, uint64_t{1} << 20);
+    bytes.back() ^= 1;
+    ASSERT_TRUE(blobs_->Delete(sha256).ok());
+    const auto writer = *blobs_->Create(bytes.size());
+    ASSERT_TRUE(writer->Append(std::as_bytes(std::span(bytes))).ok());
+    ASSERT_TRUE(writer->Commit(sha256).ok());
+  }
   // The file of today's state, from the last that is stored and the log.
   std::string Made() {
     const auto plan = ToyPlanner(spec_)("toy");
@@ -77,6 +123,7 @@ class SnapshotTest : public FederationTest {
   }
 
   JobSpec spec_;
+  PoorBlobs* disk_ = nullptr;
   std::string id_;
   uint64_t state_bytes_ = 0;
   std::set<uint64_t> written_;  // rounds whose states were seen in the store
@@ -218,8 +265,97 @@ TEST_F(SnapshotTest, AClientThatCannotMakeTheStateGetsItStored) {
   EXPECT_EQ(Show(id_).state, JobState::kFinished) << Show(id_).reason;
 }
 
+TEST_F(SnapshotTest, ADiskThatIsNearlyFullTakesNoStateForADownloadOrAClient) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  disk_->free = uint64_t{256} << 20;  // the low-water mark
+  const std::string today = Models().back().sha256;
+  const absl::Status refused = federation_->OpenDownload(id_, today).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(RemedyOf(refused), Remedy::kRetryLater);
+  const auto& order = gateway_.orders.front();
+  const absl::Status later = federation_->OpenState(order.client, today).status();
+  EXPECT_EQ(later.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(RemedyOf(later), Remedy::kRetryLater);
+  federation_->Tick();
+  EXPECT_FALSE(Stored(5));
+  disk_->free *= 2;
+  EXPECT_TRUE(federation_->OpenDownload(id_, today).ok());
+}
+
+TEST_F(SnapshotTest, AStateThatDidNotFitIsForgottenUntilTheEndNeedsIt) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  disk_->failing = absl::ResourceExhaustedError("disk full");
+  EXPECT_EQ(federation_->OpenDownload(id_, Models().back().sha256).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(disk_->failed, 1);
+  Pass(seconds(5));
+  EXPECT_EQ(disk_->failed, 1);
+  ASSERT_TRUE(federation_->Stop(id_, true).ok());
+  Pass(seconds(5));
+  Pass(seconds(5));
+  EXPECT_GE(disk_->failed, 3);
+  EXPECT_FALSE(*federation_->Ended(id_));
+  disk_->failing = absl::OkStatus();
+  Pass(seconds(5));
+  EXPECT_EQ(Show(id_).state, JobState::kStopped);
+  EXPECT_TRUE(Stored(5));
+}
+
+TEST_F(SnapshotTest, AFailedAttemptToStoreAStateDoesNotBindTheEnd) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::string today = Models().back().sha256;
+  disk_->failing = absl::InternalError("input/output error");
+  EXPECT_EQ(federation_->OpenDownload(id_, today).status().code(), absl::StatusCode::kInternal);
+  disk_->failing = absl::OkStatus();
+  ASSERT_TRUE(federation_->Stop(id_, true).ok());
+  federation_->Tick();
+  EXPECT_EQ(Show(id_).state, JobState::kStopped);
+  EXPECT_TRUE(Stored(5));
+}
+
+TEST_F(SnapshotTest, AJobWhoseLastStateCannotBeStoredFails) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  disk_->failing = absl::InternalError("input/output error");
+  ASSERT_TRUE(federation_->Stop(id_, true).ok());
+  federation_->Tick();
+  EXPECT_EQ(disk_->failed, 1);
+  EXPECT_EQ(Show(id_).state, JobState::kFailed);
+  EXPECT_EQ(Show(id_).exit_code, static_cast<int>(ExitCode::kState));
+  EXPECT_TRUE(blobs_->Has(Models().back().log_sha256));
+}
+
+TEST_F(SnapshotTest, AnAttemptThatIsAbandonedLeavesTodaysStateInMemory) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::vector<ModelRecord> models = Models();
+  disk_->failing = absl::InternalError("input/output error");
+  EXPECT_FALSE(federation_->OpenDownload(id_, models.back().sha256).ok());
+  disk_->failing = absl::OkStatus();
+  Rot(models[0].sha256);  // nothing else could make it
+  ASSERT_TRUE(federation_->Stop(id_, true).ok());
+  federation_->Tick();
+  EXPECT_EQ(Show(id_).state, JobState::kStopped);
+  EXPECT_TRUE(Stored(5));
+}
+
+TEST_F(SnapshotTest, AStateThatIsKeptIsStoredAfterARestartIfItWasNot) {
+  JobSpec spec = LoggedToy(12);
+  spec.export_.save_every_round = 5;
+  Begin(spec);
+  WorkUntil(5);
+  ASSERT_TRUE(Stored(5));
+  ASSERT_TRUE(blobs_->Delete(Models()[5].sha256).ok());
+  Again();
+  federation_->Tick();
+  EXPECT_TRUE(Stored(5));
+}
+
 // The log's bytes are right, but a record of them is not what was published.
-TEST_F(SnapshotTest, AStateThatComesOutOtherwiseFailsTheJobAndLeavesWhatIsThere) {
+TEST_F(SnapshotTest, AStateThatComesOutOtherwiseIsRefusedWithBothHashes) {
   Begin(LoggedToy(12));
   WorkUntil(5);
   const std::vector<ModelRecord> models = Models();
@@ -232,6 +368,26 @@ TEST_F(SnapshotTest, AStateThatComesOutOtherwiseFailsTheJobAndLeavesWhatIsThere)
   const std::string said(made.status().message());
   EXPECT_NE(said.find("got " + models.back().sha256 + ", want " + wrong.sha256), std::string::npos)
       << said;
+  EXPECT_TRUE(blobs_->Has(models[0].sha256));
+  EXPECT_TRUE(blobs_->Has(models.back().log_sha256));
+}
+
+TEST_F(SnapshotTest, AJobWhoseSnapshotRottedFailsOnceItsStateIsAskedForAndLeavesWhatIsThere) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::vector<ModelRecord> models = Models();
+  Rot(models[0].sha256);
+  Again();
+  federation_->Tick();
+  ASSERT_FALSE(gateway_.orders.empty());
+  const auto& order = gateway_.orders.front();
+  EXPECT_EQ(federation_->OpenState(order.client, order.task.state_sha256).status().code(),
+            absl::StatusCode::kUnavailable);
+  federation_->Tick();
+  EXPECT_EQ(Show(id_).state, JobState::kFailed);
+  EXPECT_EQ(Show(id_).exit_code, static_cast<int>(ExitCode::kState));
+  EXPECT_NE(Show(id_).reason.find("want " + models[0].sha256), std::string::npos)
+      << Show(id_).reason;
   EXPECT_TRUE(blobs_->Has(models[0].sha256));
   EXPECT_TRUE(blobs_->Has(models.back().log_sha256));
 }
