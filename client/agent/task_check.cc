@@ -26,6 +26,18 @@ absl::Status CheckMasks(const JobDocument& document, const Assignment& task) {
   return WithReport(Refuse(absl::StatusCode::kInvalidArgument, text), "failed", text);
 }
 
+// A round is a draw of groups and as many more as attempts are allowed: were there rounds beyond
+// the job's, a coordinator could go on until it likes one.
+absl::Status CheckRound(const JobDocument& document, const Assignment& task) {
+  const auto rounds = static_cast<uint64_t>(document.spec.job.num_rounds);
+  if (task.masking.empty() || (task.key.round >= 1 && task.key.round <= rounds)) {
+    return absl::OkStatus();
+  }
+  const std::string text = "task: got round " + std::to_string(task.key.round) +
+                           " under masks, want 1.." + std::to_string(rounds);
+  return WithReport(Refuse(absl::StatusCode::kInvalidArgument, text), "failed", text);
+}
+
 absl::Status TooLarge(std::string_view what, uint64_t bytes, uint64_t most) {
   const std::string text = "task: got " + std::string(what) + " of " + std::to_string(bytes) +
                            " bytes, want at most " + std::to_string(most) + " for this job";
@@ -54,6 +66,7 @@ absl::Status CheckTask(const Policy& policy, const Assignment& task) {
   RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(task.job_document));
   RV_RETURN_IF_ERROR(policy.Check(document));
   RV_RETURN_IF_ERROR(CheckMasks(document, task));
+  RV_RETURN_IF_ERROR(CheckRound(document, task));
   RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
   const uint64_t limit = LargestFileOf(model.plan.wire());
   if (task.state_bytes > limit) return TooLarge("a global state", task.state_bytes, limit);

@@ -258,7 +258,7 @@ void Federation::Impl::StoredLocked(const FailureRecord& report) {
   EmitLocked(job, "client.dropped", failure.round,
              {{"client", failure.client}, {"reason", failure.code + ": " + failure.text}});
   TaskOverLocked(failure.client, {failure.job, failure.round, failure.attempt});
-  if (failure.attempt > 0) MaskingGoneLocked(job, failure.client);
+  if (failure.attempt > 0) MaskingGoneLocked(job, failure);
   FeedLocked(job, TaskFailed{failure.client, failure.round, failure.attempt});
 }
 

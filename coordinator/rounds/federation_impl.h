@@ -223,9 +223,11 @@ class Federation::Impl {
   void DoMaskingLocked(Job& job, MaskedRound::Output output);
   void ExcludeLocked(Job& job, const std::string& client, const std::string& why);
   void LoseLocked(Job& job, const std::string& client, const std::string& why);
-  void TellLocked(const Job& job, const std::string& client, const std::string& bytes);
+  std::vector<std::string> CertificatesLocked(const Job& job, const std::string& client,
+                                              const std::string& bytes) const;
+  void TellLocked(const Job& job, const std::vector<MaskedRound::Message>& messages);
   void MaskingTimeLocked(Job& job);
-  void MaskingGoneLocked(Job& job, const std::string& client);
+  void MaskingGoneLocked(Job& job, const FailureRecord& failure);
   void MaskingReturnedLocked(Job& job, const std::string& client);
   void EndMaskingLocked(Job& job);
   void RebuildSecrets(Job& job, std::unique_lock<std::mutex>& lock);

@@ -1,5 +1,6 @@
 // Federation: rounds under masks. MaskedRound says what is to be done; here it is done, durably
 // first.
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -7,6 +8,7 @@
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/storage/secret_pieces.h"
 #include "privacy/secagg/shared/messages.h"
+#include "privacy/secagg/shared/reason.h"
 
 namespace rivulet {
 
@@ -30,9 +32,11 @@ std::set<Bytes32> MembersIn(const std::string& bytes) {
   const auto kind = bytes.empty() ? secagg::MessageKind() : secagg::MessageKind(bytes[0]);
   if (kind == secagg::MessageKind::kRoster) {
     const auto roster = secagg::Decode<secagg::Roster>(bytes);
+    if (!roster.ok()) return members;
     for (const auto& entry : roster->entries) members.insert(entry.fingerprint);
   } else if (kind == secagg::MessageKind::kPool) {
     const auto pool = secagg::Decode<secagg::Pool>(bytes);
+    if (!pool.ok()) return members;
     for (const auto& entry : pool->entries) members.insert(entry.fingerprint);
   }
   return members;
@@ -42,6 +46,20 @@ Bytes32 FingerprintIn(const std::string& text) {
   Bytes32 fingerprint{};
   if (text.size() == fingerprint.size()) std::copy(text.begin(), text.end(), fingerprint.begin());
   return fingerprint;
+}
+
+// What of the protocol a client gave its task up for: its report begins with the reason's name.
+std::optional<secagg::Reason> ReasonIn(const FailureRecord& failure) {
+  if (failure.code == "refused_policy") return secagg::Reason::kPolicy;
+  const std::string name = failure.text.substr(0, failure.text.find(':'));
+  for (uint8_t number = 1; secagg::ReasonFrom(number).has_value(); ++number) {
+    if (name == NameOf(*secagg::ReasonFrom(number))) return secagg::ReasonFrom(number);
+  }
+  return std::nullopt;
+}
+
+std::pair<uint64_t, uint32_t> AttemptOf(const EngineState& state) {
+  return {state.round, state.attempt};
 }
 
 // A session for every group that was drawn.
@@ -172,14 +190,17 @@ absl::Status Federation::Impl::Masking(const std::string& client, const MaskingM
   return absl::OkStatus();
 }
 
-// With the certificates of whom it names: those that were shown when they began.
-void Federation::Impl::TellLocked(const Job& job, const std::string& client,
-                                  const std::string& bytes) {
-  const RoundRecord& round = job.rounds.back();
-  MaskingMessage message{job.record.id, round.round, round.attempt, bytes, {}};
+// Of those whom a message to this client names: what they showed when they began.
+std::vector<std::string> Federation::Impl::CertificatesLocked(const Job& job,
+                                                              const std::string& client,
+                                                              const std::string& bytes) const {
+  std::vector<std::string> certificates;
   const std::set<Bytes32> members = MembersIn(bytes);
+  if (members.empty()) return certificates;
+  const auto group = job.masked->GroupOf(client);  // a roster is of one, a pool of all
+  const bool roster = secagg::MessageKind(bytes[0]) == secagg::MessageKind::kRoster;
   const std::vector<std::string> names =
-      members.empty() ? std::vector<std::string>() : job.masked->Members();
+      roster && group.ok() ? (*group)->cohort() : job.masked->Members();
   for (const std::string& name : names) {
     const auto known = clients_.find(name);
     if (known == clients_.end()) continue;
@@ -187,9 +208,23 @@ void Federation::Impl::TellLocked(const Job& job, const std::string& client,
     const bool current = members.contains(FingerprintIn(member.facts.fingerprint));
     const bool former = !current && members.contains(FingerprintIn(member.former_fingerprint));
     const std::string& certificate = former ? member.former_certificate : member.facts.certificate;
-    if ((current || former) && !certificate.empty()) message.certificates.push_back(certificate);
+    if ((current || former) && !certificate.empty()) certificates.push_back(certificate);
   }
-  gateway_.Tell(client, message);
+  return certificates;
+}
+
+// Those to many clients come one after the other: what goes with them is found once.
+void Federation::Impl::TellLocked(const Job& job,
+                                  const std::vector<MaskedRound::Message>& messages) {
+  const RoundRecord& round = job.rounds.back();
+  MaskingMessage message{job.record.id, round.round, round.attempt, "", {}};
+  for (const auto& [client, bytes] : messages) {
+    if (bytes != message.bytes) {
+      message.bytes = bytes;
+      message.certificates = CertificatesLocked(job, client, bytes);
+    }
+    gateway_.Tell(client, message);
+  }
 }
 
 // One of the clients cannot be waited for any longer.
@@ -231,6 +266,7 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
   const auto feed = [this, &job](const Event& event) {
     for (Action& action : job.engine->Step(event, Now())) job.backlog.push_back(std::move(action));
   };
+  const std::pair attempt = AttemptOf(job.engine->state());
   if (output.save && job.masked != nullptr && output.failed.ok()) {
     const absl::Status saved = states_.Commit(MaskingWrites(job));
     if (!saved.ok()) {
@@ -238,19 +274,18 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
     }
     job.masked->Saved();
   }
-  for (const MaskedRound::Message& message : output.send) {
-    if (job.masked != nullptr) TellLocked(job, message.client, message.bytes);
-  }
+  if (job.masked != nullptr) TellLocked(job, output.send);
   for (const auto& [client, why] : output.lost) LoseLocked(job, client, why);
   for (const auto& [client, why] : output.faulty) ExcludeLocked(job, client, why);
   if (output.rebuild && job.masked != nullptr) {
     work_.push_back({job.record.id});
     work_ready_.notify_one();
   }
-  if (!output.failed.ok()) {
+  // Those lost may have ended the attempt before: the next one has not failed.
+  if (!output.failed.ok() && attempt == AttemptOf(job.engine->state())) {
     feed(MaskingFailed{std::string(output.failed.message()), output.repeatable,
                        !output.faulty.empty()});
-  } else if (output.opened && job.masked != nullptr) {
+  } else if (output.failed.ok() && output.opened && job.masked != nullptr) {
     job.opening = true;
     work_.push_back({job.record.id});
     work_ready_.notify_one();
@@ -303,14 +338,18 @@ void Federation::Impl::MaskingTimeLocked(Job& job) {
 }
 
 // The engine hears of it by itself.
-void Federation::Impl::MaskingGoneLocked(Job& job, const std::string& client) {
+void Federation::Impl::MaskingGoneLocked(Job& job, const FailureRecord& failure) {
   if (job.masked == nullptr || job.opening) return;
-  job.masking.push_back(job.masked->OnGone(client, Now()));
+  job.masking.push_back(job.masked->OnGone(failure.client, ReasonIn(failure), Now()));
 }
 
 void Federation::Impl::MaskingReturnedLocked(Job& job, const std::string& client) {
   if (job.engine == nullptr || job.masked == nullptr || job.opening) return;
-  for (const std::string& bytes : job.masked->MessagesFor(client)) TellLocked(job, client, bytes);
+  std::vector<MaskedRound::Message> again;
+  for (std::string& bytes : job.masked->MessagesFor(client)) {
+    again.push_back({client, std::move(bytes)});
+  }
+  TellLocked(job, again);
 }
 
 }  // namespace rivulet

@@ -175,7 +175,12 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
     for (const std::string& client : round.counted) state.counted[client] = round.round;
     if (round.round != state.round + 1) continue;
     state.attempt = round.attempt;
-    if (round.state == RoundState::kAbandoned) ++state.abandoned;
+    const bool excluded =
+        std::any_of(job.failures.begin(), job.failures.end(), [&](const FailureRecord& row) {
+          return row.code == kFaultyShares && row.round == round.round &&
+                 row.attempt == round.attempt;
+        });
+    if (round.state == RoundState::kAbandoned && !excluded) ++state.abandoned;
     if (round.state == RoundState::kOpen || round.state == RoundState::kClosed) {
       RebuildRound(job, round, state);
     }

@@ -1,11 +1,27 @@
 #include "coordinator/rounds/masked_draw.h"
 
+#include <algorithm>
+
 #include "privacy/masking/signature_verifier.h"
 
 namespace rivulet {
 
 using secagg::Reason;
 using DrawPhase = secagg::ServerDraw::Phase;
+
+namespace {
+
+// Nonces that may be missing by the fault of their clients, of so many.
+size_t FewOf(size_t members) { return std::max<size_t>(1, members / 4); }
+
+// What an honest client says of a coordinator that it does not trust.
+bool IsRefusal(Reason reason) {
+  return reason == Reason::kPolicy || reason == Reason::kParams ||
+         reason == Reason::kModelMismatch ||
+         (reason >= Reason::kRosterSelf && reason <= Reason::kRosterSmall);
+}
+
+}  // namespace
 
 MaskedDraw::MaskedDraw(secagg::ServerDraw draw, const std::vector<std::string>& cohort,
                        MaskedGroup::Limits limits, milliseconds now)
@@ -32,7 +48,7 @@ absl::StatusOr<MaskedDraw::Output> MaskedDraw::OnMessage(const secagg::MemberCer
   const std::string& client = who.client_id;
   if (const auto* commitment = std::get_if<secagg::Commitment>(&message)) {
     RV_RETURN_IF_ERROR(draw_.OnCommitment(who, *commitment));
-    fingerprints_.emplace(client, who.fingerprint);
+    fingerprints_[client] = who.fingerprint;
     if (draw_.phase() == DrawPhase::kCommit) waiting_.erase(client);
   } else if (const auto* reveal = std::get_if<secagg::Reveal>(&message)) {
     // The one that it committed with: its certificate may have been renewed since.
@@ -41,7 +57,10 @@ absl::StatusOr<MaskedDraw::Output> MaskedDraw::OnMessage(const secagg::MemberCer
         draw_.OnReveal(known != fingerprints_.end() ? known->second : who.fingerprint, *reveal));
     if (draw_.phase() == DrawPhase::kReveal) waiting_.erase(client);
   } else if (const auto* abort = std::get_if<secagg::Abort>(&message)) {
-    Without(client, "refused: " + std::string(NameOf(abort->reason)), /*known=*/false, out);
+    Without(client,
+            {.why = "refused: " + std::string(NameOf(abort->reason)),
+             .refuses = IsRefusal(abort->reason)},
+            out);
   } else {
     return Refuse(absl::StatusCode::kFailedPrecondition, "message: groups are not drawn yet");
   }
@@ -50,26 +69,30 @@ absl::StatusOr<MaskedDraw::Output> MaskedDraw::OnMessage(const secagg::MemberCer
   return out;
 }
 
-// It takes no further part. `known`: the engine has heard of it.
-void MaskedDraw::Without(const std::string& client, const std::string& why, bool known,
-                         Output& out) {
-  draw_.Withdraw(client);
+// It takes no further part.
+void MaskedDraw::Without(const std::string& client, const Absence& absence, Output& out) {
   const bool awaited = waiting_.erase(client) > 0;
+  if (draw_.phase() != DrawPhase::kCommit && awaited) {
+    if (!absence.refuses) out.faulty.emplace_back(client, absence.why);  // or it could do it again
+    return Fail(secagg::RefuseFor(Reason::kNonce, "groups are not drawn without the nonce of '" +
+                                                      client + "', which " + absence.why),
+                out);
+  }
+  if (!absence.known) out.lost.emplace_back(client, absence.why);
   if (draw_.phase() == DrawPhase::kCommit) {
-    if (!known) out.lost.emplace_back(client, why);
-  } else if (!awaited) {
-    gone_.insert(client);  // its group must not wait for it
+    draw_.Withdraw(client);
+    fingerprints_.erase(client);
   } else {
-    out.faulty.emplace_back(client, why);  // invited again, it could do the same again
-    Fail(secagg::RefuseFor(Reason::kNonce, "groups are not drawn without the nonce of '" + client +
-                                               "', which " + why),
-         out);
+    gone_.insert(client);  // its group must not wait for it
   }
 }
 
-MaskedDraw::Output MaskedDraw::OnGone(const std::string& client, milliseconds now) {
+MaskedDraw::Output MaskedDraw::OnGone(const std::string& client, std::optional<Reason> why,
+                                      milliseconds now) {
   Output out;
-  Without(client, "gave its task up", /*known=*/true, out);
+  const bool refuses = why && IsRefusal(*why);
+  const std::string text = why ? ": " + std::string(NameOf(*why)) : "";
+  Without(client, {.why = "gave its task up" + text, .known = true, .refuses = refuses}, out);
   Advance(out, now);
   return out;
 }
@@ -81,7 +104,14 @@ MaskedDraw::Output MaskedDraw::OnTime(milliseconds now) {
   const std::string why = "sent no " + Awaited().first + " within " +
                           std::to_string(limits_.phase.count() / 1000) + " s";
   const std::set<std::string> late = waiting_;
-  for (const std::string& client : late) Without(client, why, /*known=*/false, out);
+  const size_t members = draw_.members().size();
+  if (draw_.phase() == DrawPhase::kReveal && late.size() > FewOf(members)) {
+    Fail(secagg::RefuseFor(Reason::kDeadline, std::to_string(late.size()) + " of " +
+                                                  std::to_string(members) + " clients " + why),
+         out);
+    return out;
+  }
+  for (const std::string& client : late) Without(client, {.why = why}, out);
   Advance(out, now);
   return out;
 }
@@ -103,7 +133,7 @@ void MaskedDraw::Say(const absl::StatusOr<std::string>& message, Output& out, mi
 }
 
 void MaskedDraw::Fail(const absl::Status& why, Output& out) {
-  if (draw_.phase() == DrawPhase::kAborted) return;  // the first reason counts
+  if (std::exchange(failed_, true)) return;  // the first reason counts
   out.failed = why;
   draw_.GiveUp(secagg::ReasonOf(why).value_or(Reason::kDeadline));
   for (const secagg::MemberCertificate& member : draw_.members()) {

@@ -10,14 +10,17 @@
 
 #include "coordinator/rounds/masked_group.h"
 #include "privacy/secagg/server/server_draw.h"
+#include "privacy/secagg/shared/reason.h"
 
 namespace rivulet {
 
 // The draw before an attempt in groups, on the coordinator's side: who has committed and revealed,
 // and when to go on. Who commits to nothing is left out; a nonce that does not come ends the
-// attempt, for whoever may leave one out chooses between two partitions, and whose it was takes
-// part in no further attempt of the job, or one client could end them all. Nothing of it is stored:
-// after a restart the attempt begins anew. Pure. Not thread safe.
+// attempt, for whoever may leave one out chooses between two partitions. Whose it was takes part in
+// no further attempt of the job, or one client could end them all; but not where it refused what
+// it was shown, nor where more than a quarter of the pool fell silent: then the coordinator itself
+// was cut off. Nothing of it is stored: after a restart the attempt begins anew. Pure. Not thread
+// safe.
 class MaskedDraw {
  public:
   using milliseconds = std::chrono::milliseconds;
@@ -29,10 +32,10 @@ class MaskedDraw {
                                                            const std::vector<std::string>& cohort,
                                                            MaskedGroup::Limits limits,
                                                            milliseconds now);
-  // As those of MaskedGroup.
+  // As those of MaskedGroup. `why`: what of the protocol it gave its task up for, if any.
   absl::StatusOr<Output> OnMessage(const secagg::MemberCertificate& who, std::string_view bytes,
                                    milliseconds now);
-  Output OnGone(const std::string& client, milliseconds now);
+  Output OnGone(const std::string& client, std::optional<secagg::Reason> why, milliseconds now);
   Output OnTime(milliseconds now);
   std::optional<milliseconds> NextDeadline() const;
   std::pair<std::string, size_t> Awaited() const;
@@ -51,7 +54,12 @@ class MaskedDraw {
  private:
   MaskedDraw(secagg::ServerDraw draw, const std::vector<std::string>& cohort,
              MaskedGroup::Limits limits, milliseconds now);
-  void Without(const std::string& client, const std::string& why, bool known, Output& out);
+  struct Absence {
+    std::string why;
+    bool known = false;    // the engine has heard of it
+    bool refuses = false;  // what the coordinator shows it or asks of it
+  };
+  void Without(const std::string& client, const Absence& absence, Output& out);
   void Advance(Output& out, milliseconds now);
   void Say(const absl::StatusOr<std::string>& message, Output& out, milliseconds now);
   void Fail(const absl::Status& why, Output& out);
@@ -63,6 +71,7 @@ class MaskedDraw {
   std::map<std::string, Bytes32> fingerprints_;
   std::set<std::string> gone_;
   std::vector<std::string> said_;
+  bool failed_ = false;  // and said so
   uint64_t protocol_bytes_ = 0;
   milliseconds deadline_{0};
 };

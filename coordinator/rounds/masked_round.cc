@@ -5,9 +5,19 @@
 #include <map>
 
 #include "privacy/secagg/shared/bytes.h"
+#include "privacy/secagg/shared/draw.h"
+#include "privacy/secagg/shared/messages.h"
 
 namespace rivulet {
 namespace {
+
+// Nothing, or a pool and the nonces of its draw: what those who come back are told.
+bool IsOfOneDraw(const std::vector<std::string>& said) {
+  if (said.size() != 2) return said.empty();
+  const auto pool = secagg::Decode<secagg::Pool>(said[0]);
+  const auto nonces = secagg::Decode<secagg::Nonces>(said[1]);
+  return pool.ok() && nonces.ok() && nonces->sid == secagg::DrawId(pool->pool, pool->entries);
+}
 
 template <typename T>
 void Append(std::vector<T> from, std::vector<T>& to) {
@@ -102,7 +112,8 @@ absl::StatusOr<std::unique_ptr<MaskedRound>> MaskedRound::Restore(std::string_vi
     group.left_out = in.Lp();
     group.repeatable = in.U8() != 0;
   }
-  if (version == 2 && in.Done() && !round->groups_.empty()) return round;
+  const bool whole = version == 2 && in.Done() && !round->groups_.empty();
+  if (whole && IsOfOneDraw(round->drawn_)) return round;
   return Refuse(absl::StatusCode::kDataLoss, "masking: the stored state is damaged");
 }
 
@@ -210,10 +221,11 @@ absl::StatusOr<MaskedRound::Output> MaskedRound::OnMessage(const secagg::MemberC
   return out;
 }
 
-MaskedRound::Output MaskedRound::OnGone(const std::string& client, milliseconds now) {
+MaskedRound::Output MaskedRound::OnGone(const std::string& client,
+                                        std::optional<secagg::Reason> why, milliseconds now) {
   Output out;
   if (drawing()) {
-    out = draw_->OnGone(client, now);
+    out = draw_->OnGone(client, why, now);
     Follow(out, now);
     return out;
   }

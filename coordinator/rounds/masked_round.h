@@ -64,7 +64,8 @@ class MaskedRound {
   void Saved();                              // what Serialise() gave last is durable
   std::vector<std::string> MessagesFor(const std::string& client) const;
 
-  Output OnGone(const std::string& client, milliseconds now);
+  // `why`: as that of MaskedDraw; groups do not ask.
+  Output OnGone(const std::string& client, std::optional<secagg::Reason> why, milliseconds now);
   Output OnTime(milliseconds now);
   Output Freeze(const std::vector<std::string>& counted, milliseconds now);
   // As those of MaskedGroup, of the first group that has something to do.

@@ -268,11 +268,13 @@ void RoundEngine::RevokeRest(uint32_t attempt, const std::string& reason, Action
   }
 }
 
-void RoundEngine::Abandon(const std::string& reason, Actions& out) {
+// One that excluded a client does not count, or a few liars one after the other would end the job:
+// there are no more of them than clients.
+void RoundEngine::Abandon(const std::string& reason, Actions& out, bool excluded) {
   const uint64_t round = state_.round + 1;
   out.push_back(AbandonRound{round, state_.attempt, reason});
   RevokeRest(state_.attempt, "round " + std::to_string(round) + " abandoned: " + reason, out);
-  ++state_.abandoned;
+  if (!excluded) ++state_.abandoned;
   Wait();
   TryStart(out);
 }
@@ -303,7 +305,7 @@ void RoundEngine::On(const MaskingFailed& event, Actions& out) {
   const bool taken = state_.phase == Phase::kOpen || state_.phase == Phase::kFreezing ||
                      state_.phase == Phase::kClosed;
   if (!taken) return;
-  if (event.repeatable) return Abandon(event.reason, out);
+  if (event.repeatable) return Abandon(event.reason, out, event.excluded);
   if (event.excluded && state_.round + 1 < config_.rounds) {
     out.push_back(LoseRound{state_.round + 1, state_.attempt, event.reason});
     return NextRound(out);

@@ -30,7 +30,7 @@ struct EngineConfig {
   // counts without its update. Empty: nobody.
   std::string trusted;
   double max_failures = 0.5;  // share of a cohort that may report failures
-  int max_abandoned = 3;      // abandoned attempts in a row that fail the job
+  int max_abandoned = 3;      // attempts abandoned without an exclusion that fail the job
   uint64_t seed = 0;
   bool evaluates = true;  // something is held out to evaluate on
   uint64_t evaluate_every = 0;
@@ -55,7 +55,7 @@ struct EngineState {
   Phase phase = Phase::kWaiting;
   uint64_t round = 0;                 // last published; the attempt in progress is for round + 1
   uint32_t attempt = 0;               // of round + 1; 0 before the first
-  int abandoned = 0;                  // in a row
+  int abandoned = 0;                  // in a row, those that excluded a client not counted
   bool evaluated = false;             // the state of `round` needs no (further) evaluation
   bool stopping = false;              // end after the round
   bool stop_now = false;              // abandon an open round and end
@@ -178,7 +178,8 @@ using Action = std::variant<OpenRound, AssignTraining, AssignEvaluation, Revoke,
 //
 //   waiting -> open -> freezing -> closed -> (published) -> evaluating when due -> waiting ...
 //   ended
-//                `--> abandoned -> waiting, a fresh attempt, at most max_abandoned in a row
+//                `--> abandoned -> waiting, a fresh attempt, at most max_abandoned in a
+//                     row beside those that excluded a client
 // With masks a closed round may still be abandoned: its sum has to be opened first. It is lost when
 // clients have given shares for it away: the next one goes on from the same state.
 class RoundEngine {
@@ -225,7 +226,7 @@ class RoundEngine {
   void Open(Actions& out);
   void CheckOpen(Actions& out);
   void StartFreezing(Actions& out);
-  void Abandon(const std::string& reason, Actions& out);
+  void Abandon(const std::string& reason, Actions& out, bool excluded = false);
   void NextRound(Actions& out);
   void OpenIsOver(Actions& out);
   void WaitIsOver(Actions& out);

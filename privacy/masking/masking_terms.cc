@@ -20,6 +20,9 @@ uint32_t FewestOf(const JobSpec& spec) { return static_cast<uint32_t>(FewestInSu
 absl::StatusOr<std::string> TermsOfSum(const JobSpec& spec, uint32_t invited) {
   secagg::Params params;
   SetMaskingTerms(spec.secure_aggregation, FewestOf(spec), invited, params);
+  if (spec.robust.groups > 0) {
+    params.n_min = FewestOfDrawn(spec.secure_aggregation, params.n_min, invited);
+  }
   RV_ASSIGN_OR_RETURN(const secagg::GraphRule rule, params.RuleOf(invited));
   std::string text = std::to_string(invited) + " clients a sum: neighbours " +
                      std::to_string(rule.k) + ", threshold " + std::to_string(rule.t);
@@ -40,6 +43,12 @@ void SetMaskingTerms(const SecureAggregationSection& masking, uint32_t fewest, u
   params.complete_max = malicious ? kLargestComplete : kLargestCompleteSemiHonest;
   params.graph_policy = invited > params.complete_max ? secagg::GraphPolicy::kRingAllowed
                                                       : secagg::GraphPolicy::kCompleteOnly;
+}
+
+uint32_t FewestOfDrawn(const SecureAggregationSection& masking, uint32_t least, uint32_t cohort) {
+  // In whole parts per million: the same number on every machine.
+  const uint64_t dropped = uint64_t{PartsPerMillion(masking.dropout_fraction)} * cohort / 1'000'000;
+  return std::max(least, cohort - static_cast<uint32_t>(dropped));
 }
 
 uint32_t MaskedSums(uint32_t groups, uint32_t least, uint32_t cohort) {

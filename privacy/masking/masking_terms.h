@@ -14,6 +14,11 @@ namespace rivulet {
 void SetMaskingTerms(const SecureAggregationSection& masking, uint32_t fewest, uint32_t invited,
                      secagg::Params& params);
 
+// n_min of a group that was drawn: no more of its members may be missing than may drop out, or it
+// could be trimmed to those whom a coordinator wants to see together. `least`: n_min by the terms
+// above; `cohort`: members of the group.
+uint32_t FewestOfDrawn(const SecureAggregationSection& masking, uint32_t least, uint32_t cohort);
+
 // How many sums a cohort of so many clients makes: `groups` (robust.groups), or fewer so that each
 // has the `least` members it needs, at least 1; 1 without groups.
 uint32_t MaskedSums(uint32_t groups, uint32_t least, uint32_t cohort);

@@ -155,8 +155,9 @@ absl::Status ClientDraw::Cut(uint32_t groups) {
   std::vector<Bytes32> all;
   for (const auto& nonce : nonces_.nonces) all.push_back(*nonce);
   RV_ASSIGN_OR_RETURN(const auto partition, DrawGroups(own_.pool, all, groups));
+  const Bytes32 drawn = DrawnId(draw_, all);
   for (uint32_t index = 0; index < groups; ++index) {
-    DrawnGroup group{.index = index, .drawn = DrawnId(draw_, all)};
+    DrawnGroup group{.index = index, .drawn = drawn};
     for (const uint32_t at : partition[index])
       group.members.push_back(pool_.entries[at].fingerprint);
     if (std::binary_search(group.members.begin(), group.members.end(), own_.entry.fingerprint))

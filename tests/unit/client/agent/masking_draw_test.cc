@@ -91,8 +91,62 @@ TEST_F(MaskingDraw, AListThatIsNotItsOwnIsReportedAndTheCoordinatorToldWhy) {
   const auto output = draw_->OnMessage(MemberOf("ada"), answer.refused->abort, now_);
   ASSERT_TRUE(output.ok()) << output.status();
   EXPECT_EQ(secagg::ReasonOf(output->failed), secagg::Reason::kNonce);
-  ASSERT_EQ(output->faulty.size(), 1u);
-  EXPECT_EQ(output->faulty[0].first, "ada");
+  EXPECT_THAT(std::string(output->failed.message()), testing::HasSubstr("refused: ROSTER_SELF"));
+  EXPECT_TRUE(output->repeatable);
+  EXPECT_THAT(output->faulty, testing::IsEmpty());  // who is right nobody knows
+}
+
+// It has no list yet that it could refuse the nonces of.
+TEST_F(MaskingDraw, AnAbortForWhatItWasNotShownExcludes) {
+  CommitAll();
+  const secagg::Abort abort{.id = secagg::Decode<secagg::Pool>(draw_->said()[0])->pool,
+                            .reason = secagg::Reason::kNonce};
+  const auto output = draw_->OnMessage(MemberOf("ada"), secagg::Encode(abort), now_);
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_FALSE(output->failed.ok());
+  EXPECT_THAT(output->faulty, testing::ElementsAre(testing::Pair("ada", "refused: NONCE")));
+}
+
+TEST_F(MaskingDraw, OneThatGivesUpWithoutItsNonceIsExcluded) {
+  CommitAll();
+  const auto output = draw_->OnGone("ada", std::nullopt, now_);
+  EXPECT_FALSE(output.failed.ok());
+  EXPECT_EQ(output.faulty.size(), 1u);
+}
+
+TEST_F(MaskingDraw, OneThatGivesUpForWhatItWasShownIsNotExcluded) {
+  CommitAll();
+  const auto output = draw_->OnGone("ada", secagg::Reason::kRosterSmall, now_);
+  EXPECT_FALSE(output.failed.ok());
+  EXPECT_THAT(output.faulty, testing::IsEmpty());
+}
+
+// Its nonce counts; its group does not wait for it.
+TEST_F(MaskingDraw, OneThatAbortsAfterItsNonceIsLost) {
+  CommitAll();
+  const MaskingDesk::Answer answer = DeskOf("ada").On(Arrived(draw_->said()[0]));
+  Give("ada", answer.bytes);
+  const secagg::Abort abort{.id = secagg::Decode<secagg::Pool>(draw_->said()[0])->pool,
+                            .reason = secagg::Reason::kPolicy};
+  const auto output = draw_->OnMessage(MemberOf("ada"), secagg::Encode(abort), now_);
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_TRUE(output->failed.ok());
+  EXPECT_THAT(output->lost, testing::ElementsAre(testing::Pair("ada", "refused: POLICY")));
+  EXPECT_TRUE(draw_->gone().contains("ada"));
+}
+
+TEST_F(MaskingDraw, ATooSmallPoolFailsWithAReasonAndTellsThoseWhoCommitted) {
+  for (const std::string& name : {names_[0], names_[1], names_[2]}) {
+    Give(name, *DeskOf(name).Begin(task_));
+  }
+  const auto output = draw_->OnTime(std::chrono::minutes(5));
+  EXPECT_EQ(secagg::ReasonOf(output.failed), secagg::Reason::kRosterSmall);
+  EXPECT_THAT(std::string(output.failed.message()), testing::HasSubstr("commitments: got 3"));
+  EXPECT_EQ(output.lost.size(), names_.size() - 3);
+  EXPECT_THAT(output.faulty, testing::IsEmpty());
+  ASSERT_EQ(output.send.size(), 3u);
+  for (const auto& message : output.send) EXPECT_EQ(KindOf(message.bytes), MessageKind::kAbort);
+  EXPECT_FALSE(draw_->NextDeadline().has_value());
 }
 
 TEST_F(MaskingDraw, KeysAndRostersComeNotBeforeTheGroups) {
@@ -104,13 +158,41 @@ TEST_F(MaskingDraw, KeysAndRostersComeNotBeforeTheGroups) {
   EXPECT_EQ(KindOf(DeskOf("ada").On(Arrived(draw_->said()[0])).bytes), MessageKind::kReveal);
 }
 
-TEST_F(MaskingDraw, ALostNonceEndsItAtTheDeadline) {
+// What only the draw knows of, before there are groups: the session would take it for another's.
+TEST_F(MaskingDraw, AnAbortBeforeTheGroupsEndsTheDraw) {
+  CommitAll();
+  const secagg::Abort abort{.id = secagg::Decode<secagg::Pool>(draw_->said()[0])->pool,
+                            .reason = secagg::Reason::kRosterSmall};
+  (void)DeskOf("ada").On(Arrived(secagg::Encode(abort)));
+  EXPECT_EQ(DeskOf("ada").On(Arrived(draw_->said()[0])).bytes, "");
+}
+
+TEST_F(MaskingDraw, ALostNonceEndsItAtTheDeadlineAndExcludesItsClient) {
   CommitAll();
   EXPECT_TRUE(draw_->OnTime(std::chrono::minutes(0)).failed.ok());
+  for (const std::string& name : names_) {
+    if (name != "ada") Give(name, DeskOf(name).On(Arrived(draw_->said()[0])).bytes);
+  }
   const auto output = draw_->OnTime(std::chrono::minutes(5));
   EXPECT_THAT(std::string(output.failed.message()), testing::HasSubstr("sent no nonce within"));
   EXPECT_TRUE(output.repeatable);
-  EXPECT_EQ(output.faulty.size(), names_.size());
+  ASSERT_EQ(output.faulty.size(), 1u);
+  EXPECT_EQ(output.faulty[0].first, "ada");
+}
+
+// Then it is the coordinator that nobody reached: of five, two are too many to be at fault.
+TEST_F(MaskingDraw, ManyLostNoncesEndItAndExcludeNobody) {
+  CommitAll();
+  for (const char* name : {"ada", "bob", "cid"}) {
+    Give(name, DeskOf(name).On(Arrived(draw_->said()[0])).bytes);
+  }
+  const auto output = draw_->OnTime(std::chrono::minutes(5));
+  EXPECT_THAT(std::string(output.failed.message()),
+              testing::HasSubstr("2 of 5 clients sent no nonce within"));
+  EXPECT_TRUE(output.repeatable);
+  EXPECT_THAT(output.faulty, testing::IsEmpty());
+  EXPECT_THAT(output.lost, testing::IsEmpty());
+  EXPECT_EQ(output.send.size(), names_.size());  // told that it is over
 }
 
 }  // namespace

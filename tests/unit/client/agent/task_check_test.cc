@@ -88,11 +88,31 @@ TEST_F(TaskCheckTest, AMaskedJobIsDoneUnderMasksAlone) {
               HasSubstr("got masks, but secure-aggregation.enabled = false"));
   task_.job_document = JobDocumentText(MaskedDocument());
   task_.state_bytes = 1024;
+  task_.key.round = 1;
   EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
   task_.masking.clear();
   EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text, HasSubstr("got no masks"));
   task_.kind = Assignment::Kind::kEvaluate;
   EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
+}
+
+// Or there would be draws of groups without end.
+TEST_F(TaskCheckTest, UnderMasksThereIsNoRoundBeyondTheJobs) {
+  const JobDocument document = MaskedDocument();
+  const auto rounds = static_cast<uint64_t>(document.spec.job.num_rounds);
+  task_.job_document = JobDocumentText(document);
+  task_.state_bytes = 1024;
+  task_.masking = "parameters";
+  for (const uint64_t round : {uint64_t{1}, rounds}) {
+    task_.key.round = round;
+    EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
+  }
+  for (const uint64_t round : {uint64_t{0}, rounds + 1, ~uint64_t{0}}) {
+    task_.key.round = round;
+    const FailureReport report = ReportOf(CheckTask(policy_, task_));
+    EXPECT_EQ(report.code, "failed");
+    EXPECT_THAT(report.text, HasSubstr("got round " + std::to_string(round) + " under masks"));
+  }
 }
 
 TEST_F(TaskCheckTest, ThePolicyIsAsked) {

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <set>
 
-#include "coordinator/rounds/masked_group.h"
+#include "coordinator/rounds/masked_round.h"
 #include "masked_fixture.h"
+#include "privacy/secagg/shared/bytes.h"
+#include "privacy/secagg/shared/draw.h"
 
 namespace rivulet {
 namespace {
@@ -275,6 +277,32 @@ TEST_F(GroupedRounds, OneThatGivesUpBeforeItsNonceEndsTheAttemptToo) {
   EXPECT_THAT(Show(job_).rounds.front().reason, HasSubstr("gave its task up"));
 }
 
+// What it was shown may be the coordinator's fault: it is asked again.
+TEST_F(GroupedRounds, OneThatRefusesThePoolEndsTheAttemptAndStays) {
+  Begin(16, Spec(16, 4));
+  while (!masked_.told.contains(secagg::MessageKind::kPool)) ASSERT_TRUE(Once());
+  std::erase_if(masked_.messages, [](const auto& message) { return message.first == "c"; });
+  const std::string why = "ROSTER_SELF: own commitment is missing or altered";
+  ASSERT_TRUE(federation_->ReportFailure("c", job_, 1, 1, "failed", why).ok());
+  const RoundView round = Finished();
+  EXPECT_EQ(round.attempt, 2u);
+  EXPECT_EQ(round.reported, clients_);
+  EXPECT_THAT(Show(job_).rounds.front().reason, HasSubstr("gave its task up: ROSTER_SELF"));
+}
+
+// Eleven of the twelve that three groups take: one attempt is lost, and the next is none the worse.
+TEST_F(GroupedRounds, APoolThatIsTooSmallEndsOneAttempt) {
+  for (const std::string& client : First(5)) vanish_[client] = Vanishes::kBeforeKeys;
+  Begin(16, Spec(16, 4));
+  for (int step = 0; step < 5000 && Show(job_).rounds.size() < 2; ++step) {
+    if (!Once()) clock_.Advance(seconds(5));
+  }
+  EXPECT_TRUE(masked_.told.contains(secagg::MessageKind::kAbort));
+  vanish_.clear();
+  EXPECT_EQ(Finished().attempt, 2u);
+  EXPECT_EQ(Finished().reported, clients_);
+}
+
 // Its nonce is there; its group does not wait for its keys.
 TEST_F(GroupedRounds, OneThatGivesUpAfterItsNonceIsMissedByItsGroupAlone) {
   Begin(15, Spec(15, 3));
@@ -316,9 +344,15 @@ TEST_F(GroupedRounds, OneThatComesBackIsToldWhatWasDrawn) {
   std::erase_if(masked_.messages, [](const auto& message) { return message.first == "c"; });
   while (!masked_.messages.empty()) ASSERT_TRUE(Once());
   ConnectMembers({"c"});
+  std::vector<secagg::MessageKind> told;
+  for (const auto& [client, message] : masked_.messages) {
+    if (client == "c") told.push_back(static_cast<secagg::MessageKind>(message.bytes[0]));
+  }
+  EXPECT_THAT(told, testing::ElementsAre(secagg::MessageKind::kPool, secagg::MessageKind::kNonces));
+  while (!masked_.rosters.contains("c")) ASSERT_TRUE(Once());
+  EXPECT_THAT(refused_, testing::IsEmpty());  // what it said again of the draw was taken
   EXPECT_EQ(Finished().reported, clients_);
   EXPECT_EQ(Finished().attempt, 1u);
-  EXPECT_THAT(refused_, testing::Each(testing::Not(HasSubstr("nonce"))));
 }
 
 // Four of five are enough to endorse and to unmask; two of one group would be too many.
@@ -406,7 +440,7 @@ TEST_F(GroupedRounds, TheParametersBindTheGroupAndTheDraw) {
         "rnd-1", 1, 1, std::string(64, '0'), "toy", secagg::Encode(secagg::Parameters{params})};
     return MaskedTask::Begin(members_.Of(client).self, facts, *form).ok();
   };
-  MaskedAttempt attempt{"rnd-1", 1, 1, std::string(64, '0'), "toy", 4};
+  MaskedAttempt attempt{"rnd-1", 1, 1, std::string(64, '0'), "toy", 12};
   std::set<Bytes32> sid0s;
   for (const uint8_t draw : {1, 2}) {
     for (attempt.group = 0; attempt.group < 3; ++attempt.group) {
@@ -418,9 +452,48 @@ TEST_F(GroupedRounds, TheParametersBindTheGroupAndTheDraw) {
   EXPECT_EQ(sid0s.size(), 6u);
   attempt.group = 0;
   attempt.drawn = {};
+  attempt.cohort = 4;
   EXPECT_FALSE(begins("b", form->ParamsOf(attempt)));  // a pool of 4 makes no round
   attempt.cohort = 12;
   EXPECT_TRUE(begins("c", form->ParamsOf(attempt)));
+}
+
+// A state of one group, as stored, with these messages of a draw.
+std::string StoredWith(const Names& drawn) {
+  const auto form = MaskedForm::Of(MaskedToySpec(), ToyManifest());
+  MaskedAttempt attempt{"rnd-1", 1, 1, std::string(64, '0'), "toy", 4};
+  const auto round = MaskedRound::Start({{form->ParamsOf(attempt), First(4)}}, 1, {}, {});
+  const std::string state = (*round)->Serialise();
+  const auto head = [](const Names& messages) {
+    secagg::ByteWriter out;
+    out.U8(2).U32(1).Lp("").U64(0).U32(static_cast<uint32_t>(messages.size()));
+    for (const std::string& message : messages) out.Lp(message);
+    return out.Take();
+  };
+  return head(drawn) + state.substr(head({}).size());
+}
+
+TEST(MaskedRoundState, HasNothingOfADrawOrAPoolAndItsNonces) {
+  secagg::Pool pool;
+  pool.entries.resize(4);
+  const secagg::Nonces nonces{.sid = secagg::DrawId(pool.pool, pool.entries),
+                              .nonces = {4, Bytes32{}}};
+  secagg::Nonces others = nonces;
+  others.sid[0] ^= 1;
+  const std::string one = secagg::Encode(pool), two = secagg::Encode(nonces);
+  const auto restored = [](const Names& drawn) {
+    return MaskedRound::Restore(StoredWith(drawn), {}, {}).status();
+  };
+  EXPECT_TRUE(restored({}).ok()) << restored({});
+  EXPECT_TRUE(restored({one, two}).ok()) << restored({one, two});
+  for (const Names& drawn : std::vector<Names>{{one},
+                                               {"", ""},
+                                               {two, one},
+                                               {one, secagg::Encode(others)},
+                                               {one.substr(0, one.size() - 1), two},
+                                               {one, two, two}}) {
+    EXPECT_EQ(restored(drawn).code(), absl::StatusCode::kDataLoss) << restored(drawn);
+  }
 }
 
 // A coordinator killed after any number of steps goes on with the groups that had their rosters.

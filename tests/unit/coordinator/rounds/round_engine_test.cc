@@ -115,6 +115,41 @@ TEST(RoundEngine, WithoutSomebodyToExcludeALostRoundIsTheEnd) {
             (Lines{"abandon: wrong shares", "failed: round 1 cannot be repeated: wrong shares"}));
 }
 
+// Three liars would end the job, one attempt each. Those that exclude nobody count as ever.
+TEST(RoundEngine, AnAttemptThatExcludedAClientIsNoneOfThoseThatEndTheJob) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  config.min_available = 6;
+  Play play(config);
+  play.Connect("abcdef");
+  uint32_t attempt = 1;
+  for (const char* liar : {"c", "d", "e", "f"}) {
+    ASSERT_EQ(play.engine.state().phase, Phase::kOpen);
+    EXPECT_EQ(play.engine.state().attempt, attempt++);
+    play.Do(ClientExcluded{liar});
+    play.Do(MaskingFailed{"no nonce", true, true});
+    EXPECT_EQ(play.engine.state().abandoned, 0);
+  }
+  play.Do(MaskingFailed{"no keys", true, false});
+  play.Do(MaskingFailed{"no keys", true, false});
+  EXPECT_EQ(play.Do(MaskingFailed{"no keys", true, false}).back(),
+            "failed: round 1 was abandoned 3 times in a row");
+}
+
+TEST(RoundEngine, WhenNobodyIsLeftToExcludeTheJobWaitsInVain) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  Play play(config);
+  play.Connect("abc");
+  for (const char* liar : {"b", "c"}) {
+    play.Do(ClientExcluded{liar});
+    play.Do(MaskingFailed{"no nonce", true, true});
+  }
+  EXPECT_EQ(play.engine.state().phase, Phase::kWaiting);
+  play.After(config.start_deadline);
+  EXPECT_EQ(play.engine.state().phase, Phase::kEnded);
+}
+
 TEST(RoundEngine, AWholeJobIsThisTranscript) {
   Play play;
   EXPECT_EQ(play.Do(ClientConnected{"b"}), Lines{});

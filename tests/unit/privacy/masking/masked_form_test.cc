@@ -30,6 +30,32 @@ TEST(MaskedFormOf, GroupsAreDrawnFromSoMany) {
             "job.clients-per-round: got 5001, want at most 5000 clients in one draw of groups");
 }
 
+// Of six at most one may be missing, of the 0.2 that may drop out; how many groups there are is by
+// the fewest of a sum, 4.
+TEST(MaskedForm, ADrawnGroupIsNotTrimmedBelowWhatMayDropOut) {
+  JobSpec spec;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.robust.rule = "median";
+  spec.robust.groups = 8;
+  const auto form = MaskedForm::Of(spec, {{"a", DType::kF32, {300}}});
+  ASSERT_TRUE(form.ok()) << form.status();
+  MaskedAttempt attempt{.attempt = 1, .cohort = 48};
+  EXPECT_EQ(form->ParamsOf(attempt).n_min, 4u);
+  EXPECT_EQ(form->GroupsOf(48), 8u);
+  EXPECT_EQ(form->GroupsOf(31), 7u);
+  attempt.drawn.fill(1);
+  const std::vector<std::pair<uint32_t, uint32_t>> fewest = {
+      {4, 4}, {5, 4}, {6, 5}, {7, 6}, {9, 8}, {10, 8}, {100, 80}, {300, 240}, {625, 500}};
+  for (const auto& [members, least] : fewest) {
+    attempt.cohort = members;
+    const secagg::Params params = form->ParamsOf(attempt);
+    EXPECT_EQ(params.n_min, least) << members;
+    EXPECT_TRUE(secagg::Check(params).ok()) << secagg::Check(params);
+    EXPECT_TRUE(params.RuleOf(least).ok()) << params.RuleOf(least).status();
+  }
+}
+
 MaskedForm FormWith(const char* codec, const char* mechanism = "none") {
   JobSpec spec;
   spec.strategy.weighting = "uniform";

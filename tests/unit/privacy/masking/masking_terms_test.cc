@@ -40,10 +40,10 @@ TEST(MaskingTerms, GroupsHaveTermsOfTheirOwn) {
   spec.robust.rule = "median";
   spec.robust.groups = 3;
   EXPECT_EQ(*MaskingTermsText(spec, 18),
-            "6 clients a sum: neighbours 5, threshold 4, quorum 4, min-survivors 4");
+            "6 clients a sum: neighbours 5, threshold 4, quorum 4, min-survivors 5");
   EXPECT_EQ(*MaskingTermsText(spec, 19),
-            "6 clients a sum: neighbours 5, threshold 4, quorum 4, min-survivors 4; "
-            "7 clients a sum: neighbours 6, threshold 5, quorum 5, min-survivors 4");
+            "6 clients a sum: neighbours 5, threshold 4, quorum 4, min-survivors 5; "
+            "7 clients a sum: neighbours 6, threshold 5, quorum 5, min-survivors 6");
 }
 
 TEST(MaskingTerms, OfTooFewClientsTheProtocolSaysSo) {
