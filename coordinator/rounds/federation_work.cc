@@ -45,7 +45,7 @@ absl::StatusOr<std::vector<UpdateRecord>> FrozenSet(const RoundRecord& round,
 void Federation::Impl::WorkLoop() {
   std::unique_lock lock(mutex_);
   while (!ending_) {
-    if (WorkOnce(lock)) continue;
+    if (WorkOnce(lock) || ending_) continue;  // which may have let go of the lock meanwhile
     if (work_.empty()) {
       work_ready_.wait(lock);
     } else {
