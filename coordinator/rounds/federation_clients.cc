@@ -42,7 +42,7 @@ absl::Status CheckEvaluation(const EvaluationReportRecord& report) {
 }
 
 FailureRecord TidyFailure(FailureRecord failure) {
-  failure.code = Tidy(failure.code, kLongestCode);
+  failure.code = failure.code == kExcluded ? "failed" : Tidy(failure.code, kLongestCode);
   failure.text = Tidy(failure.text, kLongestText);
   return failure;
 }

@@ -33,8 +33,8 @@ inline constexpr char kNoiseSecret[] = "noise";
 inline constexpr char kCohortSecret[] = "cohort";
 inline constexpr char kClipNorm[] = "clip-norm";
 
-// The code of a failure that its client takes part in its job no more for.
-inline constexpr char kFaultyShares[] = "faulty-shares";
+// The code of a failure that its client takes part in its job no more for; no agent's own word.
+inline constexpr char kExcluded[] = "excluded";
 
 // The exit code of a job that an error ends.
 inline ExitCode JobExitOf(const absl::Status& error) {
@@ -45,8 +45,9 @@ inline ExitCode JobExitOf(const absl::Status& error) {
 std::string PartialKeyPrefix(const std::string& job, uint64_t round, uint32_t attempt);
 
 // The insides of Federation, in several files: jobs (submit, stop), recovery, actions (what the
-// engine wants done), work (aggregate, publish), clients (connections, their queues, reports),
-// uploads, view. One mutex guards everything below; methods named "...Locked" need it held.
+// engine wants done), work (aggregate, publish), snapshots (states that are in memory alone),
+// privacy, masking, clients (connections, their queues, reports), uploads, view. One mutex guards
+// everything below; methods named "...Locked" need it held.
 class Federation::Impl {
  public:
   Impl(FederationConfig config, StateStore& states, BlobStore& blobs, ClientGateway& gateway,

@@ -251,10 +251,15 @@ void Federation::Impl::LoseLocked(Job& job, const std::string& client, const std
 void Federation::Impl::ExcludeLocked(Job& job, const std::string& client, const std::string& why) {
   if (!job.excluded.emplace(client, why).second) return;
   const RoundRecord& round = job.rounds.back();
-  const FailureRecord failure{round.job, round.round, round.attempt, client, kFaultyShares, why};
-  // One that had given its task up has a row of this attempt, and a disk may be full: then a
-  // restart forgets, and it has to be found out again.
-  if (states_.Commit({PutFailure{failure}}).ok()) job.failures.push_back(failure);
+  const FailureRecord failure{round.job, round.round, round.attempt, client, kExcluded, why};
+  // One that had given its task up has a row of this attempt. A disk may be full: then a restart
+  // forgets, and it has to be found out again.
+  if (states_.Commit({PutFailure{failure, /*replaces=*/true}}).ok()) {
+    std::erase_if(job.failures, [&](const FailureRecord& row) {
+      return row.round == failure.round && row.attempt == failure.attempt && row.client == client;
+    });
+    job.failures.push_back(failure);
+  }
   EmitLocked(job, "client.excluded", round.round, {{"client", client}, {"reason", why}});
   for (Action& action : job.engine->Step(ClientExcluded{client}, Now())) {
     job.backlog.push_back(std::move(action));

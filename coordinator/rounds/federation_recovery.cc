@@ -61,7 +61,7 @@ absl::Status Federation::Impl::AdoptStoredLocked(const StoredState& stored) {
   RV_RETURN_IF_ERROR(AdoptPrivacyLocked(stored));
   deal(stored.failures, [](Job& job, const FailureRecord& row) {
     job.failures.push_back(row);
-    if (row.code == kFaultyShares) job.excluded.emplace(row.client, row.text);
+    if (row.code == kExcluded) job.excluded.emplace(row.client, row.text);
   });
   return absl::OkStatus();
 }
@@ -177,8 +177,7 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
     state.attempt = round.attempt;
     const bool excluded =
         std::any_of(job.failures.begin(), job.failures.end(), [&](const FailureRecord& row) {
-          return row.code == kFaultyShares && row.round == round.round &&
-                 row.attempt == round.attempt;
+          return row.code == kExcluded && row.round == round.round && row.attempt == round.attempt;
         });
     if (round.state == RoundState::kAbandoned && !excluded) ++state.abandoned;
     if (round.state == RoundState::kOpen || round.state == RoundState::kClosed) {

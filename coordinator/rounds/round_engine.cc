@@ -268,8 +268,8 @@ void RoundEngine::RevokeRest(uint32_t attempt, const std::string& reason, Action
   }
 }
 
-// One that excluded a client does not count, or a few liars one after the other would end the job:
-// there are no more of them than clients.
+// One that excluded a client does not count, or three liars one after the other would end the job:
+// there are no more of them than clients. What owners allow (attempts of a round) still counts.
 void RoundEngine::Abandon(const std::string& reason, Actions& out, bool excluded) {
   const uint64_t round = state_.round + 1;
   out.push_back(AbandonRound{round, state_.attempt, reason});

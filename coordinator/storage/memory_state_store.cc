@@ -181,6 +181,12 @@ class MemoryStateStore : public StateStore {
 
   absl::Status Apply(const PutFailure& write) {
     const FailureRecord& f = write.failure;
+    const auto known = failures_.find({f.job, f.round, f.attempt, f.client});
+    if (write.replaces && known != failures_.end()) {
+      Remember(known->second);
+      known->second = f;
+      return absl::OkStatus();
+    }
     return Insert(failures_, {f.job, f.round, f.attempt, f.client}, f,
                   RoundName(f.job, f.round, f.attempt) + " failure of " + f.client);
   }

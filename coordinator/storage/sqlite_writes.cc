@@ -176,8 +176,14 @@ absl::Status Apply(Database& db, const PutEvaluationReport& write) {
 
 absl::Status Apply(Database& db, const PutFailure& write) {
   const FailureRecord& row = write.failure;
-  Statement& insert = db.Prepared(
-      "INSERT INTO failure(job, round, attempt, client, code, text) VALUES(?, ?, ?, ?, ?, ?)");
+  Statement& insert =
+      write.replaces
+          ? db.Prepared(
+                "INSERT OR REPLACE INTO failure(job, round, attempt, client, code, text) "
+                "VALUES(?, ?, ?, ?, ?, ?)")
+          : db.Prepared(
+                "INSERT INTO failure(job, round, attempt, client, code, text) "
+                "VALUES(?, ?, ?, ?, ?, ?)");
   insert.Bind(row.job).Bind(Int(row.round)).Bind(int64_t{row.attempt}).Bind(row.client);
   insert.Bind(row.code).Bind(row.text);
   return RunInsert(insert,

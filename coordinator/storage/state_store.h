@@ -203,8 +203,10 @@ struct CloseEvaluation {
 struct PutEvaluationReport {
   EvaluationReportRecord report;
 };
+// Refused where the client has a failure of that attempt already, unless it `replaces` it.
 struct PutFailure {
   FailureRecord failure;
+  bool replaces = false;
 };
 // The remaining deadline of an open attempt, or of an open evaluation when `attempt` is 0.
 struct SetRemaining {

@@ -277,6 +277,43 @@ TEST_F(GroupedRounds, OneThatGivesUpBeforeItsNonceEndsTheAttemptToo) {
   EXPECT_THAT(Show(job_).rounds.front().reason, HasSubstr("gave its task up"));
 }
 
+// Its report has a row of the attempt already; three attempts that excluded a client are none that
+// end the job, after a restart either.
+TEST_F(GroupedRounds, WhoGaveUpIsExcludedAfterARestartToo) {
+  JobSpec spec = Spec(16, 4);
+  spec.job.min_available_clients = 13;
+  Begin(16, spec);
+  for (const std::string client : {"c", "d", "e"}) {
+    masked_.told.clear();
+    const auto pooled = [&] { return masked_.told.contains(secagg::MessageKind::kPool); };
+    for (int step = 0; step < 5000 && !pooled(); ++step) {
+      if (!Once()) clock_.Advance(seconds(1));  // until the next attempt begins
+    }
+    const auto attempt = static_cast<uint32_t>(Show(job_).rounds.size());
+    std::erase_if(masked_.messages, [&](const auto& message) { return message.first == client; });
+    ASSERT_TRUE(federation_->ReportFailure(client, job_, 1, attempt, "failed", "no memory").ok());
+    for (int step = 0; step < 5000 && Show(job_).rounds.size() == attempt; ++step) {
+      if (!Once()) clock_.Advance(seconds(1));
+    }
+  }
+  EXPECT_EQ(Show(job_).excluded.size(), 3u);
+  RestartPrivate();
+  EXPECT_EQ(Show(job_).excluded.size(), 3u);
+  ConnectMembers(clients_);
+  const RoundView round = Finished();
+  EXPECT_GE(round.attempt, 4u);
+  EXPECT_EQ(round.reported.size(), 13u);
+}
+
+TEST_F(GroupedRounds, NoReportExcludesItsClientByItsCode) {
+  Begin(16, Spec(16, 4));
+  while (members_.Of("a").task == nullptr) ASSERT_TRUE(Once());
+  ASSERT_TRUE(federation_->ReportFailure("a", job_, 1, 1, "excluded", "or so it says").ok());
+  EXPECT_EQ(Show(job_).failures.at(0).code, "failed");
+  RestartPrivate();
+  EXPECT_THAT(Show(job_).excluded, testing::IsEmpty());
+}
+
 // What it was shown may be the coordinator's fault: it is asked again.
 TEST_F(GroupedRounds, OneThatRefusesThePoolEndsTheAttemptAndStays) {
   Begin(16, Spec(16, 4));
@@ -323,9 +360,11 @@ TEST_F(GroupedRounds, OneThatGivesUpBeforeThePoolIsFixedCostsNothing) {
   while (members_.Of("a").task == nullptr) ASSERT_TRUE(Once());
   ASSERT_FALSE(masked_.told.contains(secagg::MessageKind::kPool));
   ASSERT_TRUE(federation_->ReportFailure("a", job_, 1, 1, "failed", "out of memory").ok());
+  const auto before = clock_.Monotonic();
   const RoundView round = Finished();
   EXPECT_EQ(round.attempt, 1u);
   EXPECT_EQ(round.reported.size(), 15u);
+  EXPECT_LT(clock_.Monotonic() - before, spec_.secure_aggregation.phase_deadline);
 }
 
 TEST_F(GroupedRounds, APoolComesWithTheCertificatesThatItNames) {

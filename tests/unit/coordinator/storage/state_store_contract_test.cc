@@ -193,6 +193,10 @@ TEST_P(StateStoreContract, EveryKeyIsTakenOnce) {
   EXPECT_EQ(Commit({PutEvaluation{{"j", 0}}}), kTaken);
   EXPECT_EQ(Commit({PutEvaluationReport{{"j", 0, "a"}}}), kTaken);
   EXPECT_EQ(Commit({PutFailure{{"j", 1, 1, "a"}}}), kTaken);
+  EXPECT_EQ(Commit({PutFailure{{"j", 1, 1, "a", "excluded", "b"}, /*replaces=*/true}}),
+            absl::StatusCode::kOk);
+  EXPECT_EQ(store_->Load()->failures.size(), 1u);
+  EXPECT_EQ(store_->Load()->failures[0].code, "excluded");
 }
 
 TEST_P(StateStoreContract, TwoJobsWithoutATokenAreTwoJobs) {
