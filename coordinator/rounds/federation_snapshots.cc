@@ -89,29 +89,29 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
   lock.lock();
   working_ = false;
   --putting_;
-  ReturnRunningLocked(job, std::move(running));
-  const bool ended = job.engine == nullptr;
-  // A round that was lost meanwhile goes on from the same state.
+  // The job is still there: it does not end while its state is being stored. A round that was lost
+  // meanwhile goes on from the same state.
   const uint64_t round = job.models.rbegin()->first;
+  if (!stored.ok() && job.unstorable.ok()) {
+    spdlog::error("job {}: {}", job.record.id, std::string(stored.message()));
+  }
+  job.unstorable = stored;
+  if (stored.ok()) {
+    StoredStateLocked(job, round);
+    if (job.summed == 0) job.running.reset();  // no round has begun with it
+  }
+  ReturnRunningLocked(job, std::move(running));
   const bool full = stored.code() == absl::StatusCode::kResourceExhausted;
-  if (full && !ended && (job.last_try || IsKept(*job.plan, round))) {
+  if (full && (job.last_try || IsKept(*job.plan, round))) {
     work_.push_back({job.record.id, Now() + kTryAgainAfter});
     return;
   }
   job.storing = false;
-  job.unstorable = stored;
-  if (!stored.ok()) {
-    spdlog::error("job {}: {}", job.record.id, std::string(stored.message()));
-  } else if (!ended) {
-    StoredStateLocked(job, round);
-  } else if (!pins_.contains(model.sha256)) {
-    unpinned_.insert(model.sha256);
-  }
   changed_.notify_all();
-  if (ended) return SweepSlowly(lock);
   const bool lost =
       stored.code() == absl::StatusCode::kDataLoss || stored.code() == absl::StatusCode::kNotFound;
   if (lost) {  // nor would another attempt come to it
+    if (job.engine->state().phase != Phase::kEnded) job.backlog.clear();
     FeedLocked(job, WorkFailed{std::string(stored.message()), ExitCode::kState});
   } else {
     DrainLocked(job);
