@@ -14,14 +14,6 @@ namespace {
 
 constexpr uint8_t kDrawVersion = 1;
 
-// One row for ever: whatever else comes under the key is refused.
-absl::Status RecordOnce(RoundLedger& ledger, LedgerTable table, std::string_view key,
-                        std::string_view value, Reason otherwise, std::string_view what) {
-  RV_ASSIGN_OR_RETURN(const std::string stored, ledger.PutOnce(table, key, value));
-  if (stored == value) return absl::OkStatus();
-  return RefuseFor(otherwise, std::string(what) + ": this client sent or accepted another before");
-}
-
 absl::Status InRange(Reason reason, std::string_view name, uint64_t got, uint64_t low,
                      uint64_t high) {
   if (got >= low && got <= high) return absl::OkStatus();

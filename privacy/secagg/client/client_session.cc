@@ -114,9 +114,7 @@ absl::StatusOr<std::string> ClientSession::OnUnmaskRequest(const UnmaskRequest& 
 absl::Status ClientSession::RecordOnce(LedgerTable table, std::string_view key,
                                        std::string_view value, Reason otherwise,
                                        std::string_view what) {
-  RV_ASSIGN_OR_RETURN(const std::string stored, context_.ledger.PutOnce(table, key, value));
-  if (stored == value) return absl::OkStatus();
-  return RefuseFor(otherwise, std::string(what) + ": this client sent or accepted another before");
+  return secagg::RecordOnce(context_.ledger, table, key, value, otherwise, what);
 }
 
 absl::Status ClientSession::CheckLocal(const Params& params, const LocalRound& local) const {

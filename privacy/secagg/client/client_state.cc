@@ -169,6 +169,13 @@ std::string AttemptKey(const Params& params) {
   return ByteWriter().Raw(params.job_id).U64(params.round).U32(params.attempt).Take();
 }
 
+absl::Status RecordOnce(RoundLedger& ledger, LedgerTable table, std::string_view key,
+                        std::string_view value, Reason otherwise, std::string_view what) {
+  RV_ASSIGN_OR_RETURN(const std::string stored, ledger.PutOnce(table, key, value));
+  if (stored == value) return absl::OkStatus();
+  return RefuseFor(otherwise, std::string(what) + ": this client sent or accepted another before");
+}
+
 absl::Status NotAnswered(RoundLedger& ledger, const Params& params) {
   RV_ASSIGN_OR_RETURN(const auto revealed, ledger.Find(LedgerTable::kRevealed, RoundKey(params)));
   if (!revealed.has_value()) return absl::OkStatus();

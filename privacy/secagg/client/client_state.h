@@ -70,6 +70,9 @@ absl::Status OfAnotherSession(std::string_view message);
 std::string RoundKey(const Params& params);
 // (job, round, attempt)
 std::string AttemptKey(const Params& params);
+// One row for ever: where another value came under the key before, the reason is `otherwise`.
+absl::Status RecordOnce(RoundLedger& ledger, LedgerTable table, std::string_view key,
+                        std::string_view value, Reason otherwise, std::string_view what);
 // Reason ALREADY_REVEALED for a round that this client gave shares in.
 absl::Status NotAnswered(RoundLedger& ledger, const Params& params);
 

@@ -73,6 +73,7 @@ absl::Status ServerDraw::OnCommitment(const MemberCertificate& peer, const Commi
 
 void ServerDraw::Withdraw(const std::string& client) {
   if (phase_ != Phase::kCommit) return;
+  allowed_.erase(client);  // nor does it come back
   std::erase_if(members_, [&](const Member& one) { return one.certificate.client_id == client; });
 }
 

@@ -519,6 +519,7 @@ TEST_F(Draws, WhoWithdrawsInTimeIsNotInThePool) {
     ASSERT_TRUE(server.OnCommitment(cohort_.certificate(u), *Decode<Commitment>(*Commit(u))).ok());
   }
   server.Withdraw(cohort_.certificate(3).client_id);
+  EXPECT_FALSE(server.OnCommitment(cohort_.certificate(3), *Decode<Commitment>(*Commit(3))).ok());
   EXPECT_EQ(Decode<Pool>(*server.ClosePool())->entries.size(), kMembers - 1);
   server.Withdraw(cohort_.certificate(4).client_id);
   EXPECT_TRUE(server.IsMember(cohort_.certificate(4).client_id));  // too late
