@@ -44,11 +44,10 @@ class MaskingDesk {
   absl::Status ReadIdentity();
 
   // Takes part in the attempt of a training task: the message with its keys, or the commitment that
-  // goes before them where groups are drawn. The same one when the
-  // task comes again, with the same state, document and parameters. An attempt of the same job
-  // before it is over. Errors, each with a report: FailedPrecondition for an attempt that was begun
-  // with others, or before a later one; those of CheckTask, what the policy does not allow, the
-  // protocol's, of the disk.
+  // goes before them where groups are drawn. The same one when the task comes again, with the same
+  // state, document and parameters. An attempt of the same job before it is over. Errors, each with
+  // a report: FailedPrecondition for an attempt that was begun with others, or before a later one;
+  // those of CheckTask, what the policy does not allow, the protocol's, of the disk.
   absl::StatusOr<std::string> Begin(const Assignment& task);
 
   struct Answer {
