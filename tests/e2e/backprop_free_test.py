@@ -11,15 +11,16 @@ import unittest
 
 SOURCE, BIN = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 FORTUNES = pathlib.Path("/usr/share/games/fortunes")
-SMALL = {"model.dtype": "float32", "lora.lora-r": 1, "job.num-rounds": 2, "job.clients-per-round": 4, "job.min-clients": 4,
-         "train.max-steps": 20, "data.held-out-max-blocks": 2, "evaluate.every": 0, "train.estimator": "central",
-         "train.optimizer": "sgd", "train.max-grad-norm": 0.0, "train.learning-rate": 1e-3}
+SMALL = {"model.dtype": "float32", "lora.lora-r": 1, "job.num-rounds": 1, "job.clients-per-round": 4, "job.min-clients": 4,
+         "train.max-steps": 20, "data.held-out-max-blocks": 1, "evaluate.every": 0, "train.estimator": "central",
+         "train.direction": "low-rank", "train.optimizer": "sgd", "train.max-grad-norm": 0.0,
+         "train.learning-rate": 1e-3}
 
 
 def simulate(out, changed):
     sets = [word for key, value in (SMALL | changed).items() for word in ("--set", f"{key}={value}")]
     return subprocess.run([BIN / "rivulet-simulate", "simulations/scenarios/quickstart.toml", "--out", out,
-                           "--no-progress", *sets], cwd=SOURCE, capture_output=True, text=True, timeout=280)
+                           "--no-progress", *sets], cwd=SOURCE, capture_output=True, text=True)
 
 
 class BackpropFree(unittest.TestCase):
@@ -34,13 +35,13 @@ class BackpropFree(unittest.TestCase):
         return json.loads((self.out / name / "latest/summary.json").read_text())
 
     def test_held_out_loss_falls(self):
-        # Every choice has its seed: 0.11 nats were seen, half of that is asked for.
+        # Every choice has its seed: 0.08 nats were seen, half of that is asked for.
         first, last = (math.log(one["perplexity"]) for one in self.summary_of("a", {})["evaluations"])
-        self.assertLess(last, first - 0.05)
+        self.assertLess(last, first - 0.04)
 
     def test_the_number_of_workers_changes_no_bit(self):
-        short = {"job.num-rounds": 1, "train.max-steps": 3, "train.estimator": "fzoo", "train.queries": 2,
-                 "train.learning-rate": 1e-4, "data.held-out-max-blocks": 1}
+        short = {"train.max-steps": 3, "train.estimator": "fzoo", "train.queries": 2, "train.learning-rate": 1e-4,
+                 "train.direction": "rademacher"}
         hashes = [self.summary_of(f"workers{workers}", short | {"simulate.max-parallel-clients": workers})["state_hash"]
                   for workers in (1, 3)]
         self.assertEqual(hashes[0], hashes[1])

@@ -74,7 +74,7 @@ class Classification(unittest.TestCase):
         job.write_text(JOB.format(model=MODEL, method=method, data=self.folder / "data.tsv"))
         words = [word for one in sets for word in ("--set", one)]
         done = subprocess.run([BIN / "rivulet-simulate", job, "--out", self.folder / out, "--no-progress", *words],
-                              capture_output=True, text=True, timeout=280)
+                              capture_output=True, text=True)
         self.assertEqual(done.returncode, code, done.stderr)
         self.done = done
         return self.folder / out / "latest"

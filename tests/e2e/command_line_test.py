@@ -16,7 +16,7 @@ JOB = "simulations/scenarios/quickstart.toml"
 
 
 def run(program, *words):
-    return PROGRAMS.run(program, *words, cwd=SOURCE, timeout=60)
+    return PROGRAMS.run(program, *words, cwd=SOURCE)
 
 
 class CommandLine(unittest.TestCase):

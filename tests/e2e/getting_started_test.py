@@ -66,7 +66,7 @@ class InACopy(unittest.TestCase):
     def run_here(self, *command, environment={}):
         """To its end without a terminal, as in a cron job: none on its streams and none to open."""
         done = subprocess.run(command, cwd=self.folder, env={**surroundings(self.folder), **environment}, text=True,
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=600, start_new_session=True)
+                              stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True)
         self.assertEqual(done.returncode, 0, f"{command}\n{done.stdout}{done.stderr}")
         for text in (done.stdout, done.stderr):
             self.assertNotIn("\x1b", text)

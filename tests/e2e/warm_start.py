@@ -12,11 +12,11 @@ class Programs:
         self._folder, self._library, self._waiting = pathlib.Path(folder), library, {}
         self._outputs = tempfile.TemporaryDirectory()
 
-    def run(self, name, *words, cwd=None, timeout=120):
+    def run(self, name, *words, cwd=None):
         """A subprocess.CompletedProcess with stdout and stderr as text."""
         words = [str(word) for word in words]
         if not self._library:
-            return subprocess.run([self._folder / name, *words], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+            return subprocess.run([self._folder / name, *words], cwd=cwd, capture_output=True, text=True)
         if name not in self._waiting:
             self._waiting[name] = subprocess.Popen([self._folder / name], env=os.environ | {"LD_PRELOAD": self._library},
                                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
