@@ -11,7 +11,7 @@ inline constexpr int kMaxMessageBytes = 4 << 20;
 inline constexpr uint64_t kMaxDocumentBytes = uint64_t{2} << 20;
 
 // The versions of the protocol this build speaks.
-inline constexpr uint32_t kProtocolMin = 1;
-inline constexpr uint32_t kProtocolMax = 1;
+inline constexpr uint32_t kProtocolMin = 2;
+inline constexpr uint32_t kProtocolMax = 2;
 
 }  // namespace rivulet

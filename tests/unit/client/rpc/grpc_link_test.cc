@@ -6,9 +6,12 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <thread>
+#include <vector>
 
 #include "common/io/sha256.h"
+#include "common/rpc/hash_bytes.h"
 #include "rivulet/v1/federation.grpc.pb.h"
 #include "tests/unit/scratch.h"
 
@@ -144,6 +147,81 @@ TEST_F(GrpcLinkTest, AStalledUploadEndsWithTheConnection) {
   outcome.bytes = 5;
   EXPECT_EQ(link_->Upload(outcome, "delta").code(), absl::StatusCode::kCancelled);
   closer.join();
+}
+
+// Sends the same tasks on every stream, and keeps what is answered until the stream ends.
+class ScriptedCoordinator final : public v1::Federation::Service {
+ public:
+  explicit ScriptedCoordinator(std::vector<v1::Task> tasks) : tasks_(std::move(tasks)) {}
+  grpc::Status Connect(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::CoordinatorMessage, v1::AgentMessage>* stream) override {
+    for (const v1::Task& task : tasks_) {
+      v1::CoordinatorMessage message;
+      *message.mutable_task() = task;
+      stream->Write(message);
+    }
+    v1::AgentMessage said;
+    while (stream->Read(&said)) {
+      if (said.has_failure()) ++failures;
+    }
+    return grpc::Status::OK;
+  }
+  std::atomic<int> failures{0};
+
+ private:
+  const std::vector<v1::Task> tasks_;
+};
+
+struct ScriptedLink {
+  explicit ScriptedLink(ScriptedCoordinator& coordinator) {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&coordinator);
+    server = builder.BuildAndStart();
+    link = NewGrpcLink({"127.0.0.1:" + std::to_string(port), "", "rivulet://demo/lab/ann"});
+  }
+  ~ScriptedLink() {
+    link.reset();
+    server->Shutdown();
+  }
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<CoordinatorLink> link;
+};
+
+v1::Task TaskWith(const std::string& document, bool sent) {
+  v1::Task task;
+  task.set_kind(v1::Task::KIND_TRAIN);
+  task.set_state_sha256(std::string(32, 'h'));
+  task.set_job_sha256(BytesOfHex(Sha256Hex(document)));
+  if (sent) task.set_job_document(document);
+  return task;
+}
+
+TEST(JobDocument, IsPutBackWhereItIsTheLastOfTheStreamAndATaskWithoutIsDeclined) {
+  ScriptedCoordinator coordinator({TaskWith("A", false), TaskWith("A", true), TaskWith("A", false),
+                                   TaskWith("B", false), TaskWith("B", true), TaskWith("A", false),
+                                   TaskWith("B", false)});
+  ScriptedLink scripted(coordinator);
+  std::mutex mutex;
+  std::vector<std::string> documents;
+  const auto arrived = [&] {
+    const std::lock_guard lock(mutex);
+    return documents.size();
+  };
+  for (int stream = 1; stream <= 2; ++stream) {  // the second starts with nothing, as the first did
+    scripted.link->Open({}, [&](const SessionEvent& event) {
+      const auto* assigned = std::get_if<Assigned>(&event);
+      const std::lock_guard lock(mutex);
+      if (assigned != nullptr) documents.push_back(assigned->task.job_document);
+    });
+    while (arrived() < 4 || coordinator.failures < 3 * stream) std::this_thread::yield();
+    EXPECT_EQ(documents, (std::vector<std::string>{"A", "A", "B", "B"}));
+    scripted.link->Close();
+    documents.clear();
+  }
+  EXPECT_EQ(coordinator.failures, 6);
 }
 
 }  // namespace
