@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/io/sha256.h"
+#include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
 #include "rivulet/v1/federation.grpc.pb.h"
 #include "tests/unit/scratch.h"
@@ -167,7 +168,26 @@ class ScriptedCoordinator final : public v1::Federation::Service {
     }
     return grpc::Status::OK;
   }
-  std::atomic<int> failures{0};
+  // A receipt of other bytes than were sent, or an answer that this file cannot have.
+  grpc::Status Upload(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::UploadReply, v1::UploadMessage>* stream) override {
+    stream->Read(&began);
+    v1::UploadReply reply;
+    if (commits) {
+      reply.set_committed(0);
+    } else {
+      reply.mutable_receipt()->set_sha256(BytesOfHex(Sha256Hex("other")));
+    }
+    stream->Write(reply);
+    v1::UploadMessage more;
+    while (stream->Read(&more)) ++behind;
+    return grpc::Status::OK;
+  }
+
+  std::atomic<int> failures{0}, behind{0};
+  bool commits = false;
+  v1::UploadMessage began;
 
  private:
   const std::vector<v1::Task> tasks_;
@@ -222,6 +242,29 @@ TEST(JobDocument, IsPutBackWhereItIsTheLastOfTheStreamAndATaskWithoutIsDeclined)
     documents.clear();
   }
   EXPECT_EQ(coordinator.failures, 6);
+}
+
+TEST(SmallUpdate, IsDeliveredOnceTheReceiptHasItsHash) {
+  ScriptedCoordinator coordinator({});
+  ScriptedLink scripted(coordinator);
+  scripted.link->Open({}, [](const SessionEvent&) {});
+  Outcome outcome;
+  outcome.sha256 = Sha256Hex("delta");
+  outcome.bytes = 5;
+  const absl::Status other = scripted.link->Upload(outcome, "delta");
+  EXPECT_EQ(other.code(), absl::StatusCode::kDataLoss) << other;
+  EXPECT_EQ(coordinator.began.begin().data(), "delta");
+  EXPECT_EQ(coordinator.began.begin().sha256(), "");
+  coordinator.commits = true;  // all was sent already: there is nothing to go on with
+  EXPECT_FALSE(scripted.link->Upload(outcome, "delta").ok());
+  EXPECT_EQ(coordinator.behind, 0);
+  const std::string large(kInlineUpdateBytes + 1, 'x');
+  outcome.sha256 = Sha256Hex(large);
+  outcome.bytes = large.size();
+  EXPECT_FALSE(scripted.link->Upload(outcome, large).ok());
+  EXPECT_EQ(coordinator.began.begin().data(), "");
+  EXPECT_EQ(coordinator.began.begin().bytes(), large.size());
+  EXPECT_EQ(coordinator.behind, 1);
 }
 
 }  // namespace
