@@ -42,8 +42,8 @@ class CoordinatorLink {
   virtual absl::Status Download(const std::string& sha256, uint64_t bytes,
                                 const std::filesystem::path& partial, std::stop_token stop = {},
                                 uint64_t from = 0) = 0;
-  // Blocking; Cancelled when the link is closed. Sends what the coordinator does not have yet; OK
-  // once it has given its receipt.
+  // Blocking; Cancelled when the link is closed. Sends what the coordinator does not have yet of
+  // `file`, which has the outcome's size and hash; OK once it has given its receipt.
   virtual absl::Status Upload(const Outcome& outcome, std::string_view file) = 0;
 };
 

@@ -103,7 +103,7 @@ class Connection {
       sink(Welcomed{message.welcome().epoch(),
                     std::chrono::seconds(std::max(message.welcome().heartbeat_seconds(), 1u))});
     } else if (message.has_task()) {
-      if (absl::StatusOr<Assignment> task = AssignmentOf(message.task()); task.ok()) {
+      if (absl::StatusOr<Assignment> task = AssignmentOf(message.task(), document_); task.ok()) {
         sink(Assigned{*std::move(task)});
       } else {
         Decline(message.task(), task.status());
@@ -157,6 +157,7 @@ class Connection {
   const std::string insecure_uri_;
   grpc::ClientContext context_;
   std::unique_ptr<Stream> stream_;
+  KeptDocument document_;  // of this stream; the reader's alone
   std::mutex write_mutex_;
   std::mutex expected_mutex_;
   uint64_t sequence_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/io/sha256.h"
 #include "common/rpc/hash_bytes.h"
 
 namespace rivulet {
@@ -45,13 +46,47 @@ absl::StatusOr<StateLog> LogOf(const v1::StateLog& wire) {
 
 TaskKey KeyOf(const v1::TaskKey& wire) { return {wire.job(), wire.round(), wire.attempt()}; }
 
-absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
+absl::StatusOr<std::string> KeptDocument::Of(const v1::Task& wire) {
+  if (wire.job_sha256().size() != 32) {
+    return Refuse(absl::StatusCode::kInvalidArgument, "task: got a job document's hash of " +
+                                                          std::to_string(wire.job_sha256().size()) +
+                                                          " bytes, want 32");
+  }
+  const std::string want = HexOfBytes(wire.job_sha256());
+  if (wire.job_document().empty()) {
+    if (wire.job_sha256() == sha256_) return document_;
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "task: got no job document and the hash '" + want +
+                      "', want that of the last document on this stream: '" + HexOfBytes(sha256_) +
+                      "'");
+  }
+  if (wire.job_document().size() > kMaxDocument) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "task: got a job document of " + std::to_string(wire.job_document().size()) +
+                      " bytes, want at most " + std::to_string(kMaxDocument));
+  }
+  const std::string got = Sha256Hex(wire.job_document());
+  if (got != want) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "task: got a job document of hash '" + got + "', want '" + want + "'");
+  }
+  sha256_ = wire.job_sha256();
+  document_ = wire.job_document();
+  return document_;
+}
+
+absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire, KeptDocument& kept) {
+  // First: the coordinator does not send it again, whatever becomes of this task.
+  absl::StatusOr<std::string> document = kept.Of(wire);
   if (wire.kind() != v1::Task::KIND_TRAIN && wire.kind() != v1::Task::KIND_EVALUATE) {
     return Refuse(absl::StatusCode::kUnimplemented,
                   "task: got kind " + std::to_string(wire.kind()) + ", want 1 or 2");
   }
-  if (wire.state_sha256().size() != 32 || wire.job_document().size() > kMaxDocument) {
-    return Refuse(absl::StatusCode::kInvalidArgument, "task: hash or document of a wrong size");
+  RV_RETURN_IF_ERROR(document.status());
+  if (wire.state_sha256().size() != 32) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "task: got a state's hash of " + std::to_string(wire.state_sha256().size()) +
+                      " bytes, want 32");
   }
   if (wire.masking().size() > kMaxParameters) {
     return Refuse(absl::StatusCode::kInvalidArgument,
@@ -62,7 +97,7 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire) {
   task.kind =
       wire.kind() == v1::Task::KIND_TRAIN ? Assignment::Kind::kTrain : Assignment::Kind::kEvaluate;
   task.key = KeyOf(wire.key());
-  task.job_document = wire.job_document();
+  task.job_document = *std::move(document);
   task.state_sha256 = HexOfBytes(wire.state_sha256());
   task.state_bytes = wire.state_bytes();
   task.epoch = wire.epoch();

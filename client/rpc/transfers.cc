@@ -21,14 +21,19 @@ absl::Status CannotWrite(const std::filesystem::path& path) {
   return OfTheDisk(Refuse(absl::StatusCode::kResourceExhausted, path.string() + ": cannot write"));
 }
 
-v1::UploadMessage BeginOf(const Outcome& outcome) {
+// With the file in it where it is small.
+v1::UploadMessage BeginOf(const Outcome& outcome, std::string_view file) {
   v1::UploadMessage message;
   v1::UploadBegin& begin = *message.mutable_begin();
   begin.mutable_key()->set_job(outcome.key.job);
   begin.mutable_key()->set_round(outcome.key.round);
   begin.mutable_key()->set_attempt(outcome.key.attempt);
-  begin.set_sha256(BytesOfHex(outcome.sha256));
-  begin.set_bytes(outcome.bytes);
+  if (!file.empty() && file.size() <= kInlineUpdateBytes) {
+    begin.set_data(file.data(), file.size());
+  } else {
+    begin.set_sha256(BytesOfHex(outcome.sha256));
+    begin.set_bytes(outcome.bytes);
+  }
   begin.set_examples(outcome.examples);
   begin.set_tokens(outcome.tokens);
   begin.set_steps(outcome.steps);
@@ -89,12 +94,17 @@ absl::Status DownloadBlob(v1::Federation::Stub& stub, grpc::ClientContext& conte
 
 absl::Status UploadUpdate(v1::Federation::Stub& stub, grpc::ClientContext& context,
                           const Outcome& outcome, std::string_view file) {
+  context.set_initial_metadata_corked(true);  // goes out with the first message
   const auto stream = stub.Upload(&context);
   v1::UploadReply reply;
-  stream->Write(BeginOf(outcome));
+  const v1::UploadMessage begin = BeginOf(outcome, file);
+  const bool whole = !begin.begin().data().empty();
+  grpc::WriteOptions how;
+  if (whole) how.set_last_message();
+  stream->Write(begin, how);
   // A failed read means that the call is over and Finish says why; cancelling then could hide it.
   if (stream->Read(&reply) && !reply.has_receipt()) {
-    if (reply.committed() > file.size())
+    if (whole || reply.committed() > file.size())
       context.TryCancel();
     else
       SendFrom(*stream, file, reply.committed());

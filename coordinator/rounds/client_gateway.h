@@ -19,6 +19,7 @@ struct ClientTask {
   uint64_t round = 0;        // training: from 1; evaluation: the round whose result is evaluated
   uint32_t attempt = 0;      // training: from 1; evaluation: 0
   std::string job_document;  // canonical JSON
+  std::string job_sha256;    // of the document, 64 hex digits
   std::string state_sha256;  // blob: safetensors of the global state, 64 hex digits
   uint64_t state_bytes = 0;
   std::chrono::milliseconds deadline{0};  // what is left of it when the task is sent

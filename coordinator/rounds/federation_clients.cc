@@ -149,6 +149,7 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   task.round = key.round;
   task.attempt = key.attempt;
   task.job_document = job->record.document;
+  task.job_sha256 = job->document_sha256;
   task.state_sha256 = model.sha256;
   task.state_bytes = model.bytes;
   if (KeepsLog(job->plan->spec)) {

@@ -84,6 +84,7 @@ class Federation::Impl {
 
   struct Job {
     JobRecord record;
+    std::string document_sha256;          // 64 hex digits
     std::shared_ptr<const JobPlan> plan;  // null once it has ended
     std::unique_ptr<RoundEngine> engine;  // null once it has ended
     uint64_t num_rounds = 0;

@@ -161,6 +161,7 @@ absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submis
   jobs_.push_back(std::make_unique<Job>());
   Job& job = *jobs_.back();
   job.record = std::move(record);
+  job.document_sha256 = Sha256Hex(job.record.document);
   job.plan = plan;
   job.cohort_seed = std::move(cohort_seed);
   job.run_seed = std::move(run_seed);

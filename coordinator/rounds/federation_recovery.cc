@@ -86,6 +86,7 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
   }
   if (usable.ok()) usable = CheckCohortSecret(plan->spec, job.cohort_seed);
   if (usable.ok()) {
+    job.document_sha256 = Sha256Hex(job.record.document);
     job.plan = std::make_shared<const JobPlan>(*std::move(plan));
     job.engine = MakeEngine(job, RebuildLocked(job));
     return absl::OkStatus();

@@ -114,6 +114,7 @@ v1::Task ToWire(const ClientTask& task) {
   wire.mutable_key()->set_round(task.round);
   wire.mutable_key()->set_attempt(task.attempt);
   wire.set_job_document(task.job_document);
+  wire.set_job_sha256(BytesOfHex(task.job_sha256));
   wire.set_state_sha256(BytesOfHex(task.state_sha256));
   wire.set_state_bytes(task.state_bytes);
   wire.set_deadline_ms(static_cast<uint64_t>(task.deadline.count()));

@@ -17,8 +17,10 @@ class Federation;
 class AgentStream {
  public:
   virtual ~AgentStream() = default;
-  virtual void Push(v1::CoordinatorMessage message) = 0;  // returns at once; dropped once ended
-  virtual void End(const absl::Status& status) = 0;       // returns at once
+  // Returns at once; dropped once ended. A task comes with its job's document, which goes out only
+  // where the last task on this stream had another.
+  virtual void Push(v1::CoordinatorMessage message) = 0;
+  virtual void End(const absl::Status& status) = 0;  // returns at once
 };
 
 // What is known of a connected agent beyond the federation's own view.

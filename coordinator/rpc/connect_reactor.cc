@@ -3,6 +3,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "common/rpc/chunk.h"
@@ -80,6 +81,7 @@ class ConnectReactor final
       context_.TryCancel();
       return;
     }
+    if (message.has_task()) DropKnownDocument(*message.mutable_task());
     outgoing_.push_back(std::move(message));
     Advance();
   }
@@ -103,6 +105,16 @@ class ConnectReactor final
     } else if (ending_) {
       finished_ = true;
       Finish(ToGrpc(end_, context_));
+    }
+  }
+
+  // With mutex_ held. The agent keeps the last document that came on this stream, and what is
+  // queued comes in its order, or the stream ends.
+  void DropKnownDocument(v1::Task& task) {
+    if (task.job_sha256() == document_sha256_) {
+      task.clear_job_document();
+    } else {
+      document_sha256_ = task.job_sha256();
     }
   }
 
@@ -230,6 +242,7 @@ class ConnectReactor final
 
   std::mutex mutex_;  // of what follows
   std::deque<v1::CoordinatorMessage> outgoing_;
+  std::string document_sha256_;  // of the last one queued; 32 bytes
   bool writing_ = false;
   bool ending_ = false;
   bool finished_ = false;

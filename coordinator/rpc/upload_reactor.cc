@@ -5,6 +5,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include "common/rpc/hash_bytes.h"
@@ -15,7 +17,8 @@
 namespace rivulet {
 namespace {
 
-// begin -> committed offset -> chunks -> half-close -> receipt. While a worker stores one message
+// begin -> committed offset -> chunks -> half-close -> receipt, or, where the file is in begin, the
+// receipt at once. While a worker stores one message
 // the next one is read, and no more: memory is two chunks. Each step runs in a worker; its last act
 // goes on to the next message or ends the call. Messages come as bytes, so that a chunk goes from
 // the buffers of the network to hash and disk without a copy.
@@ -134,6 +137,7 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     RV_ASSIGN_OR_RETURN(const UpdateHeader header, HeaderOf(message));
     RV_ASSIGN_OR_RETURN(session_, service_.federation.BeginUpload(caller_.name, header));
     if (const std::optional<Receipt> receipt = session_->receipt()) return Answer(*receipt);
+    if (const std::string& data = message.begin().data(); !data.empty()) return TakeWhole(data);
     const uint64_t missing = header.bytes - std::min(header.bytes, session_->committed());
     RV_ASSIGN_OR_RETURN(turn_, service_.uploads.Begin(caller_.name, missing));
     // Asked again: only now an older upload of the agent's adds no more.
@@ -149,6 +153,18 @@ class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
     }
     Write();
     return absl::OkStatus();
+  }
+
+  // The whole file: of it nothing is in flight any more. What an earlier call left is not taken
+  // twice; that it is of the same file the hash says.
+  absl::Status TakeWhole(std::string_view file) {
+    RV_ASSIGN_OR_RETURN(turn_, service_.uploads.Begin(caller_.name, 0));
+    const uint64_t committed = std::min<uint64_t>(session_->committed(), file.size());
+    if (committed > 0) ++service_.traffic.uploads_resumed;
+    const auto rest = std::as_bytes(std::span(file.substr(committed)));
+    if (!rest.empty()) RV_RETURN_IF_ERROR(session_->Append(committed, rest));
+    service_.traffic.uplink_bytes += rest.size();
+    return Complete();
   }
 
   absl::Status Append() {

@@ -9,6 +9,7 @@
 #include <limits>
 #include <string>
 
+#include "common/io/sha256.h"
 #include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
 
@@ -160,15 +161,25 @@ absl::StatusOr<v1::UploadMessage> ParseUploadMessage(grpc::ByteBuffer& message) 
 absl::StatusOr<UpdateHeader> HeaderOf(const v1::UploadMessage& message) {
   if (!message.has_begin()) return BadUpload("first message: want the update's header");
   const v1::UploadBegin& begin = message.begin();
-  if (begin.sha256().size() != 32) {
-    return BadUpload("sha256: got " + std::to_string(begin.sha256().size()) + " bytes, want 32");
+  const std::string& data = begin.data();
+  const size_t hash = data.empty() ? 32 : 0;
+  if (begin.sha256().size() != hash) {
+    return BadUpload("sha256: got " + std::to_string(begin.sha256().size()) + " bytes beside " +
+                     std::to_string(data.size()) + " of data, want " + std::to_string(hash));
+  }
+  if (data.size() > kInlineUpdateBytes) {
+    return BadUpload("data: got " + std::to_string(data.size()) + " bytes, want at most " +
+                     std::to_string(kInlineUpdateBytes));
+  }
+  if (!data.empty() && begin.bytes() != 0) {
+    return BadUpload("bytes: got " + std::to_string(begin.bytes()) + " beside data, want 0");
   }
   UpdateHeader header;
   header.job_id = begin.key().job();
   header.round = begin.key().round();
   header.attempt = begin.key().attempt();
-  header.sha256 = HexOfBytes(begin.sha256());
-  header.bytes = begin.bytes();
+  header.sha256 = data.empty() ? HexOfBytes(begin.sha256()) : Sha256Hex(data);
+  header.bytes = data.empty() ? begin.bytes() : data.size();
   header.examples = begin.examples();
   header.tokens = begin.tokens();
   header.steps = begin.steps();

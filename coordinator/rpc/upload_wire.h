@@ -29,8 +29,9 @@ absl::StatusOr<WireChunk> ReadWireChunk(grpc::ByteBuffer& message);
 
 // Whole messages. Errors: InvalidArgument (kLeaveRun) for bytes that are no UploadMessage.
 absl::StatusOr<v1::UploadMessage> ParseUploadMessage(grpc::ByteBuffer& message);
-// What the first message of an upload declares. Errors: InvalidArgument (kLeaveRun) for another
-// kind of message and for a hash that is not 32 bytes.
+// What the first message of an upload declares; where the file itself is in it, its hash and size.
+// Errors: InvalidArgument (kLeaveRun) for another kind of message, for a hash that is not 32 bytes,
+// for a file of more than 16 KiB, and for one with a hash or size beside it.
 absl::StatusOr<UpdateHeader> HeaderOf(const v1::UploadMessage& message);
 grpc::ByteBuffer WireOf(const v1::UploadReply& reply);
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What a round costs on the wire: a coordinator and agents as processes over mTLS, each byte of their connections (TLS,
-HTTP/2, acknowledgements and progress included; TCP's and IP's own headers not) counted by a relay between them, beside the
+HTTP/2, acknowledgements and progress included, the handshake not; TCP's and IP's own headers not) counted by a relay between them, beside the
 bytes of the files that the coordinator counts. Prints a row of JSON for each kind of job.
 usage: wire_bytes.py BIN_DIR [KIND ...]      needs the Debian package fortunes; runs in the root of the source tree"""
 import json
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 AGENTS = ["law", "love", "people", "work", "wisdom"]
 ROUNDS = 4
@@ -52,7 +53,11 @@ class Relay:
     def accept(self):
         while True:
             near, _ = self.listener.accept()
-            far = socket.create_connection(self.target)
+            try:
+                far = socket.create_connection(self.target)
+            except OSError:  # the coordinator is not there yet: the agent comes again
+                near.close()
+                continue
             for a, b, name in ((near, far, "up"), (far, near, "down")):
                 a.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self.copy, args=(a, b, name), daemon=True).start()
@@ -101,6 +106,16 @@ class Federation:
             self.start("rivulet-client", "run", "--coordinator", self.relay.address, "--tls-dir", home / "pki",
                        "--state-dir", home / "state", "--policy", home / "policy.toml")
 
+    def await_agents(self):
+        """Until all are connected: what a connection costs is of no round."""
+        for _ in range(600):
+            nodes = subprocess.run([self.binaries / "rivulet", "node", "list", "--format", "json", "--coordinator",
+                                    self.operators, "--tls-dir", self.folder / "pki/operator"], capture_output=True, text=True)
+            if nodes.returncode == 0 and sum(node["connected"] for node in json.loads(nodes.stdout)["items"]) == len(AGENTS):
+                return
+            time.sleep(0.1)
+        sys.exit("wire_bytes: the agents do not connect")
+
     def start(self, program, *words):
         log = open(self.folder / f"log{len(self.running)}", "w")
         self.running.append(subprocess.Popen([self.binaries / program, *map(str, words)], stdout=log, stderr=log))
@@ -144,6 +159,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         federation = Federation(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(folder))
         try:
+            federation.await_agents()
             for kind in sys.argv[2:] or KINDS:
                 federation.measure(kind, KINDS[kind])
         finally:

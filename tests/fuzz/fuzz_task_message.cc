@@ -1,5 +1,7 @@
 #include "client/agent/task_check.h"
 #include "client/rpc/task_message.h"
+#include "common/io/sha256.h"
+#include "common/rpc/hash_bytes.h"
 #include "tests/fuzz/require.h"
 
 using namespace rivulet;
@@ -23,17 +25,30 @@ void CheckMasking(const v1::Masking& wire) {
   for (const std::string& pem : arrived->certificates) Require(pem.size() <= 4096);
 }
 
+// Of the first task of a stream.
+void CheckDocument(const v1::Task& wire) {
+  Require(!wire.job_document().empty() &&
+          HexOfBytes(wire.job_sha256()) == Sha256Hex(wire.job_document()));
+}
+
 }  // namespace
 
 // What a coordinator sends to an agent: a message of secure aggregation is refused or of bounded
-// size; a task is refused, or has a hash and a state of bounded size.
+// size; a task is refused, or has the document that its hash names, and a hash and a state of
+// bounded size.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   v1::CoordinatorMessage message;
   if (!message.ParseFromArray(data, static_cast<int>(size))) return 0;
   if (message.has_masking()) CheckMasking(message.masking());
   if (!message.has_task()) return 0;
-  const auto task = AssignmentOf(message.task());
+  KeptDocument kept;
+  if (AssignmentOf(message.task(), kept).ok()) CheckDocument(message.task());
+  // No search finds a hash: with the right one it goes on.
+  v1::Task& wire = *message.mutable_task();
+  wire.set_job_sha256(BytesOfHex(Sha256Hex(wire.job_document())));
+  const auto task = AssignmentOf(wire, kept);
   if (!task.ok()) return 0;
+  Require(task->job_document == wire.job_document());
   Require(task->state_sha256.size() == 64);
   if (task->log) Require(task->log->sha256.size() == (task->log->bytes > 0 ? 64 : 0));
   if (task->log && task->log->snapshot) {

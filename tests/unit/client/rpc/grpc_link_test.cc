@@ -6,9 +6,13 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <thread>
+#include <vector>
 
 #include "common/io/sha256.h"
+#include "common/rpc/chunk.h"
+#include "common/rpc/hash_bytes.h"
 #include "rivulet/v1/federation.grpc.pb.h"
 #include "tests/unit/scratch.h"
 
@@ -144,6 +148,123 @@ TEST_F(GrpcLinkTest, AStalledUploadEndsWithTheConnection) {
   outcome.bytes = 5;
   EXPECT_EQ(link_->Upload(outcome, "delta").code(), absl::StatusCode::kCancelled);
   closer.join();
+}
+
+// Sends the same tasks on every stream, and keeps what is answered until the stream ends.
+class ScriptedCoordinator final : public v1::Federation::Service {
+ public:
+  explicit ScriptedCoordinator(std::vector<v1::Task> tasks) : tasks_(std::move(tasks)) {}
+  grpc::Status Connect(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::CoordinatorMessage, v1::AgentMessage>* stream) override {
+    for (const v1::Task& task : tasks_) {
+      v1::CoordinatorMessage message;
+      *message.mutable_task() = task;
+      stream->Write(message);
+    }
+    v1::AgentMessage said;
+    while (stream->Read(&said)) {
+      if (said.has_failure()) ++failures;
+    }
+    return grpc::Status::OK;
+  }
+  // A receipt of other bytes than were sent, or an answer that this file cannot have.
+  grpc::Status Upload(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::UploadReply, v1::UploadMessage>* stream) override {
+    stream->Read(&began);
+    v1::UploadReply reply;
+    if (commits) {
+      reply.set_committed(0);
+    } else {
+      reply.mutable_receipt()->set_sha256(BytesOfHex(Sha256Hex("other")));
+    }
+    stream->Write(reply);
+    v1::UploadMessage more;
+    while (stream->Read(&more)) ++behind;
+    return grpc::Status::OK;
+  }
+
+  std::atomic<int> failures{0}, behind{0};
+  bool commits = false;
+  v1::UploadMessage began;
+
+ private:
+  const std::vector<v1::Task> tasks_;
+};
+
+struct ScriptedLink {
+  explicit ScriptedLink(ScriptedCoordinator& coordinator) {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&coordinator);
+    server = builder.BuildAndStart();
+    link = NewGrpcLink({"127.0.0.1:" + std::to_string(port), "", "rivulet://demo/lab/ann"});
+  }
+  ~ScriptedLink() {
+    link.reset();
+    server->Shutdown();
+  }
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<CoordinatorLink> link;
+};
+
+v1::Task TaskWith(const std::string& document, bool sent) {
+  v1::Task task;
+  task.set_kind(v1::Task::KIND_TRAIN);
+  task.set_state_sha256(std::string(32, 'h'));
+  task.set_job_sha256(BytesOfHex(Sha256Hex(document)));
+  if (sent) task.set_job_document(document);
+  return task;
+}
+
+TEST(JobDocument, IsPutBackWhereItIsTheLastOfTheStreamAndATaskWithoutIsDeclined) {
+  ScriptedCoordinator coordinator({TaskWith("A", false), TaskWith("A", true), TaskWith("A", false),
+                                   TaskWith("B", false), TaskWith("B", true), TaskWith("A", false),
+                                   TaskWith("B", false)});
+  ScriptedLink scripted(coordinator);
+  std::mutex mutex;
+  std::vector<std::string> documents;
+  const auto arrived = [&] {
+    const std::lock_guard lock(mutex);
+    return documents.size();
+  };
+  for (int stream = 1; stream <= 2; ++stream) {  // the second starts with nothing, as the first did
+    scripted.link->Open({}, [&](const SessionEvent& event) {
+      const auto* assigned = std::get_if<Assigned>(&event);
+      const std::lock_guard lock(mutex);
+      if (assigned != nullptr) documents.push_back(assigned->task.job_document);
+    });
+    while (arrived() < 4 || coordinator.failures < 3 * stream) std::this_thread::yield();
+    EXPECT_EQ(documents, (std::vector<std::string>{"A", "A", "B", "B"}));
+    scripted.link->Close();
+    documents.clear();
+  }
+  EXPECT_EQ(coordinator.failures, 6);
+}
+
+TEST(SmallUpdate, IsDeliveredOnceTheReceiptHasItsHash) {
+  ScriptedCoordinator coordinator({});
+  ScriptedLink scripted(coordinator);
+  scripted.link->Open({}, [](const SessionEvent&) {});
+  Outcome outcome;
+  outcome.sha256 = Sha256Hex("delta");
+  outcome.bytes = 5;
+  const absl::Status other = scripted.link->Upload(outcome, "delta");
+  EXPECT_EQ(other.code(), absl::StatusCode::kDataLoss) << other;
+  EXPECT_EQ(coordinator.began.begin().data(), "delta");
+  EXPECT_EQ(coordinator.began.begin().sha256(), "");
+  coordinator.commits = true;  // all was sent already: there is nothing to go on with
+  EXPECT_FALSE(scripted.link->Upload(outcome, "delta").ok());
+  EXPECT_EQ(coordinator.behind, 0);
+  const std::string large(kInlineUpdateBytes + 1, 'x');
+  outcome.sha256 = Sha256Hex(large);
+  outcome.bytes = large.size();
+  EXPECT_FALSE(scripted.link->Upload(outcome, large).ok());
+  EXPECT_EQ(coordinator.began.begin().data(), "");
+  EXPECT_EQ(coordinator.began.begin().bytes(), large.size());
+  EXPECT_EQ(coordinator.behind, 1);
 }
 
 }  // namespace

@@ -167,7 +167,7 @@ TEST_F(ImpatientServiceTest, APeerThatNeverReadsTheAnswerIsCut) {
   const Assignment task = FirstTask();
   const std::string file = Update("ann", task);
   const Credentials files = *ReadCredentials(Enrol("ann"));
-  grpc::ChannelArguments narrow = ChannelLimits();
+  grpc::ChannelArguments narrow;  // ChannelLimits() sets the window, and what is set first counts
   narrow.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 5);
   narrow.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   const auto stub = v1::Federation::NewStub(grpc::CreateCustomChannel(

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "common/io/sha256.h"
 #include "common/rpc/chunk.h"
 
 namespace rivulet {
@@ -59,6 +60,33 @@ TEST(WireChunk, FieldsOfALaterVersionAreSkippedAndTheLastOfTwoCounts) {
   ASSERT_TRUE(chunk.ok()) << chunk.status();
   EXPECT_EQ(chunk->offset, want.chunk().offset());
   EXPECT_EQ(DataOf(*chunk), want.chunk().data());
+}
+
+TEST(UploadHeader, OfAFileInsideItHasItsHashAndSize) {
+  v1::UploadMessage message;
+  message.mutable_begin()->set_data(std::string(kInlineUpdateBytes, 'x'));
+  const auto header = HeaderOf(message);
+  ASSERT_TRUE(header.ok()) << header.status();
+  EXPECT_EQ(header->sha256, Sha256Hex(message.begin().data()));
+  EXPECT_EQ(header->bytes, kInlineUpdateBytes);
+  message.mutable_begin()->mutable_data()->push_back('x');
+  EXPECT_EQ(HeaderOf(message).status().message(), "data: got 16385 bytes, want at most 16384");
+}
+
+TEST(UploadHeader, HasEitherAFileOrItsHash) {
+  v1::UploadMessage message;
+  EXPECT_EQ(HeaderOf(message).status().code(), absl::StatusCode::kInvalidArgument);
+  message.mutable_begin()->set_sha256(std::string(31, 'h'));
+  EXPECT_EQ(HeaderOf(message).status().message(), "sha256: got 31 bytes beside 0 of data, want 32");
+  message.mutable_begin()->mutable_sha256()->push_back('h');
+  EXPECT_TRUE(HeaderOf(message).ok());
+  message.mutable_begin()->set_data("file");
+  EXPECT_EQ(HeaderOf(message).status().message(), "sha256: got 32 bytes beside 4 of data, want 0");
+  message.mutable_begin()->clear_sha256();
+  message.mutable_begin()->set_bytes(4);
+  EXPECT_EQ(HeaderOf(message).status().message(), "bytes: got 4 beside data, want 0");
+  message.mutable_begin()->clear_bytes();
+  EXPECT_TRUE(HeaderOf(message).ok());
 }
 
 TEST(WireChunk, AnythingElseIsRefused) {
