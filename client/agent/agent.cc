@@ -92,12 +92,13 @@ void Agent::Lane::Run() {
 }
 
 Agent::Agent(AgentFacts facts, SessionConfig config, AgentStore& store, CoordinatorLink& link,
-             LocalWork& work, MaskingDesk* desk)
+             LocalWork& work, MaskingDesk* desk, ReleaseBook* releases)
     : facts_(std::move(facts)),
       store_(store),
       link_(link),
       work_(work),
       desk_(desk),
+      releases_(releases),
       config_(config) {}
 
 Agent::~Agent() {
@@ -213,6 +214,7 @@ absl::Status Agent::Perform(const Report& action) {
 absl::Status Agent::Perform(const JoinMasking& action) {
   if (desk_ == nullptr) return absl::OkStatus();
   masking_->Post([this, task = action.task] {
+    if (releases_ != nullptr && !releases_->Check(task).ok()) return;
     const absl::StatusOr<std::string> said = desk_->Begin(task);
     if (said.ok()) link_.SendMasking(task.key, *said);
   });
@@ -266,6 +268,7 @@ absl::Status Agent::Perform(const Exit& action) {
 absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(Assignment task,
                                                             const std::stop_token& aborted) {
   RV_RETURN_IF_ERROR(work_.Check(task));
+  if (releases_ != nullptr) RV_RETURN_IF_ERROR(releases_->Check(task));
   if (!task.masking.empty()) {
     if (desk_ == nullptr) return NoMasks();
     RV_RETURN_IF_ERROR(desk_->Begin(task).status());
@@ -317,6 +320,12 @@ std::optional<Outcome> Agent::Work(const Assignment& task, const std::stop_token
   Outcome outcome = std::move(result.outcome);
   outcome.key = task.key;
   if (outcome.kind == Outcome::Kind::kTrained) {
+    // Once it is kept it may leave, after a restart too.
+    if (releases_ != nullptr) {
+      if (const absl::Status counted = releases_->Count(task); !counted.ok()) {
+        return FailureOf(task.key, counted);
+      }
+    }
     outcome.sha256 = Sha256Hex(result.file);
     outcome.bytes = result.file.size();
     const absl::Status kept = WriteFileAtomically(store_.UpdatePath(task.key), result.file, 0600);

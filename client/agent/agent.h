@@ -12,6 +12,7 @@
 #include "client/agent/coordinator_link.h"
 #include "client/agent/local_work.h"
 #include "client/agent/masking_desk.h"
+#include "client/agent/release_book.h"
 #include "client/agent/timers.h"
 
 namespace rivulet {
@@ -21,9 +22,10 @@ namespace rivulet {
 // nor the other members of a masked round wait for training.
 class Agent {
  public:
-  // All must outlive it. `desk` null: it takes part in no masked round.
+  // All must outlive it. `desk` null: it takes part in no masked round. `releases` null: it gives
+  // out any number of updates.
   Agent(AgentFacts facts, SessionConfig config, AgentStore& store, CoordinatorLink& link,
-        LocalWork& work, MaskingDesk* desk = nullptr);
+        LocalWork& work, MaskingDesk* desk = nullptr, ReleaseBook* releases = nullptr);
   ~Agent();
 
   // Until the session ends. OK after Terminate.
@@ -102,6 +104,7 @@ class Agent {
   CoordinatorLink& link_;
   LocalWork& work_;
   MaskingDesk* const desk_;
+  ReleaseBook* const releases_;
   std::unique_ptr<Session> session_;
   SessionConfig config_;
   Timers timers_;
