@@ -71,6 +71,10 @@ class Agent {
   absl::StatusOr<std::optional<std::string>> FetchFile(const TaskKey& key,
                                                        const std::string& sha256, uint64_t bytes,
                                                        const std::stop_token& aborted);
+  // What [from, bytes) of a blob still lacks in `path`, however often the way breaks; Cancelled
+  // when `aborted`.
+  absl::Status Fetch(const std::string& sha256, uint64_t bytes, const std::filesystem::path& path,
+                     const std::stop_token& aborted, uint64_t from = 0);
   absl::StatusOr<std::string> FetchLog(const StateLog& log, uint64_t from,
                                        const std::stop_token& aborted);
   // From the file `snapshot` on, or where it is empty from what is held here.
