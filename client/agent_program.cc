@@ -80,6 +80,10 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
     RV_ASSIGN_OR_RETURN(desk, MaskingDesk::Open(policy, settings.daemon.tls_dir,
                                                 settings.daemon.state_dir, masked_rounding));
   }
+  std::optional<ReleaseBook> releases;
+  if (policy.max_releases_in_all > 0) {
+    releases.emplace(settings.daemon.state_dir, policy.max_releases_in_all);
+  }
   auto link = NewGrpcLink({settings.coordinator, settings.daemon.tls_dir,
                            settings.daemon.insecure ? identity.uri() : std::string()});
   if (wrap) link = wrap(std::move(link));
@@ -87,7 +91,8 @@ absl::Status Run(const ClientSettings& settings, const WorkFactory& make_work,
   SessionConfig config;
   config.drain_limit = std::chrono::seconds(settings.drain_timeout_s);
   SignalWatch signals;
-  Agent agent(FactsOf(policy), config, *store, *link, *work, desk.get());
+  Agent agent(FactsOf(policy), config, *store, *link, *work, desk.get(),
+              releases ? &*releases : nullptr);
   signals.Start(agent);
   spdlog::info("agent {} of {} serves {}", identity.name, identity.organisation,
                settings.coordinator);

@@ -92,12 +92,13 @@ void Agent::Lane::Run() {
 }
 
 Agent::Agent(AgentFacts facts, SessionConfig config, AgentStore& store, CoordinatorLink& link,
-             LocalWork& work, MaskingDesk* desk)
+             LocalWork& work, MaskingDesk* desk, ReleaseBook* releases)
     : facts_(std::move(facts)),
       store_(store),
       link_(link),
       work_(work),
       desk_(desk),
+      releases_(releases),
       config_(config) {}
 
 Agent::~Agent() {
@@ -213,6 +214,7 @@ absl::Status Agent::Perform(const Report& action) {
 absl::Status Agent::Perform(const JoinMasking& action) {
   if (desk_ == nullptr) return absl::OkStatus();
   masking_->Post([this, task = action.task] {
+    if (releases_ != nullptr && !releases_->Check(task).ok()) return;
     const absl::StatusOr<std::string> said = desk_->Begin(task);
     if (said.ok()) link_.SendMasking(task.key, *said);
   });
@@ -266,6 +268,7 @@ absl::Status Agent::Perform(const Exit& action) {
 absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(Assignment task,
                                                             const std::stop_token& aborted) {
   RV_RETURN_IF_ERROR(work_.Check(task));
+  if (releases_ != nullptr) RV_RETURN_IF_ERROR(releases_->Check(task));
   if (!task.masking.empty()) {
     if (desk_ == nullptr) return NoMasks();
     RV_RETURN_IF_ERROR(desk_->Begin(task).status());
@@ -317,6 +320,12 @@ std::optional<Outcome> Agent::Work(const Assignment& task, const std::stop_token
   Outcome outcome = std::move(result.outcome);
   outcome.key = task.key;
   if (outcome.kind == Outcome::Kind::kTrained) {
+    // Once it is kept it may leave, after a restart too.
+    if (releases_ != nullptr) {
+      if (const absl::Status counted = releases_->Count(task); !counted.ok()) {
+        return FailureOf(task.key, counted);
+      }
+    }
     outcome.sha256 = Sha256Hex(result.file);
     outcome.bytes = result.file.size();
     const absl::Status kept = WriteFileAtomically(store_.UpdatePath(task.key), result.file, 0600);
@@ -355,13 +364,28 @@ absl::StatusOr<std::optional<std::string>> Agent::MakeFromSnapshot(const Assignm
   return ReplayLog(task, *rest, *file, aborted);
 }
 
+absl::Status Agent::Fetch(const std::string& sha256, uint64_t bytes,
+                          const std::filesystem::path& path, const std::stop_token& aborted,
+                          uint64_t from) {
+  absl::Status fetched = absl::CancelledError("told to stop");
+  for (int attempt = 0; attempt < kMaxDownloads && !aborted.stop_requested();) {
+    fetched = link_.Download(sha256, bytes, path, aborted, from);
+    // The way is fine, but the coordinator must store the state first: a large one takes minutes.
+    const bool later = RemedyOf(fetched) == Remedy::kRetryLater;
+    if (!later && !FailedOnTheWay(fetched)) return fetched;
+    WaitUnless(aborted, later ? 2 * config_.backoff_base : config_.backoff_base / 2);
+    if (!later) ++attempt;
+  }
+  return fetched;
+}
+
 absl::StatusOr<std::string> Agent::FetchLog(const StateLog& log, uint64_t from,
                                             const std::stop_token& aborted) {
   if (log.bytes == from) return std::string();
   const std::filesystem::path path = store_.StatePath(log.sha256);
   std::error_code ignored;
   std::filesystem::remove(path, ignored);  // what another task needed began elsewhere
-  const absl::Status fetched = link_.Download(log.sha256, log.bytes, path, aborted, from);
+  const absl::Status fetched = Fetch(log.sha256, log.bytes, path, aborted, from);
   absl::StatusOr<std::string> rest = fetched.ok() ? ReadFile(path, kMaxState) : fetched;
   std::filesystem::remove(path, ignored);
   return rest;
@@ -403,18 +427,10 @@ absl::StatusOr<std::optional<std::string>> Agent::FetchFile(const TaskKey& key,
   absl::Status fetched;
   for (int attempt = 0; attempt < kMaxDownloads; ++attempt) {
     if (aborted.stop_requested()) return std::nullopt;
-    fetched = link_.Download(sha256, bytes, path, aborted);
-    // The way is fine, but the coordinator must store the state first: a large one takes minutes.
-    if (RemedyOf(fetched) == Remedy::kRetryLater) {
-      --attempt;
-      WaitUnless(aborted, 2 * config_.backoff_base);
-      continue;
-    }
-    if (!fetched.ok() && !FailedOnTheWay(fetched)) return fetched;
-    if (!fetched.ok()) {
-      std::this_thread::sleep_for(config_.backoff_base / 2);
-      continue;
-    }
+    fetched = Fetch(sha256, bytes, path, aborted);
+    if (aborted.stop_requested()) return std::nullopt;
+    if (FailedOnTheWay(fetched)) break;
+    RV_RETURN_IF_ERROR(fetched);
     RV_ASSIGN_OR_RETURN(std::string state, ReadFile(path, kMaxState));
     if (Sha256Hex(state) == sha256) {
       store_.KeepOnlyState(sha256);

@@ -12,6 +12,7 @@
 #include "client/agent/coordinator_link.h"
 #include "client/agent/local_work.h"
 #include "client/agent/masking_desk.h"
+#include "client/agent/release_book.h"
 #include "client/agent/timers.h"
 
 namespace rivulet {
@@ -21,9 +22,10 @@ namespace rivulet {
 // nor the other members of a masked round wait for training.
 class Agent {
  public:
-  // All must outlive it. `desk` null: it takes part in no masked round.
+  // All must outlive it. `desk` null: it takes part in no masked round. `releases` null: it gives
+  // out any number of updates.
   Agent(AgentFacts facts, SessionConfig config, AgentStore& store, CoordinatorLink& link,
-        LocalWork& work, MaskingDesk* desk = nullptr);
+        LocalWork& work, MaskingDesk* desk = nullptr, ReleaseBook* releases = nullptr);
   ~Agent();
 
   // Until the session ends. OK after Terminate.
@@ -69,6 +71,10 @@ class Agent {
   absl::StatusOr<std::optional<std::string>> FetchFile(const TaskKey& key,
                                                        const std::string& sha256, uint64_t bytes,
                                                        const std::stop_token& aborted);
+  // What [from, bytes) of a blob still lacks in `path`, however often the way breaks; Cancelled
+  // when `aborted`.
+  absl::Status Fetch(const std::string& sha256, uint64_t bytes, const std::filesystem::path& path,
+                     const std::stop_token& aborted, uint64_t from = 0);
   absl::StatusOr<std::string> FetchLog(const StateLog& log, uint64_t from,
                                        const std::stop_token& aborted);
   // From the file `snapshot` on, or where it is empty from what is held here.
@@ -102,6 +108,7 @@ class Agent {
   CoordinatorLink& link_;
   LocalWork& work_;
   MaskingDesk* const desk_;
+  ReleaseBook* const releases_;
   std::unique_ptr<Session> session_;
   SessionConfig config_;
   Timers timers_;

@@ -215,10 +215,12 @@ absl::Status ReadMasking(const fs::path& file, const toml::table& table, Policy&
 }
 
 absl::Status ReadPrivacy(const fs::path& file, const toml::table& table, Policy& policy) {
-  RV_RETURN_IF_ERROR(CheckKeys(file, table, {"noise-multiplier-min", "max-releases"}));
+  RV_RETURN_IF_ERROR(
+      CheckKeys(file, table, {"noise-multiplier-min", "max-releases", "max-releases-in-all"}));
   RV_RETURN_IF_ERROR(
       ReadNumber(file, table, "noise-multiplier-min", 1000, policy.noise_multiplier_min));
-  return ReadCount(file, table, "max-releases", policy.max_releases);
+  RV_RETURN_IF_ERROR(ReadCount(file, table, "max-releases", policy.max_releases));
+  return ReadCount(file, table, "max-releases-in-all", policy.max_releases_in_all);
 }
 
 absl::Status ReadSection(const fs::path& file, const toml::table& table, std::string_view key,

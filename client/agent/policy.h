@@ -40,6 +40,7 @@ namespace rivulet {
 //   [privacy]
 //   noise-multiplier-min = 0.5 # jobs with less noise, or none, are refused
 //   max-releases = 100         # rounds of a job; 0 = any
+//   max-releases-in-all = 500  # updates given out of each data set, over all jobs; 0 = any
 //   [[base-model]]
 //   path = "/models/llama-7m"
 //   hash = "sha256:..."        # optional: computed at start; when given it must be right
@@ -58,6 +59,7 @@ struct Policy {
   std::filesystem::path denylist;  // empty: none
   double noise_multiplier_min = 0;
   int max_releases = 0;
+  int max_releases_in_all = 0;                            // kept by a ReleaseBook
   std::map<std::string, BaseModelFolder> base_models;     // by "sha256:<hex>"
   std::map<std::string, std::filesystem::path> datasets;  // by logical name
 

@@ -30,7 +30,8 @@ struct FederationConfig {
   // How long a round waits for the clients of the last one to return, e.g. after a restart. More
   // than the 60 s that an agent waits at most between two attempts to connect.
   std::chrono::milliseconds return_grace{90000};
-  uint64_t low_water_bytes = uint64_t{256} << 20;  // disk left below which uploads are put off
+  uint64_t low_water_bytes = uint64_t{256} << 20;   // disk left below which uploads are put off
+  std::chrono::milliseconds state_patience{60000};  // of a download, for its state to be stored
 };
 
 struct JobSubmission {
@@ -141,9 +142,9 @@ class Federation {
   absl::StatusOr<std::vector<NamedBlob>> Downloads(const std::string& job) const;
   // One of Downloads. Today's state of a job that keeps a log may be in memory alone: it is stored
   // first, which the call waits for. Errors: NotFound; Unavailable (kRetryLater) where that takes
-  // more than a minute, or the next state was published meanwhile; ResourceExhausted (kRetryLater)
-  // when the disk has no room for it; those of the blob store; Cancelled soon after the caller is
-  // `gone`.
+  // more than state_patience, or the next state was published meanwhile; ResourceExhausted
+  // (kRetryLater) when the disk has no room for it; those of the blob store; Cancelled soon after
+  // the caller is `gone`.
   absl::StatusOr<std::unique_ptr<BlobReader>> OpenDownload(
       const std::string& job, const std::string& sha256,
       const std::function<bool()>& gone = [] { return false; });

@@ -42,7 +42,8 @@ absl::Status CheckEvaluation(const EvaluationReportRecord& report) {
 }
 
 FailureRecord TidyFailure(FailureRecord failure) {
-  failure.code = failure.code == kExcluded ? "failed" : Tidy(failure.code, kLongestCode);
+  const bool own = failure.code != kExcluded && failure.code != kLeftOut;
+  failure.code = own ? Tidy(failure.code, kLongestCode) : "failed";
   failure.text = Tidy(failure.text, kLongestText);
   return failure;
 }
@@ -260,7 +261,8 @@ void Federation::Impl::StoredLocked(const FailureRecord& report) {
              {{"client", failure.client}, {"reason", failure.code + ": " + failure.text}});
   TaskOverLocked(failure.client, {failure.job, failure.round, failure.attempt});
   if (failure.attempt > 0) MaskingGoneLocked(job, failure);
-  FeedLocked(job, TaskFailed{failure.client, failure.round, failure.attempt});
+  FeedLocked(job, TaskFailed{failure.client, failure.round, failure.attempt, PredicateOf(failure),
+                             Refuses(failure)});
 }
 
 absl::StatusOr<std::optional<Write>> Federation::Impl::WriteOfLocked(

@@ -12,6 +12,7 @@
 #include "coordinator/rounds/coded_round.h"
 #include "coordinator/rounds/federation.h"
 #include "coordinator/rounds/masked_round.h"
+#include "coordinator/rounds/refusals.h"
 #include "coordinator/rounds/round_engine.h"
 #include "coordinator/rounds/round_privacy.h"
 #include "coordinator/rounds/running_round.h"
@@ -32,9 +33,6 @@ inline constexpr char kMaskingSecret[] = "masking";
 inline constexpr char kNoiseSecret[] = "noise";
 inline constexpr char kCohortSecret[] = "cohort";
 inline constexpr char kClipNorm[] = "clip-norm";
-
-// The code of a failure that its client takes part in its job no more for; no agent's own word.
-inline constexpr char kExcluded[] = "excluded";
 
 // The exit code of a job that an error ends.
 inline ExitCode JobExitOf(const absl::Status& error) {

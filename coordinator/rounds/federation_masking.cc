@@ -48,16 +48,6 @@ Bytes32 FingerprintIn(const std::string& text) {
   return fingerprint;
 }
 
-// What of the protocol a client gave its task up for: its report begins with the reason's name.
-std::optional<secagg::Reason> ReasonIn(const FailureRecord& failure) {
-  if (failure.code == "refused_policy") return secagg::Reason::kPolicy;
-  const std::string name = failure.text.substr(0, failure.text.find(':'));
-  for (uint8_t number = 1; secagg::ReasonFrom(number).has_value(); ++number) {
-    if (name == NameOf(*secagg::ReasonFrom(number))) return secagg::ReasonFrom(number);
-  }
-  return std::nullopt;
-}
-
 std::pair<uint64_t, uint32_t> AttemptOf(const EngineState& state) {
   return {state.round, state.attempt};
 }
@@ -231,7 +221,7 @@ void Federation::Impl::TellLocked(const Job& job,
 void Federation::Impl::LoseLocked(Job& job, const std::string& client, const std::string& why) {
   const RoundRecord& round = job.rounds.back();
   if (!job.engine->Wants(client, round.round, round.attempt)) return;
-  const FailureRecord failure{round.job, round.round, round.attempt, client, "masking", why};
+  const FailureRecord failure{round.job, round.round, round.attempt, client, kLeftOut, why};
   const absl::Status stored = states_.Commit({PutFailure{failure}});
   if (!stored.ok() && stored.code() != absl::StatusCode::kAlreadyExists) return;
   job.failures.push_back(failure);
@@ -242,7 +232,8 @@ void Federation::Impl::LoseLocked(Job& job, const std::string& client, const std
     gateway_.Cancel(client, key.job, key.round, key.attempt, why);  // or it waits for the others
   }
   TaskOverLocked(client, key);
-  for (Action& action : job.engine->Step(TaskFailed{client, round.round, round.attempt}, Now())) {
+  const TaskFailed event{client, round.round, round.attempt, PredicateOf(failure)};
+  for (Action& action : job.engine->Step(event, Now())) {
     job.backlog.push_back(std::move(action));
   }
 }

@@ -172,6 +172,10 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
   }
   std::erase_if(state.expected,
                 [&](const std::string& client) { return job.excluded.contains(client); });
+  for (const FailureRecord& failure : job.failures) {
+    const bool of_round = failure.round == state.round + 1 && failure.attempt > 0;
+    if (of_round && Refuses(failure)) state.refused.insert(failure.client);
+  }
   for (const RoundRecord& round : job.rounds) {
     for (const std::string& client : round.counted) state.counted[client] = round.round;
     if (round.round != state.round + 1) continue;
@@ -181,6 +185,7 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
           return row.code == kExcluded && row.round == round.round && row.attempt == round.attempt;
         });
     if (round.state == RoundState::kAbandoned && !excluded) ++state.abandoned;
+    if (round.state == RoundState::kAbandoned) state.ended = round.reason;
     if (round.state == RoundState::kOpen || round.state == RoundState::kClosed) {
       RebuildRound(job, round, state);
     }
@@ -202,7 +207,7 @@ void Federation::Impl::RebuildRound(const Job& job, const RoundRecord& round,
   for (const FailureRecord& failure : job.failures) {
     if (failure.round == round.round && failure.attempt == round.attempt &&
         !state.reported.contains(failure.client)) {
-      state.failed.insert(failure.client);
+      state.failed[failure.client] = PredicateOf(failure);
     }
   }
 }
@@ -218,7 +223,7 @@ void Federation::Impl::RebuildEvaluation(const Job& job, const EvaluationRecord&
   }
   for (const FailureRecord& failure : job.failures) {
     if (failure.round == evaluation.round && failure.attempt == 0) {
-      state.failed.insert(failure.client);
+      state.failed[failure.client] = PredicateOf(failure);
     }
   }
 }

@@ -9,8 +9,8 @@
 
 namespace rivulet {
 namespace {
-constexpr std::chrono::seconds kPatience{60};    // of who waits for a state to be stored
-constexpr std::chrono::milliseconds kPoll{250};  // until it is seen that nobody does any more
+// Until it is seen that nobody waits any more for a state to be stored.
+constexpr std::chrono::milliseconds kPoll{250};
 }  // namespace
 
 // The sums of a pool move the state of round 0, whatever is stored beside it.
@@ -141,7 +141,7 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(
   }
   // Pinned now, or gone by with its round: what is asked for is that of its name.
   const auto written = [&] { return !job->storing || pins_.contains(sha256); };
-  const auto give_up = std::chrono::steady_clock::now() + kPatience;
+  const auto give_up = std::chrono::steady_clock::now() + config_.state_patience;
   while (!changed_.wait_for(lock, kPoll, written) && std::chrono::steady_clock::now() < give_up) {
     if (gone()) return absl::CancelledError("download: the caller is gone");
   }

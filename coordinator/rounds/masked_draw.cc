@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "coordinator/rounds/refusals.h"
 #include "privacy/masking/signature_verifier.h"
 
 namespace rivulet {
@@ -13,13 +14,6 @@ namespace {
 
 // Nonces that may be missing by the fault of their clients, of so many.
 size_t FewOf(size_t members) { return std::max<size_t>(1, members / 4); }
-
-// What an honest client says of a coordinator that it does not trust.
-bool IsRefusal(Reason reason) {
-  return reason == Reason::kPolicy || reason == Reason::kParams ||
-         reason == Reason::kModelMismatch ||
-         (reason >= Reason::kRosterSelf && reason <= Reason::kRosterSmall);
-}
 
 }  // namespace
 

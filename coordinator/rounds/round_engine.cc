@@ -77,6 +77,21 @@ std::map<std::string, uint64_t> RoundEngine::Rested() const {
   return rested;
 }
 
+// Who refused an attempt would refuse the next one too, and three such attempts end the job. So it
+// sits the round out; not where the round needs it, and not where more than a quarter refused: then
+// the fault is hardly theirs. A secret draw knows no such exception.
+std::map<std::string, uint64_t> RoundEngine::Invitable() const {
+  std::map<std::string, uint64_t> all = Rested();
+  if (state_.refused.empty() || config_.draw) return all;
+  std::map<std::string, uint64_t> willing = all;
+  std::erase_if(willing, [this](const auto& client) {
+    return state_.refused.contains(client.first) && client.first != config_.trusted;
+  });
+  const size_t few = std::max<size_t>(1, all.size() / 4);
+  const bool enough = willing.size() >= FewestPresent() && all.size() - willing.size() <= few;
+  return enough ? willing : all;
+}
+
 // Later rounds wait a while for the clients of the last one, so that a restarted coordinator draws
 // its cohorts from the same list as one that never stopped.
 bool RoundEngine::Ready() const {
@@ -128,7 +143,8 @@ void RoundEngine::TryStart(Actions& out) {
   if (state_.abandoned >= config_.max_abandoned) {
     return End(EndJob::How::kFailed,
                "round " + std::to_string(state_.round + 1) + " was abandoned " +
-                   std::to_string(state_.abandoned) + " times in a row",
+                   std::to_string(state_.abandoned) +
+                   " times in a row; the last attempt: " + state_.ended,
                out);
   }
   if (!Ready()) return;
@@ -176,7 +192,7 @@ bool RoundEngine::Wants(const std::string& client, uint64_t round, uint32_t atte
 void RoundEngine::Open(Actions& out) {
   const uint64_t round = state_.round + 1;
   ++state_.attempt;
-  const Cohort cohort = SelectCohort(config_, Rested(), round, state_.attempt);
+  const Cohort cohort = SelectCohort(config_, Invitable(), round, state_.attempt);
   state_.phase = Phase::kOpen;
   state_.expected.clear();
   for (const auto& [client, capability] : connected_) state_.expected.push_back(client);
@@ -204,10 +220,11 @@ void RoundEngine::On(const UpdateStored& event, Actions& out) {
 
 void RoundEngine::On(const TaskFailed& event, Actions& out) {
   if (event.attempt == 0 && WantsReport(event.client, event.round)) {
-    state_.failed.insert(event.client);
+    state_.failed[event.client] = event.why;
     CheckEvaluation(out);
   } else if (event.attempt != 0 && Wants(event.client, event.round, event.attempt)) {
-    state_.failed.insert(event.client);
+    state_.failed[event.client] = event.why;
+    if (event.refused) state_.refused.insert(event.client);
     CheckOpen(out);
   }
 }
@@ -270,9 +287,11 @@ void RoundEngine::RevokeRest(uint32_t attempt, const std::string& reason, Action
 
 // One that excluded a client does not count, or three liars one after the other would end the job:
 // there are no more of them than clients. What owners allow (attempts of a round) still counts.
+// Who failed and how is for the operator: the other clients are not told.
 void RoundEngine::Abandon(const std::string& reason, Actions& out, bool excluded) {
   const uint64_t round = state_.round + 1;
-  out.push_back(AbandonRound{round, state_.attempt, reason});
+  state_.ended = reason + FailuresText(state_.failed);
+  out.push_back(AbandonRound{round, state_.attempt, state_.ended});
   RevokeRest(state_.attempt, "round " + std::to_string(round) + " abandoned: " + reason, out);
   if (!excluded) ++state_.abandoned;
   Wait();
@@ -287,6 +306,7 @@ void RoundEngine::NextRound(Actions& out) {
   ++state_.round;
   state_.attempt = 0;
   state_.abandoned = 0;
+  state_.refused.clear();
   state_.evaluated = false;
   Wait();
   TryStart(out);
@@ -310,9 +330,10 @@ void RoundEngine::On(const MaskingFailed& event, Actions& out) {
     out.push_back(LoseRound{state_.round + 1, state_.attempt, event.reason});
     return NextRound(out);
   }
-  out.push_back(AbandonRound{state_.round + 1, state_.attempt, event.reason});
+  const std::string reason = event.reason + FailuresText(state_.failed);
+  out.push_back(AbandonRound{state_.round + 1, state_.attempt, reason});
   End(EndJob::How::kFailed,
-      "round " + std::to_string(state_.round + 1) + " cannot be repeated: " + event.reason, out);
+      "round " + std::to_string(state_.round + 1) + " cannot be repeated: " + reason, out);
 }
 
 // ---- time and the operator ----

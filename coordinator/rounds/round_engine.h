@@ -62,8 +62,10 @@ struct EngineState {
   std::vector<std::string> expected;  // clients of the last attempt, waited for; sorted
   std::set<std::string> cohort;       // of the open attempt, or those asked to evaluate
   int needed = 0;
-  std::set<std::string> reported;           // their update or report is stored
-  std::set<std::string> failed;             // gave the task up
+  std::set<std::string> reported;             // their update or report is stored
+  std::map<std::string, std::string> failed;  // gave the task up, and how: "refused: ..."
+  std::set<std::string> refused;  // an attempt of this round, which need not be as they want it
+  std::string ended;              // why the last attempt was abandoned
   std::map<std::string, uint64_t> counted;  // client -> last round whose frozen set it was in
   std::chrono::milliseconds since{0};       // start of this wait
   std::chrono::milliseconds deadline{0};    // end of this wait
@@ -92,6 +94,8 @@ struct TaskFailed {  // attempt 0: an evaluation
   std::string client;
   uint64_t round = 0;
   uint32_t attempt = 0;
+  std::string why = {};  // "gave up: out_of_memory: ..."
+  bool refused = false;  // what it was asked or shown, by its own word
 };
 struct Frozen {};     // no update of this attempt is being committed any more
 struct Published {};  // the next model is durable
@@ -221,7 +225,8 @@ class RoundEngine {
 
   void Wait();  // for clients
   bool Ready() const;
-  std::map<std::string, uint64_t> Rested() const;  // those connected that may take part
+  std::map<std::string, uint64_t> Rested() const;     // those connected that may take part
+  std::map<std::string, uint64_t> Invitable() const;  // and are asked
   void TryStart(Actions& out);
   void Open(Actions& out);
   void CheckOpen(Actions& out);

@@ -1,6 +1,10 @@
 #include "coordinator/rounds/sentences.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <utility>
+
+#include "common/utf8.h"
 
 namespace rivulet {
 
@@ -20,6 +24,29 @@ std::string ListText(const std::vector<std::string>& names) {
   }
   if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
   return text.empty() ? "nobody" : text;
+}
+
+std::string FailuresText(const std::map<std::string, std::string>& failed) {
+  constexpr size_t kShown = 3, kLongest = 300;
+  std::vector<std::pair<std::string, std::vector<std::string>>> kinds;
+  for (const auto& [client, why] : failed) {
+    if (why.empty()) continue;
+    const auto known = std::find_if(kinds.begin(), kinds.end(),
+                                    [&why](const auto& kind) { return kind.first == why; });
+    if (known != kinds.end()) {
+      known->second.push_back(client);
+    } else {
+      kinds.push_back({why, {client}});
+    }
+  }
+  std::string text;
+  for (size_t kind = 0; kind < kinds.size() && kind < kShown; ++kind) {
+    const std::string& why = kinds[kind].first;
+    text += "; " + ListText(kinds[kind].second) + " " + Tidy(why, kLongest) +
+            (why.size() > kLongest ? " ..." : "");
+  }
+  if (kinds.size() > kShown) text += "; and others";
+  return text;
 }
 
 }  // namespace rivulet

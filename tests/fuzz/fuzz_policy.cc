@@ -13,6 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Require(policy->max_steps >= 0 && policy->max_steps <= kMost);
   Require(policy->min_clients >= 0 && policy->min_clients <= kMost);
   Require(policy->max_seq_length >= 0 && policy->max_seq_length <= kMost);
+  Require(policy->max_releases_in_all >= 0 && policy->max_releases_in_all <= kMost);
   Require(policy->masking.gamma_min_ppm <= 500'000 && policy->masking.b_max <= 62);
   Require(policy->masking.n_min >= 3 && policy->masking.attempts_max <= 8);
   Require(policy->noise_multiplier_min >= 0);

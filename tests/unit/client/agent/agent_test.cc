@@ -7,6 +7,8 @@
 
 #include "client/agent/failure_report.h"
 #include "common/io/sha256.h"
+#include "common/job/job_document.h"
+#include "common/job/job_model.h"
 #include "tests/unit/scratch.h"
 
 namespace rivulet {
@@ -25,7 +27,8 @@ class FakeLink final : public CoordinatorLink {
     if (refuse_connections-- > 0) return sink_(StreamLost{absl::UnavailableError("refused")});
     sink_(Welcomed{1, std::chrono::milliseconds(50)});
     Assignment task;
-    task.key = {"job", 1, 1};
+    task.key = {"job", round, 1};
+    task.job_document = document;
     task.epoch = 1;
     task.state_sha256 = Sha256Hex(kState);
     task.state_bytes = sizeof kState - 1;
@@ -45,6 +48,7 @@ class FakeLink final : public CoordinatorLink {
                         std::stop_token stop, uint64_t from) override {
     if (log && sha256 == log->sha256) {
       log_from.push_back(from);
+      if (fail_logs-- > 0) return absl::UnavailableError("the connection broke");
       std::ofstream(partial) << std::string(bytes - from, 'l');
       return absl::OkStatus();
     }
@@ -56,6 +60,10 @@ class FakeLink final : public CoordinatorLink {
       return absl::CancelledError("stopped");
     }
     if (store_first-- > 0) {
+      if (cancel_while_stored) {
+        sink_(Cancelled{{"job", 1, 1}, "round closed"});
+        on_done();
+      }
       return Refuse(absl::StatusCode::kUnavailable, "is being stored", Remedy::kRetryLater);
     }
     if (fail_downloads-- > 0) return absl::UnavailableError("the connection broke");
@@ -68,6 +76,7 @@ class FakeLink final : public CoordinatorLink {
     return absl::OkStatus();
   }
   absl::Status Upload(const Outcome& outcome, std::string_view file) override {
+    on_upload();
     uploads.push_back(std::string(file));
     if (lose_uploads-- > 0) return absl::UnavailableError("the reply was lost");
     on_done();
@@ -75,14 +84,17 @@ class FakeLink final : public CoordinatorLink {
   }
 
   int refuse_connections = 0, fail_downloads = 0, damage_downloads = 0, lose_uploads = 0;
+  uint64_t round = 1;
+  std::string document;
+  int fail_logs = 0;
   int downloads = 0, snapshots = 0, store_first = 0;
-  bool cancel_in_download = false;
+  bool cancel_in_download = false, cancel_while_stored = false;
   std::optional<StateLog> log;
   std::vector<uint64_t> log_from;  // of what was fetched of it
   std::atomic<int> opened{0};
   std::vector<Outcome> reported;
   std::vector<std::string> uploads;
-  std::function<void()> on_done;
+  std::function<void()> on_done, on_upload = [] {};
 
  private:
   static void WaitFor(const std::stop_token& stop) {
@@ -114,8 +126,10 @@ class FakeWork final : public LocalWork {
     if (!snapshot.empty()) return makes_from_snapshot;
     return makes;
   }
+  bool LacksLog(const Assignment&) override { return lacks_log; }
   void Accepted(const TaskKey& key) override { accepted.push_back(key); }
   std::optional<uint64_t> missing;
+  bool lacks_log = false;
   std::string makes = kState, makes_from_snapshot = kState;
   std::vector<std::string> replayed;
   int done = 0;
@@ -128,12 +142,16 @@ class AgentTest : public testing::Test {
   absl::Status RunUntilDone() {
     const auto store = *AgentStore::Open(folder_);
     SessionConfig config;
-    config.backoff_base = std::chrono::milliseconds(1);
-    Agent agent({}, config, *store, link_, work_);
+    config.backoff_base = backoff_;
+    std::optional<ReleaseBook> releases;  // read anew, as by another process
+    if (most_releases_ > 0) releases.emplace(folder_, most_releases_);
+    Agent agent({}, config, *store, link_, work_, nullptr, releases ? &*releases : nullptr);
     link_.on_done = [&agent] { agent.Terminate(); };
     return agent.Run();
   }
   const fs::path folder_ = ScratchFolder();
+  std::chrono::milliseconds backoff_{1};
+  int most_releases_ = 0;
   FakeLink link_;
   FakeWork work_;
 };
@@ -156,6 +174,29 @@ TEST_F(AgentTest, AStateThatALogMakesIsNotFetched) {
   EXPECT_EQ(link_.log_from, (std::vector<uint64_t>{4}));
   EXPECT_EQ(work_.replayed, (std::vector<std::string>{"llllll"}));
   EXPECT_EQ(link_.downloads, 0);
+  EXPECT_EQ(work_.done, 1);
+}
+
+TEST_F(AgentTest, ALogWhoseFetchBreaksIsFetchedAgainOverTheSameConnection) {
+  link_.log = StateLog{std::string(64, 'a'), 10, 0};
+  link_.fail_logs = 3;
+  work_.missing = 4;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.log_from, (std::vector<uint64_t>{4, 4, 4, 4}));
+  EXPECT_EQ(link_.downloads, 0);
+  EXPECT_EQ(link_.opened, 1);
+  EXPECT_EQ(work_.done, 1);
+}
+
+// A task whose draws go by the log cannot do without it.
+TEST_F(AgentTest, TheLogThatATaskDrawsByIsFetchedAgainToo) {
+  link_.log = StateLog{std::string(64, 'a'), 10, 0};
+  link_.fail_logs = 3;
+  work_.lacks_log = true;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.log_from, (std::vector<uint64_t>{0, 0, 0, 0}));
+  EXPECT_EQ(link_.downloads, 1);
+  EXPECT_EQ(link_.opened, 1);
   EXPECT_EQ(work_.done, 1);
 }
 
@@ -234,6 +275,31 @@ TEST_F(AgentTest, ARefusalByPolicyIsReportedWithItsCodeAndNothingFetched) {
   EXPECT_EQ(link_.downloads, 0);
 }
 
+TEST_F(AgentTest, NoMoreUpdatesLeaveThanTheOwnerAllowsAndEachIsCountedBefore) {
+  JobSpec spec;
+  spec.model.name = "llama-7m";
+  spec.data.dataset = "notes";
+  spec.data.seq_length = 64;
+  const std::string base = std::string(RIVULET_SOURCE_DIR) + "/simulations/models/llama-7m";
+  link_.document = JobDocumentText(*DescribeJob(base, spec));
+  most_releases_ = 1;
+  link_.on_upload = [this] { EXPECT_TRUE(fs::exists(folder_ / "releases.json")); };
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_TRUE(RunUntilDone().ok());  // the same task again
+  EXPECT_EQ(link_.uploads.size(), 2u);
+  EXPECT_TRUE(link_.reported.empty());
+  link_.round = 2;
+  link_.downloads = work_.done = 0;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.uploads.size(), 2u);
+  EXPECT_EQ(link_.downloads + work_.done, 0);
+  ASSERT_EQ(link_.reported.size(), 1u);
+  EXPECT_EQ(link_.reported[0].code, "refused_policy");
+  EXPECT_EQ(link_.reported[0].text,
+            "policy: privacy.max-releases-in-all: got release 2 of data set 'notes', allowed at "
+            "most 1");
+}
+
 TEST_F(AgentTest, WhatAnErrorSaysOfPathsAndDataStaysHere) {
   work_.fails = absl::InvalidArgumentError("/home/ann/notes.jsonl:17: got 'a patient's name'");
   EXPECT_TRUE(RunUntilDone().ok());
@@ -285,6 +351,19 @@ TEST_F(AgentTest, AStateThatMustBeStoredFirstIsWaitedForOnTheSameConnection) {
   EXPECT_EQ(link_.downloads, 51);
   EXPECT_EQ(link_.opened, 1);
   EXPECT_EQ(work_.done, 1);
+}
+
+// It would wait for two hours.
+TEST_F(AgentTest, ACancelEndsTheWaitForAStateThatMustBeStoredFirst) {
+  backoff_ = std::chrono::hours(1);
+  link_.store_first = 1;
+  link_.cancel_while_stored = true;
+  const auto begun = std::chrono::steady_clock::now();
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20));
+  EXPECT_EQ(link_.downloads, 1);
+  EXPECT_EQ(work_.done, 0);
+  EXPECT_TRUE(link_.reported.empty());
 }
 
 TEST_F(AgentTest, AStateThatKeepsArrivingDamagedIsReported) {

@@ -114,13 +114,15 @@ class MaskedAgentTest : public MaskedCohort, public LocalWork {
     const auto store = *AgentStore::Open(folder_ / "ada" / "state");
     SessionConfig config;
     config.backoff_base = std::chrono::milliseconds(1);
-    Agent agent({}, config, *store, link_, *this, with_desk ? &Start("ada") : nullptr);
+    Agent agent({}, config, *store, link_, *this, with_desk ? &Start("ada") : nullptr,
+                releases_.get());
     link_.on_done = [&agent] { agent.Terminate(); };
     return agent.Run();
   }
 
   MaskingLink link_;
   std::unique_ptr<ResidualStore> residuals_;  // null: no error feedback
+  std::unique_ptr<ReleaseBook> releases_;     // null: any number
   bool until_cancelled_ = false;
   std::atomic<int> trained_{0};
   std::optional<uint64_t> drawn_from_;
@@ -163,6 +165,19 @@ TEST_F(MaskedAgentTest, ARefusalByPolicyIsReportedBeforeAnythingIsSaid) {
   ASSERT_THAT(link_.reported, SizeIs(1));
   EXPECT_EQ(link_.reported[0].code, "refused_policy");
   EXPECT_EQ(link_.reported[0].text, "POLICY: gamma_ppm: got 100000, want at least 200000");
+  EXPECT_EQ(trained_, 0);
+}
+
+TEST_F(MaskedAgentTest, NothingIsSaidOfARoundBeyondWhatTheOwnerAllows) {
+  releases_ = std::make_unique<ReleaseBook>(folder_ / "ada", 1);
+  Assignment other = task_;
+  other.key.job = "rnd-0";
+  ASSERT_TRUE(releases_->Count(other).ok());
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_THAT(link_.said, IsEmpty());
+  ASSERT_THAT(link_.reported, SizeIs(1));
+  EXPECT_EQ(link_.reported[0].code, "refused_policy");
+  EXPECT_THAT(link_.reported[0].text, HasSubstr("privacy.max-releases-in-all: got release 2"));
   EXPECT_EQ(trained_, 0);
 }
 

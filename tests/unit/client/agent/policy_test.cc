@@ -178,6 +178,8 @@ TEST_F(PolicyTest, ValuesOfMaskingOutOfRangeAreRefusedNamingTheKey) {
   }
   EXPECT_EQ(ExitCodeOf(Load("secagg = 3\n").status()), ExitCode::kConfig);
   EXPECT_EQ(ExitCodeOf(Load("[privacy]\nmax-releases = -1\n").status()), ExitCode::kConfig);
+  EXPECT_EQ(ExitCodeOf(Load("[privacy]\nmax-releases-in-all = -1\n").status()), ExitCode::kConfig);
+  EXPECT_EQ(Load("[privacy]\nmax-releases-in-all = 7\n")->max_releases_in_all, 7);
   EXPECT_EQ(ExitCodeOf(Load("[privacy]\nnoise = 1\n").status()), ExitCode::kConfig);
 }
 

@@ -191,12 +191,14 @@ TEST_F(FederationTest, AJobFailsAfterThreeAbandonedAttemptsWithTheCommonestError
   }
   const JobView view = Show(id);
   EXPECT_EQ(view.state, JobState::kFailed);
-  EXPECT_EQ(view.reason, "round 1 was abandoned 3 times in a row");
+  const std::string last =
+      "2 of 3 clients failed; a gave up: out-of-memory: why ; b gave up: no-data: why ";
+  EXPECT_EQ(view.reason, "round 1 was abandoned 3 times in a row; the last attempt: " + last);
   ASSERT_EQ(view.failures.size(), 2u);
   EXPECT_EQ(view.failures[0].count, 3);
   EXPECT_EQ(view.failures[0].text, "why ");
   EXPECT_EQ(view.rounds.size(), 3u);
-  EXPECT_EQ(view.rounds[2].reason, "2 of 3 clients failed");
+  EXPECT_EQ(view.rounds[2].reason, last);
 }
 
 TEST_F(FederationTest, AViewTellsCountedFailedAndMissingApartInEveryAttempt) {

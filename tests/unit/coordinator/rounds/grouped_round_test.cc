@@ -314,17 +314,69 @@ TEST_F(GroupedRounds, NoReportExcludesItsClientByItsCode) {
   EXPECT_THAT(Show(job_).excluded, testing::IsEmpty());
 }
 
-// What it was shown may be the coordinator's fault: it is asked again.
-TEST_F(GroupedRounds, OneThatRefusesThePoolEndsTheAttemptAndStays) {
-  Begin(16, Spec(16, 4));
+// What it was shown may be the coordinator's fault: it stays in the job. But it would refuse again.
+TEST_F(GroupedRounds, OneThatRefusesThePoolEndsTheAttemptAndSitsTheRoundOut) {
+  JobSpec spec = Spec(16, 4);
+  spec.job.num_rounds = 2;
+  spec.job.min_available_clients = 16;
+  Begin(16, spec);
   while (!masked_.told.contains(secagg::MessageKind::kPool)) ASSERT_TRUE(Once());
   std::erase_if(masked_.messages, [](const auto& message) { return message.first == "c"; });
   const std::string why = "ROSTER_SELF: own commitment is missing or altered";
   ASSERT_TRUE(federation_->ReportFailure("c", job_, 1, 1, "failed", why).ok());
   const RoundView round = Finished();
-  EXPECT_EQ(round.attempt, 2u);
+  const JobView view = Show(job_);
+  ASSERT_EQ(view.rounds.size(), 3u);
+  EXPECT_THAT(view.rounds[0].reason, HasSubstr("gave its task up: ROSTER_SELF"));
+  EXPECT_THAT(view.rounds[0].reason, HasSubstr("; c refused: ROSTER_SELF: own commitment"));
+  EXPECT_EQ(view.rounds[1].attempt, 2u);
+  EXPECT_EQ(view.rounds[1].reported.size(), 15u);
+  EXPECT_THAT(view.rounds[1].cohort, testing::Not(testing::Contains("c")));
+  EXPECT_THAT(view.excluded, testing::IsEmpty());
   EXPECT_EQ(round.reported, clients_);
-  EXPECT_THAT(Show(job_).rounds.front().reason, HasSubstr("gave its task up: ROSTER_SELF"));
+}
+
+TEST_F(GroupedRounds, WhoRefusedSitsTheRoundOutAfterARestartToo) {
+  Begin(16, Spec(16, 4));
+  while (!masked_.told.contains(secagg::MessageKind::kPool)) ASSERT_TRUE(Once());
+  std::erase_if(masked_.messages, [](const auto& message) { return message.first == "c"; });
+  ASSERT_TRUE(federation_->ReportFailure("c", job_, 1, 1, "refused_policy", "policy: no").ok());
+  for (int step = 0; step < 5000 && Show(job_).rounds.size() < 2; ++step) {
+    if (!Once()) clock_.Advance(seconds(1));
+  }
+  RestartPrivate();
+  ConnectMembers(clients_);
+  const RoundView round = Finished();
+  EXPECT_EQ(round.attempt, 3u);
+  EXPECT_EQ(round.reported.size(), 15u);
+  EXPECT_THAT(round.cohort, testing::Not(testing::Contains("c")));
+}
+
+// The operator reads whose owner refused, and what.
+TEST_F(GroupedRounds, AJobThatOwnersRefuseEndsWithWhatTheySaid) {
+  Begin(16, Spec(16, 4));
+  for (uint32_t attempt = 1; attempt <= 3; ++attempt) {
+    masked_.told.clear();
+    const auto pooled = [&] { return masked_.told.contains(secagg::MessageKind::kPool); };
+    const auto opened = [&] { return Show(job_).rounds.size() >= attempt; };
+    for (int step = 0; step < 5000 && !(opened() && pooled()); ++step) {
+      if (!Once()) clock_.Advance(seconds(1));
+    }
+    const RoundView round = Show(job_).rounds.back();
+    const std::string client = round.cohort.front();
+    ASSERT_TRUE(federation_
+                    ->ReportFailure(client, job_, 1, round.attempt, "refused_policy",
+                                    "policy: robust.groups: got sums of 4 clients")
+                    .ok());
+    std::erase_if(masked_.messages, [&](const auto& message) { return message.first == client; });
+  }
+  for (int step = 0; step < 5000 && !*federation_->Ended(job_); ++step) {
+    if (!Once()) clock_.Advance(seconds(1));
+  }
+  const JobView view = Show(job_);
+  ASSERT_EQ(view.state, JobState::kFailed);
+  EXPECT_THAT(view.reason, HasSubstr("times in a row; the last attempt: "));
+  EXPECT_THAT(view.reason, HasSubstr(" refused: policy: robust.groups: got sums of 4 clients"));
 }
 
 // Eleven of the twelve that three groups take: one attempt is lost, and the next is none the worse.

@@ -133,7 +133,7 @@ TEST(RoundEngine, AnAttemptThatExcludedAClientIsNoneOfThoseThatEndTheJob) {
   play.Do(MaskingFailed{"no keys", true, false});
   play.Do(MaskingFailed{"no keys", true, false});
   EXPECT_EQ(play.Do(MaskingFailed{"no keys", true, false}).back(),
-            "failed: round 1 was abandoned 3 times in a row");
+            "failed: round 1 was abandoned 3 times in a row; the last attempt: no keys");
 }
 
 TEST(RoundEngine, WhenNobodyIsLeftToExcludeTheJobWaitsInVain) {
@@ -332,7 +332,77 @@ TEST(RoundEngine, ThreeAbandonedAttemptsInARowFailTheJob) {
   play.OpenFirst();
   play.After(seconds(100));
   play.After(seconds(100));
-  EXPECT_EQ(play.After(seconds(100)).back(), "failed: round 1 was abandoned 3 times in a row");
+  EXPECT_EQ(play.After(seconds(100)).back(),
+            "failed: round 1 was abandoned 3 times in a row; the last attempt: the deadline passed "
+            "with 0 of 2 updates; missing: a, b, c");
+}
+
+// The operator reads who refused and why; the other clients do not.
+TEST(RoundEngine, WhatEndedTheLastAttemptNamesThoseWhoFailed) {
+  Play play;
+  play.OpenFirst();
+  for (uint32_t attempt = 1; attempt <= 3; ++attempt) {
+    play.Do(TaskFailed{"a", 1, attempt, "refused: policy: job.min-clients: got 2", true});
+    const std::vector<Action> actions =
+        play.engine.Step(TaskFailed{"b", 1, attempt, "refused: policy: jobs", true}, play.now);
+    for (const Action& action : actions) {
+      const auto* const revoke = std::get_if<Revoke>(&action);
+      if (revoke == nullptr) continue;
+      EXPECT_EQ(revoke->reason, "round 1 abandoned: 2 of 3 clients failed");
+    }
+    const auto* const end = std::get_if<EndJob>(&actions.back());
+    ASSERT_EQ(end != nullptr, attempt == 3);
+    if (end == nullptr) continue;
+    EXPECT_EQ(end->reason,
+              "round 1 was abandoned 3 times in a row; the last attempt: 2 of 3 clients failed; a "
+              "refused: policy: job.min-clients: got 2; b refused: policy: jobs");
+  }
+}
+
+TEST(RoundEngine, WhatEndedTheLastAttemptIsKnownAfterARestart) {
+  EngineState stored;
+  stored.abandoned = 3;
+  stored.attempt = 3;
+  stored.ended = "a refused";
+  Play play(Config(), stored);
+  EXPECT_EQ(play.After(seconds(1)).back(),
+            "failed: round 1 was abandoned 3 times in a row; the last attempt: a refused");
+}
+
+// One of eight that refuses every attempt ends one of them and no more.
+TEST(RoundEngine, WhoRefusedAnAttemptSitsTheRoundOut) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  config.min_available = 8;
+  Play play(config);
+  play.Connect("abcdefgh");
+  play.Do(TaskFailed{"c", 1, 1, "refused: ROSTER_SELF", true});
+  EXPECT_EQ(play.Do(MaskingFailed{"no nonce of c", true, false})[0],
+            "abandon: no nonce of c; c refused: ROSTER_SELF");
+  EXPECT_EQ(play.engine.state().cohort.size(), 7u);
+  EXPECT_FALSE(play.engine.state().cohort.contains("c"));
+  EXPECT_EQ(play.engine.state().abandoned, 1);
+  for (const char* name : {"a", "b", "d", "e", "f", "g", "h"}) play.Do(UpdateStored{name, 1, 2});
+  play.Do(Published{});
+  EXPECT_TRUE(play.engine.state().cohort.contains("c")) << "the next round asks it again";
+}
+
+// Where so many refuse, what they were shown is at fault; and a round is not made impossible.
+TEST(RoundEngine, ManyWhoRefuseOrWhomTheRoundNeedsAreAskedAgain) {
+  for (const bool many : {true, false}) {
+    EngineConfig config = Config();
+    config.evaluates = false;
+    config.min_available = 8;
+    config.min_clients = many ? 2 : 8;
+    Play play(config);
+    play.Connect("abcdefgh");
+    for (const char* name : {"a", "b", "c"}) {
+      if (many || name[0] == 'a') play.Do(TaskFailed{name, 1, 1, "refused: PARAMS", true});
+    }
+    if (many) play.Do(MaskingFailed{"no nonce", true, false});
+    EXPECT_EQ(play.engine.state().attempt, 2u);
+    EXPECT_EQ(play.engine.state().cohort.size(), 8u);
+  }
 }
 
 TEST(RoundEngine, WhatItWaitsForIsASentenceInEveryPhase) {

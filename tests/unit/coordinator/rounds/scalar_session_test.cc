@@ -60,6 +60,34 @@ class ScalarSessions : public MaskedFederationTest {
     EXPECT_EQ(roots.size(), 1u) << "round " << round;
     return roots.empty() ? 0 : *roots.begin();
   }
+  // The clients have given shares away for round 2, and f's were wrong. Round 1 left its state in
+  // memory alone.
+  std::string LoseTheSecondRound() {
+    const std::string job = Open(SessionSpec());
+    const auto until = [&](uint64_t round) {
+      for (int step = 0; step < 5000 && Show(job).round < round; ++step) {
+        if (!Once()) clock_.Advance(seconds(5));
+      }
+    };
+    until(1);
+    lies_ = {{"a", "f"}, {"b", "f"}, {"c", "f"}, {"d", "f"}};
+    until(2);
+    const std::vector<ModelRecord> models = Models();
+    EXPECT_EQ(models.size(), 3u);
+    EXPECT_EQ(models.back().sha256, models[1].sha256);
+    EXPECT_FALSE(blobs_->Has(models.back().sha256));
+    EXPECT_EQ(Show(job).excluded.size(), 1u);
+    return job;
+  }
+  // Of the job's end: the records of rounds 1 and 3 lead to it.
+  void ExpectTwoRecords(const JobView& view) {
+    ASSERT_EQ(view.state, JobState::kFinished) << view.reason << testing::PrintToString(refused_);
+    EXPECT_EQ(log_.size(), 2 * (8 + 8 + 2 * 4u));
+    ParameterSet state = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
+    ASSERT_TRUE(Replay(*form_, spec_.strategy, log_, state).ok());
+    EXPECT_EQ(state.HashHex(), view.state_hash);
+    EXPECT_TRUE(blobs_->Has(Models().back().sha256));
+  }
   std::vector<ModelRecord> Models() { return states_->Load()->models; }
   absl::StatusOr<std::string> LogOf(const ModelRecord& model) {
     return blobs_->Get(model.log_sha256, model.log_bytes);
@@ -100,6 +128,29 @@ TEST_F(ScalarSessions, WhoWasAwayReplaysTheRecordsToTheSameHash) {
   ParameterSet state = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
   ASSERT_TRUE(Replay(*form_, spec_.strategy, log_, state).ok());
   EXPECT_EQ(state.HashHex(), view.state_hash);
+}
+
+TEST_F(ScalarSessions, ALostRoundIsFollowedByOneFromTheStateInMemory) {
+  const std::string job = LoseTheSecondRound();
+  ExpectTwoRecords(RunNoting(job));
+}
+
+TEST_F(ScalarSessions, ALostRoundIsFollowedByOneFromTheSameStateAfterARestartToo) {
+  const std::string job = LoseTheSecondRound();
+  const std::string state = Show(job).state_hash;
+  RestartPrivate();
+  EXPECT_EQ(Show(job).state_hash, state);
+  ConnectMembers(kSix);
+  ExpectTwoRecords(RunNoting(job));
+}
+
+TEST_F(ScalarSessions, TheStateOfALostRoundIsStoredForADownload) {
+  const std::string job = LoseTheSecondRound();
+  const std::string today = Models().back().sha256;
+  const auto reader = federation_->OpenDownload(job, today);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ((*reader)->size(), Models().back().bytes);
+  ExpectTwoRecords(RunNoting(job));
 }
 
 // The coordinator stops while keys are exchanged, and the round begins anew: its directions are

@@ -1,4 +1,6 @@
 // Federation: states of jobs that keep a log are stored now and then only.
+#include <future>
+
 #include "aggregation/scalars/scalar_replay.h"
 #include "common/formats/safetensors.h"
 #include "coordinator/rounds/snapshots.h"
@@ -20,7 +22,7 @@ JobSpec LoggedToy(int rounds) {
   return spec;
 }
 
-// A store whose disk is nearly full, or takes no state.
+// A store whose disk is nearly full, takes no state, or takes one as long as the test wants.
 class PoorBlobs final : public BlobStore {
  public:
   explicit PoorBlobs(std::unique_ptr<BlobStore> blobs) : blobs_(std::move(blobs)) {}
@@ -42,6 +44,7 @@ class PoorBlobs final : public BlobStore {
   absl::StatusOr<std::vector<BlobInfo>> List() const override { return blobs_->List(); }
   uint64_t FreeBytes() const override { return free; }
   absl::StatusOr<std::string> PutPieces(ByteSpans pieces) override {
+    if (hold.valid()) hold.wait();
     if (failing.ok()) return blobs_->PutPieces(pieces);
     ++failed;
     return failing;
@@ -50,6 +53,7 @@ class PoorBlobs final : public BlobStore {
   uint64_t free = std::numeric_limits<uint64_t>::max();
   absl::Status failing;
   int failed = 0;
+  std::shared_future<void> hold;  // set before there is a worker
 
  private:
   std::unique_ptr<BlobStore> blobs_;
@@ -98,6 +102,19 @@ class SnapshotTest : public FederationTest {
   }
   void Again() {
     Restart(spec_);
+    Connect({"a", "b", "c"});
+  }
+  // Goes on with a worker of the federation's own, which stores no state before `let_go`.
+  void GoOnInBackground(std::promise<void>& let_go, milliseconds patience = seconds(60)) {
+    federation_.reset();
+    gateway_.orders.clear();
+    disk_->hold = let_go.get_future().share();
+    FederationConfig config;
+    config.planner = ToyPlanner(spec_);
+    config.reader = ToyReader(spec_);
+    config.state_patience = patience;
+    federation_ = std::make_unique<Federation>(config, *states_, *blobs_, gateway_, clock_);
+    ASSERT_TRUE(federation_->Recover().ok());
     Connect({"a", "b", "c"});
   }
   // Leaves a blob of the same name and size.
@@ -266,6 +283,75 @@ TEST_F(SnapshotTest, AClientThatCannotMakeTheStateGetsItStored) {
   Work();
   EXPECT_FALSE(blobs_->Has(named));
   EXPECT_EQ(Show(id_).state, JobState::kFinished) << Show(id_).reason;
+}
+
+TEST_F(SnapshotTest, ADownloadWaitsForTheWorkerThatStoresItsState) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::string today = Models().back().sha256;
+  std::promise<void> let_go;
+  GoOnInBackground(let_go);
+  auto download =
+      std::async(std::launch::async, [&] { return federation_->OpenDownload(id_, today); });
+  EXPECT_EQ(download.wait_for(milliseconds(300)), std::future_status::timeout);
+  let_go.set_value();
+  const auto reader = download.get();
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ((*reader)->size(), state_bytes_);
+}
+
+TEST_F(SnapshotTest, ADownloadThatHasWaitedLongEnoughIsToldToComeAgain) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::string today = Models().back().sha256;
+  std::promise<void> let_go;
+  GoOnInBackground(let_go, milliseconds(20));
+  for (int asked = 0; asked < 2; ++asked) {
+    const absl::Status later = federation_->OpenDownload(id_, today).status();
+    EXPECT_EQ(later.code(), absl::StatusCode::kUnavailable) << later;
+    EXPECT_EQ(RemedyOf(later), Remedy::kRetryLater);
+  }
+  let_go.set_value();
+  absl::Status last;
+  for (int asked = 0; asked < 1000; ++asked) {
+    last = federation_->OpenDownload(id_, today).status();
+    if (last.ok()) break;
+  }
+  EXPECT_TRUE(last.ok()) << last;
+}
+
+TEST_F(SnapshotTest, ADownloadWhoseCallerIsGoneWaitsNoLonger) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  std::promise<void> let_go;
+  GoOnInBackground(let_go);
+  const std::string today = Models().back().sha256;
+  EXPECT_EQ(federation_->OpenDownload(id_, today, [] { return true; }).status().code(),
+            absl::StatusCode::kCancelled);
+  let_go.set_value();
+}
+
+TEST_F(SnapshotTest, AClientComesAgainUntilTheWorkerHasStoredTheState) {
+  Begin(LoggedToy(12));
+  WorkUntil(5);
+  const std::string today = Models().back().sha256;
+  std::promise<void> let_go;
+  GoOnInBackground(let_go);
+  for (int asked = 0; asked < 3; ++asked) {
+    const absl::Status later = federation_->OpenState("a", today).status();
+    EXPECT_EQ(later.code(), absl::StatusCode::kUnavailable) << later;
+    EXPECT_EQ(RemedyOf(later), Remedy::kRetryLater);
+  }
+  let_go.set_value();
+  const auto end = std::chrono::steady_clock::now() + seconds(60);
+  auto reader = federation_->OpenState("a", today);
+  while (!reader.ok() && std::chrono::steady_clock::now() < end) {
+    ASSERT_EQ(RemedyOf(reader.status()), Remedy::kRetryLater);
+    std::this_thread::sleep_for(milliseconds(5));
+    reader = federation_->OpenState("a", today);
+  }
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ((*reader)->size(), state_bytes_);
 }
 
 TEST_F(SnapshotTest, ADiskThatIsNearlyFullTakesNoStateForADownloadOrAClient) {
