@@ -1,7 +1,6 @@
 #include "aggregation/robust/groups.h"
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -60,27 +59,6 @@ struct GroupSizes {
   uint32_t largest() const { return size + (larger > 0 ? 1 : 0); }
 };
 
-absl::StatusOr<std::vector<std::vector<uint32_t>>> Partition(
-    uint32_t n, uint32_t groups, const std::function<uint32_t(uint32_t)>& bounded) {
-  if (groups < 1 || groups > n) {
-    return BadGroups("got " + std::to_string(groups) + " groups of " + std::to_string(n) +
-                     " clients, want 1 .. " + std::to_string(n));
-  }
-  std::vector<uint32_t> members(n);
-  std::iota(members.begin(), members.end(), 0);
-  for (uint32_t left = n; left > 1; --left) std::swap(members[left - 1], members[bounded(left)]);
-  const GroupSizes sizes(n, groups);
-  std::vector<std::vector<uint32_t>> partition;
-  auto from = members.begin();
-  for (uint32_t group = 0; group < groups; ++group) {
-    const auto to = from + sizes.size + (group < sizes.larger ? 1 : 0);
-    std::sort(from, to);
-    partition.emplace_back(from, to);
-    from = to;
-  }
-  return partition;
-}
-
 absl::Status CheckCohort(uint32_t n, uint32_t g, uint32_t f) {
   if (g >= 1 && g <= n && f <= n) return absl::OkStatus();
   return BadGroups("got n = " + std::to_string(n) + ", g = " + std::to_string(g) +
@@ -125,13 +103,25 @@ absl::Status CheckRequest(const GroupRequest& request) {
 
 absl::StatusOr<std::vector<std::vector<uint32_t>>> PartitionIntoGroups(uint32_t n, uint32_t groups,
                                                                        GroupKey key) {
+  if (groups < 1 || groups > n) {
+    return BadGroups("got " + std::to_string(groups) + " groups of " + std::to_string(n) +
+                     " clients, want 1 .. " + std::to_string(n));
+  }
+  std::vector<uint32_t> members(n);
+  std::iota(members.begin(), members.end(), 0);
   GroupWords words(key);
-  return Partition(n, groups, [&](uint32_t m) { return static_cast<uint32_t>(words.Bounded(m)); });
-}
-
-absl::StatusOr<std::vector<std::vector<uint32_t>>> PartitionIntoGroups(uint32_t n, uint32_t groups,
-                                                                       RandomCursor& cursor) {
-  return Partition(n, groups, [&](uint32_t m) { return cursor.Bounded(m); });
+  for (uint32_t left = n; left > 1; --left)
+    std::swap(members[left - 1], members[words.Bounded(left)]);
+  const GroupSizes sizes(n, groups);
+  std::vector<std::vector<uint32_t>> partition;
+  auto from = members.begin();
+  for (uint32_t group = 0; group < groups; ++group) {
+    const auto to = from + sizes.size + (group < sizes.larger ? 1 : 0);
+    std::sort(from, to);
+    partition.emplace_back(from, to);
+    from = to;
+  }
+  return partition;
 }
 
 // State: how many of the larger and of the smaller groups are spoiled. The next bad client takes a

@@ -6,7 +6,6 @@
 #include <string_view>
 #include <vector>
 
-#include "common/random.h"
 #include "common/status.h"
 
 namespace rivulet {
@@ -25,9 +24,6 @@ using GroupKey = std::span<const uint8_t, 32>;
 // Errors: InvalidArgument when `groups` is not 1 .. n.
 absl::StatusOr<std::vector<std::vector<uint32_t>>> PartitionIntoGroups(uint32_t n, uint32_t groups,
                                                                        GroupKey key);
-// The same from a cursor, for simulations.
-absl::StatusOr<std::vector<std::vector<uint32_t>>> PartitionIntoGroups(uint32_t n, uint32_t groups,
-                                                                       RandomCursor& cursor);
 
 // The probability that at least `spoiled` of the floor(n/g) groups contain one of the `f` bad among
 // n clients. Exact up to rounding: the bad ones take free places one by one.

@@ -32,7 +32,9 @@ constexpr JobKey kRunKeys[] = {
      RV_KEY(simulate.max_parallel_clients), 0, 4096},
     {"simulate.drop-rate",
      "Chance that a chosen client vanishes in a round: before its update, under masks at any point "
-     "of the exchange.",
+     "of the exchange. Where the coordinator only reads (secure-aggregation.mode = "
+     "\"semi-honest\") "
+     "nothing is endorsed: who would vanish there stays.",
      RV_KEY(simulate.drop_rate), 0, 0.99},
     {"simulate.backprop-share",
      "With [scalars]: share of clients that can afford backpropagation and project their gradient "

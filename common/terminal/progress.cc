@@ -65,6 +65,23 @@ std::string HumanDuration(std::chrono::nanoseconds duration) {
   return Format("%02d:%02d", minutes, static_cast<int>(seconds % 60));
 }
 
+void EnterRounds(std::span<const RoundProgress> rounds, ProgressState& state) {
+  int64_t tokens = 0, milliseconds = 0;
+  for (const RoundProgress& round : rounds) {
+    const std::string reported =
+        std::to_string(round.reported) + "/" + std::to_string(round.invited);
+    if (round.open) state.clients = reported + " reported";
+    if (!round.done) continue;
+    if (round.tokens > 0) state.loss = round.loss;  // else nobody says
+    state.survivors = reported;
+    tokens += round.tokens;
+    milliseconds += round.milliseconds;
+  }
+  if (milliseconds > 0) {
+    state.per_second = static_cast<double>(tokens) * 1e3 / static_cast<double>(milliseconds);
+  }
+}
+
 std::string ProgressLine(const ProgressState& state, std::chrono::nanoseconds elapsed, int width) {
   const double share = state.rounds == 0
                            ? 0.0

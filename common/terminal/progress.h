@@ -1,7 +1,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,6 +24,19 @@ struct ProgressState {
   std::string clients;                  // "5/8 reported"
   std::string waiting;  // "waiting: 2 more nodes, 00:04:12 left"; shown when `clients` is empty
 };
+
+// One attempt at a round; counts that nobody says are 0.
+struct RoundProgress {
+  bool open = false, done = false;  // neither: abandoned, or being summed
+  size_t reported = 0, invited = 0;
+  double loss = 0;  // nats
+  int64_t tokens = 0;
+  int64_t milliseconds = 0;
+};
+
+// What the attempts of a run, in order, come to: loss and survivors of the last round that is done,
+// who has reported in the open one, and the mean pace of those done.
+void EnterRounds(std::span<const RoundProgress> rounds, ProgressState& state);
 
 // One line that redraws itself on a terminal, plain lines elsewhere (one per round, at most one
 // "waiting" line a minute). Writes to stderr only. Not thread safe.

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <stop_token>
 #include <thread>
+#include <vector>
 
 #include "common/job/counted_unit.h"
 #include "coordinator/cli/job_output.h"
@@ -114,19 +115,14 @@ ProgressState ProgressOf(const v1::Job& job) {
   if (job.epsilon() > 0) state.epsilon = FormatEpsilon(job.epsilon());
   state.waiting = job.waiting();
   state.counted = CountedUnit(job.document());
+  std::vector<RoundProgress> rounds;
   for (const v1::Round& round : job.rounds()) {
-    if (round.state() == "done") {
-      if (round.tokens() > 0) state.loss = round.loss();  // else nobody says
-      state.survivors =
-          std::to_string(round.reported_size()) + "/" + std::to_string(round.cohort_size());
-      state.per_second = round.milliseconds() == 0 ? 0
-                                                   : static_cast<double>(round.tokens()) * 1000 /
-                                                         static_cast<double>(round.milliseconds());
-    } else if (round.state() == "open") {
-      state.clients = std::to_string(round.reported_size()) + "/" +
-                      std::to_string(round.cohort_size()) + " reported";
-    }
+    rounds.push_back({round.state() == "open", round.state() == "done",
+                      static_cast<size_t>(round.reported_size()),
+                      static_cast<size_t>(round.cohort_size()), round.loss(), round.tokens(),
+                      round.milliseconds()});
   }
+  EnterRounds(rounds, state);
   for (const v1::EvaluationResult& result : job.evaluations()) {
     if (result.done() && result.counted() > 0) state.perplexity = std::exp(result.loss());
   }

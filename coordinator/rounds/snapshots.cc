@@ -8,12 +8,11 @@
 #include "aggregation/scalars/scalar_replay.h"
 #include "aggregation/upload/plain_upload.h"
 #include "common/formats/safetensors_writer.h"
+#include "common/launch.h"
 #include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
 namespace {
-
-constexpr uint64_t kThreadBytes = uint64_t{1} << 20;  // of a state that is worth a thread
 
 std::vector<std::span<const std::byte>> PiecesOf(const SafetensorsPieces& file) {
   std::vector<std::span<const std::byte>> pieces = {std::as_bytes(std::span(file.head))};
@@ -35,11 +34,7 @@ std::string NameOf(const SafetensorsPieces& file) {
 
 // Of the tensors; beside that of the file, which are the same bytes.
 std::future<std::string> HashOf(const ParameterSet& state) {
-  // Both: where no thread can be started it is computed by get().
-  return std::async(SizeBytesOf(state.manifest()) < kThreadBytes
-                        ? std::launch::deferred
-                        : std::launch::async | std::launch::deferred,
-                    [&state] { return state.HashHex(); });
+  return std::async(LaunchFor(SizeBytesOf(state.manifest())), [&state] { return state.HashHex(); });
 }
 
 absl::Status WrongState(const ModelRecord& snapshot, const ModelRecord& model, uint64_t log,

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "common/io/file.h"
+#include "common/launch.h"
 #include "coordinator/storage/blob_store.h"
 
 namespace rivulet {
@@ -24,7 +25,6 @@ constexpr uint64_t kWritebackBytes = uint64_t{4} << 20;
 
 constexpr std::string_view kPart = "part-";
 constexpr uint64_t kReadBytes = uint64_t{1} << 20;
-constexpr uint64_t kThreadBytes = uint64_t{1} << 20;  // of a blob that is worth a thread
 
 // An owned file descriptor.
 class Descriptor {
@@ -189,10 +189,7 @@ class FileWriter : public BlobWriter {
   // is of no use.
   absl::Status Fill(ByteSpans pieces) {
     RV_RETURN_IF_ERROR(CheckRoom(pieces, size_, max_bytes_));
-    // Both: where no thread can be started, get() hashes.
-    const auto how = max_bytes_ < kThreadBytes ? std::launch::deferred
-                                               : std::launch::async | std::launch::deferred;
-    std::future<void> hashed = std::async(how, [this, pieces] {
+    std::future<void> hashed = std::async(LaunchFor(max_bytes_), [this, pieces] {
       for (const std::span<const std::byte> bytes : pieces) hash_.Update(bytes);
     });
     absl::Status written = Ask(step_, "blob.write");

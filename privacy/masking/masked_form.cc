@@ -267,10 +267,7 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
     }
   }
   params.W = max_weight_;
-  SetMaskingTerms(masking_, fewest_, attempt.cohort, params);
-  if (attempt.drawn != Bytes32{}) {
-    params.n_min = FewestOfDrawn(masking_, params.n_min, attempt.cohort);
-  }
+  SetMaskingTerms(masking_, fewest_, attempt.cohort, attempt.drawn != Bytes32{}, params);
   if (central()) params.dp = secagg::Noise::kCentral;
   if (noised()) {
     params.dp = privacy_.noise == "skellam" ? secagg::Noise::kSkellam : secagg::Noise::kGaussian;

@@ -15,14 +15,18 @@ constexpr uint32_t kLargestCompleteSemiHonest = 64;
 
 uint32_t PartsPerMillion(double share) { return static_cast<uint32_t>(std::llround(share * 1e6)); }
 
+// Of `cohort` members, all but those that may drop out.
+uint32_t FewestOfDrawn(const SecureAggregationSection& masking, uint32_t cohort) {
+  // In whole parts per million: the same number on every machine.
+  const uint64_t dropped = uint64_t{PartsPerMillion(masking.dropout_fraction)} * cohort / 1'000'000;
+  return cohort - static_cast<uint32_t>(dropped);
+}
+
 uint32_t FewestOf(const JobSpec& spec) { return static_cast<uint32_t>(FewestInSum(spec)); }
 
 absl::StatusOr<std::string> TermsOfSum(const JobSpec& spec, uint32_t invited) {
   secagg::Params params;
-  SetMaskingTerms(spec.secure_aggregation, FewestOf(spec), invited, params);
-  if (spec.robust.groups > 0) {
-    params.n_min = FewestOfDrawn(spec.secure_aggregation, params.n_min, invited);
-  }
+  SetMaskingTerms(spec.secure_aggregation, FewestOf(spec), invited, spec.robust.groups > 0, params);
   RV_ASSIGN_OR_RETURN(const secagg::GraphRule rule, params.RuleOf(invited));
   std::string text = std::to_string(invited) + " clients a sum: neighbours " +
                      std::to_string(rule.k) + ", threshold " + std::to_string(rule.t);
@@ -33,22 +37,17 @@ absl::StatusOr<std::string> TermsOfSum(const JobSpec& spec, uint32_t invited) {
 }  // namespace
 
 void SetMaskingTerms(const SecureAggregationSection& masking, uint32_t fewest, uint32_t invited,
-                     secagg::Params& params) {
+                     bool drawn, secagg::Params& params) {
   const bool malicious = masking.mode == "malicious";
   params.mode = malicious ? secagg::Mode::kMalicious : secagg::Mode::kSemiHonest;
   params.gamma_ppm = PartsPerMillion(masking.corrupt_fraction);
   params.delta_ppm = PartsPerMillion(masking.dropout_fraction);
   params.n_min = std::max(fewest, params.roster_min());
+  if (drawn) params.n_min = std::max(params.n_min, FewestOfDrawn(masking, invited));
   params.n_max = invited;
   params.complete_max = malicious ? kLargestComplete : kLargestCompleteSemiHonest;
   params.graph_policy = invited > params.complete_max ? secagg::GraphPolicy::kRingAllowed
                                                       : secagg::GraphPolicy::kCompleteOnly;
-}
-
-uint32_t FewestOfDrawn(const SecureAggregationSection& masking, uint32_t least, uint32_t cohort) {
-  // In whole parts per million: the same number on every machine.
-  const uint64_t dropped = uint64_t{PartsPerMillion(masking.dropout_fraction)} * cohort / 1'000'000;
-  return std::max(least, cohort - static_cast<uint32_t>(dropped));
 }
 
 uint32_t MaskedSums(uint32_t groups, uint32_t least, uint32_t cohort) {
@@ -57,7 +56,7 @@ uint32_t MaskedSums(uint32_t groups, uint32_t least, uint32_t cohort) {
 
 absl::StatusOr<std::string> MaskingTermsText(const JobSpec& spec, uint32_t cohort) {
   secagg::Params params;
-  SetMaskingTerms(spec.secure_aggregation, FewestOf(spec), cohort, params);
+  SetMaskingTerms(spec.secure_aggregation, FewestOf(spec), cohort, /*drawn=*/false, params);
   const uint32_t sums = MaskedSums(static_cast<uint32_t>(spec.robust.groups), params.n_min, cohort);
   const uint32_t smaller = cohort / sums;
   RV_ASSIGN_OR_RETURN(const std::string text, TermsOfSum(spec, smaller));

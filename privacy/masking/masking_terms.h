@@ -10,14 +10,11 @@ namespace rivulet {
 
 // What [secure-aggregation] comes to in one sum that `invited` clients are asked for; `fewest` is
 // the job's FewestInSum. Sets mode, rates, n_min, n_max, complete_max and graph policy of `params`,
-// which are new, and nothing else.
+// which are new, and nothing else. `drawn`: they are a group that was drawn, of which no more may
+// be missing than may drop out, or it could be trimmed to those whom a coordinator wants to see
+// together.
 void SetMaskingTerms(const SecureAggregationSection& masking, uint32_t fewest, uint32_t invited,
-                     secagg::Params& params);
-
-// n_min of a group that was drawn: no more of its members may be missing than may drop out, or it
-// could be trimmed to those whom a coordinator wants to see together. `least`: n_min by the terms
-// above; `cohort`: members of the group.
-uint32_t FewestOfDrawn(const SecureAggregationSection& masking, uint32_t least, uint32_t cohort);
+                     bool drawn, secagg::Params& params);
 
 // How many sums a cohort of so many clients makes: `groups` (robust.groups), or fewer so that each
 // has the `least` members it needs, at least 1; 1 without groups.

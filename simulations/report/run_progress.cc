@@ -1,7 +1,7 @@
 #include "simulations/report/run_progress.h"
 
 #include <cmath>
-#include <string>
+#include <vector>
 
 #include "common/job/counted_unit.h"
 #include "privacy/dp/accountant.h"
@@ -17,22 +17,13 @@ ProgressState ProgressOf(const JobView& view) {
   if (view.epsilon > 0) state.epsilon = FormatEpsilon(view.epsilon);
   state.waiting = view.waiting;
   state.counted = CountedUnit(view.document);
-  int64_t tokens = 0, milliseconds = 0;
+  std::vector<RoundProgress> rounds;
   for (const RoundView& round : view.rounds) {
-    const std::string reported = std::to_string(round.reported.size());
-    if (round.state == RoundState::kDone) {
-      if (round.figures.tokens > 0) state.loss = round.figures.loss;  // else nobody says
-      state.survivors = reported + "/" + std::to_string(round.cohort.size());
-    }
-    if (round.state == RoundState::kOpen) {
-      state.clients = reported + "/" + std::to_string(round.needed) + " reported";
-    }
-    tokens += round.figures.tokens;
-    milliseconds += round.figures.milliseconds;
+    rounds.push_back({round.state == RoundState::kOpen, round.state == RoundState::kDone,
+                      round.reported.size(), round.cohort.size(), round.figures.loss,
+                      round.figures.tokens, round.figures.milliseconds});
   }
-  if (milliseconds > 0) {
-    state.per_second = static_cast<double>(tokens) * 1e3 / static_cast<double>(milliseconds);
-  }
+  EnterRounds(rounds, state);
   for (const EvaluationView& evaluation : view.evaluations) {
     if (evaluation.done && evaluation.counted > 0) state.perplexity = std::exp(evaluation.loss);
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "common/io/sha256.h"
 #include "privacy/secagg/client/client_state.h"
@@ -40,7 +41,14 @@ absl::StatusOr<std::string> ClientDraw::Settle(absl::StatusOr<std::string> outco
 absl::StatusOr<std::string> ClientDraw::Commit(const Params& params, uint32_t fewest,
                                                const Bytes32& nonce) {
   RV_RETURN_IF_ERROR(refusal_);
-  return Settle(MakeCommitment(params, fewest, nonce));
+  absl::StatusOr<std::string> made = MakeCommitment(params, fewest, nonce);
+  if (phase_ == Phase::kNew && ReasonOf(made.status()).has_value()) {
+    params_ = params;  // what is refused, for Serialise() and AbortMessage()
+    fewest_ = fewest;
+    own_ = {.pool = PoolId(params)};
+    own_.entry.fingerprint = context_.self.fingerprint;
+  }
+  return Settle(std::move(made));
 }
 absl::StatusOr<std::string> ClientDraw::OnPool(const Pool& pool) {
   RV_RETURN_IF_ERROR(refusal_);

@@ -50,7 +50,9 @@ class ClientDraw {
   // The Abort to tell the server of a refusal; empty unless this side refused.
   std::string AbortMessage() const;
 
-  std::string Serialise() const;  // the nonce inside, which is secret until it is revealed
+  // The nonce inside, which is secret until it is revealed. A refusal is kept too, of Commit as
+  // well.
+  std::string Serialise() const;
   // Goes on from Serialise(); must be new. InvalidArgument for bytes that are no state of this
   // client.
   absl::Status Restore(std::string_view state);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <vector>
 
 namespace rivulet {
 namespace {
@@ -67,6 +68,24 @@ TEST(Progress, WhoHasReportedStandsInPlaceOfWhatIsWaitedFor) {
   state.clients = "1/3 reported";
   state.waiting = "waiting: 1 of 3 updates";
   EXPECT_EQ(ProgressLine(state, seconds(5), 0), "round 0/2:   0% [00:05]  1/3 reported");
+}
+
+// 1500 tokens in 3 s; the abandoned attempt says nothing.
+TEST(Progress, AttemptsComeToTheLastLossTheMeanPaceAndWhoHasReported) {
+  const std::vector<RoundProgress> rounds = {
+      {.done = true, .reported = 3, .invited = 3, .loss = 4, .tokens = 500, .milliseconds = 1000},
+      {.reported = 1, .invited = 3, .loss = 9, .tokens = 7, .milliseconds = 7},
+      {.done = true, .reported = 2, .invited = 3, .loss = 3, .tokens = 1000, .milliseconds = 2000},
+      {.open = true, .reported = 1, .invited = 4}};
+  ProgressState state;
+  EnterRounds(rounds, state);
+  EXPECT_EQ(state.loss, 3);
+  EXPECT_EQ(state.survivors, "2/3");
+  EXPECT_EQ(state.clients, "1/4 reported");
+  EXPECT_EQ(state.per_second, 500);
+  ProgressState noised;
+  EnterRounds(std::vector<RoundProgress>{{.done = true, .loss = 3}}, noised);
+  EXPECT_LT(noised.loss, 0) << "nobody says it";
 }
 
 // Standard error of a test is no terminal: a line a round, about that round alone.

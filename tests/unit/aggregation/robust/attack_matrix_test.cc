@@ -13,6 +13,7 @@
 #include "aggregation/robust/rule.h"
 #include "tests/unit/aggregation/robust/attacks.h"
 #include "tests/unit/aggregation/robust/cohort.h"
+#include "tests/unit/aggregation/robust/cursor_groups.h"
 
 namespace rivulet {
 namespace {
@@ -273,8 +274,7 @@ INSTANTIATE_TEST_SUITE_P(Toy, GroupedMatrix, testing::Bool(), [](const auto& ins
 
 Vectors MeansOfGroups(const Vectors& updates, uint32_t groups, RandomCursor& cursor) {
   Vectors means;
-  const auto partition =
-      *PartitionIntoGroups(static_cast<uint32_t>(updates.size()), groups, cursor);
+  const auto partition = GroupsFrom(cursor, static_cast<uint32_t>(updates.size()), groups);
   for (const std::vector<uint32_t>& members : partition) {
     Vectors own;
     for (const uint32_t member : members) own.push_back(updates[member]);

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "common/random.h"
+
 namespace rivulet {
 namespace {
 
@@ -61,7 +63,9 @@ TEST(PartitionIntoGroups, AnyTwoMeetAsOftenAsAnyOtherTwo) {
   RandomCursor cursor(RandomStream(1, Purpose::kCohort, 0));
   std::array<std::array<int, 12>, 12> met{};
   for (int round = 0; round < 4000; ++round) {
-    const auto partition = *PartitionIntoGroups(12, 3, cursor);
+    std::array<uint8_t, 32> key{};
+    for (uint8_t& byte : key) byte = static_cast<uint8_t>(cursor.Bounded(256));
+    const auto partition = *PartitionIntoGroups(12, 3, key);
     for (const auto& members : partition) {
       for (const uint32_t one : members) {
         for (const uint32_t two : members) ++met[one][two];

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
-#include "aggregation/robust/groups.h"
 #include "tests/unit/aggregation/robust/cohort.h"
+#include "tests/unit/aggregation/robust/cursor_groups.h"
 
 namespace rivulet {
 namespace {
@@ -78,7 +78,7 @@ Hunt HuntFor(uint32_t n, uint32_t groups, uint32_t bad, uint64_t seed) {
   for (int round = 1; round <= 100; ++round) {
     std::vector<std::vector<std::string>> names;
     std::vector<bool> suspicious;
-    const auto partition = *PartitionIntoGroups(n, groups, cursor);
+    const auto partition = GroupsFrom(cursor, n, groups);
     for (const auto& members : partition) {
       names.emplace_back();
       suspicious.push_back(false);

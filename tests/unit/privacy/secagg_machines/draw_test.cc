@@ -409,6 +409,23 @@ TEST_F(Draws, ARestartedClientSaysTheSame) {
   EXPECT_FALSE(anothers.Restore(draw(0).Serialise()).ok());
 }
 
+// It has committed to nothing, and never will in this attempt.
+TEST_F(Draws, ARefusedCommitmentIsStillRefusedAfterARestart) {
+  Params params = cohort_.params();
+  params.attempt = kMaxAttempts;
+  EXPECT_EQ(ReasonOf(draw(0).Commit(params, 0, Filled(9)).status()), Reason::kParams);
+  const std::string abort = draw(0).AbortMessage();
+  EXPECT_EQ(Decode<Abort>(abort)->id, PoolId(params));
+  const std::string state = draw(0).Serialise();
+  Renew(0);
+  const absl::Status restored = draw(0).Restore(state);
+  ASSERT_TRUE(restored.ok()) << restored;
+  EXPECT_EQ(draw(0).phase(), ClientDraw::Phase::kRefused);
+  EXPECT_EQ(draw(0).Serialise(), state);
+  EXPECT_EQ(draw(0).AbortMessage(), abort);
+  EXPECT_EQ(ReasonOf(Commit(0).status()), Reason::kParams);
+}
+
 // ---- the session after it ----
 
 TEST_F(Draws, ARosterWithAMemberOfAnotherGroupIsRefusedAlsoAfterARestart) {
