@@ -5,12 +5,15 @@
 #include <cstring>
 
 #include "peft/kernels/gemm.h"
+#include "peft/kernels/matrix_unit.h"
 #include "peft/kernels/softmax.h"
 
 namespace rivulet::kernels {
 namespace {
 
 constexpr int64_t kQueries = 56;  // queries of a block: four tiles of the product kernel
+// The matrix unit gets more, since keys and values are put into its order for every block.
+constexpr int64_t kUnitQueries = 4 * kUnitRows;
 
 // One block of queries of one head.
 struct Block {
@@ -25,11 +28,13 @@ struct Heads {
   int64_t kv;
 
   int64_t row() const { return sequence * shape.length; }
+  int64_t queries() const { return shape.may_round && HasMatrixUnit() ? kUnitQueries : kQueries; }
+  Product Times(Matrix a, Matrix b, int64_t k) const { return {a, b, k, nullptr, shape.may_round}; }
   int64_t keys() const { return shape.key_counts ? shape.key_counts[sequence] : shape.length; }
   int64_t key_column() const { return (shape.heads + kv) * shape.head_dim; }
   int64_t value_column() const { return key_column() + shape.kv_heads * shape.head_dim; }
   Block BlockAt(int64_t first) const {
-    const int64_t rows = std::min(kQueries, shape.length - first);
+    const int64_t rows = std::min(queries(), shape.length - first);
     return {first, rows, shape.causal ? std::min(keys(), first + rows) : keys()};
   }
   // Keys that query `query` sees; padding queries see something, so that nothing is undefined.
@@ -47,8 +52,14 @@ struct Heads {
 
 // turned [head_dim, length] = transpose of a [length, head_dim] column block.
 void Turn(const float* from, int64_t stride, int64_t length, int64_t head_dim, float* turned) {
-  for (int64_t row = 0; row < length; ++row) {
-    for (int64_t i = 0; i < head_dim; ++i) turned[i * length + row] = from[row * stride + i];
+  constexpr int64_t kRows = 16;  // a cache line of the result
+  for (int64_t first = 0; first < length; first += kRows) {
+    const int64_t last = std::min(first + kRows, length);
+    for (int64_t i = 0; i < head_dim; ++i) {
+      for (int64_t row = first; row < last; ++row) {
+        turned[i * length + row] = from[row * stride + i];
+      }
+    }
   }
 }
 
@@ -59,10 +70,11 @@ void ForwardBlock(const Heads& at, const Block& block, int64_t head, const float
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
   const float* queries = qkv + (at.row() + block.first) * width + head * dim;
   const float* values = qkv + at.row() * width + at.value_column();
-  float* p = workspace.scores.Resize(kQueries * shape.length);
-  Multiply(block.rows, block.keys, dim, {queries, width, 1}, {turned_keys, shape.length, 1}, p,
-           block.keys, false, workspace);
-  float inverse[kQueries];
+  float* p = workspace.scores.Resize(at.queries() * shape.length);
+  Multiply(block.rows, block.keys,
+           at.Times({queries, width, 1}, {turned_keys, shape.length, 1}, dim), p, block.keys, false,
+           workspace);
+  float inverse[kUnitQueries];
   for (int64_t i = 0; i < block.rows; ++i) {
     const int64_t seen = at.KeysOf(block.first + i);
     float* row = p + i * block.keys;
@@ -75,8 +87,8 @@ void ForwardBlock(const Heads& at, const Block& block, int64_t head, const float
   }
   const int64_t out_width = shape.heads * dim;
   float* to = out + (at.row() + block.first) * out_width + head * dim;
-  Multiply(block.rows, dim, block.keys, {p, block.keys, 1}, {values, width, 1}, to, out_width,
-           false, workspace);
+  Multiply(block.rows, dim, at.Times({p, block.keys, 1}, {values, width, 1}, block.keys), to,
+           out_width, false, workspace);
   for (int64_t i = 0; i < block.rows; ++i) ScaleRow(to + i * out_width, dim, inverse[i]);
 }
 
@@ -101,12 +113,14 @@ void BackwardBlock(const Heads& at, const Block& block, int64_t head, const Back
   const int64_t key_at = at.row() * width + at.key_column();
   const int64_t value_at = at.row() * width + at.value_column();
 
-  float* p = workspace.scores.Resize(kQueries * shape.length);
-  float* ds = workspace.gradients.Resize(kQueries * shape.length);
-  Multiply(rows, keys, dim, {with.qkv + query_at, width, 1}, {with.turned_keys, shape.length, 1}, p,
-           keys, false, workspace);
-  Multiply(rows, keys, dim, {with.d_out + out_at, out_width, 1},
-           {with.turned_values, shape.length, 1}, ds, keys, false, workspace);
+  float* p = workspace.scores.Resize(at.queries() * shape.length);
+  float* ds = workspace.gradients.Resize(at.queries() * shape.length);
+  const Matrix queries = {with.qkv + query_at, width, 1};
+  const Matrix d_out = {with.d_out + out_at, out_width, 1};
+  Multiply(rows, keys, at.Times(queries, {with.turned_keys, shape.length, 1}, dim), p, keys, false,
+           workspace);
+  Multiply(rows, keys, at.Times(d_out, {with.turned_values, shape.length, 1}, dim), ds, keys, false,
+           workspace);
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t seen = at.KeysOf(block.first + i);
     float *p_row = p + i * keys, *ds_row = ds + i * keys;
@@ -118,12 +132,12 @@ void BackwardBlock(const Heads& at, const Block& block, int64_t head, const Back
     std::fill(p_row + seen, p_row + keys, 0.0f);
     std::fill(ds_row + seen, ds_row + keys, 0.0f);
   }
-  Multiply(rows, dim, keys, {ds, keys, 1}, {with.qkv + key_at, width, 1}, with.d_qkv + query_at,
-           width, false, workspace);
-  Multiply(keys, dim, rows, {ds, 1, keys}, {with.qkv + query_at, width, 1}, with.d_qkv + key_at,
-           width, true, workspace);
-  Multiply(keys, dim, rows, {p, 1, keys}, {with.d_out + out_at, out_width, 1},
-           with.d_qkv + value_at, width, true, workspace);
+  Multiply(rows, dim, at.Times({ds, keys, 1}, {with.qkv + key_at, width, 1}, keys),
+           with.d_qkv + query_at, width, false, workspace);
+  Multiply(keys, dim, at.Times({ds, 1, keys}, queries, rows), with.d_qkv + key_at, width, true,
+           workspace);
+  Multiply(keys, dim, at.Times({p, 1, keys}, d_out, rows), with.d_qkv + value_at, width, true,
+           workspace);
 }
 
 // body(heads, workspace) for every group of heads that share keys; groups are independent.
@@ -155,7 +169,7 @@ void Attention(const AttentionShape& shape, const float* qkv, float* out, float*
          shape.head_dim, turned);
     for (int64_t head = at.kv * group; head < (at.kv + 1) * group; ++head) {
       float* sums = log_sums + (at.sequence * shape.heads + head) * shape.length;
-      for (int64_t first = 0; first < shape.length; first += kQueries) {
+      for (int64_t first = 0; first < shape.length; first += at.queries()) {
         ForwardBlock(at, at.BlockAt(first), head, qkv, turned, out, sums, own);
       }
     }
@@ -176,7 +190,7 @@ void AttentionBackward(const AttentionShape& shape, const float* qkv, const floa
     for (int64_t head = at.kv * group; head < (at.kv + 1) * group; ++head) {
       const float* sums = log_sums + (at.sequence * shape.heads + head) * shape.length;
       const BackwardOperands with = {qkv, out, sums, d_out, d_qkv, keys, values};
-      for (int64_t first = 0; first < shape.length; first += kQueries) {
+      for (int64_t first = 0; first < shape.length; first += at.queries()) {
         BackwardBlock(at, at.BlockAt(first), head, with, own);
       }
     }

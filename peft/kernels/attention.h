@@ -21,7 +21,8 @@ struct AttentionShape {
   // Of the probabilities: that of key k for query q is element row * stride + k of the mask, row =
   // (sequence * heads + head) * length + q, stride = length rounded up to a multiple of 4.
   std::optional<DropoutMask> dropout = {};
-  int64_t lanes = 1;  // the batch is so many equal ones, each with the mask of the first
+  int64_t lanes = 1;       // the batch is so many equal ones, each with the mask of the first
+  bool may_round = false;  // the operands of products, as in Product; softmax stays fp32
 
   int64_t dropout_stride() const { return (length + 3) / 4 * 4; }
   int64_t width() const { return (heads + 2 * kv_heads) * head_dim; }  // of a qkv row

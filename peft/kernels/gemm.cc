@@ -30,6 +30,13 @@ constexpr int64_t kInner = 352;
 constexpr int64_t kColumns = 512;        // columns of a block: kInner x kColumns fits L2
 constexpr int64_t kDirectRows = 4 * 14;  // below this, packing costs more than it saves
 
+// Rows of a block of products by the matrix unit: they and the packed columns stay in L2.
+constexpr int64_t kUnitBlockRows = 8 * kUnitRows;
+// Summands as short as those of low-rank terms join a full group: another pass over the result
+// would cost more.
+constexpr int64_t kShortInner = 64;
+constexpr int64_t kUnitValues = 2 * kUnitWords;
+
 bool HasNarrowProducts() {
 #if HWY_TARGET == HWY_AVX3
   static const bool supported = __builtin_cpu_supports("avx512bf16");
@@ -50,6 +57,11 @@ bool NarrowByUnit() {
 #endif
 }
 
+// Whether both operands go into a product as words of two bf16 values.
+bool IsNarrow(const Product& product) {
+  return product.narrow ? HasNarrowProducts() : product.may_round && NarrowByUnit();
+}
+
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
@@ -60,7 +72,8 @@ int64_t WordsOf(int64_t values) {
   return NarrowByUnit() ? RoundUp(words, kUnitWords) : words;
 }
 
-// A run of summands, or of parts of them, whose inner dimensions add up to at most kInner.
+// A run of summands, or of parts of them, whose inner dimensions add up to at most kInner, a few
+// short ones of the matrix unit aside.
 struct Part {
   const Product* product;
   int64_t begin;
@@ -79,12 +92,15 @@ struct Group {
 // Moves the position (product, offset) on.
 Group NextGroup(std::span<const Product> products, size_t& index, int64_t& offset) {
   Group group;
-  int64_t total = 0;
-  while (index < products.size() && group.count < kMaxParts && total < kInner) {
+  int64_t room = kInner;
+  while (index < products.size() && group.count < kMaxParts) {
     const Product& product = products[index];
-    const int64_t take = std::min(product.k - offset, kInner - total);
+    const bool narrow = IsNarrow(product);
+    const bool joins = group.by_unit && narrow && product.k <= kShortInner;
+    int64_t take = joins ? product.k : std::min(product.k - offset, room);
+    if (narrow && NarrowByUnit() && take < product.k - offset) take -= take % kUnitValues;
+    if (take == 0 && offset < product.k) break;
     if (take > 0) {
-      const bool narrow = product.narrow && HasNarrowProducts();
       Part& part = group.parts[group.count++];
       part = {&product, offset, take, {}};
       part.left.narrow = narrow;
@@ -92,7 +108,7 @@ Group NextGroup(std::span<const Product> products, size_t& index, int64_t& offse
       group.words += part.left.k;
       group.by_unit |= narrow && NarrowByUnit();
     }
-    total += take;
+    if (!joins) room -= take;
     offset += take;
     if (offset >= product.k) {
       ++index;
@@ -105,27 +121,50 @@ Group NextGroup(std::span<const Product> products, size_t& index, int64_t& offse
 // Rows 2 KiB apart share cache sets, so that 14 of them evict each other.
 bool RowsCollide(const Matrix& a) { return a.column_stride == 1 && a.row_stride % 512 == 0; }
 
-// The rows [call.m, k] of `from` as the matrix unit reads them: strips of kUnitRows rows, of which
-// the first kUnitWords words of every row follow each other, then the next ones.
-void NarrowTiles(const GemmCall& call, const Part& part, const float* from, float* to) {
-  const Matrix& a = part.product->a;
-  const int64_t words = part.left.k;
-  HWY_ALIGN float narrow[kInner / 2];
-  std::fill(narrow, narrow + words, 0.0f);  // the last ones may not be written
-  for (int64_t row = 0; row < call.m; ++row) {
-    NarrowRow(from + row * a.row_stride, a.column_stride, part.k, narrow);
-    const int64_t in_strip = row % kUnitRows;
-    float* tile = to + (row - in_strip) * words + in_strip * kUnitWords;
-    for (int64_t word = 0; word < words; word += kUnitWords, tile += kUnitRows * kUnitWords) {
-      std::memcpy(tile, narrow + word, kUnitWords * sizeof(float));
+// TilesOfRows where neighbours of a column are contiguous: words of the columns, turned.
+void TilesOfColumns(const Matrix& a, int64_t m, int64_t k, float* to) {
+  const Matrix columns = Transposed(a);
+  HWY_ALIGN float panel[kUnitWords * kUnitRows];
+  for (int64_t first = 0; first < m; first += kUnitRows) {
+    const int64_t rows = std::min(kUnitRows, m - first);
+    for (int64_t begin = 0; begin < k; begin += kUnitValues, to += kUnitRows * kUnitWords) {
+      const int64_t values = std::min(kUnitValues, k - begin);
+      if (values < kUnitValues) std::fill(std::begin(panel), std::end(panel), 0.0f);
+      PackRounded(columns, begin, values, first, rows, kUnitRows, panel);
+      Transpose(panel, kUnitRows, kUnitWords, kUnitRows, to, kUnitWords);
     }
   }
 }
 
-// Fills the left slices, repacking what is narrow or collides.
+// a [m, k] as the matrix unit reads it: strips of kUnitRows rows, of which the first kUnitWords
+// words of every row follow each other, then the next ones.
+void TilesOfRows(const Matrix& a, int64_t m, int64_t k, float* to) {
+  if (a.row_stride == 1 && a.column_stride != 1) return TilesOfColumns(a, m, k, to);
+  HWY_ALIGN float narrow[kInner / 2];
+  const int64_t words = RoundUp(k, kUnitValues) / 2;
+  for (int64_t row = 0; row < m; ++row) {
+    const int64_t in_strip = row % kUnitRows;
+    float* tile = to + (row - in_strip) * words + in_strip * kUnitWords;
+    for (int64_t begin = 0; begin < k; begin += kInner) {
+      const int64_t values = std::min(kInner, k - begin), whole = RoundUp(values, kUnitValues) / 2;
+      std::fill(narrow + values / 2, narrow + whole, 0.0f);
+      NarrowRow(a.data + row * a.row_stride + begin * a.column_stride, a.column_stride, values,
+                narrow);
+      for (int64_t word = 0; word < whole; word += kUnitWords, tile += kUnitRows * kUnitWords) {
+        std::memcpy(tile, narrow + word, kUnitWords * sizeof(float));
+      }
+    }
+  }
+}
+
+// Fills the left slices, repacking what collides or is narrow and not in tiles yet.
 void PrepareLeft(const GemmCall& call, Group& group, Workspace& workspace) {
   int64_t floats = 0;
+  const auto in_tiles = [](const Part& part) {
+    return part.left.narrow && NarrowByUnit() && part.product->a.tiles.data;
+  };
   const auto repacked = [&](const Part& part) {
+    if (in_tiles(part)) return false;
     return part.left.narrow || (call.m > kTileRows && RowsCollide(part.product->a));
   };
   // Rows beyond the last one are multiplied as well, and thrown away.
@@ -138,6 +177,11 @@ void PrepareLeft(const GemmCall& call, Group& group, Workspace& workspace) {
     Part& part = group.parts[p];
     const Matrix& a = part.product->a;
     const float* from = a.data + part.begin * a.column_stride;
+    if (in_tiles(part)) {
+      part.left.a = a.tiles.data + part.begin / 2 * kUnitRows;
+      part.left.a_row = a.tiles.words;
+      continue;
+    }
     if (!repacked(part)) {
       part.left.a = from;
       part.left.a_row = a.row_stride;
@@ -145,8 +189,9 @@ void PrepareLeft(const GemmCall& call, Group& group, Workspace& workspace) {
       continue;
     }
     if (part.left.narrow && NarrowByUnit()) {
-      NarrowTiles(call, part, from, to);
+      TilesOfRows({from, a.row_stride, a.column_stride}, call.m, part.k, to);
       part.left.a = to;
+      part.left.a_row = part.left.k;
       to += rows * part.left.k;
       continue;
     }
@@ -178,13 +223,17 @@ void PreparePanel(const GemmCall& call, const Group& group, int64_t first, int64
     slice = part.left;
     slice.b = packed;
     slice.b_row = panel;
-    if (direct && !product.narrow && product.b.column_stride == 1) {
+    if (direct && !part.left.narrow && !product.narrow && product.b.column_stride == 1) {
       slice.b = product.b.data + part.begin * product.b.row_stride + first;
       slice.b_row = product.b.row_stride;
       continue;
     }
     if (part.left.narrow) {
-      PackWords(product, part.begin, part.k, first, columns, panel, packed);
+      if (product.narrow) {
+        PackWords(product, part.begin, part.k, first, columns, panel, packed);
+      } else {
+        PackRounded(product.b, part.begin, part.k, first, columns, panel, packed);
+      }
       const int64_t words = (part.k + 1) / 2;
       std::fill(packed + words * panel, packed + part.left.k * panel, 0.0f);
     } else if (product.narrow) {
@@ -194,6 +243,12 @@ void PreparePanel(const GemmCall& call, const Group& group, int64_t first, int64
     }
     packed += part.left.k * panel;
   }
+}
+
+// Where a panel goes; `initial` is the first group of summands.
+Destination PanelOf(const GemmCall& call, int64_t first, int64_t columns, bool initial) {
+  return {call.c + first, call.c_stride, columns, call.accumulate || !initial,
+          initial && call.bias ? call.bias + first : nullptr};
 }
 
 // Rows of the next tile. The last two share what is left: a low tile waits for its own sums.
@@ -206,6 +261,10 @@ int RowsOfTile(int64_t left) {
 void UnitTile(std::span<const WordSlice> slices, int64_t rows, int64_t panel,
               const Destination& to) {
   if (rows == kUnitRows && to.columns == panel && !to.bias) {
+    for (int64_t row = 0; row < rows; ++row) {  // they are far apart and arrive while it multiplies
+      __builtin_prefetch(to.c + row * to.stride, 1);
+      __builtin_prefetch(to.c + row * to.stride + panel - 1, 1);
+    }
     return MultiplyWords(slices, panel, to.c, to.stride, to.accumulate);
   }
   HWY_ALIGN float spill[kUnitRows * 2 * kLanes];
@@ -216,33 +275,40 @@ void UnitTile(std::span<const WordSlice> slices, int64_t rows, int64_t panel,
   }
   MultiplyWords(slices, panel, spill, panel, to.accumulate);
   for (int64_t row = 0; row < rows; ++row) {
+    const float* const sums = spill + row * panel;
+    float* const c = to.c + row * to.stride;
+    if (!to.bias) {  // to the bit: also -0
+      std::copy_n(sums, to.columns, c);
+      continue;
+    }
     for (int64_t column = 0; column < to.columns; ++column) {
-      const float sum = spill[row * panel + column];  // without a bias to the bit: also -0
-      to.c[row * to.stride + column] = to.bias ? sum + to.bias[column] : sum;
+      c[column] = sums[column] + to.bias[column];
     }
   }
 }
 
-// What one panel adds to the result: narrow slices by the matrix unit, the others behind them while
-// these rows are in the cache.
-void UnitPanel(const GemmCall& call, std::span<const Slice> slices, int64_t panel,
+// What one panel adds to rows begin .. end: narrow slices by the matrix unit, the others behind
+// them while these rows are in the cache.
+void UnitPanel(std::span<const Slice> slices, int64_t begin, int64_t end, int64_t panel,
                const Destination& to) {
   Slice wide[kMaxParts];
   WordSlice narrow[kMaxParts];
+  int64_t strips[kMaxParts];
   int wides = 0, narrows = 0;
   for (const Slice& slice : slices) {
     if (slice.narrow) {
-      narrow[narrows++] = {slice.a, slice.b, slice.k};
+      strips[narrows] = kUnitRows * slice.a_row;
+      narrow[narrows++] = {slice.a + begin * slice.a_row, slice.b, slice.k};
     } else {
       wide[wides++] = slice;
     }
   }
-  for (int64_t first = 0; first < call.m; first += kUnitRows) {
-    const int64_t last = std::min(first + kUnitRows, call.m);
+  for (int64_t first = begin; first < end; first += kUnitRows) {
+    const int64_t last = std::min(first + kUnitRows, end);
     Destination strip = to;
     strip.c += first * to.stride;
     UnitTile({narrow, static_cast<size_t>(narrows)}, last - first, panel, strip);
-    for (int each = 0; each < narrows; ++each) narrow[each].left += kUnitRows * narrow[each].words;
+    for (int each = 0; each < narrows; ++each) narrow[each].left += strips[each];
     Destination more = to;
     more.accumulate = true;
     more.bias = nullptr;
@@ -255,6 +321,33 @@ void UnitPanel(const GemmCall& call, std::span<const Slice> slices, int64_t pane
   }
 }
 
+struct PanelSlices {
+  Slice of[kMaxParts];
+};
+
+// Columns first .. first + width of the result; some of the group goes to the matrix unit.
+void UnitBlock(const GemmCall& call, const Group& group, int64_t first, int64_t width, bool initial,
+               Workspace& workspace) {
+  float* packed = workspace.packed.Resize(group.words * (width + kPanel));
+  PanelSlices slices[kColumns / kPanel];
+  const auto for_each_panel = [&](const auto& body) {
+    for (int64_t j = 0; j < width; j += kPanel) {
+      const int64_t columns = std::min(kPanel, width - j);
+      body(j, columns, columns <= kLanes ? kLanes : kPanel, slices[j / kPanel].of);
+    }
+  };
+  for_each_panel([&](int64_t j, int64_t columns, int64_t panel, Slice* own) {
+    PreparePanel(call, group, first + j, columns, panel, packed + j * group.words, own);
+  });
+  for (int64_t row = 0; row < call.m; row += kUnitBlockRows) {
+    const int64_t end = std::min(row + kUnitBlockRows, call.m);
+    for_each_panel([&](int64_t j, int64_t columns, int64_t panel, const Slice* own) {
+      UnitPanel({own, static_cast<size_t>(group.count)}, row, end, panel,
+                PanelOf(call, first + j, columns, initial));
+    });
+  }
+}
+
 // Columns first .. first + width of the result.
 void Block(const GemmCall& call, const Group& group, int64_t first, int64_t width, bool initial,
            Workspace& workspace) {
@@ -264,12 +357,7 @@ void Block(const GemmCall& call, const Group& group, int64_t first, int64_t widt
     const int64_t columns = std::min(kPanel, width - j);
     const int64_t panel = columns <= kLanes ? kLanes : kPanel;
     PreparePanel(call, group, first + j, columns, panel, packed + j * group.words, slices);
-    const Destination to = {call.c + first + j, call.c_stride, columns, call.accumulate || !initial,
-                            initial && call.bias ? call.bias + first + j : nullptr};
-    if (group.by_unit) {
-      UnitPanel(call, {slices, static_cast<size_t>(group.count)}, panel, to);
-      continue;
-    }
+    const Destination to = PanelOf(call, first + j, columns, initial);
     for (int64_t row = 0; row < call.m;) {
       const int rows = RowsOfTile(call.m - row);
       if (panel == kLanes) {
@@ -281,6 +369,8 @@ void Block(const GemmCall& call, const Group& group, int64_t first, int64_t widt
     }
   }
 }
+
+int64_t UnitWordsOf(int64_t values) { return NarrowByUnit() ? WordsOf(values) : 0; }
 
 void DotProducts(const GemmCall& call) { GemmDots(call); }
 
@@ -294,7 +384,8 @@ void GemmBlocks(const GemmCall& call, Workspace& workspace) {
     std::optional<MatrixUnit> unit;
     if (group.by_unit) unit.emplace();
     for (int64_t first = 0; first < call.n; first += kColumns) {
-      Block(call, group, first, std::min(kColumns, call.n - first), initial, workspace);
+      const int64_t width = std::min(kColumns, call.n - first);
+      (group.by_unit ? UnitBlock : Block)(call, group, first, width, initial, workspace);
     }
     initial = false;
   }
@@ -308,6 +399,8 @@ namespace rivulet::kernels {
 HWY_EXPORT(GemmBlocks);
 HWY_EXPORT(DotProducts);
 HWY_EXPORT(HasNarrowProducts);
+HWY_EXPORT(TilesOfRows);
+HWY_EXPORT(UnitWordsOf);
 
 bool MultipliesBf16() { return HWY_DYNAMIC_DISPATCH(HasNarrowProducts)(); }
 
@@ -317,6 +410,7 @@ namespace {
 constexpr int64_t kWorthDividing = 1 << 19;
 constexpr int64_t kGrainColumns = 64;  // whole panels whatever the vector width
 constexpr int64_t kGrainRows = 42;     // whole tiles of 14 and of 6 rows
+static_assert(kGrainColumns % kUnitRows == 0);
 constexpr int64_t kDotRows = 3;
 
 // Whether a call is computed as dot products: decided for the whole of it, as it decides the order
@@ -354,7 +448,10 @@ GemmCall ColumnsOf(const GemmCall& call, int64_t first, int64_t last, std::vecto
 // Rows first .. last of a call.
 GemmCall RowsOf(const GemmCall& call, int64_t first, int64_t last, std::vector<Product>& kept) {
   kept.assign(call.products.begin(), call.products.end());
-  for (Product& product : kept) product.a.data += first * product.a.row_stride;
+  for (Product& product : kept) {
+    product.a.data += first * product.a.row_stride;
+    if (product.a.tiles.data) product.a.tiles.data += first * product.a.tiles.words;
+  }
   GemmCall part = call;
   part.products = kept;
   part.m = last - first;
@@ -373,16 +470,40 @@ void Gemm(const GemmCall& call, Workspace& workspace) {
   if (!workspace.team || Multiplications(call) < kWorthDividing) return compute(call, workspace);
   // Narrow results, those of low-rank terms, have too few columns for every thread.
   const bool by_rows = call.n < kGrainColumns * workspace.team->size() && call.m > call.n;
-  Divide(workspace, by_rows ? call.m : call.n, by_rows ? kGrainRows : kGrainColumns,
+  const bool tiles = std::any_of(call.products.begin(), call.products.end(),
+                                 [](const Product& each) { return each.a.tiles.data != nullptr; });
+  const int64_t grain = by_rows && !tiles ? kGrainRows : kGrainColumns;
+  Divide(workspace, by_rows ? call.m : call.n, grain,
          [&](int64_t first, int64_t last, Workspace& own) {
            std::vector<Product> kept;
            compute((by_rows ? RowsOf : ColumnsOf)(call, first, last, kept), own);
          });
 }
 
+Tiles Tiles::From(int64_t column) const {
+  if (!data || column % (2 * kUnitWords) != 0) return {};
+  return {data + column / 2 * kUnitRows, words};
+}
+
+Tiles ToTiles(int64_t m, int64_t k, Matrix a, Scratch& to, Workspace& workspace) {
+  const int64_t words = HWY_DYNAMIC_DISPATCH(UnitWordsOf)(k);
+  if (words == 0) return {};
+  float* const tiles = to.Resize((m + kUnitRows - 1) / kUnitRows * kUnitRows * words);
+  Divide(workspace, m, kUnitRows, [&](int64_t first, int64_t last, Workspace&) {
+    Matrix rows = a;
+    rows.data += first * a.row_stride;
+    HWY_DYNAMIC_DISPATCH(TilesOfRows)(rows, last - first, k, tiles + first * words);
+  });
+  return {tiles, words};
+}
+
 void Multiply(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, float* c, int64_t c_stride,
               bool accumulate, Workspace& workspace) {
-  const Product product = {a, b, k};
+  Multiply(m, n, {a, b, k}, c, c_stride, accumulate, workspace);
+}
+
+void Multiply(int64_t m, int64_t n, const Product& product, float* c, int64_t c_stride,
+              bool accumulate, Workspace& workspace) {
   Gemm({m, n, {&product, 1}, c, c_stride, nullptr, accumulate}, workspace);
 }
 

@@ -61,19 +61,27 @@ HWY_INLINE uint32_t RoundToBf16(float value) {
   return (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// Words of two values rounded to bf16, `low` in the lower halves.
+HWY_INLINE Vector RoundToWords(Vector low, Vector high) {
+  const Lanes d;
+  const hn::RebindToUnsigned<Lanes> bits;
+  const auto half = hn::Set(bits, 0x7FFFu), one = hn::Set(bits, 1u);
+  const auto upper = hn::Set(bits, 0xFFFF0000u);
+  const auto round = [&](Vector v) HWY_ATTR {
+    const auto u = hn::BitCast(bits, v);
+    return hn::Add(u, hn::Add(half, hn::And(hn::ShiftRight<16>(u), one)));
+  };
+  return hn::BitCast(d, hn::Or(hn::ShiftRight<16>(round(low)), hn::And(round(high), upper)));
+}
+#endif
+
 // out [ceil(k / 2)] words: values 2 i (low half) and 2 i + 1 of a row, rounded to bf16.
 HWY_INLINE void NarrowRow(const float* from, int64_t stride, int64_t k, float* out) {
   int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
   if (stride == 1) {
     const Lanes d;
-    const hn::RebindToUnsigned<Lanes> bits;
-    const auto half = hn::Set(bits, 0x7FFFu), one = hn::Set(bits, 1u);
-    const auto upper = hn::Set(bits, 0xFFFF0000u);
-    const auto round = [&](Vector v) HWY_ATTR {
-      const auto u = hn::BitCast(bits, v);
-      return hn::Add(u, hn::Add(half, hn::And(hn::ShiftRight<16>(u), one)));
-    };
 #if HWY_TARGET == HWY_AVX3
     // One instruction of the CPUs that multiply bf16, and of others no row is asked for.
     for (; i + 2 * kLanes <= k; i += 2 * kLanes) {
@@ -86,8 +94,7 @@ HWY_INLINE void NarrowRow(const float* from, int64_t stride, int64_t k, float* o
     for (; i + 2 * kLanes <= k; i += 2 * kLanes) {
       Vector even, odd;
       hn::LoadInterleaved2(d, from + i, even, odd);
-      const auto word = hn::Or(hn::ShiftRight<16>(round(even)), hn::And(round(odd), upper));
-      hn::StoreU(hn::BitCast(d, word), d, out + i / 2);
+      hn::StoreU(RoundToWords(even, odd), d, out + i / 2);
     }
   }
 #endif
@@ -131,6 +138,46 @@ HWY_INLINE void PackWords(const Product& product, int64_t k0, int64_t k, int64_t
     for (; j < columns; ++j) {
       const uint32_t upper = paired ? high[j * b.column_stride] : 0;
       out[i * width + j] = FloatOfBits(low[j * b.column_stride] | upper << 16);
+    }
+  }
+}
+
+// PackWords of an fp32 operand, rounded.
+HWY_INLINE void PackRounded(const Matrix& b, int64_t k0, int64_t k, int64_t n0, int64_t columns,
+                            int64_t width, float* out) {
+  const float* from = b.data + k0 * b.row_stride + n0 * b.column_stride;
+  const int64_t words = (k + 1) / 2;
+  if (columns < width) std::fill(out, out + words * width, 0.0f);
+  if (b.row_stride == 1) {
+    constexpr int64_t kWords = 64;  // of a column at a time
+    HWY_ALIGN float runs[2 * kLanes * kWords];
+    for (int64_t i = 0; i < words; i += kWords) {
+      const int64_t count = std::min(kWords, words - i);
+      for (int64_t j = 0; j < columns; ++j) {
+        NarrowRow(from + j * b.column_stride + 2 * i, 1, std::min(2 * count, k - 2 * i),
+                  runs + j * kWords);
+      }
+      Transpose(runs, kWords, columns, count, out + i * width, width);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < words; ++i) {
+    const float* low = from + 2 * i * b.row_stride;
+    const float* high = low + b.row_stride;
+    const bool paired = 2 * i + 1 < k;
+    int64_t j = 0;
+#if HWY_TARGET != HWY_SCALAR
+    if (b.column_stride == 1 && paired) {
+      const Lanes d;
+      for (; j + kLanes <= columns; j += kLanes) {
+        const Vector word = RoundToWords(hn::LoadU(d, low + j), hn::LoadU(d, high + j));
+        hn::StoreU(word, d, out + i * width + j);
+      }
+    }
+#endif
+    for (; j < columns; ++j) {
+      const uint32_t upper = paired ? RoundToBf16(high[j * b.column_stride]) : 0;
+      out[i * width + j] = FloatOfBits(RoundToBf16(low[j * b.column_stride]) | upper << 16);
     }
   }
 }

@@ -38,6 +38,7 @@ class Scratch {
 struct Workspace {
   Scratch packed;     // right-hand panels of a product
   Scratch rows;       // left-hand rows of a product, when they are repacked
+  Scratch tiles;      // left-hand rows that several products share
   Scratch scores;     // attention: probabilities of a block of queries
   Scratch gradients;  // attention: their gradients
   Scratch turned;     // attention: transposed keys and values

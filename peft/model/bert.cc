@@ -76,6 +76,7 @@ class Bert : public Network {
     kernels::AttentionShape shape = {
         batch.size, batch.length, heads, heads, config.hidden_size / heads, false, nullptr};
     shape.lanes = pass.lanes;
+    shape.may_round = base().compute() == Compute::kBFloat16;
     shape.dropout =
         MaskOf(pass, DropoutSite(DropoutPlace::kAttention, layer), config.attention_dropout);
     const at::Tensor mixed = Attend(Project(x, qkv, pass), shape, batch.counts, nullptr, pass);

@@ -19,6 +19,7 @@ class Llama : public Network {
     const RotaryTable rotary = RotaryTableOf(base().config(), 0, batch.length, batch.length);
     kernels::AttentionShape shape = ShapeOf(batch.size, batch.length);
     shape.lanes = pass.lanes;
+    shape.may_round = base().compute() == Compute::kBFloat16;
     // Padding is on the right, so no real query sees it and causality is mask enough.
     const double rate = base().config().attention_dropout;
     const Mixer attend = [shape, rotary, rate, &pass](int64_t layer, const at::Tensor& qkv) {

@@ -19,9 +19,10 @@ using kernels::Product;
 using torch::autograd::variable_list;
 
 Matrix Rows(const at::Tensor& t) { return {t.data_ptr<float>(), t.stride(0), 1}; }
-Matrix Columns(const at::Tensor& t, int64_t first) {
-  return {t.data_ptr<float>() + first, t.stride(0), 1};
+Matrix Columns(const Matrix& rows, int64_t first) {
+  return {rows.data + first, rows.row_stride, 1, rows.tiles.From(first)};
 }
+Matrix Columns(const at::Tensor& t, int64_t first) { return Columns(Rows(t), first); }
 
 // left * weight [k, n]; the weight may be bf16.
 Product Times(Matrix left, const at::Tensor& weight, int64_t k) {
@@ -45,6 +46,10 @@ struct Member {
 
   int64_t outputs() const { return weight.size(0); }
   int64_t rank() const { return a.defined() ? a.size(0) : 0; }
+  // left * right of low-rank factors: as the map beside them, it may round.
+  Product Beside(Matrix left, Matrix right, int64_t k) const {
+    return {left, right, k, nullptr, weight.scalar_type() == at::kBFloat16};
+  }
 };
 
 // What a member adds to the inputs of the node, after x.
@@ -56,6 +61,15 @@ struct Group {
   std::vector<Member> members;
   int64_t inputs = 0, outputs = 0, rank = 0;
   bool drops = false;
+
+  // The rows of `t`, which every map reads; in tiles where the maps are bf16.
+  Matrix Shared(const at::Tensor& t, kernels::Workspace& workspace) const {
+    Matrix rows = Rows(t);
+    if (members[0].weight.scalar_type() == at::kBFloat16) {
+      rows.tiles = kernels::ToTiles(t.size(0), t.size(1), rows, workspace.tiles, workspace);
+    }
+    return rows;
+  }
 };
 
 // That of one lane, where each has its own [rows, columns].
@@ -86,7 +100,8 @@ Group GroupOf(std::span<const Linear> linears, const Pass& pass, int64_t lane = 
 }
 
 // hidden [rows, rank] = scale * A drop(x), the members side by side.
-at::Tensor HiddenOf(const Group& group, const at::Tensor& x, kernels::Workspace& workspace) {
+at::Tensor HiddenOf(const Group& group, const at::Tensor& x, const Matrix& rows,
+                    kernels::Workspace& workspace) {
   at::Tensor hidden = at::empty({x.size(0), group.rank}, at::kFloat);
   if (group.rank == 0) return hidden;
   // Without dropout one product over stacked factors reads x once.
@@ -99,31 +114,33 @@ at::Tensor HiddenOf(const Group& group, const at::Tensor& x, kernels::Workspace&
     std::copy_n(member.a.data_ptr<float>(), count, to);
     kernels::ScaleRow(to, count, static_cast<float>(member.scale));
     if (group.drops) {
-      const at::Tensor source = member.mask ? Masked(*member.mask, x, workspace) : x;
-      kernels::Multiply(x.size(0), member.rank(), group.inputs, Rows(source), {to, 1, group.inputs},
-                        hidden.data_ptr<float>() + member.rank_column, group.rank, false,
-                        workspace);
+      const at::Tensor masked = member.mask ? Masked(*member.mask, x, workspace) : at::Tensor();
+      kernels::Multiply(
+          x.size(0), member.rank(),
+          member.Beside(member.mask ? Rows(masked) : rows, {to, 1, group.inputs}, group.inputs),
+          hidden.data_ptr<float>() + member.rank_column, group.rank, false, workspace);
     }
   }
   if (!group.drops) {
-    kernels::Multiply(x.size(0), group.rank, group.inputs, Rows(x), {stack, 1, group.inputs},
+    kernels::Multiply(x.size(0), group.rank,
+                      group.members[0].Beside(rows, {stack, 1, group.inputs}, group.inputs),
                       hidden.data_ptr<float>(), group.rank, false, workspace);
   }
   return hidden;
 }
 
-void Forward(const Group& group, std::span<const Linear> linears, const at::Tensor& x,
+void Forward(const Group& group, std::span<const Linear> linears, const Matrix& x,
              const at::Tensor& hidden, at::Tensor& y, kernels::Workspace& workspace) {
   for (size_t i = 0; i < group.members.size(); ++i) {
     const Member& member = group.members[i];
-    Product products[2] = {TimesTransposed(Rows(x), member.weight, group.inputs)};
+    Product products[2] = {TimesTransposed(x, member.weight, group.inputs)};
     size_t count = 1;
     if (member.rank() > 0) {
-      products[count++] = {Columns(hidden, member.rank_column), Transposed(Rows(member.b)),
-                           member.rank()};
+      products[count++] = member.Beside(Columns(hidden, member.rank_column),
+                                        Transposed(Rows(member.b)), member.rank());
     }
     const at::Tensor& bias = linears[i].bias;
-    kernels::Gemm({x.size(0),
+    kernels::Gemm({y.size(0),
                    member.outputs(),
                    {products, count},
                    y.data_ptr<float>() + member.column,
@@ -139,8 +156,9 @@ void AddLowRank(const Group& group, const at::Tensor& hidden, at::Tensor& y,
                 kernels::Workspace& workspace) {
   for (const Member& member : group.members) {
     if (member.rank() == 0) continue;
-    kernels::Multiply(y.size(0), member.outputs(), member.rank(),
-                      Columns(hidden, member.rank_column), Transposed(Rows(member.b)),
+    kernels::Multiply(y.size(0), member.outputs(),
+                      member.Beside(Columns(hidden, member.rank_column), Transposed(Rows(member.b)),
+                                    member.rank()),
                       y.data_ptr<float>() + member.column, group.outputs, true, workspace);
   }
 }
@@ -154,14 +172,15 @@ struct ProjectNode : torch::autograd::Node {
   variable_list apply(variable_list&& gradients) override {
     const at::Tensor dy = gradients[0].contiguous();
     variable_list result(InputOf(group.members.size(), kWeight));
-    const at::Tensor d_hidden = HiddenGradient(dy);
+    const Matrix rows = group.Shared(dy, *workspace);
+    const at::Tensor d_hidden = HiddenGradient(rows);
     if (examples) {
       GiveToExamples(dy, d_hidden);
     } else {
       WeightGradients(dy, result);
       FactorGradients(dy, d_hidden, result);
     }
-    if (task_should_compute_output(0)) result[0] = InputGradient(dy, d_hidden);
+    if (task_should_compute_output(0)) result[0] = InputGradient(rows, d_hidden);
     return result;
   }
 
@@ -209,19 +228,21 @@ struct ProjectNode : torch::autograd::Node {
   }
 
   // scale * dy B, the members side by side.
-  at::Tensor HiddenGradient(const at::Tensor& dy) {
+  at::Tensor HiddenGradient(const Matrix& dy) {
     at::Tensor d_hidden = at::empty_like(hidden);
     for (const Member& member : group.members) {
       if (member.rank() == 0) continue;
       const at::Tensor scaled = member.b * member.scale;
-      kernels::Multiply(dy.size(0), member.rank(), member.outputs(), Columns(dy, member.column),
-                        Rows(scaled), d_hidden.data_ptr<float>() + member.rank_column, group.rank,
-                        false, *workspace);
+      kernels::Multiply(x.size(0), member.rank(),
+                        member.Beside(Columns(dy, member.column), Rows(scaled), member.outputs()),
+                        d_hidden.data_ptr<float>() + member.rank_column, group.rank, false,
+                        *workspace);
     }
     return d_hidden;
   }
 
-  // [rank, width] = transpose of left[:, rank columns] times right[:, columns].
+  // [rank, width] = transpose of left[:, rank columns] times right[:, columns]. In fp32 whatever
+  // the map: to round so long a right operand for so few rows would take as long.
   at::Tensor FactorGradient(const at::Tensor& left, int64_t left_column, int64_t rank,
                             const at::Tensor& right, int64_t column, int64_t width) {
     at::Tensor gradient = at::empty({rank, width}, at::kFloat);
@@ -230,13 +251,14 @@ struct ProjectNode : torch::autograd::Node {
     return gradient;
   }
 
-  at::Tensor InputGradient(const at::Tensor& dy, const at::Tensor& d_hidden) {
+  at::Tensor InputGradient(const Matrix& dy, const at::Tensor& d_hidden) {
     at::Tensor dx = at::empty_like(x);
     std::vector<Product> products;
     for (const Member& member : group.members) {
       products.push_back(Times(Columns(dy, member.column), member.weight, member.outputs()));
       if (member.rank() > 0 && !member.mask) {
-        products.push_back({Columns(d_hidden, member.rank_column), Rows(member.a), member.rank()});
+        products.push_back(
+            member.Beside(Columns(d_hidden, member.rank_column), Rows(member.a), member.rank()));
       }
     }
     kernels::Gemm({x.size(0), group.inputs, products, dx.data_ptr<float>(), group.inputs},
@@ -244,9 +266,10 @@ struct ProjectNode : torch::autograd::Node {
     for (const Member& member : group.members) {
       if (!member.mask) continue;
       at::Tensor through = at::empty_like(x);
-      kernels::Multiply(x.size(0), group.inputs, member.rank(),
-                        Columns(d_hidden, member.rank_column), Rows(member.a),
-                        through.data_ptr<float>(), group.inputs, false, *workspace);
+      kernels::Multiply(
+          x.size(0), group.inputs,
+          member.Beside(Columns(d_hidden, member.rank_column), Rows(member.a), member.rank()),
+          through.data_ptr<float>(), group.inputs, false, *workspace);
       dx.add_(Masked(*member.mask, through, *workspace));
     }
     return dx;
@@ -260,9 +283,10 @@ struct ProjectNode : torch::autograd::Node {
 
 at::Tensor ProjectFused(const at::Tensor& x, std::span<const Linear> linears, Pass& pass) {
   Group group = GroupOf(linears, pass);
-  const at::Tensor hidden = HiddenOf(group, x, *pass.workspace);
+  const Matrix rows = group.Shared(x, *pass.workspace);
+  const at::Tensor hidden = HiddenOf(group, x, rows, *pass.workspace);
   at::Tensor y = at::empty({x.size(0), group.outputs}, at::kFloat);
-  Forward(group, linears, x, hidden, y, *pass.workspace);
+  Forward(group, linears, rows, hidden, y, *pass.workspace);
   variable_list inputs = {x};
   for (const Linear& linear : linears) {
     inputs.push_back(linear.weight);
@@ -295,16 +319,16 @@ at::Tensor ProjectLanes(const at::Tensor& x, std::span<const Linear> linears, Pa
   for (Linear& map : maps) map.low_rank = nullptr;
   const Group whole = GroupOf(maps, pass);
   at::Tensor y = at::empty({x.size(0), whole.outputs}, at::kFloat);
-  if (together) Forward(whole, maps, x, {}, y, *pass.workspace);
+  if (together) Forward(whole, maps, Rows(x), {}, y, *pass.workspace);
   for (int64_t lane = 0; lane < pass.lanes; ++lane) {
     const Group group = GroupOf(linears, pass, lane);
     const at::Tensor from = x.narrow(0, lane * rows, rows);
-    const at::Tensor hidden = HiddenOf(group, from, *pass.workspace);
+    const at::Tensor hidden = HiddenOf(group, from, Rows(from), *pass.workspace);
     at::Tensor to = y.narrow(0, lane * rows, rows);
     if (together) {
       AddLowRank(group, hidden, to, *pass.workspace);
     } else {
-      Forward(group, linears, from, hidden, to, *pass.workspace);
+      Forward(group, linears, Rows(from), hidden, to, *pass.workspace);
     }
   }
   return y;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/random.h"
+#include "peft/kernels/matrix_unit.h"
 
 namespace rivulet::kernels {
 namespace {
@@ -146,6 +147,60 @@ TEST_P(GemmSizes, Bf16SummandsBiasAndAccumulationEqualThePlainLoop) {
   }
 }
 
+TEST_P(GemmSizes, OperandsThatMayRoundEqualThePlainLoopInEveryOrientation) {
+  const auto [m, n, k] = GetParam();
+  const auto a = Bf16Numbers(m * k, 22), b = Bf16Numbers(n * k, 23);
+  for (const Matrix& left : {Matrix{a.data(), k, 1}, Matrix{a.data(), 1, m}}) {
+    for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+      for (const bool accumulate : {false, true}) {
+        std::vector<float> c = Numbers(m * n, 24);
+        const std::vector<float> before = c;
+        const Product product = {left, right, k, nullptr, true};
+        const GemmCall call = {m, n, {&product, 1}, c.data(), n, nullptr, accumulate};
+        kernels::Gemm(call, workspace_);
+        ExpectProduct(call, before);
+      }
+    }
+  }
+}
+
+// Maps with their low-rank terms, which join a full block of the inner dimension.
+TEST_P(GemmSizes, Bf16SummandsBesideShortOnesThatMayRoundEqualThePlainLoop) {
+  const auto [m, n, k] = GetParam();
+  const auto a = Bf16Numbers(m * k, 25), b = Bf16Numbers(n * k, 26), bias = Numbers(n, 27);
+  const auto u = Bf16Numbers(m * 7, 28), v = Bf16Numbers(n * 7, 29);
+  const std::vector<uint16_t> narrow = Narrow(b);
+  const Product plain[] = {{{a.data(), k, 1}, {b.data(), 1, k}, k},
+                           {{u.data(), 7, 1}, {v.data(), 1, 7}, 7},
+                           {{a.data(), k, 1}, {b.data(), n, 1}, k},
+                           {{u.data(), 7, 1}, {v.data(), n, 1}, 7}};
+  Product products[] = {plain[0], plain[1], plain[2], plain[3]};
+  for (Product* product : {&products[0], &products[2]}) {
+    product->narrow = narrow.data();
+    product->b.data = nullptr;
+  }
+  products[1].may_round = products[3].may_round = true;
+  for (const float* added : {static_cast<const float*>(nullptr), bias.data()}) {
+    std::vector<float> c = Numbers(m * n, 30);
+    const std::vector<float> before = c;
+    kernels::Gemm({m, n, products, c.data(), n, added, true}, workspace_);
+    ExpectProduct({m, n, plain, c.data(), n, added, true}, before);
+  }
+}
+
+TEST(Gemm, OperandsThatMayRoundAreRoundedByAMatrixUnitAlone) {
+  const float third = 1.0f / 3, near = std::bit_cast<float>(0x3EAB0000u);  // 0.333984375
+  const float a[] = {third, third, third, third};
+  Workspace workspace;
+  for (const bool may_round : {false, true}) {
+    float c[4];
+    const Product product = {{a, 1, 1}, {&third, 1, 1}, 1, nullptr, may_round};
+    kernels::Gemm({4, 1, {&product, 1}, c, 1}, workspace);
+    const float factor = may_round && MultipliesBf16() && HasMatrixUnit() ? near : third;
+    EXPECT_EQ(c[3], factor * factor);
+  }
+}
+
 // Four rows, since fewer are widened instead. Nearest even: 1 + 2^-8 lies between 1 and 1 + 2^-7
 // and goes to 1; 1 + 3 * 2^-8 goes to 1 + 2^-6.
 TEST(Gemm, TheLeftOperandIsRoundedToNearestEven) {
@@ -162,14 +217,15 @@ TEST(Gemm, TheLeftOperandIsRoundedToNearestEven) {
   EXPECT_EQ(c[3], 1.0f + 0x1p-7f);
 }
 
-// Edges of tiles (14 x 32, 6 x 16, 32 x 32), of blocks (768, 512) and of the path that does not
-// pack.
+// Edges of tiles (14 x 32, 6 x 16, 32 x 32), of blocks (768, 512; 256 x 1024 of the matrix unit)
+// and of the path that does not pack.
 INSTANTIATE_TEST_SUITE_P(All, GemmSizes,
                          ::testing::Values(Size{1, 1, 1}, Size{1, 100, 33}, Size{2, 9, 200},
                                            Size{3, 40, 7}, Size{14, 32, 8}, Size{15, 33, 9},
                                            Size{56, 70, 64}, Size{57, 8, 65}, Size{60, 530, 20},
                                            Size{100, 31, 800}, Size{20, 64, 1600},
-                                           Size{80, 48, 512}, Size{30, 40, 1}, Size{64, 96, 1568}),
+                                           Size{80, 48, 512}, Size{30, 40, 1}, Size{64, 96, 1568},
+                                           Size{290, 40, 1100}),
                          [](const auto& info) {
                            return std::to_string(info.param.m) + "x" +
                                   std::to_string(info.param.n) + "x" + std::to_string(info.param.k);
@@ -183,14 +239,42 @@ TEST(Gemm, ATeamGivesTheBitsOfOneThread) {
     const std::vector<uint16_t> narrow = Narrow(b);
     std::vector<float> alone(m * n), together(m * n);
     Workspace one, three(3);
-    for (const uint16_t* const bf16 : {(const uint16_t*)nullptr, narrow.data()}) {
-      for (Matrix right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
-        if (bf16 != nullptr) right.data = nullptr;
-        const Product product = {{a.data(), k, 1}, right, k, bf16};
+    for (const Product& kind : {Product{}, {.narrow = narrow.data()}, {.may_round = true}}) {
+      for (const Matrix& right : {Matrix{b.data(), n, 1}, Matrix{b.data(), 1, k}}) {
+        Product product = kind;
+        product.a = {a.data(), k, 1};
+        product.b = right;
+        product.k = k;
         kernels::Gemm({m, n, {&product, 1}, alone.data(), n}, one);
         kernels::Gemm({m, n, {&product, 1}, together.data(), n}, three);
-        EXPECT_EQ(alone, together) << (bf16 != nullptr);
+        EXPECT_EQ(alone, together) << (kind.narrow != nullptr) << kind.may_round;
       }
+    }
+  }
+}
+
+// Columns 64 .. 64 + k of wider rows, divided by columns and by rows; nothing without a matrix
+// unit.
+TEST(Gemm, OperandsInTilesGiveTheBitsOfPlainOnes) {
+  for (const auto& [m, n, k] : {Size{130, 300, 90}, Size{590, 24, 900}, Size{33, 40, 1700}}) {
+    const int64_t width = k + 70;
+    const auto a = Numbers(m * width, 31), b = Bf16Numbers(n * k, 32);
+    const std::vector<uint16_t> narrow = Narrow(b);
+    Workspace three(3);
+    Scratch memory;
+    const Matrix rows = {a.data(), width, 1};
+    const Tiles tiles = ToTiles(m, width, rows, memory, three);
+    EXPECT_EQ(tiles.data != nullptr, MultipliesBf16() && HasMatrixUnit());
+    EXPECT_EQ(tiles.From(33).data, nullptr);
+    for (Product product : {Product{.narrow = narrow.data()}, Product{.may_round = true}}) {
+      product.a = {a.data() + 64, width, 1};
+      product.b = {b.data(), n, 1};
+      product.k = k;
+      std::vector<float> plain(m * n), tiled(m * n);
+      kernels::Gemm({m, n, {&product, 1}, plain.data(), n}, three);
+      product.a.tiles = tiles.From(64);
+      kernels::Gemm({m, n, {&product, 1}, tiled.data(), n}, three);
+      EXPECT_EQ(plain, tiled) << m << " x " << n << " x " << k;
     }
   }
 }
@@ -210,7 +294,8 @@ TEST(Gemm, RowsDoNotDependOnTheirNeighbours) {
   const std::vector<uint16_t> narrow = Narrow(b);
   for (int64_t i = 1; i < m; ++i) std::copy_n(a.begin(), k, a.begin() + i * k);
   const Product wide = {{a.data(), k, 1}, {b.data(), n, 1}, k};
-  for (const Product& product : {wide, Product{wide.a, {nullptr, n, 1}, k, narrow.data()}}) {
+  for (const Product& product : {wide, Product{wide.a, {nullptr, n, 1}, k, narrow.data()},
+                                 Product{wide.a, wide.b, k, nullptr, true}}) {
     std::vector<float> c(m * n);
     Workspace workspace;
     kernels::Gemm({m, n, {&product, 1}, c.data(), n}, workspace);

@@ -8,6 +8,8 @@
 
 #include <functional>
 
+#include "peft/kernels/gemm.h"
+#include "peft/kernels/matrix_unit.h"
 #include "peft/model/dropout.h"
 
 namespace rivulet {
@@ -100,6 +102,28 @@ TEST_F(Ops, AttentionIgnoresPaddingKeys) {
   ExpectFusedEqualsComposed(
       [&](const Inputs& in) { return Attend(in[0], shape, counts, nullptr, pass_); },
       {Numbers({3 * 61, shape.width()}, 7)}, 1);
+}
+
+// Operands of 8 significant bits move results by parts of a thousand where a matrix unit takes
+// them, and not at all where none does. Several blocks of queries, padding, a group of heads.
+TEST_F(Ops, AttentionThatMayRoundIsRoundedByAMatrixUnitAlone) {
+  const at::Tensor counts = at::tensor(std::vector<int>{300, 1, 140}, at::kInt);
+  for (const bool causal : {false, true}) {
+    kernels::AttentionShape shape = {3, 300, 4, 2, 20, causal, nullptr};
+    const Inputs inputs = {Numbers({3 * 300, shape.width()}, 8)};
+    const auto outcome = [&](bool may_round) {
+      shape.may_round = may_round;
+      const Operation attend = [&](const Inputs& in) {
+        return Attend(in[0], shape, counts, nullptr, pass_);
+      };
+      return OutcomeOf(attend, inputs, 1, at::kFloat);
+    };
+    const Outcome exact = outcome(false), rounded = outcome(true);
+    const bool by_unit = kernels::MultipliesBf16() && kernels::HasMatrixUnit();
+    EXPECT_EQ(at::equal(exact.value, rounded.value), !by_unit);
+    EXPECT_EQ(at::equal(exact.gradients[0], rounded.gradients[0]), !by_unit);
+    ExpectNear(rounded, exact, 2e-2);
+  }
 }
 
 // Inputs: x, A0, B0, A1, B1, W0, W1, W2, bias of W0. The third map has no factors.
