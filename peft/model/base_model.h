@@ -17,8 +17,9 @@
 namespace rivulet {
 
 // Arithmetic of the frozen base. kBFloat16 keeps its large matrices in bf16 and multiplies in bf16
-// where the CPU does that, adding up in fp32; norms, softmax, the residual stream and everything
-// trained stay fp32.
+// where the CPU does that, adding up in fp32; a matrix unit gets attention's products and those
+// with low-rank factors as well, rounded on the way. Norms, softmax, the residual stream and
+// everything trained stay fp32.
 enum class Compute { kFloat32, kBFloat16 };
 
 struct BaseModelOptions {
