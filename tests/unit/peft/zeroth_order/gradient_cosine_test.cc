@@ -1,6 +1,7 @@
 // Estimates of the gradient beside autograd's, on a small drawn llama.
 #include <cmath>
 
+#include "common/direction/directions.h"
 #include "peft/zeroth_order/zeroth_order_tuner.h"
 #include "tests/unit/peft/zeroth_order/dropping_model.h"
 
