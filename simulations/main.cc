@@ -16,6 +16,7 @@
 #include "common/job/job_model.h"
 #include "common/settings/settings.h"
 #include "common/terminal/progress.h"
+#include "peft/trainer/process.h"
 #include "privacy/masking/masking_terms.h"
 #include "simulations/engine/simulated_resources.h"
 #include "simulations/engine/simulation.h"
@@ -294,6 +295,7 @@ absl::Status Run(const Options& options) {
 int main(int argc, char** argv) {
   using namespace rivulet;
   MakeSizeLimitAnError();
+  PrepareProcess();  // before any thread has memory of its own
   const ErrorFormat errors = ErrorFormatIn(argc, argv, "");
   Options options;
   if (const auto done = ParseArguments(argc, argv, errors, options)) return *done;

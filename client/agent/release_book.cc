@@ -15,6 +15,7 @@ namespace {
 
 using nlohmann::json;
 constexpr uint64_t kMostBytes = uint64_t{64} << 20;
+constexpr size_t kLongestJob = 256;  // or a coordinator could fill the file with names
 
 absl::Status Damaged(const std::filesystem::path& path, const std::string& why) {
   return WithExit(Refuse(absl::StatusCode::kDataLoss, path.string() + ": " + why),
@@ -60,8 +61,13 @@ absl::Status ReleaseBook::Read() {
 
 absl::StatusOr<ReleaseBook::Release> ReleaseBook::ReleaseOf(const Assignment& task) {
   RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(task.job_document));
-  const std::string of = std::to_string(task.key.round) + "\n" + task.state_sha256 + "\n" +
-                         Sha256Hex(task.job_document);
+  if (task.key.job.size() > kLongestJob) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "job: got a name of " + std::to_string(task.key.job.size()) +
+                      " bytes, want at most " + std::to_string(kLongestJob));
+  }
+  const std::string of = std::to_string(task.key.round) + "\n" + std::to_string(task.key.attempt) +
+                         "\n" + task.state_sha256 + "\n" + Sha256Hex(task.job_document);
   return Release{document.spec.data.dataset, task.key.job, Sha256Hex(of)};
 }
 

@@ -11,10 +11,11 @@
 namespace rivulet {
 
 // How many updates of training rounds an agent gave out of each of its data sets, over all jobs,
-// and whether its owner allows one more (privacy.max-releases-in-all). One is of a round, the state
-// it began with and the job document: other attempts at the same, or the same task again, count
-// once, for they say the same of the data. It is counted before it can leave, so a crash or a
-// cancelled upload counts too much and never too little.
+// and whether its owner allows one more (privacy.max-releases-in-all). One is of a round,
+// an attempt at it, the state it began with and the job document. The same task again counts once;
+// another attempt counts again, for its noise, its directions or its masks are fresh, and a
+// coordinator could average what it asked for many times. It is counted before it can leave, so a
+// crash or a cancelled upload counts too much and never too little.
 //
 // Kept in releases.json of the agent's state directory, mode 0600, read now and written anew,
 // durably, with every release. A file that is damaged or cannot be read is reported in the log, and

@@ -262,7 +262,7 @@ void Federation::Impl::StoredLocked(const FailureRecord& report) {
   TaskOverLocked(failure.client, {failure.job, failure.round, failure.attempt});
   if (failure.attempt > 0) MaskingGoneLocked(job, failure);
   FeedLocked(job, TaskFailed{failure.client, failure.round, failure.attempt, PredicateOf(failure),
-                             Refuses(failure)});
+                             RefusesForGood(failure)});
 }
 
 absl::StatusOr<std::optional<Write>> Federation::Impl::WriteOfLocked(

@@ -6,6 +6,7 @@
 
 #include "common/job/validate_private.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/refusals.h"
 #include "coordinator/storage/secret_pieces.h"
 #include "privacy/secagg/shared/messages.h"
 #include "privacy/secagg/shared/reason.h"
@@ -232,7 +233,8 @@ void Federation::Impl::LoseLocked(Job& job, const std::string& client, const std
     gateway_.Cancel(client, key.job, key.round, key.attempt, why);  // or it waits for the others
   }
   TaskOverLocked(client, key);
-  const TaskFailed event{client, round.round, round.attempt, PredicateOf(failure)};
+  const TaskFailed event{client, round.round, round.attempt, PredicateOf(failure),
+                         RefusesForGood(failure)};
   for (Action& action : job.engine->Step(event, Now())) {
     job.backlog.push_back(std::move(action));
   }

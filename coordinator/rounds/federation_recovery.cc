@@ -174,7 +174,7 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
                 [&](const std::string& client) { return job.excluded.contains(client); });
   for (const FailureRecord& failure : job.failures) {
     const bool of_round = failure.round == state.round + 1 && failure.attempt > 0;
-    if (of_round && Refuses(failure)) state.refused.insert(failure.client);
+    if (of_round && RefusesForGood(failure)) state.refused.insert(failure.client);
   }
   for (const RoundRecord& round : job.rounds) {
     for (const std::string& client : round.counted) state.counted[client] = round.round;

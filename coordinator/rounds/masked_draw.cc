@@ -53,6 +53,7 @@ absl::StatusOr<MaskedDraw::Output> MaskedDraw::OnMessage(const secagg::MemberCer
   } else if (const auto* abort = std::get_if<secagg::Abort>(&message)) {
     Without(client,
             {.why = "refused: " + std::string(NameOf(abort->reason)),
+             .said = AbortText(abort->reason),
              .refuses = IsRefusal(abort->reason)},
             out);
   } else {
@@ -67,12 +68,18 @@ absl::StatusOr<MaskedDraw::Output> MaskedDraw::OnMessage(const secagg::MemberCer
 void MaskedDraw::Without(const std::string& client, const Absence& absence, Output& out) {
   const bool awaited = waiting_.erase(client) > 0;
   if (draw_.phase() != DrawPhase::kCommit && awaited) {
-    if (!absence.refuses) out.faulty.emplace_back(client, absence.why);  // or it could do it again
+    if (!absence.refuses) {
+      out.faulty.emplace_back(client, absence.why);  // or it could do it again
+    } else if (!absence.known) {
+      out.lost.emplace_back(client, absence.said);
+    }
     return Fail(secagg::RefuseFor(Reason::kNonce, "groups are not drawn without the nonce of '" +
                                                       client + "', which " + absence.why),
                 out);
   }
-  if (!absence.known) out.lost.emplace_back(client, absence.why);
+  if (!absence.known) {
+    out.lost.emplace_back(client, absence.said.empty() ? absence.why : absence.said);
+  }
   if (draw_.phase() == DrawPhase::kCommit) {
     draw_.Withdraw(client);
     fingerprints_.erase(client);

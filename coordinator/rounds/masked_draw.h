@@ -56,8 +56,9 @@ class MaskedDraw {
              MaskedGroup::Limits limits, milliseconds now);
   struct Absence {
     std::string why;
-    bool known = false;    // the engine has heard of it
-    bool refuses = false;  // what the coordinator shows it or asks of it
+    std::string said = {};  // by its own word: a reason's name first; else why
+    bool known = false;     // the engine has heard of it
+    bool refuses = false;   // what the coordinator shows it or asks of it
   };
   void Without(const std::string& client, const Absence& absence, Output& out);
   void Advance(Output& out, milliseconds now);

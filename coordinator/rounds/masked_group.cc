@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "coordinator/rounds/refusals.h"
 #include "privacy/masking/signature_verifier.h"
 #include "privacy/secagg/shared/bytes.h"
 
@@ -199,7 +200,7 @@ absl::StatusOr<MaskedGroup::Output> MaskedGroup::OnMessage(const secagg::MemberC
     fingerprints_[client] = who.fingerprint;
   } else if (!bytes.empty() && static_cast<MessageKind>(bytes[0]) == MessageKind::kAbort) {
     RV_ASSIGN_OR_RETURN(const auto message, secagg::Decode<secagg::Abort>(bytes));
-    out.lost.emplace_back(client, "refused: " + std::string(NameOf(message.reason)));
+    out.lost.emplace_back(client, AbortText(message.reason));
     waiting_.erase(client);
   } else {
     // The one that it advertised with: its certificate may have been renewed since.

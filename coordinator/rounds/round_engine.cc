@@ -219,12 +219,15 @@ void RoundEngine::On(const UpdateStored& event, Actions& out) {
 }
 
 void RoundEngine::On(const TaskFailed& event, Actions& out) {
+  // Also of an attempt that is over: a restarted coordinator reads it so.
+  if (event.refused && event.attempt > 0 && event.round == state_.round + 1) {
+    state_.refused.insert(event.client);
+  }
   if (event.attempt == 0 && WantsReport(event.client, event.round)) {
     state_.failed[event.client] = event.why;
     CheckEvaluation(out);
   } else if (event.attempt != 0 && Wants(event.client, event.round, event.attempt)) {
     state_.failed[event.client] = event.why;
-    if (event.refused) state_.refused.insert(event.client);
     CheckOpen(out);
   }
 }
@@ -287,7 +290,7 @@ void RoundEngine::RevokeRest(uint32_t attempt, const std::string& reason, Action
 
 // One that excluded a client does not count, or three liars one after the other would end the job:
 // there are no more of them than clients. What owners allow (attempts of a round) still counts.
-// Who failed and how is for the operator: the other clients are not told.
+// What clients said of their failures is for the operator: the others are not told.
 void RoundEngine::Abandon(const std::string& reason, Actions& out, bool excluded) {
   const uint64_t round = state_.round + 1;
   state_.ended = reason + FailuresText(state_.failed);

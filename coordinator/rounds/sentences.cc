@@ -28,22 +28,23 @@ std::string ListText(const std::vector<std::string>& names) {
 
 std::string FailuresText(const std::map<std::string, std::string>& failed) {
   constexpr size_t kShown = 3, kLongest = 300;
-  std::vector<std::pair<std::string, std::vector<std::string>>> kinds;
+  std::map<std::string, std::vector<std::string>> by_text;
   for (const auto& [client, why] : failed) {
-    if (why.empty()) continue;
-    const auto known = std::find_if(kinds.begin(), kinds.end(),
-                                    [&why](const auto& kind) { return kind.first == why; });
-    if (known != kinds.end()) {
-      known->second.push_back(client);
-    } else {
-      kinds.push_back({why, {client}});
-    }
+    if (!why.empty()) by_text[why].push_back(client);
   }
+  std::vector<std::pair<std::string, std::vector<std::string>>> kinds(by_text.begin(),
+                                                                      by_text.end());
+  std::sort(kinds.begin(), kinds.end(),
+            [](const auto& a, const auto& b) { return a.second.front() < b.second.front(); });
+  std::stable_partition(kinds.begin(), kinds.end(),
+                        [](const auto& kind) { return kind.first.starts_with("refused"); });
   std::string text;
   for (size_t kind = 0; kind < kinds.size() && kind < kShown; ++kind) {
-    const std::string& why = kinds[kind].first;
-    text += "; " + ListText(kinds[kind].second) + " " + Tidy(why, kLongest) +
-            (why.size() > kLongest ? " ..." : "");
+    std::string why = Tidy(kinds[kind].first, kLongest);
+    // A client's own words, which must not look like the next one's.
+    std::replace(why.begin(), why.end(), ';', ',');
+    text += "; " + ListText(kinds[kind].second) + " " + why +
+            (kinds[kind].first.size() > kLongest ? " ..." : "");
   }
   if (kinds.size() > kShown) text += "; and others";
   return text;

@@ -97,7 +97,7 @@ Group NextGroup(std::span<const Product> products, size_t& index, int64_t& offse
     const Product& product = products[index];
     const bool narrow = IsNarrow(product);
     const bool joins = group.by_unit && narrow && product.k <= kShortInner;
-    int64_t take = joins ? product.k : std::min(product.k - offset, room);
+    int64_t take = joins ? product.k - offset : std::min(product.k - offset, room);
     if (narrow && NarrowByUnit() && take < product.k - offset) take -= take % kUnitValues;
     if (take == 0 && offset < product.k) break;
     if (take > 0) {

@@ -76,7 +76,8 @@ class Bert : public Network {
     kernels::AttentionShape shape = {
         batch.size, batch.length, heads, heads, config.hidden_size / heads, false, nullptr};
     shape.lanes = pass.lanes;
-    shape.may_round = base().compute() == Compute::kBFloat16;
+    shape.may_round =
+        qkv[0].weight.scalar_type() == at::kBFloat16;  // fp32 where it is trained whole
     shape.dropout =
         MaskOf(pass, DropoutSite(DropoutPlace::kAttention, layer), config.attention_dropout);
     const at::Tensor mixed = Attend(Project(x, qkv, pass), shape, batch.counts, nullptr, pass);

@@ -19,11 +19,12 @@ class Llama : public Network {
     const RotaryTable rotary = RotaryTableOf(base().config(), 0, batch.length, batch.length);
     kernels::AttentionShape shape = ShapeOf(batch.size, batch.length);
     shape.lanes = pass.lanes;
-    shape.may_round = base().compute() == Compute::kBFloat16;
     // Padding is on the right, so no real query sees it and causality is mask enough.
     const double rate = base().config().attention_dropout;
-    const Mixer attend = [shape, rotary, rate, &pass](int64_t layer, const at::Tensor& qkv) {
+    const Mixer attend = [this, shape, rotary, rate, &adaptation, &pass](int64_t layer,
+                                                                         const at::Tensor& qkv) {
       kernels::AttentionShape own = shape;
+      own.may_round = IsBf16(layer, adaptation);
       own.dropout = MaskOf(pass, DropoutSite(DropoutPlace::kAttention, layer), rate);
       return Attend(qkv, own, {}, &rotary, pass);
     };
@@ -70,6 +71,12 @@ class Llama : public Network {
  private:
   // Attention of a layer: rows of queries, keys and values to rows of heads.
   using Mixer = std::function<at::Tensor(int64_t layer, const at::Tensor& qkv)>;
+
+  // Attention is in the arithmetic of the maps before it: those that are trained whole are fp32.
+  bool IsBf16(int64_t layer, const Adaptation& adaptation) const {
+    const std::string at = "model.layers." + std::to_string(layer) + ".self_attn.q_proj.weight";
+    return Weight(at, adaptation).scalar_type() == at::kBFloat16;
+  }
 
   kernels::AttentionShape ShapeOf(int64_t size, int64_t length) const {
     const ModelConfig& config = base().config();

@@ -35,6 +35,8 @@ KINDS = {
     "mezo-lora": SMALL + MEASURED,
     "fedkseed 4096": SMALL + MEASURED + SCALARS + "pool = 4096\n",
     "decomfl": SMALL + MEASURED + SCALARS,
+    "decomfl int8": SMALL + MEASURED + SCALARS + coded("int8"),
+    "decomfl int8, 50 steps": SMALL + MEASURED.replace("20", "50", 1) + SCALARS + coded("int8"),
     "decomfl masked int8": SMALL + MEASURED + SCALARS + MASKS + coded("int8"),
     "fwdllm": SMALL + MEASURED.replace("20", "1", 1) + "queries = 20\n" + SCALARS + "target-ratio = 1.05\n",
     "feedsign": SMALL + MEASURED + SCALARS + "combine = \"vote\"\n" + coded("sign", "error-feedback = false\n"),

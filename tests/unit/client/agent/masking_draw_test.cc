@@ -131,7 +131,7 @@ TEST_F(MaskingDraw, OneThatAbortsAfterItsNonceIsLost) {
   const auto output = draw_->OnMessage(MemberOf("ada"), secagg::Encode(abort), now_);
   ASSERT_TRUE(output.ok()) << output.status();
   EXPECT_TRUE(output->failed.ok());
-  EXPECT_THAT(output->lost, testing::ElementsAre(testing::Pair("ada", "refused: POLICY")));
+  EXPECT_THAT(output->lost, testing::ElementsAre(testing::Pair("ada", "POLICY: by its own word")));
   EXPECT_TRUE(draw_->gone().contains("ada"));
 }
 

@@ -54,14 +54,29 @@ TEST_F(ReleaseBookTest, CountsAllJobsOfADataSetAndRefusesTheNext) {
   EXPECT_TRUE(book.Count(Task("a", 1, "other")).ok()) << "each data set by itself";
 }
 
-TEST_F(ReleaseBookTest, ARetryOfTheSameRoundCountsOnce) {
+TEST_F(ReleaseBookTest, TheSameTaskAgainCountsOnce) {
   ReleaseBook book(folder_, 1);
-  Assignment task = Task("a", 1);
-  for (task.key.attempt = 1; task.key.attempt < 5; ++task.key.attempt) {
-    EXPECT_TRUE(book.Check(task).ok());
-    EXPECT_TRUE(book.Count(task).ok());
+  for (int time = 0; time < 3; ++time) {
+    EXPECT_TRUE(book.Check(Task("a", 1)).ok());
+    EXPECT_TRUE(book.Count(Task("a", 1)).ok());
   }
   EXPECT_FALSE(book.Check(Task("a", 2)).ok());
+}
+
+// Its noise is fresh, and so may its directions be: many of one round could be averaged.
+TEST_F(ReleaseBookTest, AnotherAttemptAtTheSameRoundIsAnotherRelease) {
+  ReleaseBook book(folder_, 2);
+  Assignment task = Task("a", 1);
+  for (task.key.attempt = 1; task.key.attempt <= 2; ++task.key.attempt) {
+    EXPECT_TRUE(book.Count(task).ok());
+  }
+  EXPECT_EQ(ExitCodeOf(book.Count(task)), ExitCode::kPolicy);
+}
+
+TEST_F(ReleaseBookTest, ALongNameOfAJobIsRefused) {
+  ReleaseBook book(folder_, 2);
+  EXPECT_EQ(book.Count(Task(std::string(257, 'j'), 1)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(book.Count(Task(std::string(256, 'j'), 1)).ok());
 }
 
 // Or a coordinator could ask of one round for as many updates as it has states.

@@ -9,6 +9,7 @@
 #include "masked_fixture.h"
 #include "privacy/secagg/shared/bytes.h"
 #include "privacy/secagg/shared/draw.h"
+#include "privacy/secagg/shared/messages.h"
 
 namespace rivulet {
 namespace {
@@ -334,6 +335,20 @@ TEST_F(GroupedRounds, OneThatRefusesThePoolEndsTheAttemptAndSitsTheRoundOut) {
   EXPECT_THAT(view.rounds[1].cohort, testing::Not(testing::Contains("c")));
   EXPECT_THAT(view.excluded, testing::IsEmpty());
   EXPECT_EQ(round.reported, clients_);
+}
+
+// The same said by a message of the protocol: as an agent does that was restarted meanwhile.
+TEST_F(GroupedRounds, AnAbortInTheDrawIsARefusalToo) {
+  Begin(16, Spec(16, 4));
+  while (!masked_.told.contains(secagg::MessageKind::kPool)) ASSERT_TRUE(Once());
+  std::erase_if(masked_.messages, [](const auto& message) { return message.first == "c"; });
+  const std::string abort = secagg::Encode(secagg::Abort{.reason = secagg::Reason::kPolicy});
+  ASSERT_TRUE(federation_->Masking("c", {job_, 1, 1, abort, {}}).ok());
+  const RoundView round = Finished();
+  EXPECT_THAT(Show(job_).rounds[0].reason, HasSubstr("; c refused: POLICY: by its own word"));
+  EXPECT_EQ(round.attempt, 2u);
+  EXPECT_THAT(round.cohort, testing::Not(testing::Contains("c")));
+  EXPECT_THAT(Show(job_).excluded, testing::IsEmpty());
 }
 
 TEST_F(GroupedRounds, WhoRefusedSitsTheRoundOutAfterARestartToo) {

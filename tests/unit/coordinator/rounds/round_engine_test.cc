@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "coordinator/rounds/refusals.h"
+#include "coordinator/rounds/sentences.h"
+
 namespace rivulet {
 namespace {
 
@@ -403,6 +406,56 @@ TEST(RoundEngine, ManyWhoRefuseOrWhomTheRoundNeedsAreAskedAgain) {
     EXPECT_EQ(play.engine.state().attempt, 2u);
     EXPECT_EQ(play.engine.state().cohort.size(), 8u);
   }
+}
+
+// Or whom it leaves out would be drawn with another chance than the accountant takes.
+TEST(RoundEngine, ASecretDrawIsFromAllWhoeverRefused) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  config.min_available = 8;
+  std::vector<size_t> drawn_from;
+  config.draw = [&](std::vector<std::string> all, uint64_t, uint32_t) {
+    drawn_from.push_back(all.size());
+    return all;
+  };
+  Play play(config);
+  play.Connect("abcdefgh");
+  play.Do(TaskFailed{"c", 1, 1, "refused: PARAMS", true});
+  play.Do(MaskingFailed{"no nonce of c", true, false});
+  EXPECT_EQ(drawn_from, (std::vector<size_t>{8, 8}));
+}
+
+// Of an attempt that is over too, as a restarted coordinator reads what is stored.
+TEST(RoundEngine, ARefusalOfAnAttemptThatIsOverCounts) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  config.min_available = 8;
+  Play play(config);
+  play.Connect("abcdefgh");
+  play.Do(MaskingFailed{"no nonce", true, false});
+  play.Do(TaskFailed{"c", 1, 1, "refused: PARAMS", true});
+  EXPECT_TRUE(play.engine.state().cohort.contains("c"));
+  play.Do(MaskingFailed{"no nonce", true, false});
+  EXPECT_FALSE(play.engine.state().cohort.contains("c"));
+}
+
+TEST(RoundEngine, WhatAClientSaysDoesNotLookLikeAnothersWord) {
+  const std::string text = FailuresText({{"a", "gave up: failed: no; b refused: policy"},
+                                         {"b", "gave up: failed: 2"},
+                                         {"c", "gave up: failed: 3"},
+                                         {"d", "refused: ROSTER_SELF"}});
+  EXPECT_EQ(
+      text,
+      "; d refused: ROSTER_SELF; a gave up: failed: no, b refused: policy; b gave up: failed: 2; "
+      "and others");
+  EXPECT_EQ(FailuresText({{"a", "gave up: failed: no; b refused: policy"}}),
+            "; a gave up: failed: no, b refused: policy");
+}
+
+TEST(RoundEngine, ARosterThatWasTooSmallIsRefusedForThisAttemptAlone) {
+  EXPECT_TRUE(IsRefusal(secagg::Reason::kRosterSmall));
+  EXPECT_FALSE(IsLasting(secagg::Reason::kRosterSmall));
+  EXPECT_TRUE(IsLasting(secagg::Reason::kPolicy));
 }
 
 TEST(RoundEngine, WhatItWaitsForIsASentenceInEveryPhase) {
