@@ -188,6 +188,25 @@ TEST_P(GemmSizes, Bf16SummandsBesideShortOnesThatMayRoundEqualThePlainLoop) {
   }
 }
 
+// A block of the inner dimension (768) ends inside the second summand, which is short.
+TEST(Gemm, AShortBf16SummandBehindAWideOneIsTakenToItsEndAndNoFurther) {
+  constexpr int64_t kM = 40, kN = 33, kWide = 728, kShort = 56;
+  const auto a = Bf16Numbers(kM * kWide, 33), b = Bf16Numbers(kN * kWide, 34);
+  const auto u = Bf16Numbers(kM * kShort, 35), v = Bf16Numbers(kN * kShort, 36);
+  const std::vector<uint16_t> narrow = Narrow(v);
+  const Product plain[] = {{{a.data(), kWide, 1}, {b.data(), 1, kWide}, kWide},
+                           {{u.data(), kShort, 1}, {v.data(), 1, kShort}, kShort},
+                           {{u.data(), kShort, 1}, {v.data(), 1, kShort}, kShort}};
+  Product products[] = {plain[0], plain[1], plain[2]};
+  products[1].narrow = narrow.data();
+  products[1].b.data = nullptr;
+  products[2].may_round = true;
+  std::vector<float> c(kM * kN);
+  Workspace workspace;
+  kernels::Gemm({kM, kN, products, c.data(), kN}, workspace);
+  ExpectProduct({kM, kN, plain, c.data(), kN}, std::vector<float>(kM * kN));
+}
+
 TEST(Gemm, OperandsThatMayRoundAreRoundedByAMatrixUnitAlone) {
   const float third = 1.0f / 3, near = std::bit_cast<float>(0x3EAB0000u);  // 0.333984375
   const float a[] = {third, third, third, third};
