@@ -18,10 +18,10 @@ namespace rivulet {
 namespace {
 
 // begin -> committed offset -> chunks -> half-close -> receipt, or, where the file is in begin, the
-// receipt at once. While a worker stores one message
-// the next one is read, and no more: memory is two chunks. Each step runs in a worker; its last act
-// goes on to the next message or ends the call. Messages come as bytes, so that a chunk goes from
-// the buffers of the network to hash and disk without a copy.
+// receipt at once. While a worker stores one message the next one is read, and no more: memory is
+// two chunks. Each step runs in a worker; its last act goes on to the next message or ends the
+// call. Messages come as bytes, so that a chunk goes from the buffers of the network to hash and
+// disk without a copy.
 class UploadReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                             public WatchedUpload,
                             public std::enable_shared_from_this<UploadReactor> {
