@@ -27,11 +27,12 @@ X25519Pair X25519PairOf(const Secret32& secret) {
   return pair;
 }
 
-absl::StatusOr<Secret32> X25519Shared(const Secret32& own, const Bytes32& peer) {
-  const KeyPtr key = X25519Private(own);
+X25519Key::X25519Key(const Secret32& secret) : key_(X25519Private(secret)) {}
+
+absl::StatusOr<Secret32> X25519Key::Shared(const Bytes32& peer) const {
   const KeyPtr peer_key(
       EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nullptr, peer.data(), peer.size()));
-  const KeyContextPtr context(EVP_PKEY_CTX_new(key.get(), nullptr));
+  const KeyContextPtr context(EVP_PKEY_CTX_new(key_.get(), nullptr));
   MustCrypto(peer_key != nullptr && context != nullptr &&
                  EVP_PKEY_derive_init(context.get()) == 1 &&
                  EVP_PKEY_derive_set_peer(context.get(), peer_key.get()) == 1,

@@ -120,10 +120,10 @@ void PrintSharing(size_t holders, size_t threshold, int repeats) {
 }
 
 void PrintAgreement(int repeats) {
-  const X25519Pair own = X25519PairOf(SystemEntropy().Secret());
+  const X25519Key own(SystemEntropy().Secret());
   const X25519Pair peer = X25519PairOf(SystemEntropy().Secret());
   const double agree = Best(repeats, [&] {
-    if (!X25519Shared(own.secret, peer.public_key).ok()) std::abort();
+    if (!own.Shared(peer.public_key).ok()) std::abort();
   });
   std::printf("{\"bench\":\"x25519\",\"us\":%.1f}\n", 1e6 * agree);
 }

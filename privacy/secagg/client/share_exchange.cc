@@ -102,9 +102,10 @@ std::vector<Mask> MasksOf(ClientState& state) {
 
 // Channel keys and mask seeds of every neighbour; where a key of low order is found out.
 absl::Status AgreeWithNeighbours(ClientState& state) {
+  const X25519Key channel(state.channel.secret), mask(state.mask.secret);
   for (const uint32_t peer : state.topology.NeighboursOf(state.self)) {
-    auto keys = ChannelKeysOf(state.view(), state.channel.secret, state.self, peer);
-    auto seed = PairSeed(state.view(), state.mask.secret, state.self, peer);
+    auto keys = ChannelKeysOf(state.view(), channel, state.self, peer);
+    auto seed = PairSeed(state.view(), mask, state.self, peer);
     if (!keys.ok() || !seed.ok()) {
       return RefuseFor(Reason::kLowOrder,
                        "a public key of member " + std::to_string(peer) + " is of low order");

@@ -48,9 +48,8 @@ uint32_t CountOf(const std::vector<ServerMember>& members, std::optional<T> Serv
 
 // A key that gives everybody the same shared secret.
 bool IsLowOrder(const Bytes32& key) {
-  Bytes32 any{};
-  any[0] = 8;
-  return !X25519Shared(Secret32(any), key).ok();
+  static const X25519Key kAny(Secret32(Bytes32{8}));
+  return !kAny.Shared(key).ok();
 }
 
 // One entry for a client, whatever its certificates; no public key twice.

@@ -299,7 +299,9 @@ absl::StatusOr<RingVector> ServerSession::Finish(RingVector sum, unsigned thread
 // sign(u, v) PRG(seed_uv). Masks between two dropped members never entered the sum.
 absl::StatusOr<std::vector<Mask>> ServerState::MasksToRemove(unsigned threads) const {
   std::vector<Mask> masks;
+  std::vector<X25519Key> keys;
   struct Pair {
+    size_t key;  // of the dropped one
     uint32_t dropped, survivor;
   };
   std::vector<Pair> pairs;
@@ -309,16 +311,18 @@ absl::StatusOr<std::vector<Mask>> ServerState::MasksToRemove(unsigned threads) c
       continue;
     }
     for (const uint32_t peer : topology.NeighboursOf(member)) {
-      if (u3.Contains(peer)) pairs.push_back({.dropped = member, .survivor = peer});
+      if (u3.Contains(peer))
+        pairs.push_back({.key = keys.size(), .dropped = member, .survivor = peer});
     }
+    keys.emplace_back(secrets.at(member));
   }
   const size_t first = masks.size();
   masks.resize(first + pairs.size());
   std::atomic<bool> failed = false;
   const auto derive = [&](size_t begin, size_t end) {
     for (size_t index = begin; index < end; ++index) {
-      const auto [dropped, survivor] = pairs[index];
-      auto seed = PairSeed(view(), secrets.at(dropped), dropped, survivor);
+      const auto [key, dropped, survivor] = pairs[index];
+      auto seed = PairSeed(view(), keys[key], dropped, survivor);
       if (!seed.ok()) failed = true;
       masks[first + index] = {.seed = seed.ok() ? *std::move(seed) : Secret32(),
                               .subtract = dropped > survivor};

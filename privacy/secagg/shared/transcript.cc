@@ -118,21 +118,21 @@ std::string SelfMaskInfo(uint32_t index) {
   return ByteWriter(32).Lp("rvl1/self-mask").U32(index).Take();
 }
 
-absl::StatusOr<ChannelKeys> ChannelKeysOf(const SessionView& session, const Secret32& own,
+absl::StatusOr<ChannelKeys> ChannelKeysOf(const SessionView& session, const X25519Key& own,
                                           uint32_t self, uint32_t peer) {
   const Bytes32& ours = session.entries[self].channel_key;
   const Bytes32& theirs = session.entries[peer].channel_key;
-  RV_ASSIGN_OR_RETURN(const Secret32 shared, X25519Shared(own, theirs));
+  RV_ASSIGN_OR_RETURN(const Secret32 shared, own.Shared(theirs));
   return ChannelKeys{
       .outgoing = HkdfSha256(shared.bytes(), session.sid, ChannelInfo(self, peer, ours, theirs)),
       .incoming = HkdfSha256(shared.bytes(), session.sid, ChannelInfo(peer, self, theirs, ours))};
 }
 
-absl::StatusOr<Secret32> PairSeed(const SessionView& session, const Secret32& own, uint32_t self,
+absl::StatusOr<Secret32> PairSeed(const SessionView& session, const X25519Key& own, uint32_t self,
                                   uint32_t peer) {
   const Bytes32& ours = session.entries[self].mask_key;
   const Bytes32& theirs = session.entries[peer].mask_key;
-  RV_ASSIGN_OR_RETURN(const Secret32 shared, X25519Shared(own, theirs));
+  RV_ASSIGN_OR_RETURN(const Secret32 shared, own.Shared(theirs));
   return HkdfSha256(shared.bytes(), session.sid, PairMaskInfo(self, peer, ours, theirs));
 }
 

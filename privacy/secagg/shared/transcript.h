@@ -9,6 +9,7 @@
 #include "common/status.h"
 #include "privacy/crypto/ed25519.h"
 #include "privacy/crypto/secret.h"
+#include "privacy/crypto/x25519.h"
 #include "privacy/secagg/shared/graph.h"
 #include "privacy/secagg/shared/index_set.h"
 
@@ -66,10 +67,10 @@ struct ChannelKeys {
   Secret32 incoming;  // K_{peer->self}
 };
 // From the channel secret of `self`. InvalidArgument: the peer's key is of low order.
-absl::StatusOr<ChannelKeys> ChannelKeysOf(const SessionView& session, const Secret32& own,
+absl::StatusOr<ChannelKeys> ChannelKeysOf(const SessionView& session, const X25519Key& own,
                                           uint32_t self, uint32_t peer);
 // seed_uv, from the mask secret of u or from that of v. InvalidArgument as above.
-absl::StatusOr<Secret32> PairSeed(const SessionView& session, const Secret32& own, uint32_t self,
+absl::StatusOr<Secret32> PairSeed(const SessionView& session, const X25519Key& own, uint32_t self,
                                   uint32_t peer);
 // self_u of b_u.
 Secret32 SelfMaskSeed(const Bytes32& sid, const Secret32& self_seed, uint32_t index);

@@ -61,10 +61,10 @@ TEST(KeySchedule, MatchesTheKnownAnswers) {
   const X25519Pair bob = X25519PairOf(SecretFromHex(hex("sk_1")));
   EXPECT_EQ(alice.public_key, Bytes32FromHex(hex("pk_0")));
   EXPECT_EQ(bob.public_key, Bytes32FromHex(hex("pk_1")));
-  const auto shared = X25519Shared(alice.secret, bob.public_key);
+  const auto shared = X25519Key(alice.secret).Shared(bob.public_key);
   ASSERT_TRUE(shared.ok());
   EXPECT_EQ(SecretHex(*shared), hex("shared"));
-  EXPECT_EQ(*shared, *X25519Shared(bob.secret, alice.public_key));
+  EXPECT_EQ(*shared, *X25519Key(bob.secret).Shared(alice.public_key));
 
   const std::string sid = FromHex(hex("sid"));
   const std::string pk_0 = FromHex(hex("pk_0")), pk_1 = FromHex(hex("pk_1"));
@@ -94,7 +94,7 @@ TEST(KeySchedule, SenderAndReceiverDoNotSwap) {
 // Orders 1, 2, 4 and 8 on the curve and its twist, and the two that are not reduced (RFC 7748
 // section 6.1 tells to look for the zero result; OpenSSL's derivation does).
 TEST(X25519, PointsOfLowOrderAreRefused) {
-  const Secret32 own = SecretFromHex(SecaggKat()["key_schedule"]["sk_0"]);
+  const X25519Key own(SecretFromHex(SecaggKat()["key_schedule"]["sk_0"]));
   for (const char* point : {"0000000000000000000000000000000000000000000000000000000000000000",
                             "0100000000000000000000000000000000000000000000000000000000000000",
                             "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
@@ -102,11 +102,10 @@ TEST(X25519, PointsOfLowOrderAreRefused) {
                             "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
                             "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
                             "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"}) {
-    EXPECT_EQ(X25519Shared(own, Bytes32FromHex(point)).status().code(),
-              absl::StatusCode::kInvalidArgument)
+    EXPECT_EQ(own.Shared(Bytes32FromHex(point)).status().code(), absl::StatusCode::kInvalidArgument)
         << point;
   }
-  EXPECT_TRUE(X25519Shared(own, Bytes32{9}).ok());
+  EXPECT_TRUE(own.Shared(Bytes32{9}).ok());
 }
 
 TEST(Ed25519, SignsAndVerifiesTheKnownEndorsement) {

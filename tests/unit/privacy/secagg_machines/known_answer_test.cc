@@ -251,14 +251,14 @@ TEST_F(KnownTranscript, DerivedSeedsAreTheKnownOnes) {
       .sid0 = ArrayOf(known_["sid0"]), .sid = ArrayOf(known_["sid"]), .entries = entries};
   for (const auto& [pair, seed] : known_["pair_seeds"].items()) {
     const uint32_t u = pair[0] - '0', v = pair[2] - '0';
-    EXPECT_EQ(HexOf(PairSeed(view, mask[u], u, v)->bytes()), seed.get<std::string>());
-    EXPECT_EQ(HexOf(PairSeed(view, mask[v], v, u)->bytes()), seed.get<std::string>());
+    EXPECT_EQ(HexOf(PairSeed(view, X25519Key(mask[u]), u, v)->bytes()), seed.get<std::string>());
+    EXPECT_EQ(HexOf(PairSeed(view, X25519Key(mask[v]), v, u)->bytes()), seed.get<std::string>());
   }
   for (const auto& row : known_["shares"]["messages"]) {
     const uint32_t from = row["from"], to = row["to"];
-    EXPECT_EQ(HexOf(ChannelKeysOf(view, channel[from], from, to)->outgoing.bytes()),
+    EXPECT_EQ(HexOf(ChannelKeysOf(view, X25519Key(channel[from]), from, to)->outgoing.bytes()),
               row["channel_key"].get<std::string>());
-    EXPECT_EQ(HexOf(ChannelKeysOf(view, channel[to], to, from)->incoming.bytes()),
+    EXPECT_EQ(HexOf(ChannelKeysOf(view, X25519Key(channel[to]), to, from)->incoming.bytes()),
               row["channel_key"].get<std::string>());
   }
   for (uint32_t u = 0; u < 4; ++u) {
@@ -280,11 +280,11 @@ TEST(KnownKeySchedule, GivesTheKnownKeysAndSeeds) {
   ASSERT_TRUE(text.ok()) << text.status();
   const auto& known = (*text)["key_schedule"];
   std::vector<RosterEntry> entries(2);
-  std::vector<Secret32> secrets;
+  std::vector<X25519Key> secrets;
   for (uint32_t u = 0; u < 2; ++u) {
     const std::string number = std::to_string(u);
     entries[u].channel_key = entries[u].mask_key = ArrayOf(known["pk_" + number]);
-    secrets.emplace_back(ArrayOf(known["sk_" + number]));
+    secrets.emplace_back(Secret32(ArrayOf(known["sk_" + number])));
   }
   const SessionView view{.sid0 = {}, .sid = ArrayOf(known["sid"]), .entries = entries};
   EXPECT_EQ(HexOf(PairSeed(view, secrets[0], 0, 1)->bytes()),

@@ -168,7 +168,7 @@ class WrongPositions : public testing::Test {
   AddressedShare Letter(uint32_t from, uint32_t sender, uint32_t receiver, uint16_t x) {
     const SessionView view{
         .sid0 = roster_.sid0, .sid = cohort_.session(0).sid(), .entries = roster_.entries};
-    const auto keys = ChannelKeysOf(view, channels_[from].secret, from, 0);
+    const auto keys = ChannelKeysOf(view, X25519Key(channels_[from].secret), from, 0);
     const std::string plain =
         ByteWriter().U32(sender).U32(receiver).U16(x).Raw(std::string(64, 'x')).Take();
     const GcmIv iv{static_cast<uint8_t>(from)};
