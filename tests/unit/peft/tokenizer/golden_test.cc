@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "common/io/file.h"
 #include "peft/tokenizer/json_members.h"
@@ -57,12 +58,17 @@ class GoldenTokenizer : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     RV_SKIP_WITHOUT(FirstOf(GetParam()));
-    auto loaded = LoadNamed(GetParam());
-    ASSERT_TRUE(loaded.ok()) << loaded.status();
-    tokenizer_.emplace(*loaded);
+    static std::map<std::string, Tokenizer> loaded;  // reading one costs more than its strings
+    auto at = loaded.find(GetParam());
+    if (at == loaded.end()) {
+      auto read = LoadNamed(GetParam());
+      ASSERT_TRUE(read.ok()) << read.status();
+      at = loaded.emplace(GetParam(), *std::move(read)).first;
+    }
+    tokenizer_ = &at->second;
   }
   const Json& Entry() const { return Golden()["tokenizers"][GetParam()]; }
-  std::optional<Tokenizer> tokenizer_;
+  const Tokenizer* tokenizer_ = nullptr;
 };
 
 TEST_P(GoldenTokenizer, EncodesEveryStringAsTheReferenceDoes) {
