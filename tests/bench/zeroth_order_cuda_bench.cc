@@ -5,19 +5,20 @@
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/GradMode.h>
-#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/bench/cuda_llama.h"
+#include "tests/bench/cuda_overlap.h"
+#include "tests/bench/cuda_turns.h"
 
 namespace rivulet::bench {
 namespace {
@@ -25,55 +26,6 @@ namespace {
 constexpr float kEpsilon = 1e-3f;
 constexpr double kRate = 1e-7;
 constexpr float kWide = 0x1p-8f;  // far enough for a difference that bfloat16 resolves
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-double PeakBytes() {
-  return static_cast<double>(
-      c10::cuda::CUDACachingAllocator::getDeviceStats(0).allocated_bytes[0].peak);
-}
-
-using Work = std::function<void()>;
-
-struct Turns {
-  double forwards, step;            // seconds, medians
-  double forwards_peak, step_peak;  // bytes
-};
-
-// `forwards` and `step` in turns A B B A, each long enough to time.
-Turns InTurns(int repeats, const Work& forwards, const Work& step) {
-  const auto once = [](const Work& work, int times) {
-    Must(cudaDeviceSynchronize());
-    const double start = Now();
-    for (int time = 0; time < times; ++time) work();
-    Must(cudaDeviceSynchronize());
-    return (Now() - start) / times;
-  };
-  Turns turns;
-  once(forwards, 2);
-  c10::cuda::CUDACachingAllocator::resetPeakStats(0);
-  const double first = once(forwards, 2);
-  turns.forwards_peak = PeakBytes();
-  once(step, 2);
-  c10::cuda::CUDACachingAllocator::resetPeakStats(0);
-  once(step, 2);
-  turns.step_peak = PeakBytes();
-  const int times = std::max(1, static_cast<int>(0.06 / first));
-  std::vector<double> a, b;
-  for (int repeat = 0; repeat < repeats; ++repeat) {
-    a.push_back(once(forwards, times));
-    b.push_back(once(step, times));
-    b.push_back(once(step, times));
-    a.push_back(once(forwards, times));
-  }
-  turns.forwards = Median(a), turns.step = Median(b);
-  return turns;
-}
 
 // Everything that is timed at one number of tokens.
 class Bench {
@@ -114,6 +66,81 @@ class Bench {
           Must(MoveAndPerturbCuda({z, kEpsilon + Move(plus, minus), Address(kind, step_), kEpsilon},
                                   layout_.all, Cells(flat_), Cells(flat_), Stream()));
         });
+  }
+
+  // The same two passes beside the forward passes: - 2 eps behind the first, the rest ahead of the
+  // next step's first.
+  struct OverlapRow {
+    const char* name;
+    cudaStream_t main;
+    Overlap overlap;
+  };
+  void InPlaceOverlapped(const OverlapRow& row) {
+    const auto main = c10::cuda::getStreamFromExternal(row.main, 0);
+    const c10::cuda::CUDAStreamGuard guard(main);
+    const DirectionSettings kind{DirectionKind::kRademacher};
+    Must(cudaDeviceSynchronize());  // other streams' work on the weights
+    Stored stored(layout_, flat_);
+    Overlapped weights(layout_, flat_, row.overlap);
+    Add(Address(kind, step_), kEpsilon);
+    MoveAndPerturb update;
+    bool pending = false;
+    Report(
+        std::string("in place, overlapped, ") + row.name, [&] { return model_.Loss(stored); },
+        [&] {
+          const DirectionAddress z = Address(kind, step_++);
+          const auto [plus, minus] = Losses(weights, z, pending ? &update : nullptr);
+          update = {z, kEpsilon + Move(plus, minus), Address(kind, step_), kEpsilon};
+          pending = true;
+        });
+  }
+
+  // Three steps in place, pass by pass and overlapped, must measure the same losses and end with
+  // the same bits.
+  void CheckOverlapped(const OverlapRow& row) {
+    const auto main = c10::cuda::getStreamFromExternal(row.main, 0);
+    const c10::cuda::CUDAStreamGuard guard(main);
+    const DirectionSettings kind{DirectionKind::kRademacher};
+    Must(cudaDeviceSynchronize());
+    const at::Tensor start = flat_.clone();
+    // Far enough for weights in bfloat16 to follow.
+    const auto update = [&](uint64_t step, const at::Tensor& plus, const at::Tensor& minus) {
+      return MoveAndPerturb{Address(kind, step), kEpsilon + 0x1p12f * Move(plus, minus),
+                            Address(kind, step + 1), kEpsilon};
+    };
+    const auto moved = [&](const MoveAndPerturb& step) {
+      Must(MoveAndPerturbCuda(step, layout_.all, Cells(flat_), Cells(flat_), Stream()));
+    };
+    Stored stored(layout_, flat_);
+    std::vector<at::Tensor> losses;
+    Add(Address(kind, 0), kEpsilon);
+    for (uint64_t step = 0; step < 3; ++step) {
+      losses.push_back(model_.Loss(stored));
+      Add(Address(kind, step), -2 * kEpsilon);
+      losses.push_back(model_.Loss(stored));
+      moved(update(step, losses[2 * step], losses[2 * step + 1]));
+    }
+    const at::Tensor by_passes = flat_.clone();
+    flat_.copy_(start);
+    Overlapped weights(layout_, flat_, row.overlap);
+    MoveAndPerturb next;
+    bool same_losses = true;
+    Add(Address(kind, 0), kEpsilon);
+    for (uint64_t step = 0; step < 3; ++step) {
+      const auto [plus, minus] = Losses(weights, Address(kind, step), step > 0 ? &next : nullptr);
+      same_losses = same_losses && at::equal(plus, losses[2 * step]) &&
+                    at::equal(minus, losses[2 * step + 1]);
+      next = update(step, plus, minus);
+    }
+    moved(next);
+    std::printf(
+        "{\"check\":\"%s: in place, overlapped, %s\",\"losses_equal\":%s,"
+        "\"update\":%.3g,\"update_equals\":%s}\n",
+        tokens_.c_str(), row.name, same_losses ? "true" : "false", next.move - kEpsilon,
+        at::equal(flat_, by_passes) && !at::equal(flat_, start) ? "true" : "false");
+    std::fflush(stdout);
+    flat_.copy_(start);
+    Must(cudaDeviceSynchronize());
   }
 
   void Copy(const DirectionSettings& kind, const char* name) {
@@ -323,6 +350,26 @@ class Bench {
   static double Difference(const at::Tensor& plus, const at::Tensor& minus) {
     return (plus - minus).item<double>();
   }
+  // Both losses of a step in place at z, which begins with what `update`, if any, has left to do.
+  std::pair<at::Tensor, at::Tensor> Losses(Overlapped& weights, const DirectionAddress& z,
+                                           const MoveAndPerturb* update) {
+    uint16_t* const cells = Cells(flat_);
+    Overlapped::Move ahead;
+    if (update != nullptr) {
+      ahead = [=](std::span<const DevicePart> parts, cudaStream_t stream) {
+        Must(MoveAndPerturbCuda(*update, parts, cells, cells, stream));
+      };
+    }
+    weights.Start(ahead, [=](std::span<const DevicePart> parts, cudaStream_t stream) {
+      Must(AddDirectionCuda(z, parts, -2 * kEpsilon, cells, cells, stream));
+    });
+    const at::Tensor plus = model_.Loss(weights);
+    weights.End();
+    weights.Start({}, {});
+    const at::Tensor minus = model_.Loss(weights);
+    weights.End();
+    return {plus, minus};
+  }
   void Add(const DirectionAddress& z, float scale) { Perturb(z, scale, flat_); }
   void Perturb(const DirectionAddress& z, float scale, const at::Tensor& out) {
     Must(AddDirectionCuda(z, layout_.all, scale, Cells(flat_), Cells(out), Stream()));
@@ -370,11 +417,21 @@ void Run(int repeats, int64_t layers) {
   std::printf("{\"device\":\"%s\",\"weights\":%lld}\n", device.name,
               static_cast<long long>(layout.size));
   const DirectionSettings signs{DirectionKind::kRademacher}, gauss{DirectionKind::kGauss};
+  const PriorityStream urgent(5), low(1), lowest(0), side(0), other_side(0);
+  const std::vector<Bench::OverlapRow> overlaps = {
+      {"less urgent, by layer", urgent.get(), {low.get(), lowest.get(), 4, 2}},
+      {"less urgent, by matrix", urgent.get(), {low.get(), lowest.get(), 1, 4}},
+      {"as urgent, by layer", lowest.get(), {side.get(), other_side.get(), 4, 2}},
+      {"one stream, by layer", urgent.get(), {urgent.get(), urgent.get(), 4, 0}}};
   for (const auto& [batch, length] :
        std::vector<std::pair<int64_t, int64_t>>{{1, 64}, {1, 512}, {4, 512}, {8, 2048}}) {
     Bench bench(layout, batch, length, repeats);
     bench.InPlace(signs, "rademacher");
     bench.InPlaceMerged(signs, "rademacher");
+    for (const Bench::OverlapRow& row : overlaps) {
+      bench.InPlaceOverlapped(row);
+      if (batch == 4) bench.CheckOverlapped(row);
+    }
     bench.Copy(signs, "rademacher");
     bench.OnTheWay(signs, "rademacher", false);
     bench.OnTheWay(signs, "rademacher", true);

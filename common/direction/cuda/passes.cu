@@ -1,17 +1,10 @@
 // One pass over the numbers: z comes and goes in registers.
+#include <cuda_bf16.h>
+
 #include "common/direction/cuda/table.cuh"
 
 namespace rivulet::direction_cuda {
 namespace {
-
-__device__ float Moved(float scale, float z, float base) { return __fmaf_rn(scale, z, base); }
-
-// bfloat16, as common/direction/kernels.cc: widened, to nearest even.
-__device__ uint16_t Moved(float scale, float z, uint16_t base) {
-  const float wide = __uint_as_float(uint32_t{base} << 16);
-  const uint32_t bits = __float_as_uint(__fmaf_rn(scale, z, wide));
-  return static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16);
-}
 
 enum class Pass { kFill, kAdd, kMoveAndAdd };
 
@@ -30,7 +23,24 @@ union Sixteen {
   static constexpr int kCells = 16 / sizeof(Cell);
   uint4 bytes;
   Cell cell[kCells];
+  uint32_t word[4];
 };
+
+// All cells = fma(scale, z, cell).
+__device__ void MoveAll(float scale, const float* z, Sixteen<float>& group) {
+  for (int v = 0; v < 4; ++v) group.cell[v] = __fmaf_rn(scale, z[v], group.cell[v]);
+}
+
+// bfloat16, as common/direction/kernels.cc: widened, to nearest even. One instruction rounds two.
+__device__ void MoveAll(float scale, const float* z, Sixteen<uint16_t>& group) {
+  for (int pair = 0; pair < 4; ++pair) {
+    const float low = __uint_as_float(group.word[pair] << 16);
+    const float high = __uint_as_float(group.word[pair] & 0xFFFF0000u);
+    const __nv_bfloat162_raw moved = __floats2bfloat162_rn(__fmaf_rn(scale, z[2 * pair], low),
+                                                           __fmaf_rn(scale, z[2 * pair + 1], high));
+    group.word[pair] = moved.x | uint32_t{moved.y} << 16;
+  }
+}
 
 // A warp takes a tile. Where a lane's 16 bytes lie inside the section and the buffers are aligned
 // to them, they are read and written as one.
@@ -86,19 +96,15 @@ __global__ void __launch_bounds__(kThreads)
     };
     float z[kCells];
     work.source.template Values<kCells>(part, at, shared[warp][0], z);
-    for (int v = 0; v < kCells; ++v) {
-      if constexpr (pass == Pass::kFill) {
-        groups[g].cell[v] = z[v];
-      } else {
-        groups[g].cell[v] = Moved(work.scale, z[v], groups[g].cell[v]);
-      }
+    if constexpr (pass == Pass::kFill) {
+      for (int v = 0; v < kCells; ++v) groups[g].cell[v] = z[v];
+    } else {
+      MoveAll(work.scale, z, groups[g]);
     }
     if constexpr (kMoves) {
       if (work.moved != work.out) store(work.moved);
       work.next.template Values<kCells>(part, at, shared[warp][1], z);
-      for (int v = 0; v < kCells; ++v) {
-        groups[g].cell[v] = Moved(work.next_scale, z[v], groups[g].cell[v]);
-      }
+      MoveAll(work.next_scale, z, groups[g]);
     }
     store(work.out);
   }
