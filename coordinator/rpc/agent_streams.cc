@@ -125,6 +125,7 @@ v1::Task ToWire(const ClientTask& task) {
     log.set_sha256(BytesOfHex(task.log->sha256));
     log.set_bytes(task.log->bytes);
     log.set_from(task.log->from);
+    log.set_rest(task.log->rest);
     if (const auto& snapshot = task.log->snapshot) {
       log.mutable_snapshot()->set_sha256(BytesOfHex(snapshot->sha256));
       log.mutable_snapshot()->set_bytes(snapshot->bytes);

@@ -122,8 +122,7 @@ class ConnectReactor final
     if (!joined_) return Welcome(message);
     switch (message.kind_case()) {
       case v1::AgentMessage::kHeartbeat:
-        Echo(message.heartbeat());
-        return absl::OkStatus();
+        return absl::OkStatus();  // it was looked at whether the caller may still be here
       case v1::AgentMessage::kFailure:
       case v1::AgentMessage::kEvaluation:
         return Post(message);
@@ -215,12 +214,6 @@ class ConnectReactor final
         facts, {caller_.organisation, facts.version, caller_.not_after_s, caller_.serial}, *this);
     spdlog::debug("agent {} connected", caller_.name);
     return absl::OkStatus();
-  }
-
-  void Echo(const v1::Heartbeat& heartbeat) {
-    v1::CoordinatorMessage answer;
-    answer.mutable_heartbeat()->set_sequence(heartbeat.sequence());
-    Push(std::move(answer));
   }
 
   void Acknowledge(uint64_t sequence, const absl::Status& status) {
