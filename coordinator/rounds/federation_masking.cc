@@ -181,7 +181,7 @@ absl::Status Federation::Impl::Masking(const std::string& client, const MaskingM
   return absl::OkStatus();
 }
 
-// Of those whom a message to this client names: what they showed when they began.
+// Of those whom a message to this client and others names: what they showed when they began.
 std::vector<std::string> Federation::Impl::CertificatesLocked(const Job& job,
                                                               const std::string& client,
                                                               const std::string& bytes) const {
@@ -204,17 +204,13 @@ std::vector<std::string> Federation::Impl::CertificatesLocked(const Job& job,
   return certificates;
 }
 
-// Those to many clients come one after the other: what goes with them is found once.
 void Federation::Impl::TellLocked(const Job& job,
                                   const std::vector<MaskedRound::Message>& messages) {
   const RoundRecord& round = job.rounds.back();
-  MaskingMessage message{job.record.id, round.round, round.attempt, "", {}};
-  for (const auto& [client, bytes] : messages) {
-    if (bytes != message.bytes) {
-      message.bytes = bytes;
-      message.certificates = CertificatesLocked(job, client, bytes);
-    }
-    gateway_.Tell(client, message);
+  for (const auto& [clients, bytes] : messages) {
+    if (clients.empty()) continue;
+    gateway_.Tell(clients, {job.record.id, round.round, round.attempt, bytes,
+                            CertificatesLocked(job, clients.front(), bytes)});
   }
 }
 
@@ -345,7 +341,7 @@ void Federation::Impl::MaskingReturnedLocked(Job& job, const std::string& client
   if (job.engine == nullptr || job.masked == nullptr || job.opening) return;
   std::vector<MaskedRound::Message> again;
   for (std::string& bytes : job.masked->MessagesFor(client)) {
-    again.push_back({client, std::move(bytes)});
+    again.push_back({{client}, std::move(bytes)});
   }
   TellLocked(job, again);
 }

@@ -65,12 +65,15 @@ void Fleet::PostTask(const std::string& client, const ClientTask& task,
   Post(std::move(order));
 }
 
-void Fleet::Tell(const std::string& client, const MaskingMessage& message) {
-  auto order = std::make_shared<Order>();
-  order->kind = Kind::kMessage;
-  order->client = client;
-  order->message = message;
-  Post(std::move(order));
+void Fleet::Tell(const std::vector<std::string>& clients, const MaskingMessage& message) {
+  const auto shared = std::make_shared<const MaskingMessage>(message);
+  for (const std::string& client : clients) {
+    auto order = std::make_shared<Order>();
+    order->kind = Kind::kMessage;
+    order->client = client;
+    order->message = shared;
+    Post(std::move(order));
+  }
 }
 
 void Fleet::Post(std::shared_ptr<Order> order) {
@@ -151,9 +154,9 @@ absl::Status Fleet::Do(Order& order) {
 }
 
 absl::Status Fleet::Hear(Order& order) {
-  RV_RETURN_IF_ERROR(masked_->On(*federation_, order.client, order.message));
+  RV_RETURN_IF_ERROR(masked_->On(*federation_, order.client, *order.message));
   if (!config_.of_session) return absl::OkStatus();
-  const auto agreed = masked_->TakeAgreed(order.client, order.message);
+  const auto agreed = masked_->TakeAgreed(order.client, *order.message);
   if (agreed) PostTask(order.client, agreed->first, agreed->second);
   return absl::OkStatus();
 }
