@@ -264,7 +264,8 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
   if (output.save && job.masked != nullptr && output.failed.ok()) {
     const absl::Status saved = states_.Commit(MaskingWrites(job));
     if (!saved.ok()) {
-      return feed(MaskingFailed{"masking: " + std::string(saved.message()), output.repeatable});
+      return feed(MaskingFailed{"masking: " + std::string(saved.message()), output.repeatable,
+                                false, "the coordinator cannot store its masks"});
     }
     job.masked->Saved();
   }
@@ -278,7 +279,8 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
   // Those lost may have ended the attempt before: the next one has not failed.
   if (!output.failed.ok() && attempt == AttemptOf(job.engine->state())) {
     feed(MaskingFailed{std::string(output.failed.message()), output.repeatable,
-                       !output.faulty.empty()});
+                       !output.faulty.empty(),
+                       job.masked != nullptr ? job.masked->Nameless(output.failed) : ""});
   } else if (output.failed.ok() && output.opened && job.masked != nullptr) {
     job.opening = true;
     work_.push_back({job.record.id});

@@ -259,9 +259,9 @@ void RoundEngine::OpenIsOver(Actions& out) {
   if (!TrustedHasReported()) {
     return Abandon("the deadline passed without the update of " + TrustedText(), out);
   }
-  Abandon("the deadline passed with " + std::to_string(state_.reported.size()) + " of " +
-              std::to_string(minimum) + " updates; missing: " + ListText(Outstanding()),
-          out);
+  const std::string passed = "the deadline passed with " + std::to_string(state_.reported.size()) +
+                             " of " + std::to_string(minimum) + " updates";
+  Abandon(passed + "; missing: " + ListText(Outstanding()), out, false, passed);
 }
 
 void RoundEngine::StartFreezing(Actions& out) {
@@ -291,11 +291,14 @@ void RoundEngine::RevokeRest(uint32_t attempt, const std::string& reason, Action
 // One that excluded a client does not count, or three liars one after the other would end the job:
 // there are no more of them than clients. What owners allow (attempts of a round) still counts.
 // What clients said of their failures is for the operator: the others are not told.
-void RoundEngine::Abandon(const std::string& reason, Actions& out, bool excluded) {
+void RoundEngine::Abandon(const std::string& reason, Actions& out, bool excluded,
+                          const std::string& told) {
   const uint64_t round = state_.round + 1;
   state_.ended = reason + FailuresText(state_.failed);
   out.push_back(AbandonRound{round, state_.attempt, state_.ended});
-  RevokeRest(state_.attempt, "round " + std::to_string(round) + " abandoned: " + reason, out);
+  RevokeRest(state_.attempt,
+             "round " + std::to_string(round) + " abandoned: " + (told.empty() ? reason : told),
+             out);
   if (!excluded) ++state_.abandoned;
   Wait();
   TryStart(out);
@@ -328,7 +331,7 @@ void RoundEngine::On(const MaskingFailed& event, Actions& out) {
   const bool taken = state_.phase == Phase::kOpen || state_.phase == Phase::kFreezing ||
                      state_.phase == Phase::kClosed;
   if (!taken) return;
-  if (event.repeatable) return Abandon(event.reason, out, event.excluded);
+  if (event.repeatable) return Abandon(event.reason, out, event.excluded, event.told);
   if (event.excluded && state_.round + 1 < config_.rounds) {
     out.push_back(LoseRound{state_.round + 1, state_.attempt, event.reason});
     return NextRound(out);

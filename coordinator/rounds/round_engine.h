@@ -110,6 +110,7 @@ struct MaskingFailed {  // the clients' keys and shares do not open a sum
   std::string reason;
   bool repeatable = true;  // false: clients have given shares away, and never do twice in a round
   bool excluded = false;   // whoever was at fault is excluded: a later round may fare better
+  std::string told = {};   // the reason for clients' ears; empty: the same
 };
 struct TimePassed {};
 struct StopRequested {
@@ -231,7 +232,8 @@ class RoundEngine {
   void Open(Actions& out);
   void CheckOpen(Actions& out);
   void StartFreezing(Actions& out);
-  void Abandon(const std::string& reason, Actions& out, bool excluded = false);
+  void Abandon(const std::string& reason, Actions& out, bool excluded = false,
+               const std::string& told = "");
   void NextRound(Actions& out);
   void OpenIsOver(Actions& out);
   void WaitIsOver(Actions& out);

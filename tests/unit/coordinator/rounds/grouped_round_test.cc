@@ -527,6 +527,14 @@ TEST_F(GroupedRounds, WithTooFewGroupsTheAttemptIsAbandoned) {
   const RoundView round = Show(job_).rounds.front();
   EXPECT_EQ(round.state, RoundState::kAbandoned);
   EXPECT_THAT(round.reason, HasSubstr("got sums of 2 of 3 groups, want 3; group "));
+  // Whoever of the other groups was still at work hears how many, and nobody's name.
+  EXPECT_FALSE(masked_.cancelled.empty());
+  for (const std::string& told : masked_.cancelled) {
+    const std::string reason = told.substr(told.find(": ") + 2);
+    if (reason.starts_with("round 1 abandoned")) {
+      EXPECT_EQ(reason, "round 1 abandoned: got sums of 2 of 3 groups, want 3; 1 by DEADLINE");
+    }
+  }
 }
 
 TEST_F(GroupedRounds, TheFewestHoldsForTheGroupAndTheClientsPolicySeesIt) {

@@ -390,6 +390,23 @@ TEST(RoundEngine, WhoRefusedAnAttemptSitsTheRoundOut) {
   EXPECT_TRUE(play.engine.state().cohort.contains("c")) << "the next round asks it again";
 }
 
+// Others' names are for the operator.
+TEST(RoundEngine, ClientsHearOfAFailedAttemptWithoutNames) {
+  Play play;
+  play.OpenFirst();
+  const MaskingFailed failed{"group 2 (b, c): DEADLINE", true, false, "1 of 2 groups"};
+  int told = 0;
+  for (const Action& action : play.engine.Step(failed, play.now)) {
+    if (const auto* abandoned = std::get_if<AbandonRound>(&action)) {
+      EXPECT_EQ(abandoned->reason, failed.reason);
+    } else if (const auto* revoked = std::get_if<Revoke>(&action)) {
+      EXPECT_EQ(revoked->reason, "round 1 abandoned: 1 of 2 groups");
+      ++told;
+    }
+  }
+  EXPECT_EQ(told, 3);
+}
+
 // Where so many refuse, what they were shown is at fault; and a round is not made impossible.
 TEST(RoundEngine, ManyWhoRefuseOrWhomTheRoundNeedsAreAskedAgain) {
   for (const bool many : {true, false}) {
