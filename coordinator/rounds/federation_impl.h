@@ -189,6 +189,8 @@ class Federation::Impl {
   absl::Status ResumeLocked(Job& job);
   std::unique_ptr<RoundEngine> MakeEngine(const Job& job, EngineState state) const;
   EngineState RebuildLocked(const Job& job) const;
+  static bool Counts(const Job& job, const RoundRecord& round,
+                     const std::map<std::string, uint32_t>& refused);
   void RebuildRound(const Job& job, const RoundRecord& round, EngineState& state) const;
   void RebuildEvaluation(const Job& job, const EvaluationRecord& evaluation,
                          EngineState& state) const;
