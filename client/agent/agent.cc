@@ -381,7 +381,7 @@ absl::Status Agent::Fetch(const std::string& sha256, uint64_t bytes,
 
 absl::StatusOr<std::string> Agent::FetchLog(const StateLog& log, uint64_t from,
                                             const std::stop_token& aborted) {
-  if (log.bytes == from) return std::string();
+  if (std::optional<std::string> brought = log.Brought(from)) return *std::move(brought);
   const std::filesystem::path path = store_.StatePath(log.sha256);
   std::error_code ignored;
   std::filesystem::remove(path, ignored);  // what another task needed began elsewhere

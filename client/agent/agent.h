@@ -75,6 +75,7 @@ class Agent {
   // when `aborted`.
   absl::Status Fetch(const std::string& sha256, uint64_t bytes, const std::filesystem::path& path,
                      const std::stop_token& aborted, uint64_t from = 0);
+  // From byte `from` on; fetched only where the task did not bring it.
   absl::StatusOr<std::string> FetchLog(const StateLog& log, uint64_t from,
                                        const std::stop_token& aborted);
   // From the file `snapshot` on, or where it is empty from what is held here.

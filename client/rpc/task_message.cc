@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/io/sha256.h"
+#include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
 
 namespace rivulet {
@@ -30,7 +31,13 @@ absl::StatusOr<StateLog> LogOf(const v1::StateLog& wire) {
   if (wire.bytes() > UINT64_MAX - wire.from()) {
     return WrongLog(wire.from(), wire.bytes(), ", want an end below 2^64");
   }
+  if (const uint64_t most = std::min(wire.bytes(), kInlineLogBytes); wire.rest().size() > most) {
+    return WrongLog(wire.from(), wire.bytes(),
+                    " with " + std::to_string(wire.rest().size()) + " of them, want at most " +
+                        std::to_string(most));
+  }
   StateLog log{HexOfBytes(wire.sha256()), wire.bytes(), wire.from()};
+  log.rest = wire.rest();
   if (!wire.has_snapshot()) return log;
   const v1::Snapshot& snapshot = wire.snapshot();
   if (snapshot.sha256().size() != 32 || snapshot.at() < log.from || snapshot.at() > log.end()) {

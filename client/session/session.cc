@@ -86,6 +86,7 @@ void Session::On(const Welcomed& event, Actions& out) {
   connect_failures_ = 0;
   send_failures_ = 0;
   heartbeat_ = event.heartbeat;
+  spoke_ = true;  // Hello
   out.push_back(StartTimer{Timer::kHeartbeat, heartbeat_});
   for (const auto& [key, outcome] : outcomes_) SendOutcome(outcome, out);
 }
@@ -219,7 +220,11 @@ void Session::On(const TimerFired& event, Actions& out) {
       return;
     case Timer::kHeartbeat:
       if (link_ != Link::kUp) return;
-      out.push_back(Beat{active_.has_value() ? "working" : outcomes_.empty() ? "idle" : "sending"});
+      if (!std::exchange(spoke_, false)) {
+        out.push_back(Beat{active_.has_value() ? "working"
+                           : outcomes_.empty() ? "idle"
+                                               : "sending"});
+      }
       out.push_back(StartTimer{Timer::kHeartbeat, heartbeat_});
       return;
     case Timer::kDrain:
@@ -248,6 +253,7 @@ void Session::Settle(Outcome outcome, Actions& out) {
 void Session::SendOutcome(const Outcome& outcome, Actions& out) {
   if (link_ != Link::kUp || sent_.contains(outcome.key)) return;
   sent_[outcome.key] = true;
+  spoke_ = true;
   if (outcome.kind == Outcome::Kind::kTrained) {
     out.push_back(Deliver{outcome});
   } else {

@@ -230,6 +230,7 @@ class Session {
   bool retry_pending_ = false;
   bool stopping_ = false;
   bool exited_ = false;
+  bool spoke_ = false;  // since the last heartbeat was due: it says that it lives, too
   std::chrono::milliseconds heartbeat_{0};
   std::chrono::milliseconds drain_wait_{0};
   std::map<TaskKey, int> starts_;

@@ -20,7 +20,7 @@ absl::StatusOr<std::string> UpdateEncoder::Encode(
     const JobSpec& spec, const UploadKey& upload, const ParameterSet& state,
     const ParameterSet& update,
     const std::function<absl::StatusOr<std::shared_ptr<const ParameterSet>>()>& initial) const {
-  if (!IsCoded(spec)) return SafetensorsBytes(update);
+  if (!IsCoded(spec)) return SafetensorsBytes(ViewsOf(update), {});  // few bytes: no metadata
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<Codec> codec, JobCodec(spec, update.manifest()));
   std::shared_ptr<const ParameterSet> first;
   if (ChoosesByMovement(spec) && upload.round > 1) {

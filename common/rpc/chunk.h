@@ -8,6 +8,8 @@ namespace rivulet {
 inline constexpr uint64_t kChunkBytes = uint64_t{1} << 20;
 // An update of at most this goes up inside the header of its upload.
 inline constexpr uint64_t kInlineUpdateBytes = uint64_t{16} << 10;
+// So much at most of a log of coefficients comes down inside a task.
+inline constexpr uint64_t kInlineLogBytes = uint64_t{4} << 10;
 // The largest message of any rpc, both ways.
 inline constexpr int kMaxMessageBytes = 4 << 20;
 inline constexpr uint64_t kMaxDocumentBytes = uint64_t{2} << 20;

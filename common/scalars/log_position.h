@@ -24,6 +24,13 @@ struct StateLog {
   uint64_t from = 0;  // where in the sequence they begin
   // Within these bytes or at one of their ends: what is stored where today's state itself is not.
   std::optional<StateSnapshot> snapshot = {};
+  std::string rest = {};  // the last of these bytes, where they came with the task
+  // From byte `first` on, where `rest` goes back so far.
+  std::optional<std::string> Brought(uint64_t first) const {
+    const uint64_t missing = bytes - first;
+    if (missing > rest.size()) return std::nullopt;
+    return rest.substr(rest.size() - missing);
+  }
   uint64_t end() const { return from + bytes; }
   uint64_t tail() const { return snapshot ? end() - snapshot->at : 0; }  // logged since then
   bool operator==(const StateLog&) const = default;

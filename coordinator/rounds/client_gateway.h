@@ -63,8 +63,9 @@ class ClientGateway {
   // The task is no longer wanted (closed, abandoned, stopped: `reason` is a sentence).
   virtual void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
                       uint32_t attempt, const std::string& reason) = 0;
-  // Lost when the client is gone: it is said again when it returns.
-  virtual void Tell(const std::string& client, const MaskingMessage& message) {}
+  // To each of `clients`; held once, however many they are. Lost when a client is gone: it is said
+  // again when it returns.
+  virtual void Tell(const std::vector<std::string>& clients, const MaskingMessage& message) {}
 };
 
 }  // namespace rivulet

@@ -255,6 +255,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   }
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.updates.clear();
+  job.stands.clear();
   DropFormerLocked(job);
   // Where the state is lost, snapshot and log are what it may yet be made from.
   if (!job.models.empty() && !lost) UnpinCompanionsLocked(job.models.rbegin()->second);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "aggregation/scalars/scalar_replay.h"
+#include "common/rpc/chunk.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/snapshots.h"
@@ -135,7 +136,7 @@ void Federation::Impl::PumpLocked(const std::string& name, Client& client) {
 // The task as it stands now; nullopt when its round has gone by.
 std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& client,
                                                          const TaskKey& key) {
-  const Job* const job = FindLocked(key.job);
+  Job* const job = FindLocked(key.job);
   if (job == nullptr || job->engine == nullptr) return std::nullopt;
   const EngineState& state = job->engine->state();
   const bool training = key.attempt > 0 && state.phase == Phase::kOpen &&
@@ -160,6 +161,7 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
       task.log->snapshot =
           StateSnapshot{snapshot.sha256, snapshot.bytes, PositionOf(*job->plan, snapshot)};
     }
+    BringLogLocked(*job, client, task);
   }
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
@@ -170,6 +172,35 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
     task.masking = EncodeTaskTerms(job->plan->masked->OfRound(clip_norm), *parameters);
   }
   return task;
+}
+
+// What the client lacks of the log, where it is short: a call less. Without it the client asks.
+void Federation::Impl::BringLogLocked(Job& job, const std::string& client, ClientTask& task) {
+  StateLog& log = *task.log;
+  const auto stands = job.stands.find(client);
+  const auto held = stands != job.stands.end() ? std::optional(stands->second) : std::nullopt;
+  const uint64_t first = MissingFrom(log, held, job.plan->scalars->pooled(), task.state_bytes)
+                             .value_or(log.bytes - log.tail());
+  const uint64_t missing = log.bytes - first;
+  if (missing == 0 || missing > kInlineLogBytes) return;
+  if (job.log_end.first != log.sha256) {
+    const auto blob = blobs_.Open(log.sha256);
+    std::string end(std::min(log.bytes, kInlineLogBytes), '\0');
+    if (!blob.ok() ||
+        !(*blob)->Read(log.bytes - end.size(), std::as_writable_bytes(std::span(end))).ok()) {
+      return;
+    }
+    job.log_end = {log.sha256, std::move(end)};
+  }
+  log.rest = job.log_end.second.substr(job.log_end.second.size() - missing);
+  job.bytes_down += static_cast<int64_t>(missing);
+}
+
+// After an answer to a task: what it was about is known to the client.
+void Federation::Impl::StandsAtTodayLocked(Job& job, const std::string& client) {
+  if (job.plan == nullptr || !KeepsLog(job.plan->spec)) return;
+  const ModelRecord& model = job.models.rbegin()->second;
+  job.stands[client] = model.log_from + model.log_bytes;
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const std::string& client,
@@ -282,6 +313,7 @@ absl::StatusOr<std::optional<Write>> Federation::Impl::WriteOfLocked(
 void Federation::Impl::StoredLocked(const EvaluationReportRecord& report) {
   Job& job = *FindLocked(report.job);
   job.reports.push_back(report);
+  StandsAtTodayLocked(job, report.client);
   TaskOverLocked(report.client, {report.job, report.round, 0});
   FeedLocked(job, ReportStored{report.client, report.round});
 }

@@ -107,6 +107,10 @@ class Federation::Impl {
     std::shared_ptr<MadeState> made;              // today's state while it is not stored
     std::shared_ptr<const CodedRound> coded;      // of the last round that was asked for
     std::vector<UpdateRecord> previous;           // counted in the last published round
+    // With a log of coefficients: where in it the state stands that a client answered for last, to
+    // this process; and the end of today's log, by the log's hash.
+    std::map<std::string, uint64_t> stands;
+    std::pair<std::string, std::string> log_end;
     std::map<std::string, std::shared_ptr<IncomingUpdate>> uploads;  // under way, by client
     int committing = 0;  // updates between check and row
     bool freezing = false;
@@ -185,6 +189,8 @@ class Federation::Impl {
   absl::Status ResumeLocked(Job& job);
   std::unique_ptr<RoundEngine> MakeEngine(const Job& job, EngineState state) const;
   EngineState RebuildLocked(const Job& job) const;
+  static bool Counts(const Job& job, const RoundRecord& round,
+                     const std::map<std::string, uint32_t>& refused);
   void RebuildRound(const Job& job, const RoundRecord& round, EngineState& state) const;
   void RebuildEvaluation(const Job& job, const EvaluationRecord& evaluation,
                          EngineState& state) const;
@@ -288,6 +294,8 @@ class Federation::Impl {
   void TaskOverLocked(const std::string& client, const TaskKey& key);
   void PumpLocked(const std::string& name, Client& client);
   std::optional<ClientTask> TaskOfLocked(const std::string& client, const TaskKey& key);
+  void BringLogLocked(Job& job, const std::string& client, ClientTask& task);
+  void StandsAtTodayLocked(Job& job, const std::string& client);
   absl::StatusOr<Job*> OpenJobLocked(const std::string& id);
   absl::StatusOr<std::optional<Write>> WriteOfLocked(const FailureRecord& report);
   absl::StatusOr<std::optional<Write>> WriteOfLocked(const EvaluationReportRecord& report);

@@ -181,7 +181,7 @@ absl::Status Federation::Impl::Masking(const std::string& client, const MaskingM
   return absl::OkStatus();
 }
 
-// Of those whom a message to this client names: what they showed when they began.
+// Of those whom a message to this client and others names: what they showed when they began.
 std::vector<std::string> Federation::Impl::CertificatesLocked(const Job& job,
                                                               const std::string& client,
                                                               const std::string& bytes) const {
@@ -204,17 +204,13 @@ std::vector<std::string> Federation::Impl::CertificatesLocked(const Job& job,
   return certificates;
 }
 
-// Those to many clients come one after the other: what goes with them is found once.
 void Federation::Impl::TellLocked(const Job& job,
                                   const std::vector<MaskedRound::Message>& messages) {
   const RoundRecord& round = job.rounds.back();
-  MaskingMessage message{job.record.id, round.round, round.attempt, "", {}};
-  for (const auto& [client, bytes] : messages) {
-    if (bytes != message.bytes) {
-      message.bytes = bytes;
-      message.certificates = CertificatesLocked(job, client, bytes);
-    }
-    gateway_.Tell(client, message);
+  for (const auto& [clients, bytes] : messages) {
+    if (clients.empty()) continue;
+    gateway_.Tell(clients, {job.record.id, round.round, round.attempt, bytes,
+                            CertificatesLocked(job, clients.front(), bytes)});
   }
 }
 
@@ -268,7 +264,8 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
   if (output.save && job.masked != nullptr && output.failed.ok()) {
     const absl::Status saved = states_.Commit(MaskingWrites(job));
     if (!saved.ok()) {
-      return feed(MaskingFailed{"masking: " + std::string(saved.message()), output.repeatable});
+      return feed(MaskingFailed{"masking: " + std::string(saved.message()), output.repeatable,
+                                false, "the coordinator cannot store its masks"});
     }
     job.masked->Saved();
   }
@@ -282,7 +279,8 @@ void Federation::Impl::DoMaskingLocked(Job& job, MaskedRound::Output output) {
   // Those lost may have ended the attempt before: the next one has not failed.
   if (!output.failed.ok() && attempt == AttemptOf(job.engine->state())) {
     feed(MaskingFailed{std::string(output.failed.message()), output.repeatable,
-                       !output.faulty.empty()});
+                       !output.faulty.empty(),
+                       job.masked != nullptr ? job.masked->Nameless(output.failed) : ""});
   } else if (output.failed.ok() && output.opened && job.masked != nullptr) {
     job.opening = true;
     work_.push_back({job.record.id});
@@ -345,7 +343,7 @@ void Federation::Impl::MaskingReturnedLocked(Job& job, const std::string& client
   if (job.engine == nullptr || job.masked == nullptr || job.opening) return;
   std::vector<MaskedRound::Message> again;
   for (std::string& bytes : job.masked->MessagesFor(client)) {
-    again.push_back({client, std::move(bytes)});
+    again.push_back({{client}, std::move(bytes)});
   }
   TellLocked(job, again);
 }

@@ -152,6 +152,20 @@ absl::Status Federation::Impl::CheckBlobs(const Job& job, const JobPlan& plan) c
   return absl::OkStatus();
 }
 
+// Whether an abandoned attempt is one of those in a row that end a job, as RoundEngine::Abandon
+// says.
+bool Federation::Impl::Counts(const Job& job, const RoundRecord& round,
+                              const std::map<std::string, uint32_t>& refused) {
+  bool refusals = false, others = !job.cohort_seed.empty();
+  for (const FailureRecord& row : job.failures) {
+    if (row.round != round.round || row.attempt != round.attempt) continue;
+    if (row.code == kExcluded) return false;
+    const auto first = refused.find(row.client);
+    (first != refused.end() && first->second == round.attempt ? refusals : others) = true;
+  }
+  return others || !refusals;
+}
+
 EngineState Federation::Impl::RebuildLocked(const Job& job) const {
   EngineState state;
   state.round = job.models.rbegin()->first;
@@ -174,17 +188,17 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
                 [&](const std::string& client) { return job.excluded.contains(client); });
   for (const FailureRecord& failure : job.failures) {
     const bool of_round = failure.round == state.round + 1 && failure.attempt > 0;
-    if (of_round && RefusesForGood(failure)) state.refused.insert(failure.client);
+    if (of_round && RefusesForGood(failure)) {
+      state.refused.emplace(failure.client, failure.attempt);  // rows: the first attempt first
+    }
   }
   for (const RoundRecord& round : job.rounds) {
     for (const std::string& client : round.counted) state.counted[client] = round.round;
     if (round.round != state.round + 1) continue;
     state.attempt = round.attempt;
-    const bool excluded =
-        std::any_of(job.failures.begin(), job.failures.end(), [&](const FailureRecord& row) {
-          return row.code == kExcluded && row.round == round.round && row.attempt == round.attempt;
-        });
-    if (round.state == RoundState::kAbandoned && !excluded) ++state.abandoned;
+    if (round.state == RoundState::kAbandoned && Counts(job, round, state.refused)) {
+      ++state.abandoned;
+    }
     if (round.state == RoundState::kAbandoned) state.ended = round.reason;
     if (round.state == RoundState::kOpen || round.state == RoundState::kClosed) {
       RebuildRound(job, round, state);

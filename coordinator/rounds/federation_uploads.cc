@@ -154,6 +154,7 @@ void Federation::Impl::FinishCommit(const ReceivedUpdate& received, const absl::
       work_ready_.notify_one();
     }
     job->uploads.erase(update.client);
+    StandsAtTodayLocked(*job, update.client);
     std::vector<std::pair<std::string, JobEvent::Value>> data = {{"client", update.client}};
     if (!job->noised) {  // the bytes too: how well an update packs depends on it
       data.insert(data.end(), {{"loss", update.loss},

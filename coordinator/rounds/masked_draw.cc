@@ -127,19 +127,27 @@ void MaskedDraw::Say(const absl::StatusOr<std::string>& message, Output& out, mi
   if (!message.ok()) return Fail(message.status(), out);
   said_.push_back(*message);
   deadline_ = now + limits_.phase;
-  for (const secagg::MemberCertificate& member : draw_.members()) {
-    if (!drawn()) waiting_.insert(member.client_id);
-    out.send.push_back({member.client_id, *message});
+  if (!drawn()) {
+    for (const secagg::MemberCertificate& member : draw_.members()) {
+      waiting_.insert(member.client_id);
+    }
   }
+  SayToAll(*message, out);
+}
+
+void MaskedDraw::SayToAll(const std::string& bytes, Output& out) const {
+  MaskedGroup::Message message{{}, bytes};
+  for (const secagg::MemberCertificate& member : draw_.members()) {
+    message.clients.push_back(member.client_id);
+  }
+  out.send.push_back(std::move(message));
 }
 
 void MaskedDraw::Fail(const absl::Status& why, Output& out) {
   if (std::exchange(failed_, true)) return;  // the first reason counts
   out.failed = why;
   draw_.GiveUp(secagg::ReasonOf(why).value_or(Reason::kDeadline));
-  for (const secagg::MemberCertificate& member : draw_.members()) {
-    out.send.push_back({member.client_id, draw_.AbortMessage()});
-  }
+  SayToAll(draw_.AbortMessage(), out);
 }
 
 std::vector<std::string> MaskedDraw::MessagesFor(const std::string& client) const {

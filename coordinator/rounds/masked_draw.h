@@ -63,6 +63,7 @@ class MaskedDraw {
   void Without(const std::string& client, const Absence& absence, Output& out);
   void Advance(Output& out, milliseconds now);
   void Say(const absl::StatusOr<std::string>& message, Output& out, milliseconds now);
+  void SayToAll(const std::string& bytes, Output& out) const;
   void Fail(const absl::Status& why, Output& out);
 
   secagg::ServerDraw draw_;

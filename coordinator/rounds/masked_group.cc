@@ -172,7 +172,7 @@ void MaskedGroup::ExpectMembers() {
 void MaskedGroup::SayToAll(const std::string& bytes, Output& out) {
   said_.push_back(bytes);
   ExpectMembers();
-  for (const std::string& client : waiting_) out.send.push_back({client, bytes});
+  out.send.push_back({{waiting_.begin(), waiting_.end()}, bytes});
   out.save = true;
 }
 
@@ -183,9 +183,9 @@ void MaskedGroup::Fail(const absl::Status& status, Output& out) {
   if (session_.phase() != Session::Phase::kAborted) {
     session_.GiveUp(secagg::ReasonOf(status).value_or(Reason::kDeadline));
   }
-  for (const auto& [client, fingerprint] : fingerprints_) {
-    out.send.push_back({client, session_.AbortMessage()});
-  }
+  MaskedGroup::Message end{{}, session_.AbortMessage()};
+  for (const auto& [client, fingerprint] : fingerprints_) end.clients.push_back(client);
+  out.send.push_back(std::move(end));
 }
 
 absl::StatusOr<MaskedGroup::Output> MaskedGroup::OnMessage(const secagg::MemberCertificate& who,
@@ -269,7 +269,7 @@ void MaskedGroup::CloseShares(Output& out, milliseconds now) {
   ExpectMembers();
   for (const std::string& client : waiting_) {
     const auto forward = session_.ForwardFor(*FingerprintOf(client));
-    if (forward.ok()) out.send.push_back({client, *forward});
+    if (forward.ok()) out.send.push_back({{client}, *forward});
   }
   out.save = true;
 }
@@ -338,7 +338,7 @@ MaskedGroup::Output MaskedGroup::Freeze(const std::vector<std::string>& counted,
     SayToAll(*survivors, out);
     return out;
   }
-  for (const std::string& client : waiting_) out.send.push_back({client, *survivors});
+  out.send.push_back({{waiting_.begin(), waiting_.end()}, *survivors});
   out.save = true;
   return out;
 }

@@ -24,7 +24,7 @@ class MaskedGroup {
   using milliseconds = std::chrono::milliseconds;
 
   struct Message {
-    std::string client;
+    std::vector<std::string> clients;  // each gets it
     std::string bytes;
   };
   // What a step asks of the driver, in this order.

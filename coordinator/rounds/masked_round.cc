@@ -7,6 +7,7 @@
 #include "privacy/secagg/shared/bytes.h"
 #include "privacy/secagg/shared/draw.h"
 #include "privacy/secagg/shared/messages.h"
+#include "privacy/secagg/shared/reason.h"
 
 namespace rivulet {
 namespace {
@@ -160,6 +161,19 @@ absl::Status MaskedRound::TooFew(size_t left, const std::vector<std::string>& wh
   return Refuse(absl::StatusCode::kFailedPrecondition, text);
 }
 
+std::string MaskedRound::Nameless(const absl::Status& failed) const {
+  const auto reason = secagg::ReasonOf(failed);
+  const std::string kind = reason ? ": " + std::string(secagg::NameOf(*reason)) : "";
+  if (size() <= 1) return "no masked sum" + kind;
+  std::map<std::string, size_t> kinds;
+  for (const Group& group : groups_) {
+    if (!group.kind.empty()) ++kinds[group.kind];
+  }
+  std::string text(TooFew(Left(), {}).message());
+  for (const auto& [name, groups] : kinds) text += "; " + std::to_string(groups) + " by " + name;
+  return text;
+}
+
 // Does what one of the groups asked for, as part of what the attempt asks for.
 void MaskedRound::Take(Group& from, Output part, Output& out) {
   out.save = out.save || part.save;
@@ -180,6 +194,7 @@ void MaskedRound::Take(Group& from, Output part, Output& out) {
 
 void MaskedRound::LeaveOut(Group& group, const absl::Status& why, Output& out) {
   group.left_out = std::string(why.message());
+  if (const auto reason = secagg::ReasonOf(why)) group.kind = secagg::NameOf(*reason);
   out.save = true;
   if (!out.failed.ok()) return;
   if (Left() >= needed_) {

@@ -92,11 +92,15 @@ class MaskedRound {
   std::vector<std::pair<std::string, std::string>> Lost() const;  // all members of those left out
   // That `left` groups make no round, and why the others came to nothing.
   absl::Status TooFew(size_t left, const std::vector<std::string>& why) const;
+  // What clients hear of an attempt that failed so: how many groups and of what kind. Names are for
+  // the operator: members of one group are nothing to those of another.
+  std::string Nameless(const absl::Status& failed) const;
 
  private:
   struct Group {
     std::unique_ptr<MaskedGroup> group;
     std::string left_out;
+    std::string kind;        // of the reason in left_out, until a restart
     bool repeatable = true;  // while nobody in it can have given shares away
     bool opened = false;
     bool waits() const { return left_out.empty() && !opened; }

@@ -77,19 +77,22 @@ std::map<std::string, uint64_t> RoundEngine::Rested() const {
   return rested;
 }
 
-// Who refused an attempt would refuse the next one too, and three such attempts end the job. So it
-// sits the round out; not where the round needs it, and not where more than a quarter refused: then
-// the fault is hardly theirs. A secret draw knows no such exception.
+// Who refused an attempt would refuse the next one too, so it sits the round out; not where the
+// round needs it, and not where more than a quarter refused the same attempt: then the fault is
+// hardly theirs. A secret draw knows no such exception.
 std::map<std::string, uint64_t> RoundEngine::Invitable() const {
   std::map<std::string, uint64_t> all = Rested();
   if (state_.refused.empty() || config_.draw) return all;
-  std::map<std::string, uint64_t> willing = all;
-  std::erase_if(willing, [this](const auto& client) {
-    return state_.refused.contains(client.first) && client.first != config_.trusted;
-  });
+  std::map<uint32_t, size_t> refusals;  // by attempt
+  for (const auto& [client, attempt] : state_.refused) ++refusals[attempt];
   const size_t few = std::max<size_t>(1, all.size() / 4);
-  const bool enough = willing.size() >= FewestPresent() && all.size() - willing.size() <= few;
-  return enough ? willing : all;
+  std::map<std::string, uint64_t> willing = all;
+  std::erase_if(willing, [&](const auto& client) {
+    const auto refused = state_.refused.find(client.first);
+    return refused != state_.refused.end() && refusals[refused->second] <= few &&
+           client.first != config_.trusted;
+  });
+  return willing.size() >= FewestPresent() ? willing : all;
 }
 
 // Later rounds wait a while for the clients of the last one, so that a restarted coordinator draws
@@ -221,7 +224,7 @@ void RoundEngine::On(const UpdateStored& event, Actions& out) {
 void RoundEngine::On(const TaskFailed& event, Actions& out) {
   // Also of an attempt that is over: a restarted coordinator reads it so.
   if (event.refused && event.attempt > 0 && event.round == state_.round + 1) {
-    state_.refused.insert(event.client);
+    state_.refused.emplace(event.client, event.attempt);
   }
   if (event.attempt == 0 && WantsReport(event.client, event.round)) {
     state_.failed[event.client] = event.why;
@@ -259,9 +262,9 @@ void RoundEngine::OpenIsOver(Actions& out) {
   if (!TrustedHasReported()) {
     return Abandon("the deadline passed without the update of " + TrustedText(), out);
   }
-  Abandon("the deadline passed with " + std::to_string(state_.reported.size()) + " of " +
-              std::to_string(minimum) + " updates; missing: " + ListText(Outstanding()),
-          out);
+  const std::string passed = "the deadline passed with " + std::to_string(state_.reported.size()) +
+                             " of " + std::to_string(minimum) + " updates";
+  Abandon(passed + "; missing: " + ListText(Outstanding()), out, false, passed);
 }
 
 void RoundEngine::StartFreezing(Actions& out) {
@@ -288,15 +291,29 @@ void RoundEngine::RevokeRest(uint32_t attempt, const std::string& reason, Action
   }
 }
 
-// One that excluded a client does not count, or three liars one after the other would end the job:
-// there are no more of them than clients. What owners allow (attempts of a round) still counts.
+// Nobody failed but clients that had refused nothing before in this round, as a restart finds it in
+// the rows: who is missing when the deadline passes has none. A secret draw asks them again.
+bool RoundEngine::OnlyNewRefusals() const {
+  return !config_.draw && !state_.failed.empty() &&
+         std::all_of(state_.failed.begin(), state_.failed.end(), [this](const auto& failed) {
+           const auto refused = state_.refused.find(failed.first);
+           return refused != state_.refused.end() && refused->second == state_.attempt;
+         });
+}
+
+// One that excluded a client does not count, nor one that clients refused for the first time, or
+// three liars, or three strict owners, one after the other would end the job: there are no more of
+// either than clients. What owners allow (attempts of a round) still counts.
 // What clients said of their failures is for the operator: the others are not told.
-void RoundEngine::Abandon(const std::string& reason, Actions& out, bool excluded) {
+void RoundEngine::Abandon(const std::string& reason, Actions& out, bool excluded,
+                          const std::string& told) {
   const uint64_t round = state_.round + 1;
   state_.ended = reason + FailuresText(state_.failed);
   out.push_back(AbandonRound{round, state_.attempt, state_.ended});
-  RevokeRest(state_.attempt, "round " + std::to_string(round) + " abandoned: " + reason, out);
-  if (!excluded) ++state_.abandoned;
+  RevokeRest(state_.attempt,
+             "round " + std::to_string(round) + " abandoned: " + (told.empty() ? reason : told),
+             out);
+  if (!excluded && !OnlyNewRefusals()) ++state_.abandoned;
   Wait();
   TryStart(out);
 }
@@ -328,7 +345,7 @@ void RoundEngine::On(const MaskingFailed& event, Actions& out) {
   const bool taken = state_.phase == Phase::kOpen || state_.phase == Phase::kFreezing ||
                      state_.phase == Phase::kClosed;
   if (!taken) return;
-  if (event.repeatable) return Abandon(event.reason, out, event.excluded);
+  if (event.repeatable) return Abandon(event.reason, out, event.excluded, event.told);
   if (event.excluded && state_.round + 1 < config_.rounds) {
     out.push_back(LoseRound{state_.round + 1, state_.attempt, event.reason});
     return NextRound(out);

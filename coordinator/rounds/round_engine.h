@@ -30,7 +30,7 @@ struct EngineConfig {
   // counts without its update. Empty: nobody.
   std::string trusted;
   double max_failures = 0.5;  // share of a cohort that may report failures
-  int max_abandoned = 3;      // attempts abandoned without an exclusion that fail the job
+  int max_abandoned = 3;      // attempts abandoned without an exclusion or refusal fail the job
   uint64_t seed = 0;
   bool evaluates = true;  // something is held out to evaluate on
   uint64_t evaluate_every = 0;
@@ -55,7 +55,7 @@ struct EngineState {
   Phase phase = Phase::kWaiting;
   uint64_t round = 0;                 // last published; the attempt in progress is for round + 1
   uint32_t attempt = 0;               // of round + 1; 0 before the first
-  int abandoned = 0;                  // in a row, those that excluded a client not counted
+  int abandoned = 0;                  // in a row; see Abandon for those that do not count
   bool evaluated = false;             // the state of `round` needs no (further) evaluation
   bool stopping = false;              // end after the round
   bool stop_now = false;              // abandon an open round and end
@@ -64,8 +64,9 @@ struct EngineState {
   int needed = 0;
   std::set<std::string> reported;             // their update or report is stored
   std::map<std::string, std::string> failed;  // gave the task up, and how: "refused: ..."
-  std::set<std::string> refused;  // an attempt of this round, which need not be as they want it
-  std::string ended;              // why the last attempt was abandoned
+  // Who refused an attempt of this round, and the first that it refused.
+  std::map<std::string, uint32_t> refused;
+  std::string ended;                        // why the last attempt was abandoned
   std::map<std::string, uint64_t> counted;  // client -> last round whose frozen set it was in
   std::chrono::milliseconds since{0};       // start of this wait
   std::chrono::milliseconds deadline{0};    // end of this wait
@@ -110,6 +111,7 @@ struct MaskingFailed {  // the clients' keys and shares do not open a sum
   std::string reason;
   bool repeatable = true;  // false: clients have given shares away, and never do twice in a round
   bool excluded = false;   // whoever was at fault is excluded: a later round may fare better
+  std::string told = {};   // the reason for clients' ears; empty: the same
 };
 struct TimePassed {};
 struct StopRequested {
@@ -183,7 +185,7 @@ using Action = std::variant<OpenRound, AssignTraining, AssignEvaluation, Revoke,
 //   waiting -> open -> freezing -> closed -> (published) -> evaluating when due -> waiting ...
 //   ended
 //                `--> abandoned -> waiting, a fresh attempt, at most max_abandoned in a
-//                     row beside those that excluded a client
+//                     row beside those that excluded a client or that clients refused
 // With masks a closed round may still be abandoned: its sum has to be opened first. It is lost when
 // clients have given shares for it away: the next one goes on from the same state.
 class RoundEngine {
@@ -231,7 +233,9 @@ class RoundEngine {
   void Open(Actions& out);
   void CheckOpen(Actions& out);
   void StartFreezing(Actions& out);
-  void Abandon(const std::string& reason, Actions& out, bool excluded = false);
+  void Abandon(const std::string& reason, Actions& out, bool excluded = false,
+               const std::string& told = "");
+  bool OnlyNewRefusals() const;
   void NextRound(Actions& out);
   void OpenIsOver(Actions& out);
   void WaitIsOver(Actions& out);

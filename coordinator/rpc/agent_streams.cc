@@ -1,5 +1,7 @@
 #include "coordinator/rpc/agent_streams.h"
 
+#include <grpcpp/impl/codegen/proto_utils.h>
+
 #include <algorithm>
 
 #include "common/rpc/hash_bytes.h"
@@ -84,7 +86,7 @@ void AgentStreams::Cancel(const std::string& client, const std::string& job_id, 
   Push(client, std::move(message));
 }
 
-void AgentStreams::Tell(const std::string& client, const MaskingMessage& message) {
+void AgentStreams::Tell(const std::vector<std::string>& clients, const MaskingMessage& message) {
   const std::vector<std::string>& certificates = message.certificates;
   size_t first = 0;
   do {
@@ -96,7 +98,7 @@ void AgentStreams::Tell(const std::string& client, const MaskingMessage& message
     const size_t end = std::min(certificates.size(), first + kMostCertificates);
     for (; first < end; ++first) wire.add_certificates(certificates[first]);
     if (first == certificates.size()) wire.set_message(message.bytes);
-    Push(client, std::move(part));
+    PushToAll(clients, ToBytes(part));
   } while (first < certificates.size());
 }
 
@@ -104,6 +106,23 @@ void AgentStreams::Push(const std::string& client, v1::CoordinatorMessage messag
   const std::lock_guard lock(streams_mutex_);
   const auto place = streams_.find(client);
   if (place != streams_.end()) place->second->Push(std::move(message));
+}
+
+void AgentStreams::PushToAll(const std::vector<std::string>& clients,
+                             const grpc::ByteBuffer& message) {
+  const std::lock_guard lock(streams_mutex_);
+  for (const std::string& client : clients) {
+    const auto place = streams_.find(client);
+    if (place != streams_.end()) place->second->PushBytes(message);
+  }
+}
+
+grpc::ByteBuffer ToBytes(const v1::CoordinatorMessage& message) {
+  grpc::ByteBuffer bytes;
+  bool owned = false;
+  // Fails only for messages of 2 GiB.
+  (void)grpc::SerializationTraits<v1::CoordinatorMessage>::Serialize(message, &bytes, &owned);
+  return bytes;
 }
 
 v1::Task ToWire(const ClientTask& task) {
@@ -125,6 +144,7 @@ v1::Task ToWire(const ClientTask& task) {
     log.set_sha256(BytesOfHex(task.log->sha256));
     log.set_bytes(task.log->bytes);
     log.set_from(task.log->from);
+    log.set_rest(task.log->rest);
     if (const auto& snapshot = task.log->snapshot) {
       log.mutable_snapshot()->set_sha256(BytesOfHex(snapshot->sha256));
       log.mutable_snapshot()->set_bytes(snapshot->bytes);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <grpcpp/support/byte_buffer.h>
+
 #include <map>
 #include <mutex>
 #include <string>
@@ -20,6 +22,8 @@ class AgentStream {
   // Returns at once; dropped once ended. A task comes with its job's document, which goes out only
   // where the last task on this stream had another.
   virtual void Push(v1::CoordinatorMessage message) = 0;
+  // A message that is no task, as ToBytes gave it. Whoever else was given the same holds no copy.
+  virtual void PushBytes(const grpc::ByteBuffer& message) = 0;
   virtual void End(const absl::Status& status) = 0;  // returns at once
 };
 
@@ -52,10 +56,11 @@ class AgentStreams : public ClientGateway {
   void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
               uint32_t attempt, const std::string& reason) override;
   // Certificates beyond those that one message may have go ahead in messages of their own.
-  void Tell(const std::string& client, const MaskingMessage& message) override;
+  void Tell(const std::vector<std::string>& clients, const MaskingMessage& message) override;
 
  private:
   void Push(const std::string& client, v1::CoordinatorMessage message);
+  void PushToAll(const std::vector<std::string>& clients, const grpc::ByteBuffer& message);
 
   // Order of locks: membership_, the federation's own, streams_mutex_. Send holds the federation's.
   std::mutex membership_;
@@ -67,5 +72,7 @@ class AgentStreams : public ClientGateway {
 };
 
 v1::Task ToWire(const ClientTask& task);
+// As it goes out. Copies of it, and what gRPC queues of it, are references to the same bytes.
+grpc::ByteBuffer ToBytes(const v1::CoordinatorMessage& message);
 
 }  // namespace rivulet

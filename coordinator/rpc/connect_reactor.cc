@@ -1,3 +1,4 @@
+#include <grpcpp/impl/codegen/proto_utils.h>
 #include <spdlog/spdlog.h>
 
 #include <deque>
@@ -22,11 +23,11 @@ absl::Status Bad(std::string_view what) {
 }
 
 // Reads in gRPC's order of events, so OnReadDone never runs twice at once; writes come from any
-// thread through the queue. A report on its way to the disk keeps the object alive.
-class ConnectReactor final
-    : public grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>,
-      public AgentStream,
-      public std::enable_shared_from_this<ConnectReactor> {
+// thread through the queue, as bytes, which many queues may share. A report on its way to the disk
+// keeps the object alive.
+class ConnectReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                             public AgentStream,
+                             public std::enable_shared_from_this<ConnectReactor> {
  public:
   ConnectReactor(ServiceContext& service, grpc::CallbackServerContext& context)
       : service_(service), context_(context) {}
@@ -49,7 +50,11 @@ class ConnectReactor final
       ++service_.traffic.calls_denied;
       return End(still);
     }
-    if (const absl::Status status = Take(incoming_); !status.ok()) return End(status);
+    v1::AgentMessage message;
+    if (!grpc::SerializationTraits<v1::AgentMessage>::Deserialize(&incoming_, &message).ok()) {
+      return End(Bad("got bytes that are no message"));
+    }
+    if (const absl::Status status = Take(message); !status.ok()) return End(status);
     if (MayRead()) StartRead(&incoming_);
   }
 
@@ -73,17 +78,13 @@ class ConnectReactor final
 
   void Push(v1::CoordinatorMessage message) override {
     const std::lock_guard lock(mutex_);
-    if (ending_) return;
-    if (outgoing_.size() >= kMaxQueued) {
-      end_ = Refuse(absl::StatusCode::kResourceExhausted, "the agent reads nothing",
-                    Remedy::kRetryLater);
-      ending_ = true;
-      context_.TryCancel();
-      return;
-    }
     if (message.has_task()) DropKnownDocument(*message.mutable_task());
-    outgoing_.push_back(std::move(message));
-    Advance();
+    Queue(ToBytes(message));
+  }
+
+  void PushBytes(const grpc::ByteBuffer& message) override {
+    const std::lock_guard lock(mutex_);
+    Queue(message);
   }
 
   // What is queued still goes out, then the stream ends.
@@ -96,6 +97,20 @@ class ConnectReactor final
   }
 
  private:
+  // With mutex_ held.
+  void Queue(grpc::ByteBuffer message) {
+    if (ending_) return;
+    if (outgoing_.size() >= kMaxQueued) {
+      end_ = Refuse(absl::StatusCode::kResourceExhausted, "the agent reads nothing",
+                    Remedy::kRetryLater);
+      ending_ = true;
+      context_.TryCancel();
+      return;
+    }
+    outgoing_.push_back(std::move(message));
+    Advance();
+  }
+
   // With mutex_ held: the next write, or the end when nothing is left.
   void Advance() {
     if (writing_ || finished_) return;
@@ -122,8 +137,7 @@ class ConnectReactor final
     if (!joined_) return Welcome(message);
     switch (message.kind_case()) {
       case v1::AgentMessage::kHeartbeat:
-        Echo(message.heartbeat());
-        return absl::OkStatus();
+        return absl::OkStatus();  // it was looked at whether the caller may still be here
       case v1::AgentMessage::kFailure:
       case v1::AgentMessage::kEvaluation:
         return Post(message);
@@ -217,12 +231,6 @@ class ConnectReactor final
     return absl::OkStatus();
   }
 
-  void Echo(const v1::Heartbeat& heartbeat) {
-    v1::CoordinatorMessage answer;
-    answer.mutable_heartbeat()->set_sequence(heartbeat.sequence());
-    Push(std::move(answer));
-  }
-
   void Acknowledge(uint64_t sequence, const absl::Status& status) {
     v1::CoordinatorMessage answer;
     v1::Acknowledgement& acknowledgement = *answer.mutable_acknowledgement();
@@ -236,12 +244,12 @@ class ConnectReactor final
   ServiceContext& service_;
   grpc::CallbackServerContext& context_;
   Identity caller_;
-  v1::AgentMessage incoming_;
+  grpc::ByteBuffer incoming_;
   bool joined_ = false;                   // read thread and OnDone only
   std::shared_ptr<ConnectReactor> self_;  // until OnDone
 
   std::mutex mutex_;  // of what follows
-  std::deque<v1::CoordinatorMessage> outgoing_;
+  std::deque<grpc::ByteBuffer> outgoing_;
   std::string document_sha256_;  // of the last one queued; 32 bytes
   bool writing_ = false;
   bool ending_ = false;
@@ -254,7 +262,7 @@ class ConnectReactor final
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* NewConnectReactor(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* NewConnectReactor(
     ServiceContext& service, grpc::CallbackServerContext& context) {
   const auto reactor = std::make_shared<ConnectReactor>(service, context);
   reactor->Start();

@@ -2,7 +2,7 @@
 
 namespace rivulet {
 
-grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* FederationService::Connect(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* FederationService::Connect(
     grpc::CallbackServerContext* context) {
   return NewConnectReactor(service_, *context);
 }

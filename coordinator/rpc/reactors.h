@@ -9,7 +9,7 @@
 namespace rivulet {
 
 // One object per call; each deletes itself when its call is over.
-grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* NewConnectReactor(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* NewConnectReactor(  // raw messages
     ServiceContext& service, grpc::CallbackServerContext& context);
 grpc::ServerWriteReactor<v1::Chunk>* NewDownloadReactor(ServiceContext& service,
                                                         grpc::CallbackServerContext& context,

@@ -65,12 +65,15 @@ void Fleet::PostTask(const std::string& client, const ClientTask& task,
   Post(std::move(order));
 }
 
-void Fleet::Tell(const std::string& client, const MaskingMessage& message) {
-  auto order = std::make_shared<Order>();
-  order->kind = Kind::kMessage;
-  order->client = client;
-  order->message = message;
-  Post(std::move(order));
+void Fleet::Tell(const std::vector<std::string>& clients, const MaskingMessage& message) {
+  const auto shared = std::make_shared<const MaskingMessage>(message);
+  for (const std::string& client : clients) {
+    auto order = std::make_shared<Order>();
+    order->kind = Kind::kMessage;
+    order->client = client;
+    order->message = shared;
+    Post(std::move(order));
+  }
 }
 
 void Fleet::Post(std::shared_ptr<Order> order) {
@@ -151,9 +154,9 @@ absl::Status Fleet::Do(Order& order) {
 }
 
 absl::Status Fleet::Hear(Order& order) {
-  RV_RETURN_IF_ERROR(masked_->On(*federation_, order.client, order.message));
+  RV_RETURN_IF_ERROR(masked_->On(*federation_, order.client, *order.message));
   if (!config_.of_session) return absl::OkStatus();
-  const auto agreed = masked_->TakeAgreed(order.client, order.message);
+  const auto agreed = masked_->TakeAgreed(order.client, *order.message);
   if (agreed) PostTask(order.client, agreed->first, agreed->second);
   return absl::OkStatus();
 }
@@ -235,17 +238,17 @@ absl::StatusOr<std::shared_ptr<const std::string>> Fleet::StateOf(const Order& o
   if (!missing && task.log && task.log->snapshot) {
     const StateLog& log = *task.log;
     RV_RETURN_IF_ERROR(federation_->OpenState(order.client, log.snapshot->sha256).status());
-    if (log.tail() > 0) {
+    if (!log.Brought(log.bytes - log.tail())) {
       RV_RETURN_IF_ERROR(
           federation_->OpenState(order.client, log.sha256, log.bytes - log.tail()).status());
     }
   } else if (!missing) {
     RV_ASSIGN_OR_RETURN(reader, federation_->OpenState(order.client, task.state_sha256));
     const bool draws = config_.by_amplitude && task.kind == ClientTask::Kind::kTrain;
-    if (draws && task.log->bytes > 0) {  // and beside the state what it draws by
+    if (draws && !task.log->Brought(0)) {  // and beside the state what it draws by
       RV_RETURN_IF_ERROR(federation_->OpenState(order.client, task.log->sha256).status());
     }
-  } else if (task.log->bytes > 0) {
+  } else if (!task.log->Brought(*missing)) {
     RV_ASSIGN_OR_RETURN(reader, federation_->OpenState(order.client, task.log->sha256, *missing));
   }
   const std::lock_guard alone(reading_);
@@ -278,9 +281,15 @@ absl::StatusOr<std::string> Fleet::ReadState(const Order& order, bool by_log,
   const bool by_snapshot = order.task.log && order.task.log->snapshot && (!from || !by_log);
   if (by_snapshot) return MakeFromSnapshot(order);
   if (!from) return ReadUncounted(order, order.task.state_sha256);
-  std::string bytes(reader == nullptr ? 0 : reader->size() - *from, '\0');
-  if (!bytes.empty()) {
+  std::string bytes;
+  if (std::optional<std::string> brought = by_log ? order.task.log->Brought(*from) : std::nullopt) {
+    bytes = *std::move(brought);
+  } else if (reader != nullptr) {
+    bytes.resize(reader->size() - *from);
     RV_RETURN_IF_ERROR(reader->Read(*from, std::as_writable_bytes(std::span(bytes))));
+  } else {  // the runner lacks more than this client
+    RV_ASSIGN_OR_RETURN(bytes, ReadUncounted(order, order.task.log->sha256));
+    bytes.erase(0, *from);
   }
   if (!by_log) return bytes;
   RV_ASSIGN_OR_RETURN(std::string state, runner_.CatchUp(local, bytes));

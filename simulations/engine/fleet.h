@@ -51,7 +51,7 @@ class Fleet : public ClientGateway {
   void Send(const std::string& client, const ClientTask& task) override;
   void Cancel(const std::string& client, const std::string& job_id, uint64_t round,
               uint32_t attempt, const std::string& reason) override;
-  void Tell(const std::string& client, const MaskingMessage& message) override;
+  void Tell(const std::vector<std::string>& clients, const MaskingMessage& message) override;
 
   // Before Start, when the job masks its updates.
   void Mask(std::vector<std::string> clients);
@@ -65,7 +65,7 @@ class Fleet : public ClientGateway {
     Kind kind = Kind::kTask;
     std::string client;
     ClientTask task;
-    MaskingMessage message;
+    std::shared_ptr<const MaskingMessage> message;  // one for all whom it goes to
     std::optional<uint64_t> session_root;
     std::atomic<bool> cancelled{false};
   };

@@ -83,7 +83,7 @@ class AgentsAttempt : public MaskedCohort {
   }
   void Carry() {
     while (!mail_.empty()) {
-      const MaskedGroup::Message message = mail_.front();
+      const Mail message = mail_.front();
       mail_.erase(mail_.begin());
       const bool hers = message.client == kAgent;
       if (hers) Capture(message.bytes);

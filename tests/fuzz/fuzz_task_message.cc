@@ -51,6 +51,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Require(task->job_document == wire.job_document());
   Require(task->state_sha256.size() == 64);
   if (task->log) Require(task->log->sha256.size() == (task->log->bytes > 0 ? 64 : 0));
+  if (task->log) {
+    Require(task->log->rest.size() <= std::min<uint64_t>(task->log->bytes, 4096));
+    Require(task->log->Brought(task->log->bytes - task->log->rest.size()) == task->log->rest);
+  }
   if (task->log && task->log->snapshot) {
     const StateSnapshot& snapshot = *task->log->snapshot;
     Require(snapshot.sha256.size() == 64 && task->log->end() >= task->log->from);

@@ -209,6 +209,39 @@ TEST_F(AgentTest, NothingIsFetchedForAStateThatIsThere) {
   EXPECT_EQ(link_.downloads, 0);
 }
 
+TEST_F(AgentTest, WhatATaskBringsOfTheLogIsNotFetched) {
+  link_.log = StateLog{std::string(64, 'a'), 10, 0};
+  link_.log->rest = "3456789";
+  work_.missing = 6;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_TRUE(link_.log_from.empty());
+  EXPECT_EQ(work_.replayed, (std::vector<std::string>{"6789"}));
+  EXPECT_EQ(link_.downloads, 0);
+  EXPECT_EQ(work_.done, 1);
+}
+
+// Another process was told to hold more, and did.
+TEST_F(AgentTest, WhoLacksMoreOfTheLogThanATaskBringsFetchesIt) {
+  link_.log = StateLog{std::string(64, 'a'), 10, 0};
+  link_.log->rest = "3456789";
+  work_.missing = 2;
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(link_.log_from, (std::vector<uint64_t>{2}));
+  EXPECT_EQ(work_.replayed, (std::vector<std::string>{"llllllll"}));
+  EXPECT_EQ(link_.downloads, 0);
+}
+
+TEST_F(AgentTest, BytesOfATaskThatLeadToAnotherHashAreNotUsed) {
+  link_.log = StateLog{std::string(64, 'a'), 10, 0};
+  link_.log->rest = "forged";
+  work_.missing = 4;
+  work_.makes = "another state";
+  EXPECT_TRUE(RunUntilDone().ok());
+  EXPECT_EQ(work_.replayed, (std::vector<std::string>{"forged"}));
+  EXPECT_EQ(link_.downloads, 1);  // the state itself
+  EXPECT_EQ(work_.done, 1);
+}
+
 TEST_F(AgentTest, AReplayToAnotherHashFetchesTheStateInstead) {
   link_.log = StateLog{std::string(64, 'a'), 10, 0};
   work_.missing = 0;

@@ -95,7 +95,7 @@ class MaskedAgentTest : public MaskedCohort, public LocalWork {
       for (const char* name : {"bob", "cid", "dee", "eve"}) Tell(name, *DeskOf(name).Begin(task_));
     }
     while (!mail_.empty()) {
-      const MaskedGroup::Message message = mail_.front();
+      const Mail message = mail_.front();
       mail_.erase(mail_.begin());
       if (message.client == "ada") {
         link_.Give(Said(message.bytes));

@@ -58,6 +58,12 @@ inline void DrawFromSessions(JobSpec& spec) {
   spec.scalars.drawn_from = "session";
 }
 
+// A message on its way to one member.
+struct Mail {
+  std::string client;
+  std::string bytes;
+};
+
 // Credentials of one authority for the five agents of every cohort, made once a process.
 class CohortCredentials {
  public:
@@ -161,7 +167,9 @@ class MaskedCohort : public testing::Test {
   void Post(const MaskedGroup::Output& output) {
     EXPECT_TRUE(output.failed.ok()) << output.failed;
     opened_ = opened_ || output.opened;
-    for (const auto& message : output.send) mail_.push_back(message);
+    for (const auto& [clients, bytes] : output.send) {
+      for (const std::string& client : clients) mail_.push_back({client, bytes});
+    }
     if (!output.rebuild) return;
     auto work = round_->BeginRebuild();
     ASSERT_TRUE(work.has_value());
@@ -171,7 +179,7 @@ class MaskedCohort : public testing::Test {
   // Carries messages to and fro until nobody has anything to say.
   void CarryAll() {
     while (!mail_.empty()) {
-      const MaskedGroup::Message message = mail_.front();
+      const Mail message = mail_.front();
       mail_.erase(mail_.begin());
       const MaskingDesk::Answer answer = DeskOf(message.client).On(Said(message.bytes));
       ASSERT_FALSE(answer.refused.has_value()) << answer.refused->text;
@@ -223,7 +231,7 @@ class MaskedCohort : public testing::Test {
   std::vector<std::string> names_;
   std::map<std::string, std::unique_ptr<MaskingDesk>> desks_;
   std::unique_ptr<MaskedGroup> round_;
-  std::vector<MaskedGroup::Message> mail_;
+  std::vector<Mail> mail_;
   std::map<std::string, std::string> last_answer_;
   std::map<std::string, std::string> files_;
   bool opened_ = false;

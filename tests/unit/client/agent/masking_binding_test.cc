@@ -40,7 +40,7 @@ TEST_F(MaskingBindingTest, TheSameAttemptIsNotBegunWithAnotherStateOrDocument) {
 TEST_F(MaskingBindingTest, ATaskWithWrongParametersEndsNoEarlierRound) {
   BeginAll();
   const Assignment good = task_;
-  const std::vector<MaskedGroup::Message> roster = mail_;
+  const std::vector<Mail> roster = mail_;
   Assignment wrong = task_, denied = task_;
   wrong.key.round = 9;  // with the parameters of round 1
   Invite(1, 8);
@@ -52,7 +52,7 @@ TEST_F(MaskingBindingTest, ATaskWithWrongParametersEndsNoEarlierRound) {
   policy_.masking.n_min = 4;
   task_ = good;
   Start("ada");  // a floor of 8 or 9 would keep round 1 from going on
-  for (const MaskedGroup::Message& message : roster) {
+  for (const Mail& message : roster) {
     if (message.client != "ada") continue;
     EXPECT_FALSE(DeskOf("ada").On(Said(message.bytes)).bytes.empty());
   }

@@ -59,9 +59,9 @@ TEST_F(MaskingDeskTest, WhatIsAskedAgainIsAnsweredWithTheSameBytesAlsoAfterARest
   BeginAll();
   const auto keys = DeskOf("ada").Begin(task_);
   EXPECT_EQ(*keys, *Start("ada").Begin(task_));
-  const std::vector<MaskedGroup::Message> roster = mail_;
+  const std::vector<Mail> roster = mail_;
   CarryAll();
-  for (const MaskedGroup::Message& message : roster) {
+  for (const Mail& message : roster) {
     const std::string shares = DeskOf(message.client).On(Said(message.bytes)).bytes;
     EXPECT_FALSE(shares.empty());
     EXPECT_EQ(shares, Start(message.client).On(Said(message.bytes)).bytes);
@@ -250,7 +250,7 @@ TEST_F(MaskingDeskTest, WhatThePolicyDoesNotAllowIsRefusedWithItsReason) {
 TEST_F(MaskingDeskTest, ARefusalOnTheWayIsReportedAndTheSecretsGo) {
   policy_.masking.org_min = 2;
   BeginAll();
-  const MaskedGroup::Message roster = mail_.front();
+  const Mail roster = mail_.front();
   const MaskingDesk::Answer answer = DeskOf(roster.client).On(Said(roster.bytes));
   EXPECT_TRUE(answer.bytes.empty());
   ASSERT_TRUE(answer.refused.has_value());
@@ -276,7 +276,7 @@ TEST_F(MaskingDeskTest, TheCoordinatorsEndOfAnAttemptIsNoRefusalOfThisSide) {
 
 TEST_F(MaskingDeskTest, BytesThatAreNoMessageChangeNothing) {
   BeginAll();
-  const MaskedGroup::Message roster = mail_.front();
+  const Mail roster = mail_.front();
   for (const std::string& bytes : {std::string("x"), std::string(), roster.bytes + "x"}) {
     const MaskingDesk::Answer answer = DeskOf(roster.client).On({task_.key, bytes, {"no PEM"}});
     EXPECT_TRUE(answer.bytes.empty());

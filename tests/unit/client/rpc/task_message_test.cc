@@ -117,6 +117,22 @@ TEST(TaskMessage, ALogHasAHashOnceItHasBytes) {
   EXPECT_EQ(TaskOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(TaskMessage, ALogBringsItsEndUpToTheLimit) {
+  v1::Task wire = WireTask();
+  v1::StateLog& log = *wire.mutable_log();
+  log.set_sha256(std::string(32, 'l'));
+  log.set_bytes(5000);
+  log.set_rest(std::string(4096, 'r'));
+  ASSERT_TRUE(TaskOf(wire).ok());
+  EXPECT_EQ(TaskOf(wire)->log->rest, log.rest());
+  log.set_rest(std::string(4097, 'r'));
+  EXPECT_EQ(TaskOf(wire).status().message(),
+            "task: got a log of 5000 bytes from 0 on with 4097 of them, want at most 4096");
+  log.set_bytes(3);
+  log.set_rest("four");
+  EXPECT_EQ(TaskOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(TaskMessage, ASnapshotStandsInItsLog) {
   v1::Task wire = WireTask();
   v1::StateLog& log = *wire.mutable_log();

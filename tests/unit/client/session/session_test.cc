@@ -58,6 +58,20 @@ TEST(Session, WorkIsRememberedBeforeItStartsAndKeptBeforeItIsSent) {
   EXPECT_TRUE(std::holds_alternative<Deliver>(ended[1]));
 }
 
+TEST(Session, WhoSaidHelloOrSentAnOutcomeNeedsNoHeartbeatBesideIt) {
+  Session session = NewSession();
+  Connect(session);
+  EXPECT_EQ(Count<Beat>(session.Step(TimerFired{Timer::kHeartbeat})), 0u);
+  EXPECT_EQ(Count<Beat>(session.Step(TimerFired{Timer::kHeartbeat})), 1u);
+  session.Step(Assigned{TaskOf(1)});
+  EXPECT_EQ(Count<Beat>(session.Step(TimerFired{Timer::kHeartbeat})), 1u);
+  session.Step(WorkEnded{TaskOf(1).key, TrainedOf(TaskOf(1).key)});
+  const Actions due = session.Step(TimerFired{Timer::kHeartbeat});
+  EXPECT_EQ(Count<Beat>(due), 0u);
+  EXPECT_EQ(Count<StartTimer>(due), 1u);
+  EXPECT_EQ(Count<Beat>(session.Step(TimerFired{Timer::kHeartbeat})), 1u);
+}
+
 TEST(Session, ARepeatedTaskIsWorkedOnOnce) {
   Session session = NewSession();
   Connect(session);

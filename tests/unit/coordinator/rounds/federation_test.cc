@@ -171,6 +171,35 @@ TEST_F(FederationTest, AJobNobodyComesForFailsAfterItsDeadlineAndSaysSo) {
   EXPECT_EQ(view.reason, "round 1 could not start: 1 of 3 nodes were connected after 00:16:40");
 }
 
+// The first attempt that two owners refuse does not count, and is none that a restart counts.
+TEST_F(FederationTest, ARefusedAttemptDoesNotCountAfterARestartEither) {
+  for (const bool restart : {false, true}) {
+    states_ = MakeMemoryStateStore();
+    blobs_ = MakeMemoryBlobStore();
+    gateway_.orders.clear();
+    Start(ToySpec());
+    Connect({"a", "b", "c"});
+    const std::string id = Submit();
+    OpenFirstRound();
+    for (uint32_t attempt = 1; attempt <= 4; ++attempt) {
+      for (const char* client : {"a", "b"}) {
+        EXPECT_EQ(Take(client).task.attempt, attempt);
+        EXPECT_TRUE(
+            federation_->ReportFailure(client, id, 1, attempt, "refused_policy", "strict").ok());
+      }
+      std::erase_if(gateway_.orders, [&](auto& order) { return order.task.attempt == attempt; });
+      if (!restart || attempt == 4) continue;
+      Restart(ToySpec());
+      Connect({"a", "b", "c"});
+      federation_->Tick();
+    }
+    EXPECT_EQ(Show(id).reason,
+              "round 1 was abandoned 3 times in a row; the last attempt: 2 of 3 clients failed; "
+              "a, b refused: strict");
+    EXPECT_EQ(Show(id).rounds.size(), 4u);
+  }
+}
+
 TEST_F(FederationTest, AJobFailsAfterThreeAbandonedAttemptsWithTheCommonestErrors) {
   Start(ToySpec());
   Connect({"a", "b", "c"});

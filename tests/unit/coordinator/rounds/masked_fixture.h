@@ -139,11 +139,12 @@ class MaskedFederationTest : public FederationTest {
  protected:
   class Gateway : public ToyGateway {
    public:
-    void Tell(const std::string& client, const MaskingMessage& message) override {
-      messages.push_back({client, message});
-      told.insert(static_cast<secagg::MessageKind>(message.bytes[0]));
-      if (static_cast<secagg::MessageKind>(message.bytes[0]) == secagg::MessageKind::kRoster) {
-        rosters[client] = message.bytes;
+    void Tell(const std::vector<std::string>& clients, const MaskingMessage& message) override {
+      const auto kind = static_cast<secagg::MessageKind>(message.bytes[0]);
+      told.insert(kind);
+      for (const std::string& client : clients) {
+        messages.push_back({client, message});
+        if (kind == secagg::MessageKind::kRoster) rosters[client] = message.bytes;
       }
     }
     std::deque<std::pair<std::string, MaskingMessage>> messages;

@@ -340,11 +340,12 @@ TEST(RoundEngine, ThreeAbandonedAttemptsInARowFailTheJob) {
             "with 0 of 2 updates; missing: a, b, c");
 }
 
-// The operator reads who refused and why; the other clients do not.
+// The operator reads who refused and why; the other clients do not. The first refusals are not
+// among the three.
 TEST(RoundEngine, WhatEndedTheLastAttemptNamesThoseWhoFailed) {
   Play play;
   play.OpenFirst();
-  for (uint32_t attempt = 1; attempt <= 3; ++attempt) {
+  for (uint32_t attempt = 1; attempt <= 4; ++attempt) {
     play.Do(TaskFailed{"a", 1, attempt, "refused: policy: job.min-clients: got 2", true});
     const std::vector<Action> actions =
         play.engine.Step(TaskFailed{"b", 1, attempt, "refused: policy: jobs", true}, play.now);
@@ -354,7 +355,7 @@ TEST(RoundEngine, WhatEndedTheLastAttemptNamesThoseWhoFailed) {
       EXPECT_EQ(revoke->reason, "round 1 abandoned: 2 of 3 clients failed");
     }
     const auto* const end = std::get_if<EndJob>(&actions.back());
-    ASSERT_EQ(end != nullptr, attempt == 3);
+    ASSERT_EQ(end != nullptr, attempt == 4);
     if (end == nullptr) continue;
     EXPECT_EQ(end->reason,
               "round 1 was abandoned 3 times in a row; the last attempt: 2 of 3 clients failed; a "
@@ -384,10 +385,78 @@ TEST(RoundEngine, WhoRefusedAnAttemptSitsTheRoundOut) {
             "abandon: no nonce of c; c refused: ROSTER_SELF");
   EXPECT_EQ(play.engine.state().cohort.size(), 7u);
   EXPECT_FALSE(play.engine.state().cohort.contains("c"));
-  EXPECT_EQ(play.engine.state().abandoned, 1);
+  EXPECT_EQ(play.engine.state().abandoned, 0);
   for (const char* name : {"a", "b", "d", "e", "f", "g", "h"}) play.Do(UpdateStored{name, 1, 2});
   play.Do(Published{});
   EXPECT_TRUE(play.engine.state().cohort.contains("c")) << "the next round asks it again";
+}
+
+// One after the other, each an attempt: eight clients, three of which their owners hold back.
+TEST(RoundEngine, AnAttemptThatClientsRefusedIsNoneOfThoseThatEndTheJob) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  config.min_available = 8;
+  Play play(config);
+  play.Connect("abcdefgh");
+  uint32_t attempt = 1;
+  for (const char* name : {"c", "e", "f"}) {
+    ASSERT_EQ(play.engine.state().phase, Phase::kOpen);
+    EXPECT_EQ(play.engine.state().attempt, attempt);
+    play.Do(TaskFailed{name, 1, attempt++, "refused: ROSTER_SELF", true});
+    play.Do(MaskingFailed{"no nonce", true, false});
+    EXPECT_EQ(play.engine.state().abandoned, 0);
+  }
+  EXPECT_EQ(play.engine.state().cohort, (std::set<std::string>{"a", "b", "d", "g", "h"}));
+  for (const char* name : {"a", "b", "d", "g", "h"}) play.Do(UpdateStored{name, 1, 4});
+  play.Do(Published{});
+  EXPECT_EQ(play.engine.state().round, 1u);
+}
+
+// Whom the round needs is asked again, and refuses again: that counts, as does what somebody else
+// did beside a refusal.
+TEST(RoundEngine, RefusalsEndTheJobOnceTooFewAreLeft) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  Play play(config);
+  play.Connect("abc");
+  Lines last;
+  for (uint32_t attempt = 1; play.engine.state().phase == Phase::kOpen; ++attempt) {
+    ASSERT_LE(attempt, 6u);
+    play.Do(TaskFailed{"a", 1, attempt, "refused: policy", true});
+    last = play.Do(TaskFailed{"b", 1, attempt, "refused: policy", true});
+  }
+  EXPECT_EQ(last.back(),
+            "failed: round 1 was abandoned 3 times in a row; the last attempt: 2 of 3 clients "
+            "failed; a, b refused: policy");
+}
+
+TEST(RoundEngine, AFailureBesideARefusalCounts) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  config.min_available = 8;
+  Play play(config);
+  play.Connect("abcdefgh");
+  play.Do(TaskFailed{"c", 1, 1, "refused: ROSTER_SELF", true});
+  play.Do(TaskFailed{"d", 1, 1, "gave up: out_of_memory"});
+  play.Do(MaskingFailed{"no nonce", true, false});
+  EXPECT_EQ(play.engine.state().abandoned, 1);
+}
+
+// Others' names are for the operator.
+TEST(RoundEngine, ClientsHearOfAFailedAttemptWithoutNames) {
+  Play play;
+  play.OpenFirst();
+  const MaskingFailed failed{"group 2 (b, c): DEADLINE", true, false, "1 of 2 groups"};
+  int told = 0;
+  for (const Action& action : play.engine.Step(failed, play.now)) {
+    if (const auto* abandoned = std::get_if<AbandonRound>(&action)) {
+      EXPECT_EQ(abandoned->reason, failed.reason);
+    } else if (const auto* revoked = std::get_if<Revoke>(&action)) {
+      EXPECT_EQ(revoked->reason, "round 1 abandoned: 1 of 2 groups");
+      ++told;
+    }
+  }
+  EXPECT_EQ(told, 3);
 }
 
 // Where so many refuse, what they were shown is at fault; and a round is not made impossible.

@@ -1,5 +1,6 @@
 // Updates that come inside the header of their upload: one message each way.
 #include "service_fixture.h"
+#include "tests/unit/coordinator/rounds/masked_fixture.h"
 
 namespace rivulet {
 namespace {
@@ -190,6 +191,140 @@ TEST_F(FullLineTest, WhatIsThereAlreadyIsNotInFlight) {
   EXPECT_TRUE(Send(*stub, {Inline(task.key, file)}).status.ok());
   context.TryCancel();
   stream->Finish();
+}
+
+// Six agents whose masks are agreed over their streams. Keys are the toy's, not those of the
+// certificates: the federation is told so.
+class MaskedSmallUpdateTest : public SmallUpdateTest {
+ protected:
+  void SetUp() override {
+    spec_ = MaskedToySpec();
+    spec_.job.num_rounds = 1;
+    FederationConfig config;
+    config.planner = PrivateToyPlanner(spec_);
+    config.reader = ToyReader(spec_);
+    Start(config);
+    for (const std::string& name : kSix) Connect(LinkOf(name), name);
+    while (streams_.size() < kSix.size()) std::this_thread::yield();
+    for (const std::string& name : kSix) {
+      const secagg::MemberCertificate& own = members_.Of(name).self.certificate;
+      ClientFacts facts = ToyClient(name);
+      facts.fingerprint.assign(own.fingerprint.begin(), own.fingerprint.end());
+      facts.signing_key.assign(own.public_key.begin(), own.public_key.end());
+      federation_->Connected(facts);
+    }
+    id_ = *federation_->Submit({"toy", ""});
+    Evaluate(0);
+    for (const std::string& name : kSix) BeginTask(name);
+    HearAll(secagg::MessageKind::kRoster);
+    HearAll(secagg::MessageKind::kForward);
+  }
+
+  void Evaluate(uint64_t round) {
+    federation_->Tick();
+    for (const std::string& name : kSix) {
+      EXPECT_TRUE(federation_->ReportEvaluation(name, id_, round, {1, 1, 1}).ok());
+    }
+    federation_->Tick();
+  }
+
+  void BeginTask(const std::string& name) {
+    const auto assigned = inboxes_[name].Take<Assigned>(
+        [](const Assigned& event) { return event.task.kind == Assignment::Kind::kTrain; });
+    ASSERT_TRUE(assigned.has_value());
+    task_ = assigned->task;
+    const MaskedTaskFacts facts{task_.key.job,      task_.key.round,    task_.key.attempt,
+                                task_.state_sha256, task_.job_document, task_.masking};
+    ToyMembers::Member& member = members_.Of(name);
+    auto begun = MaskedTask::Begin(member.self, facts, *MaskedForm::Of(spec_, ToyManifest()));
+    ASSERT_TRUE(begun.ok()) << begun.status();
+    member.task = *std::move(begun);
+    LinkOf(name).SendMasking(task_.key, member.task->advertisement());
+  }
+
+  void HearAll(secagg::MessageKind kind) {
+    for (const std::string& name : kSix) {
+      const auto arrived = inboxes_[name].Take<MaskingArrived>([kind](const MaskingArrived& event) {
+        return static_cast<secagg::MessageKind>(event.bytes[0]) == kind;
+      });
+      ASSERT_TRUE(arrived.has_value()) << name;
+      const auto answer = members_.Of(name).task->On(arrived->bytes);
+      ASSERT_TRUE(answer.ok()) << answer.status();
+      if (!answer->empty()) LinkOf(name).SendMasking(task_.key, *answer);
+    }
+  }
+
+  std::string FileOf(const std::string& name) {
+    LocalUpdate update;
+    update.file = ToyTrain(name, 1, task_.state_sha256).file;
+    update.examples = update.tokens = update.steps = 1;
+    auto file = members_.Of(name).task->File(update);
+    EXPECT_TRUE(file.ok()) << file.status();
+    return file.ok() ? *file : "";
+  }
+
+  // What a masked upload tells beside its vector: nothing.
+  v1::UploadMessage Masked(const std::string& file) const {
+    v1::UploadMessage message = Inline(task_.key, file);
+    message.mutable_begin()->clear_examples();
+    message.mutable_begin()->clear_tokens();
+    message.mutable_begin()->clear_steps();
+    return message;
+  }
+
+  JobSpec spec_;
+  ToyMembers members_;
+  std::string id_;
+  Assignment task_;  // of the last one; key and state are those of all
+};
+
+TEST_F(MaskedSmallUpdateTest, AForgedOrOversizeVectorIsRefusedAndTheRightOneTaken) {
+  const std::string file = FileOf("a");
+  ASSERT_LE(file.size(), kInlineUpdateBytes);
+  const auto stub = StubOf("a");
+  std::string forged = file;
+  forged[0] ^= 1;
+  for (const std::string& wrong :
+       {forged, file + "x", file.substr(1), std::string(kInlineUpdateBytes + 1, 'x')}) {
+    const Ended ended = Send(*stub, {Masked(wrong)});
+    EXPECT_EQ(ended.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << wrong.size();
+    EXPECT_TRUE(ended.replies.empty());
+  }
+  EXPECT_FALSE(Send(*stub, {Masked(FileOf("b"))}).status.ok()) << "another member's";
+  EXPECT_TRUE(states_->Load()->updates.empty());
+  const Ended ended = Send(*stub, {Masked(file)});
+  ASSERT_TRUE(ended.status.ok()) << ended.status.error_message();
+  ASSERT_EQ(ended.replies.size(), 1u);
+  EXPECT_EQ(HexOfBytes(ended.replies[0].receipt().sha256()), Sha256Hex(file));
+  EXPECT_EQ(states_->Load()->updates.size(), 1u);
+}
+
+TEST_F(MaskedSmallUpdateTest, OfVectorsInsideHeadersTheSumIsOpened) {
+  for (const std::string& name : kSix) {
+    const std::string file = FileOf(name);
+    Outcome outcome = OutcomeOf(task_.key, file);
+    outcome.examples = outcome.tokens = outcome.steps = 0;
+    EXPECT_TRUE(LinkOf(name).Upload(outcome, file).ok());
+  }
+  federation_->Tick();
+  HearAll(secagg::MessageKind::kSurvivorSet);
+  HearAll(secagg::MessageKind::kEndorsements);
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (states_->Load()->models.size() < 2 && std::chrono::steady_clock::now() < patience) {
+    federation_->Tick();
+    std::this_thread::yield();
+  }
+  Evaluate(1);
+  const JobView view = *federation_->Show(id_);
+  EXPECT_EQ(view.state, JobState::kFinished) << view.reason;
+  ParameterSet want = PlainMean(kSix, 1, task_.state_sha256);
+  const ParameterSet first = *ToyPlanner(spec_)("toy")->initial(ParameterSet());
+  for (size_t row = 0; row < want.size(); ++row) {
+    for (size_t at = 0; at < want.floats(row).size(); ++at) {
+      want.floats(row)[at] += first.floats(row)[at];
+    }
+  }
+  EXPECT_LT(LargestDifference(StateOf(*federation_, *blobs_, id_), want), StepOf(spec_));
 }
 
 }  // namespace
