@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "aggregation/scalars/scalar_replay.h"
+#include "common/job/validate_private.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/snapshots.h"
@@ -160,6 +161,9 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
       task.log->snapshot =
           StateSnapshot{snapshot.sha256, snapshot.bytes, PositionOf(*job->plan, snapshot)};
     }
+  }
+  if (training && IsSecondPass(job->plan->spec, key.round)) {
+    task.log = StateLog{model.log_sha256, model.log_bytes, 0};
   }
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
