@@ -92,21 +92,36 @@ std::unique_ptr<LinearStage> NewPublicTopK(size_t d, size_t k, std::span<const f
 std::unique_ptr<LinearStage> NewCountSketch(uint32_t rows, uint32_t columns, uint64_t root,
                                             uint64_t index);
 
-// PowerSGD over two secure sums (Vogels et al. 2019, arXiv 1905.13727). A tensor of shape [m, ...]
-// is a matrix M of m rows and n columns; those that rank * (m + n) numbers do not make smaller
-// travel as they are, in the first pass.
-//
-// Left: P = M Q for each matrix, Q [n, rank] public with orthonormal columns (Gaussian of purpose 8
-// under `root`, round `index`, tensor t), then the numbers of the other tensors. Expand alone gives
-// P Q^T, the projection of M on the space of Q: a one-pass codec of its own.
+// A tensor of shape [m, ...] is a matrix M of m rows and n columns; those that rank * (m + n)
+// numbers do not make smaller travel as they are. P = M Q for each matrix, Q [n, rank] public with
+// orthonormal columns (Gaussian of purpose 8 under `root`, round `index`, tensor t), then the
+// numbers of the other tensors. Expand: P Q^T, the projection of M on the space of Q.
 std::unique_ptr<LinearStage> NewLowRankLeft(const Manifest& manifest, uint32_t rank, uint64_t root,
                                             uint64_t index);
-// Right: orthonormalises the mean of the first pass to P^ and projects on R = M^T P^ [n, rank];
-// Expand: P^ R^T, and the other tensors as `left_mean` has them.
-// Errors: InvalidArgument when left_mean has the wrong length or a number that is not finite.
-absl::StatusOr<std::unique_ptr<LinearStage>> NewLowRankRight(const Manifest& manifest,
-                                                             uint32_t rank,
-                                                             std::span<const float> left_mean);
+
+// PowerSGD over two sums, which may be of different clients. Matrices, rank and Q as above; P^ is
+// the mean of the first pass with orthonormal columns (modified Gram-Schmidt, twice, in binary64,
+// in one fixed order; columns that depend on earlier ones become zero). Source: Vogels et al. 2019
+// (arXiv 1905.13727), whose M^T P^ is cut in two here: its part in the space of Q follows from the
+// first pass, so that the second sums nothing that the first has summed. Else the two sums of a
+// client that is in one of them alone would say something of its update.
+//
+// First pass: P = M Q of the matrices. Expand: zeros, since nothing has moved yet.
+std::unique_ptr<LinearStage> NewPowerSgdFirst(const Manifest& manifest, uint32_t rank,
+                                              uint64_t root, uint64_t index);
+// Second pass: R = (1 - Q Q^T) M^T P^ [n, rank] of the matrices, and the other tensors as they are.
+// Expand: P^ R^T, and these. `first_mean`: of the first pass's output. Errors: InvalidArgument when
+// it has the wrong length or a number that is not finite.
+absl::StatusOr<std::unique_ptr<LinearStage>> NewPowerSgdSecond(const Manifest& manifest,
+                                                               uint32_t rank, uint64_t root,
+                                                               uint64_t index,
+                                                               std::span<const float> first_mean);
+// The rest of P^ P^^T M, flat: P^ P^^T `first` Q^T, where `first` is what the first pass has of M;
+// zeros in tensors that are no matrices. Errors: those of NewPowerSgdSecond, for either.
+absl::StatusOr<std::vector<float>> PowerSgdFirstPart(const Manifest& manifest, uint32_t rank,
+                                                     uint64_t root, uint64_t index,
+                                                     std::span<const float> first_mean,
+                                                     std::span<const float> first);
 
 // data [2^log2] <- H data, H the unnormalised Walsh-Hadamard matrix: twice is 2^log2 times the
 // input. Same bits on every machine. Aborts when the size is not a power of two.

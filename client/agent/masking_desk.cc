@@ -21,7 +21,7 @@
 namespace rivulet {
 namespace {
 
-constexpr uint8_t kSessionVersion = 2;
+constexpr uint8_t kSessionVersion = 3;
 constexpr uint64_t kMaxDenylist = uint64_t{4} << 20;
 constexpr std::chrono::seconds kPatience{30};  // beside the exchanges' own deadlines
 constexpr int kExchanges = 4;                  // keys, nonces, shares, and one that just began
@@ -41,15 +41,18 @@ absl::Status SaidOpenly(absl::StatusCode code, const std::string& text) {
   return WithReport(Refuse(code, text), "failed", text);
 }
 
+std::string LogHashOf(const Assignment& task) { return task.log ? task.log->sha256 : ""; }
+
 MaskedTaskFacts MaskedFactsOf(const TaskKey& key, const Assignment& task) {
-  return {key.job, key.round, key.attempt, task.state_sha256, task.job_document, task.masking};
+  return {key.job,           key.round,    key.attempt,    task.state_sha256,
+          task.job_document, task.masking, LogHashOf(task)};
 }
 
 // The session is bound to one state and one document: what was trained on others never goes into
 // it.
 bool IsOf(const MaskedTaskFacts& facts, const Assignment& task) {
   return facts.state_sha256 == task.state_sha256 && facts.document == task.job_document &&
-         facts.parameters == task.masking;
+         facts.parameters == task.masking && facts.log_sha256 == LogHashOf(task);
 }
 
 bool IsBefore(const TaskKey& a, const TaskKey& b) {
@@ -354,7 +357,8 @@ absl::Status MaskingDesk::Save(Attempt& attempt) {
                          state.size());
   out.U8(kSessionVersion).Lp(facts.job).U64(facts.round).U32(facts.attempt);
   out.U64(static_cast<uint64_t>(attempt.expires_s));
-  out.Lp(facts.state_sha256).Lp(facts.document).Lp(facts.parameters).Lp(state);
+  out.Lp(facts.state_sha256).Lp(facts.document).Lp(facts.parameters).Lp(facts.log_sha256);
+  out.Lp(state);
   std::string bytes = out.Take();
   const absl::Status saved = store_->PutSession(attempt.key, bytes);
   OPENSSL_cleanse(state.data(), state.size());
@@ -382,6 +386,7 @@ absl::Status MaskingDesk::RestoreLocked(std::string_view bytes) {
   task.state_sha256 = in.Lp();
   task.job_document = in.Lp();
   task.masking = in.Lp();
+  if (const std::string_view log = in.Lp(); !log.empty()) task.log = StateLog{std::string(log)};
   const std::string_view state = in.Lp();
   if (version != kSessionVersion || !in.Done()) {
     return Refuse(absl::StatusCode::kDataLoss, "its file is damaged");

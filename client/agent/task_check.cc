@@ -2,6 +2,7 @@
 
 #include "client/agent/failure_report.h"
 #include "common/job/job_model.h"
+#include "common/job/validate_private.h"
 
 namespace rivulet {
 namespace {
@@ -51,6 +52,9 @@ absl::Status CheckLog(const JobDocument& document, const Assignment& task, uint6
   const int pool = document.spec.scalars.pool;
   const uint64_t most = kHead + kNumber * static_cast<uint64_t>(pool);
   if (!task.log) return absl::OkStatus();
+  if (InTwoPasses(document.spec) && task.log->bytes > state) {
+    return TooLarge("a mean of a first pass", task.log->bytes, state);
+  }
   if (pool > 0 && task.log->bytes > most) return TooLarge("a log", task.log->bytes, most);
   if (!task.log->snapshot) return absl::OkStatus();
   if (task.log->snapshot->bytes > state) {

@@ -40,8 +40,18 @@ MaskedAttempt AttemptOf(const MaskedTaskFacts& facts) {
   return attempt;
 }
 
+// A second pass says of an update what the first has not said. One that came in another round would
+// go by another Q, and of two sums that overlap a coordinator could learn one client's part.
 absl::StatusOr<TaskTerms> TermsOf(const MaskedForm& form, const MaskedTaskFacts& facts) {
-  return ReadTaskTerms(form, AttemptOf(facts), facts.parameters);
+  if (!form.two_passes()) return ReadTaskTerms(form, AttemptOf(facts), facts.parameters);
+  const bool second = facts.round % 2 == 0;
+  if (second == facts.log_sha256.empty()) {
+    return secagg::RefuseFor(secagg::Reason::kParams,
+                             std::string("power-sgd: got ") + (second ? "no" : "a") +
+                                 " mean of a first pass in round " + std::to_string(facts.round) +
+                                 ", want one in even rounds alone");
+  }
+  return ReadTaskTerms(form.OfSecondPass(facts.log_sha256), AttemptOf(facts), facts.parameters);
 }
 
 // Of the sum that the client will be in; where groups are still to be drawn, of the largest that
@@ -243,8 +253,9 @@ absl::StatusOr<std::string> MaskedTask::File(LocalUpdate& update) {
   const Manifest& manifest = form_.manifest();
   RV_ASSIGN_OR_RETURN(const ParameterSet delta, ReadParameterSet(update.file, &manifest));
   std::vector<float> storage;
-  const std::span<const float> previous =
-      update.masked.movement ? Flatten(*update.masked.movement, storage) : std::span<const float>();
+  std::span<const float> previous;
+  if (update.masked.movement) previous = Flatten(*update.masked.movement, storage);
+  if (update.masked.first_pass != nullptr) previous = *update.masked.first_pass;
   RV_ASSIGN_OR_RETURN(const MaskedForm::Maps maps,
                       form_.MapsOf(params_.round, session_.sid0(), session_.sid(), previous));
   ParameterSet* const residual = update.masked.residual ? &*update.masked.residual : nullptr;

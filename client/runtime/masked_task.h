@@ -36,9 +36,10 @@ struct MaskedTaskFacts {
   std::string job;
   uint64_t round = 0;
   uint32_t attempt = 0;
-  std::string state_sha256;  // hex, of the global state it holds
-  std::string document;      // canonical job document
-  std::string parameters;    // the coordinator's first message (privacy/masking/task_terms.h)
+  std::string state_sha256;     // hex, of the global state it holds
+  std::string document;         // canonical job document
+  std::string parameters;       // the coordinator's first message (privacy/masking/task_terms.h)
+  std::string log_sha256 = {};  // hex, of the task's log: in a second pass of the first's mean
 };
 
 // One client's part in one attempt under masks, the same in the agent and in the simulation: in

@@ -3,10 +3,12 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <utility>
 
 #include "aggregation/scalars/scalar_replay.h"
+#include "client/agent/failure_report.h"
 #include "client/runtime/example_guard.h"
 #include "client/runtime/job_tuner.h"
 #include "common/formats/model_config.h"
@@ -16,7 +18,9 @@
 #include "common/io/sha256.h"
 #include "common/job/job_document.h"
 #include "common/job/job_model.h"
+#include "common/job/validate_private.h"
 #include "peft/tokenizer/tokenizer.h"
+#include "privacy/masking/first_pass.h"
 #include "privacy/masking/masked_form.h"
 
 namespace rivulet {
@@ -36,8 +40,9 @@ struct TaskRunner::Job {
   std::shared_ptr<const ParameterSet> held;
   std::string held_of;  // job and round of the task it came with
   uint64_t held_round = 0;
-  std::shared_ptr<const std::vector<float>> sums;  // of a pool whose draws go by them
-  std::string sums_of;                             // SHA-256 of their log
+  // Of a pool whose draws go by them; or a first pass's mean.
+  std::shared_ptr<const std::vector<float>> sums;
+  std::string sums_of;  // SHA-256 of their log
 
   std::optional<ScalarForm> form() const {
     return ScalarForm::Of(document.spec, tuner->manifest());
@@ -45,6 +50,10 @@ struct TaskRunner::Job {
   // Whether the task's draws go by a log.
   bool DrawsByLog(const LocalTask& task) const {
     return document.spec.scalars.pool_choice == "amplitude" && task.log && task.log->bytes > 0;
+  }
+  bool IsSecond(const LocalTask& task) const { return IsSecondPass(document.spec, task.round); }
+  bool NeedsLog(const LocalTask& task) const {
+    return DrawsByLog(task) || (IsSecond(task) && task.log);
   }
   // Its sums, where they are here.
   std::shared_ptr<const std::vector<float>> SumsFor(const LocalTask& task) {
@@ -116,12 +125,12 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::InitialOf(Job& j
 
 bool TaskRunner::LacksLog(const LocalTask& task) {
   const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task.job_document);
-  return job.ok() && (*job)->DrawsByLog(task) && (*job)->SumsFor(task) == nullptr;
+  return job.ok() && (*job)->NeedsLog(task) && (*job)->SumsFor(task) == nullptr;
 }
 
 absl::Status TaskRunner::TakeLog(const LocalTask& task, std::string_view log) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
-  if (job->DrawsByLog(task)) return KeepSums(*job, task, log);
+  if (job->NeedsLog(task)) return KeepSums(*job, task, log);
   return Refuse(absl::StatusCode::kDataLoss, "log: the task needs none");
 }
 
@@ -130,7 +139,13 @@ absl::Status TaskRunner::KeepSums(Job& job, const LocalTask& task, std::string_v
     return Refuse(absl::StatusCode::kDataLoss,
                   "log: got bytes of hash " + got + ", want " + task.log->sha256);
   }
-  RV_ASSIGN_OR_RETURN(std::vector<float> sums, SumsOfPool(*job.form(), log));
+  std::vector<float> sums;
+  if (job.IsSecond(task)) {
+    sums.resize(log.size() / sizeof(float));
+    std::memcpy(sums.data(), log.data(), sums.size() * sizeof(float));
+  } else {
+    RV_ASSIGN_OR_RETURN(sums, SumsOfPool(*job.form(), log));
+  }
   const std::lock_guard lock(job.mutex);
   job.sums = std::make_shared<const std::vector<float>>(std::move(sums));
   job.sums_of = task.log->sha256;
@@ -217,6 +232,7 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::StateOf(
 absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string_view state_file,
                                               const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  if (job->IsSecond(task)) return SecondPass(*job, task);
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> state,
                       StateOf(*job, task, state_file));
   const ParameterSet& global = *state;
@@ -274,6 +290,25 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   update.steps = result.steps;
   update.loss = result.loss;
   update.grad_norm = result.grad_norm;
+  return update;
+}
+
+// What the first pass left is all of its update. Its own share of what that sum says of the mean is
+// taken out: what remains is summed now, or kept for the next update.
+absl::StatusOr<LocalUpdate> TaskRunner::SecondPass(Job& job, const LocalTask& task) {
+  const Manifest& manifest = job.tuner->manifest();
+  LocalUpdate update;
+  update.masked.first_pass = job.SumsFor(task);
+  if (update.masked.first_pass == nullptr) {
+    return Refuse(absl::StatusCode::kFailedPrecondition,
+                  "second pass: the mean of the first is not here");
+  }
+  absl::StatusOr<ParameterSet> kept = encoder_.Kept(task.upload(), manifest);
+  if (!kept.ok()) return WithReport(kept.status(), "failed", std::string(kept.status().message()));
+  RV_ASSIGN_OR_RETURN(const MaskedForm form, MaskedForm::Of(job.document.spec, manifest));
+  RV_RETURN_IF_ERROR(TakeOutFirstPass(form, task.round, *update.masked.first_pass, *kept));
+  update.file = SafetensorsBytes(ParameterSet(manifest));
+  update.masked.residual = *std::move(kept);
   return update;
 }
 

@@ -43,7 +43,8 @@ struct LocalTask {
   uint64_t round = 0;
   std::string job_id;
   uint32_t attempt = 0;
-  std::optional<StateLog> log;  // of the round's global state, where one is kept
+  // Of the round's global state, where one is kept; in a second pass the first's mean.
+  std::optional<StateLog> log;
   uint64_t state_bytes = 0;
   bool project_gradient = false;  // of TuneRequest, as the next
   std::optional<uint64_t> session_root = {};
@@ -78,14 +79,18 @@ class TaskRunner {
                                       const std::function<bool()>& cancelled = {},
                                       std::string_view snapshot = {});
 
-  // Whether Train would draw from the pool by sums that are not here: TakeLog first.
+  // Whether Train would draw from the pool by sums that are not here, or a second pass would go by
+  // a mean that is not: TakeLog first.
   bool LacksLog(const LocalTask& task);
-  // The whole of the task's log. Errors: DataLoss for other bytes; those of LocalResources.
+  // The whole of the task's log, or that mean. Errors: DataLoss for other bytes; those of
+  // LocalResources.
   absl::Status TakeLog(const LocalTask& task, std::string_view log);
 
   // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
   // LocalResources and of Tuner::Tune; InvalidArgument for a state that does not fit the job's
-  // manifest; FailedPrecondition for a task that LacksLog.
+  // manifest; FailedPrecondition for a task that LacksLog. A second pass (IsSecondPass) trains
+  // nothing and needs no state: its update is what Train made for the first. Errors then also:
+  // FailedPrecondition, with a report, when that is not here any more.
   absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
                                     const std::function<bool()>& cancelled);
   // What a masked vector could not carry.
@@ -105,6 +110,7 @@ class TaskRunner {
   struct Job;
   absl::StatusOr<std::shared_ptr<Job>> JobOf(const std::string& document);
   static absl::Status KeepSums(Job& job, const LocalTask& task, std::string_view log);
+  absl::StatusOr<LocalUpdate> SecondPass(Job& job, const LocalTask& task);
   absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> SnapshotOf(const Job& job,

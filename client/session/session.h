@@ -32,8 +32,8 @@ struct Assignment {
   std::string state_sha256;  // 64 hex digits
   uint64_t state_bytes = 0;
   uint64_t epoch = 0;
-  std::string masking;  // training under masks: the protocol's Parameters
-  std::optional<StateLog> log;
+  std::string masking;          // training under masks: the protocol's Parameters
+  std::optional<StateLog> log;  // in a second pass (IsSecondPass) the mean of the first
   // Never the coordinator's word, but of this agent's own session under masks, once it is agreed
   // and where the job's directions follow from it (DirectionRootOf).
   std::optional<uint64_t> session_root;

@@ -40,6 +40,18 @@ class MemoryResiduals final : public ResidualStore {
     return last->left;
   }
 
+  std::optional<ParameterSet> TakeKept(const UploadKey& next, const Manifest& manifest) override {
+    const std::lock_guard lock(mutex_);
+    Rest* kept = nullptr;
+    for (auto at = rests_.lower_bound({next.job, next.client, next.round - 1, 0});
+         at != rests_.end() && at->first < RoundOf(next); ++at) {
+      kept = &at->second;
+    }
+    if (kept == nullptr || !SameManifest(kept->left.manifest(), manifest).ok()) return std::nullopt;
+    kept->settled = true;
+    return kept->left;
+  }
+
   absl::Status Propose(const UploadKey& upload, const ParameterSet& rest) override {
     const std::lock_guard lock(mutex_);
     // Of this client only what this upload was made from is still wanted.
@@ -126,6 +138,24 @@ class DirectoryResiduals final : public ResidualStore {
     return std::nullopt;
   }
 
+  std::optional<ParameterSet> TakeKept(const UploadKey& next, const Manifest& manifest) override {
+    const std::lock_guard lock(mutex_);
+    std::optional<ResidualFile> kept;
+    for (const ResidualFile& file : Files()) {
+      if (file.owner != OwnerOf(next) || file.round + 1 != next.round) continue;
+      if (!kept || file.attempt > kept->attempt) kept = file;
+    }
+    if (!kept) return std::nullopt;
+    absl::StatusOr<ParameterSet> rest = ReadRest(kept->path, manifest);
+    absl::Status usable = rest.status();
+    if (usable.ok() && !kept->settled) {
+      usable = SettleFile({next.job, next.client, kept->round, kept->attempt});
+    }
+    if (usable.ok()) return *std::move(rest);
+    spdlog::warn("the update of the first pass: {}", std::string(usable.message()));
+    return std::nullopt;
+  }
+
   absl::Status Propose(const UploadKey& upload, const ParameterSet& rest) override {
     const std::lock_guard lock(mutex_);
     const std::optional<ResidualFile> last = LastBefore(upload);
@@ -140,6 +170,11 @@ class DirectoryResiduals final : public ResidualStore {
 
   absl::Status Settle(const UploadKey& upload) override {
     const std::lock_guard lock(mutex_);
+    return SettleFile(upload);
+  }
+
+ private:
+  absl::Status SettleFile(const UploadKey& upload) const {
     const fs::path from = PathOf(upload, kNew), to = PathOf(upload, kKept);
     std::error_code error;
     if (!fs::exists(from, error)) return absl::OkStatus();
@@ -147,8 +182,6 @@ class DirectoryResiduals final : public ResidualStore {
     if (error) return FileError(from, "rename", error.value());
     return SyncDirectory(directory_);
   }
-
- private:
   static std::string OwnerOf(const UploadKey& key) {
     return Sha256Hex(key.job + "\n" + key.client).substr(0, 32);
   }

@@ -42,6 +42,10 @@ class ResidualStore {
   // the client was absent for kMostAbsent rounds since, or when it cannot be read (the log says
   // why).
   virtual std::optional<ParameterSet> Take(const UploadKey& next, const Manifest& manifest) = 0;
+  // What the upload of the round before `next` left, acknowledged or not: who is asked for the
+  // second of two passes was counted in the first. It is acknowledged then. Nothing where there was
+  // none, or it cannot be read.
+  virtual std::optional<ParameterSet> TakeKept(const UploadKey& next, const Manifest& manifest) = 0;
   // What will be left once this upload is acknowledged. On an error nothing is left of any: better
   // lost than sent twice.
   virtual absl::Status Propose(const UploadKey& upload, const ParameterSet& rest) = 0;

@@ -61,6 +61,15 @@ absl::StatusOr<UpdateEncoder::MaskedExtras> UpdateEncoder::ForMasking(
   return extras;
 }
 
+absl::StatusOr<ParameterSet> UpdateEncoder::Kept(const UploadKey& upload,
+                                                 const Manifest& manifest) const {
+  std::optional<ParameterSet> kept = residuals_->TakeKept(upload, manifest);
+  if (kept) return *std::move(kept);
+  return Refuse(absl::StatusCode::kFailedPrecondition, "second pass: the update of round " +
+                                                           std::to_string(upload.round - 1) +
+                                                           " is not here any more");
+}
+
 void UpdateEncoder::Propose(const UploadKey& upload, const ParameterSet& rest) const {
   const absl::Status kept = residuals_->Propose(upload, rest);
   if (!kept.ok()) spdlog::warn("error feedback starts anew: {}", std::string(kept.message()));

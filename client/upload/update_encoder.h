@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "aggregation/codec/rounding.h"
 #include "client/upload/residual_store.h"
@@ -38,10 +39,14 @@ class UpdateEncoder {
   struct MaskedExtras {
     std::optional<ParameterSet> residual;  // with error feedback; zero at first
     std::optional<ParameterSet> movement;  // of the global state since the job began, from round 2
+    std::shared_ptr<const std::vector<float>> first_pass;  // in a second pass: the first's mean
   };
   absl::StatusOr<MaskedExtras> ForMasking(
       const UploadKey& upload, const ParameterSet& state, bool feedback, bool movement,
       const std::function<absl::StatusOr<std::shared_ptr<const ParameterSet>>()>& initial) const;
+  // In a second pass: the update that the first began with. Errors: FailedPrecondition when it is
+  // not here any more.
+  absl::StatusOr<ParameterSet> Kept(const UploadKey& upload, const Manifest& manifest) const;
   // What it could not carry, once it was made.
   void Propose(const UploadKey& upload, const ParameterSet& rest) const;
 

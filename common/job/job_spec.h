@@ -147,12 +147,12 @@ struct StrategySection {
 // What an update looks like on its way up (docs/private_upload.md).
 struct CompressionSection {
   // none | bf16 | fp16 | int8 | int4 | int2 | sign | top-k | random-k | public-top-k |
-  // rotate-lattice | low-rank | count-sketch | fed-obd
+  // rotate-lattice | low-rank | count-sketch | fed-obd | power-sgd
   std::string codec = "none";
   int bits = 0;  // of one value of rotate-lattice and of masked values; 0 = the codec's own
   double fraction = 0.05;      // of the values that top-k, random-k, public-top-k, count-sketch and
                                // fed-obd send
-  int rank = 4;                // low-rank
+  int rank = 4;                // low-rank, power-sgd
   bool error_feedback = true;  // carry what a round did not send into the next; biased codecs only
   bool zstd = false;           // last step of plain uploads
 };

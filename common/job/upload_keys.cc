@@ -7,10 +7,12 @@ namespace {
 constexpr JobKey kUploadKeys[] = {
     {"compression.codec",
      "Form of an update on its way up; int8, int4, int2 and none are integers of the masking "
-     "protocol where secure-aggregation is on.",
+     "protocol where secure-aggregation is on. power-sgd is for masks alone: low-rank by two sums, "
+     "a "
+     "round each.",
      RV_KEY(compression.codec), 0, 0,
      "none|bf16|fp16|int8|int4|int2|sign|top-k|random-k|public-top-k|rotate-lattice|low-rank|"
-     "count-sketch|fed-obd"},
+     "count-sketch|fed-obd|power-sgd"},
     {"compression.bits",
      "Bits of a value of rotate-lattice, and of every masked value; 0 = the codec's own (int8 8, "
      "int4 4, int2 2, others 8, none 16).",
@@ -18,7 +20,7 @@ constexpr JobKey kUploadKeys[] = {
     {"compression.fraction",
      "Share of the values that top-k, random-k, public-top-k, count-sketch and fed-obd send.",
      RV_KEY(compression.fraction), 1e-6, 1},
-    {"compression.rank", "Of low-rank.", RV_KEY(compression.rank), 1, 256},
+    {"compression.rank", "Of low-rank and power-sgd.", RV_KEY(compression.rank), 1, 256},
     {"compression.error-feedback",
      "A client adds what one round did not send to its next update; off under privacy.mechanism.",
      RV_KEY(compression.error_feedback)},

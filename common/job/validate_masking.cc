@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "common/job/validate_parts.h"
+#include "common/job/validate_private.h"
 
 namespace rivulet {
 namespace {
@@ -33,6 +34,43 @@ absl::Status CheckMaskedCodec(const CompressionSection& compression) {
   return absl::OkStatus();
 }
 
+// power-sgd: a round of the job for each of its two sums.
+absl::Status CheckTwoPasses(const JobSpec& spec) {
+  if (!InTwoPasses(spec)) return absl::OkStatus();
+  const std::string codec = Set("compression.codec", spec.compression.codec);
+  if (!spec.secure_aggregation.enabled) {
+    return Clash(codec, "secure-aggregation.enabled = false",
+                 "its two sums are for masks; want codec = \"low-rank\", or enabled = true");
+  }
+  if (spec.privacy.mechanism != "none") {
+    return Clash(codec, Set("privacy.mechanism", spec.privacy.mechanism),
+                 "how much one update moves the second sum depends on the first; want codec = "
+                 "\"int8\", or mechanism = \"none\"");
+  }
+  if (spec.scalars.enabled) {
+    return Clash(codec, "scalars.enabled = true",
+                 "coefficients are no matrices; want codec = \"none\"");
+  }
+  if (spec.robust.groups > 0) {
+    return Clash(codec, "robust.groups = " + std::to_string(spec.robust.groups),
+                 "both sums are of one group; want codec = \"low-rank\", or groups = 0");
+  }
+  if (spec.strategy.weighting != "uniform") {
+    return Clash(codec, Set("strategy.weighting", spec.strategy.weighting),
+                 "the second sum has no tokens to weigh by; want weighting = \"uniform\"");
+  }
+  if (!spec.compression.error_feedback) {
+    return Clash(codec, "compression.error-feedback = false",
+                 "an update waits for its second sum where error feedback keeps it; want "
+                 "error-feedback = true");
+  }
+  if (spec.job.num_rounds % 2 != 0) {
+    return Clash(codec, "job.num-rounds = " + std::to_string(spec.job.num_rounds),
+                 "a step of the model takes two rounds; want an even number");
+  }
+  return absl::OkStatus();
+}
+
 bool IsTableRate(double rate) {
   constexpr std::array kRates = {0.05, 0.1, 0.2, 0.333334};
   return std::any_of(kRates.begin(), kRates.end(),
@@ -41,8 +79,15 @@ bool IsTableRate(double rate) {
 
 }  // namespace
 
+bool InTwoPasses(const JobSpec& spec) { return spec.compression.codec == "power-sgd"; }
+
+bool IsSecondPass(const JobSpec& spec, uint64_t round) {
+  return InTwoPasses(spec) && round > 0 && round % 2 == 0;
+}
+
 absl::Status CheckMasking(const JobSpec& spec) {
   const SecureAggregationSection& masking = spec.secure_aggregation;
+  RV_RETURN_IF_ERROR(CheckTwoPasses(spec));
   if (!masking.enabled) return absl::OkStatus();
   RV_RETURN_IF_ERROR(CheckMaskedCodec(spec.compression));
   if (!IsAmong(spec.strategy.weighting, {"uniform", "capped"})) {

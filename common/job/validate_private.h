@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -26,5 +27,10 @@ int FewestSummed(const JobSpec& spec);
 int FewestGroups(const JobSpec& spec);
 // Under masks: clients in a sum that is opened, at least.
 int FewestInSum(const JobSpec& spec);
+
+// compression.codec = "power-sgd": one step of the model takes two masked sums, each a round of the
+// job. Odd rounds are first passes, which move nothing; even ones are second passes.
+bool InTwoPasses(const JobSpec& spec);
+bool IsSecondPass(const JobSpec& spec, uint64_t round);
 
 }  // namespace rivulet

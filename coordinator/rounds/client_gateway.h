@@ -25,7 +25,8 @@ struct ClientTask {
   std::chrono::milliseconds deadline{0};  // what is left of it when the task is sent
   uint64_t epoch = 0;                     // of the coordinator's start; never goes back
   std::string masking;                    // training under masks: masking/task_terms.h
-  std::optional<StateLog> log;            // where clients can make the state for themselves
+  // Where clients can make the state for themselves; in a second pass the mean of the first.
+  std::optional<StateLog> log;
 };
 
 // What an agent says of itself when it connects.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/job/validate_private.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/snapshots.h"
 
@@ -163,22 +164,33 @@ void Federation::Impl::EndAttemptLocked(Job& job, const std::string& reason) {
 }
 
 absl::Status Federation::Impl::PerformLocked(Job& job, const LoseRound& action) {
+  const RoundRecord& attempt = job.rounds.back();
+  const bool open = attempt.round == action.round && attempt.attempt == action.attempt &&
+                    attempt.state != RoundState::kAbandoned;
   ModelRecord same = job.models.rbegin()->second;
-  same.round = action.round;
   same.parent_sha256 = same.sha256;
-  std::vector<Write> writes = WritesOfEnd(action, job.record.id, job.rounds.back().state);
-  writes.push_back(PutModel{same});
-  RV_RETURN_IF_ERROR(states_.Commit(writes));
-  EndAttemptLocked(job, action.reason);
-  PinCompanionsLocked(same);
-  const bool stored = IsStored(job);
-  job.models[action.round] = std::move(same);
-  if (stored) {
-    StoredStateLocked(job, action.round);
-  } else if (IsKept(*job.plan, action.round)) {
-    WantStateLocked(job);
+  if (InTwoPasses(job.plan->spec)) {  // what a first pass came to has no second any more
+    same.log_sha256.clear();
+    same.log_bytes = 0;
   }
-  RetireParentLocked(job);
+  std::vector<Write> writes;
+  if (open) writes = WritesOfEnd(action, job.record.id, attempt.state);
+  for (same.round = action.round; same.round <= action.last; ++same.round) {
+    writes.push_back(PutModel{same});
+  }
+  RV_RETURN_IF_ERROR(states_.Commit(writes));
+  if (open) EndAttemptLocked(job, action.reason);
+  for (same.round = action.round; same.round <= action.last; ++same.round) {
+    PinCompanionsLocked(same);
+    const bool stored = IsStored(job);
+    job.models[same.round] = same;
+    if (stored) {
+      StoredStateLocked(job, same.round);
+    } else if (IsKept(*job.plan, same.round)) {
+      WantStateLocked(job);
+    }
+    RetireParentLocked(job);
+  }
   EmitLocked(job, "round.lost", action.round,
              {{"attempt", int64_t{action.attempt}}, {"reason", action.reason}});
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "aggregation/scalars/scalar_replay.h"
+#include "common/job/validate_private.h"
 #include "common/rpc/chunk.h"
 #include "common/utf8.h"
 #include "coordinator/rounds/federation_impl.h"
@@ -162,6 +163,9 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
           StateSnapshot{snapshot.sha256, snapshot.bytes, PositionOf(*job->plan, snapshot)};
     }
     BringLogLocked(*job, client, task);
+  }
+  if (training && IsSecondPass(job->plan->spec, key.round)) {
+    task.log = StateLog{model.log_sha256, model.log_bytes, 0};
   }
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;

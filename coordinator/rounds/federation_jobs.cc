@@ -33,6 +33,7 @@ EngineConfig EngineConfigOf(const JobSpec& spec, milliseconds return_grace) {
   config.seed = spec.job.seed;
   config.evaluates = spec.data.held_out_fraction > 0;
   if (IsCorrelated(spec)) config.separation = static_cast<uint64_t>(spec.privacy.min_separation);
+  config.two_passes = InTwoPasses(spec);
   config.evaluate_every = static_cast<uint64_t>(std::max(spec.evaluate.every, 0));
   return config;
 }

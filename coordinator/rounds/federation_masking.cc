@@ -6,6 +6,7 @@
 
 #include "common/job/validate_private.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/masked_mean.h"
 #include "coordinator/rounds/refusals.h"
 #include "coordinator/storage/secret_pieces.h"
 #include "privacy/secagg/shared/messages.h"
@@ -91,7 +92,8 @@ absl::Status Federation::Impl::StartMaskingLocked(Job& job, const OpenRound& act
   attempt.state_sha256 = job.models.rbegin()->second.sha256;
   attempt.document = job.record.document;
   const MaskedForm form =
-      job.plan->masked->OfRound(TermsOfLocked(job, action.cohort.size()).clip_norm);
+      job.plan->masked->OfRound(TermsOfLocked(job, action.cohort.size()).clip_norm)
+          .OfSecondPass(FirstPassOf(*job.plan, job.models.rbegin()->second));
   attempt.cohort = static_cast<uint32_t>(action.cohort.size());
   const secagg::Params params = form.ParamsOf(attempt);
   const auto needed = static_cast<size_t>(FewestGroups(job.plan->spec));

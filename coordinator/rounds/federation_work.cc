@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/job/job_keys.h"
+#include "common/job/validate_private.h"
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/federation_impl.h"
@@ -16,6 +17,14 @@ std::string NameList(const std::vector<std::string>& names) {
   std::string list;
   for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
   return list;
+}
+
+// Of the last round that was published.
+double LossBefore(const std::vector<RoundRecord>& rounds) {
+  const auto done = std::find_if(rounds.rbegin(), rounds.rend(), [](const RoundRecord& round) {
+    return round.state == RoundState::kDone;
+  });
+  return done == rounds.rend() ? 0 : done->figures.loss;
 }
 
 // The updates that a closed round counts, sorted by client. Errors: DataLoss when they are not
@@ -241,6 +250,8 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
     if (!std::isfinite(result->figures.loss)) result->figures.loss = 0;
     if (result->figures.bias && !std::isfinite(*result->figures.bias)) result->figures.bias.reset();
     result->figures.bytes_down = job.bytes_down;
+    // Nobody trains for a second pass: what it moves the model by was trained in the first.
+    if (IsSecondPass(job.plan->spec, round.round)) result->figures.loss = LossBefore(job.rounds);
     result->figures.milliseconds = clock_.UnixMillis() - round.opened_ms;
     MoveRound done;
     done.job = job.record.id;

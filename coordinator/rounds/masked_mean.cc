@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <iterator>
 #include <string>
 #include <thread>
 #include <utility>
 
+#include "common/job/validate_private.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/masked_upload.h"
 #include "privacy/dp/noise_seed.h"
@@ -22,7 +24,7 @@ struct Reading {
   const MaskedForm form;  // of the round
   const RoundTerms& terms;
   std::string_view noise_seed;
-  std::span<const float> movement;
+  std::span<const float> previous;
 };
 
 // Central noise; nothing under other mechanisms.
@@ -53,7 +55,7 @@ absl::StatusOr<DecodedSum> OpenGroup(const BlobStore& blobs, const Reading& by,
                       group.Open(std::move(sum), std::thread::hardware_concurrency()));
   RV_ASSIGN_OR_RETURN(
       const MaskedForm::Maps maps,
-      by.form.MapsOf(params.round, group.session().sid0(), group.session().sid(), by.movement));
+      by.form.MapsOf(params.round, group.session().sid0(), group.session().sid(), by.previous));
   RV_ASSIGN_OR_RETURN(const CentralAddition central, CentralAdditionOf(by, params.round));
   RV_ASSIGN_OR_RETURN(
       DecodedSum decoded,
@@ -83,15 +85,37 @@ std::vector<UpdateRecord> UpdatesOf(const MaskedGroup& group,
 
 }  // namespace
 
+std::string FirstPassBytes(std::span<const float> mean) {
+  return {reinterpret_cast<const char*>(mean.data()), mean.size_bytes()};
+}
+
+absl::StatusOr<std::vector<float>> ReadFirstPass(const BlobStore& blobs,
+                                                 const ModelRecord& parent) {
+  RV_ASSIGN_OR_RETURN(const std::string bytes, blobs.Get(parent.log_sha256, parent.log_bytes));
+  std::vector<float> mean(bytes.size() / sizeof(float));
+  if (mean.size() * sizeof(float) != bytes.size()) {
+    return Refuse(absl::StatusCode::kDataLoss, "mean of the first pass: got " +
+                                                   std::to_string(bytes.size()) +
+                                                   " bytes, want whole numbers");
+  }
+  std::memcpy(mean.data(), bytes.data(), bytes.size());
+  return mean;
+}
+
+std::string FirstPassOf(const JobPlan& plan, const ModelRecord& parent) {
+  return IsSecondPass(plan.spec, parent.round + 1) ? parent.log_sha256 : "";
+}
+
 absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan& plan,
                                           const std::vector<UpdateRecord>& updates,
-                                          std::span<const float> movement,
-                                          std::string_view noise_seed, const RoundTerms& terms,
-                                          MaskedRound& round) {
-  const Reading by{plan, plan.masked->OfRound(terms.clip_norm), terms, noise_seed, movement};
+                                          const MaskedReading& reading, std::string_view noise_seed,
+                                          const RoundTerms& terms, MaskedRound& round) {
+  const Reading by{plan, plan.masked->OfRound(terms.clip_norm).OfSecondPass(reading.first_sha256),
+                   terms, noise_seed, reading.previous};
   MaskedMean result;
   RoundFigures& figures = result.figures;
   std::vector<ParameterSet> means;
+  std::vector<float> reduced;  // of the last
   std::vector<int64_t> weights;
   std::vector<size_t> summed;  // the groups of these
   size_t clients = 0;
@@ -119,6 +143,7 @@ absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan&
     result.clip_bits += sum->clip_bits;
     clients += own.size();
     means.push_back(std::move(sum->mean));
+    reduced = std::move(sum->reduced);
     weights.push_back(sum->weight);
     summed.push_back(at);
   }
@@ -126,6 +151,7 @@ absl::StatusOr<MaskedMean> OpenMaskedMean(const BlobStore& blobs, const JobPlan&
   figures.loss /= static_cast<double>(clients);
   if (plan.spec.robust.groups == 0) {
     result.mean = std::move(means[0]);
+    result.reduced = std::move(reduced);
     return result;
   }
   RV_ASSIGN_OR_RETURN(RuledMean ruled, RobustMean(plan, means, weights));

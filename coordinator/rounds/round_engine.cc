@@ -68,6 +68,14 @@ bool RoundEngine::ExpectedAreBack() const {
 }
 
 std::map<std::string, uint64_t> RoundEngine::Rested() const {
+  if (IsSecondPass()) {
+    std::map<std::string, uint64_t> both = connected_;
+    std::erase_if(both, [this](const auto& client) {
+      const auto last = state_.counted.find(client.first);
+      return last == state_.counted.end() || last->second != state_.round;
+    });
+    return both;
+  }
   if (config_.separation <= 1) return connected_;
   std::map<std::string, uint64_t> rested = connected_;
   std::erase_if(rested, [this](const auto& client) {
@@ -132,7 +140,7 @@ void RoundEngine::Wait() {
 }
 
 bool RoundEngine::EvaluationDue() const {
-  if (state_.evaluated || !config_.evaluates) return false;
+  if (state_.evaluated || !config_.evaluates || IsSecondPass()) return false;
   if (state_.round == 0 || state_.round == config_.rounds) return true;
   return config_.evaluate_every > 0 && state_.round % config_.evaluate_every == 0;
 }
@@ -144,11 +152,11 @@ void RoundEngine::TryStart(Actions& out) {
     return End(EndJob::How::kFinished, "", out);
   }
   if (state_.abandoned >= config_.max_abandoned) {
-    return End(EndJob::How::kFailed,
-               "round " + std::to_string(state_.round + 1) + " was abandoned " +
-                   std::to_string(state_.abandoned) +
-                   " times in a row; the last attempt: " + state_.ended,
-               out);
+    const std::string reason = "round " + std::to_string(state_.round + 1) + " was abandoned " +
+                               std::to_string(state_.abandoned) +
+                               " times in a row; the last attempt: " + state_.ended;
+    if (IsSecondPass() && Lose(reason, out)) return;
+    return End(EndJob::How::kFailed, reason, out);
   }
   if (!Ready()) return;
   if (EvaluationDue()) return StartEvaluation(out);
@@ -170,14 +178,16 @@ void RoundEngine::WaitIsOver(Actions& out) {
                out);
   }
   const bool tired = config_.separation > 1 && connected_.size() >= enough;
-  End(EndJob::How::kFailed,
-      not_started + std::to_string(tired ? Rested().size() : connected_.size()) + " of " +
-          std::to_string(enough) + " nodes " +
-          (tired ? "had sat out " + std::to_string(config_.separation - 1) +
-                       " rounds (privacy.min-separation)"
-                 : "were connected") +
-          " after " + ClockText(config_.start_deadline),
-      out);
+  const bool few = tired || IsSecondPass();
+  const std::string what = IsSecondPass() ? "of the first pass were connected"
+                           : tired ? "had sat out " + std::to_string(config_.separation - 1) +
+                                         " rounds (privacy.min-separation)"
+                                   : "were connected";
+  const std::string reason =
+      not_started + std::to_string(few ? Rested().size() : connected_.size()) + " of " +
+      std::to_string(enough) + " nodes " + what + " after " + ClockText(config_.start_deadline);
+  if (IsSecondPass() && Lose(reason, out)) return;
+  End(EndJob::How::kFailed, reason, out);
 }
 
 // ---- an open round ----
@@ -195,7 +205,9 @@ bool RoundEngine::Wants(const std::string& client, uint64_t round, uint32_t atte
 void RoundEngine::Open(Actions& out) {
   const uint64_t round = state_.round + 1;
   ++state_.attempt;
-  const Cohort cohort = SelectCohort(config_, Invitable(), round, state_.attempt);
+  EngineConfig choice = config_;
+  if (IsSecondPass()) choice.selection = "all";
+  const Cohort cohort = SelectCohort(choice, Invitable(), round, state_.attempt);
   state_.phase = Phase::kOpen;
   state_.expected.clear();
   for (const auto& [client, capability] : connected_) state_.expected.push_back(client);
@@ -332,6 +344,16 @@ void RoundEngine::NextRound(Actions& out) {
   TryStart(out);
 }
 
+bool RoundEngine::Lose(const std::string& reason, Actions& out) {
+  const bool first_pass = config_.two_passes && !IsSecondPass();
+  const uint64_t last = state_.round + (first_pass ? 2 : 1);
+  if (last >= config_.rounds) return false;
+  out.push_back(LoseRound{state_.round + 1, state_.attempt, reason, last});
+  state_.round = last - 1;
+  NextRound(out);
+  return true;
+}
+
 void RoundEngine::On(const WorkFailed& event, Actions& out) {
   End(EndJob::How::kFailed, event.reason, out, event.exit);
 }
@@ -346,10 +368,7 @@ void RoundEngine::On(const MaskingFailed& event, Actions& out) {
                      state_.phase == Phase::kClosed;
   if (!taken) return;
   if (event.repeatable) return Abandon(event.reason, out, event.excluded, event.told);
-  if (event.excluded && state_.round + 1 < config_.rounds) {
-    out.push_back(LoseRound{state_.round + 1, state_.attempt, event.reason});
-    return NextRound(out);
-  }
+  if (event.excluded && Lose(event.reason, out)) return;
   const std::string reason = event.reason + FailuresText(state_.failed);
   out.push_back(AbandonRound{state_.round + 1, state_.attempt, reason});
   End(EndJob::How::kFailed,

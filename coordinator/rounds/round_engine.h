@@ -36,6 +36,9 @@ struct EngineConfig {
   uint64_t evaluate_every = 0;
   // Rounds from one counted update of a client to its next, at least; 1: any. Cohorts keep to it.
   uint64_t separation = 1;
+  // Rounds come in pairs (InTwoPasses): a second, even one is for those who counted in the first,
+  // all of them, and nothing is evaluated between the two. Where one of them is lost, both are.
+  bool two_passes = false;
   // Poisson sampling: who of the eligible (sorted) works on an attempt. A pure function that the
   // driver gives, of a secret it keeps. Nobody may be drawn, and such a round counts.
   std::function<std::vector<std::string>(std::vector<std::string>, uint64_t, uint32_t)> draw;
@@ -158,8 +161,9 @@ struct AbandonRound {
 };
 struct LoseRound {  // it can be neither finished nor repeated: its state is that of before
   uint64_t round = 0;
-  uint32_t attempt = 0;
+  uint32_t attempt = 0;  // need not be open, nor there at all (0)
   std::string reason;
+  uint64_t last = 0;  // the round and those up to this one: of two passes both
 };
 struct OpenEvaluation {
   uint64_t round = 0;
@@ -237,6 +241,8 @@ class RoundEngine {
                const std::string& told = "");
   bool OnlyNewRefusals() const;
   void NextRound(Actions& out);
+  bool Lose(const std::string& reason, Actions& out);  // false where no round is left after it
+  bool IsSecondPass() const { return config_.two_passes && state_.round % 2 == 1; }  // the next
   void OpenIsOver(Actions& out);
   void WaitIsOver(Actions& out);
   void RevokeRest(uint32_t attempt, const std::string& reason, Actions& out);

@@ -20,8 +20,10 @@ std::string RoundEngine::Waiting(milliseconds now) const {
         return "waiting: " + TrustedText() + " to connect" + left;
       }
       if (state_.expected.empty()) return of(connected_.size(), Required()) + " nodes" + left;
-      if (config_.separation > 1 && ExpectedAreBack()) {
-        return of(Rested().size(), FewestPresent()) + " nodes that may take part again" + left;
+      if ((config_.separation > 1 || IsSecondPass()) && ExpectedAreBack()) {
+        return of(Rested().size(), FewestPresent()) +
+               (IsSecondPass() ? " nodes of the first pass" : " nodes that may take part again") +
+               left;
       }
       return of(connected_.size(), state_.expected.size()) + " nodes to return" + left;
     case Phase::kOpen:

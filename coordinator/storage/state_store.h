@@ -101,7 +101,8 @@ struct ModelRecord {
   std::string state_hash;        // ParameterSet::HashHex()
   std::string optimizer_sha256;  // blob of the server optimiser's state; empty when it has none
   // With [scalars]: blob of the log by which clients make this state, and where in all that was
-  // ever logged it begins (common/scalars/log_position.h); empty where there is none.
+  // ever logged it begins (common/scalars/log_position.h); empty where there is none. With codec
+  // power-sgd, after a first pass: blob of its mean, which the second goes by.
   std::string log_sha256;
   uint64_t log_bytes = 0;
   uint64_t log_from = 0;

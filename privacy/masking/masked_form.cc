@@ -155,12 +155,34 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
                                                           ", want at least 2 of a masked value");
   }
   RV_RETURN_IF_ERROR(form.CheckMembers(static_cast<uint32_t>(spec.job.clients_per_round)));
-  RV_ASSIGN_OR_RETURN(const Maps maps, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
-  form.reduced_ = maps.reduced;
-  if (Rotates(spec, form.value_bits_)) form.rotation_log2_ = BlockLog2Of(form.reduced_);
-  RV_ASSIGN_OR_RETURN(const Maps all, form.MapsOf(0, Bytes32{}, Bytes32{}, {}));
-  form.values_ = all.rotate->OutputSize(form.reduced_);
+  const bool rotates = Rotates(spec, form.value_bits_);
+  RV_RETURN_IF_ERROR(form.Measure(rotates));
+  form.two_passes_ = InTwoPasses(spec);
+  if (!form.two_passes_) return form;
+  if (form.size_.reduced == 0) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "compression.rank: got " + std::to_string(spec.compression.rank) +
+                      ", which makes no tensor of this job smaller; want a smaller one, or "
+                      "compression.codec = \"int8\"");
+  }
+  MaskedForm second = form;
+  second.first_sha256_ = "of any";
+  RV_RETURN_IF_ERROR(second.Measure(rotates));
+  form.second_ = second.size_;
   return form;
+}
+
+// How long a vector is, which does not depend on the round.
+absl::Status MaskedForm::Measure(bool rotates) {
+  constexpr uint64_t kAnyRound = 2;
+  const std::vector<float> first(second_pass() ? size_.reduced : 0);
+  size_.rotation_log2 = 0;
+  RV_ASSIGN_OR_RETURN(const Maps maps, MapsOf(kAnyRound, Bytes32{}, Bytes32{}, first));
+  size_.reduced = maps.reduced;
+  if (rotates) size_.rotation_log2 = BlockLog2Of(size_.reduced);
+  RV_ASSIGN_OR_RETURN(const Maps all, MapsOf(kAnyRound, Bytes32{}, Bytes32{}, first));
+  size_.values = all.rotate->OutputSize(size_.reduced);
+  return absl::OkStatus();
 }
 
 // Where the size of cohorts is known before there is one.
@@ -178,8 +200,23 @@ MaskedForm MaskedForm::OfRound(double clip_norm) const {
   return form;
 }
 
+MaskedForm MaskedForm::OfSecondPass(const std::string& first_sha256) const {
+  MaskedForm form = *this;
+  form.first_sha256_ = first_sha256;
+  if (form.second_pass()) form.size_ = second_;
+  return form;
+}
+
+absl::StatusOr<std::vector<float>> MaskedForm::FirstPartOf(uint64_t round,
+                                                           std::span<const float> mean,
+                                                           std::span<const float> first) const {
+  return PowerSgdFirstPart(manifest_, static_cast<uint32_t>(compression_.rank),
+                           RootOf(seed_, round - 1, ""), round - 1, mean, first);
+}
+
 // The round configuration of one session: the job's document, with groups also which of them and of
-// which draw, with adaptive clipping also the clip norm.
+// which draw, with adaptive clipping also the clip norm. In a second pass also what the first came
+// to: were it another for each client, a sum could be that of one alone.
 Bytes32 MaskedForm::ConfigOf(const MaskedAttempt& attempt) const {
   Bytes32 config = Sha256Of(attempt.document);
   if (groups_ > 0) {
@@ -187,6 +224,11 @@ Bytes32 MaskedForm::ConfigOf(const MaskedAttempt& attempt) const {
     out.Lp("rivulet/group").Raw(secagg::ViewOf(config)).U32(groups_).U32(attempt.group);
     out.Raw(attempt.drawn);
     config = Sha256Of(out.Take());
+  }
+  if (second_pass()) {
+    secagg::ByteWriter out(96);
+    out.Lp("rivulet/first-pass").Raw(secagg::ViewOf(config));
+    config = Sha256Of(out.Raw(secagg::ViewOf(HexBytes(first_sha256_))).Take());
   }
   if (adaptive()) {
     secagg::ByteWriter out(64);
@@ -198,7 +240,7 @@ Bytes32 MaskedForm::ConfigOf(const MaskedAttempt& attempt) const {
 
 LatticeParams MaskedForm::lattice() const {
   if (!rotated()) return {value_bits_, LatticeBound(range_, 0)};
-  return {value_bits_, LatticeBound(range_, values_, LatticeDeviations(value_bits_))};
+  return {value_bits_, LatticeBound(range_, values(), LatticeDeviations(value_bits_))};
 }
 
 SlotLayout MaskedForm::SlotsOf(uint32_t clients) const {
@@ -207,13 +249,13 @@ SlotLayout MaskedForm::SlotsOf(uint32_t clients) const {
 }
 
 double MaskedForm::norm_bound() const {
-  return RoundedNormBound(lattice().scale() * range_, static_cast<int64_t>(values_));
+  return RoundedNormBound(lattice().scale() * range_, static_cast<int64_t>(values()));
 }
 
 bool MaskedForm::feedback() const {
   const std::string& codec = compression_.codec;
   const bool partial = codec == "random-k" || codec == "public-top-k" || codec == "low-rank" ||
-                       codec == "count-sketch";
+                       codec == "count-sketch" || two_passes_;
   return compression_.error_feedback && partial && mechanism_ == "none";
 }
 
@@ -235,15 +277,22 @@ absl::StatusOr<MaskedForm::Maps> MaskedForm::MapsOf(uint64_t round, const Bytes3
         NewCountSketch(kSketchRows, ColumnsOf(numbers_, compression_.fraction), root, round);
   } else if (codec == "low-rank") {
     maps.reduce = NewLowRankLeft(manifest_, static_cast<uint32_t>(compression_.rank), root, round);
+  } else if (second_pass()) {  // Q is that of the first
+    RV_ASSIGN_OR_RETURN(maps.reduce,
+                        NewPowerSgdSecond(manifest_, static_cast<uint32_t>(compression_.rank),
+                                          RootOf(seed_, round - 1, ""), round - 1, previous));
+  } else if (codec == "power-sgd") {
+    maps.reduce =
+        NewPowerSgdFirst(manifest_, static_cast<uint32_t>(compression_.rank), root, round);
   } else {
     maps.reduce = NewIdentity();
   }
   maps.reduced = maps.reduce->OutputSize(numbers_);
-  if (rotation_log2_ == 0) {
+  if (!rotated()) {
     maps.rotate = NewIdentity();
   } else {
     auto signs = std::make_shared<KeystreamWords>(secagg::PublicStream(sid0, sid, "rvl1/rot"));
-    RV_ASSIGN_OR_RETURN(maps.rotate, NewRotation(rotation_log2_, std::move(signs)));
+    RV_ASSIGN_OR_RETURN(maps.rotate, NewRotation(size_.rotation_log2, std::move(signs)));
   }
   return maps;
 }
@@ -257,7 +306,7 @@ secagg::Params MaskedForm::ParamsOf(const MaskedAttempt& attempt) const {
   params.model_sha256 = HexBytes(attempt.state_sha256);
   params.config_sha256 = ConfigOf(attempt);
   const SlotLayout slots = SlotsOf(attempt.cohort);
-  params.d = slots.ElementsFor(values_);
+  params.d = slots.ElementsFor(values());
   params.p = static_cast<uint8_t>(slots.element_bits());
   params.d_aux = 1 + static_cast<uint32_t>(adaptive()) + secagg::kChecksums;
   if (!counted()) {
@@ -286,7 +335,7 @@ absl::StatusOr<DistributedNoise> MaskedForm::NoiseOf(const secagg::Params& param
   noise.noise = params.dp == secagg::Noise::kSkellam ? DistributedEvent::Noise::kSkellam
                                                      : DistributedEvent::Noise::kDiscreteGaussian;
   noise.clip_norm = privacy_.clip_norm;  // z must not depend on that of the round
-  noise.values = static_cast<int64_t>(values_);
+  noise.values = static_cast<int64_t>(values());
   noise.accumulator_bits = privacy_.ring_bits;
   RV_ASSIGN_OR_RETURN(noise.session, WeakestSession(params));
   std::optional<AdaptiveClip> clip;

@@ -53,17 +53,23 @@ class MaskedForm {
   // Errors: InvalidArgument naming the key that does not fit.
   static absl::StatusOr<MaskedForm> Of(const JobSpec& spec, const Manifest& manifest);
 
-  size_t values() const { return values_; }  // with padding
+  size_t values() const { return size_.values; }  // with padding
   int value_bits() const { return value_bits_; }
   uint32_t max_weight() const { return max_weight_; }
   // The values of a vector among the elements of a sum over so many clients.
   SlotLayout SlotsOf(uint32_t clients) const;
-  bool rotated() const { return rotation_log2_ > 0; }
+  bool rotated() const { return size_.rotation_log2 > 0; }
   double range() const { return range_; }  // L2 norm of an update, at most
+  // codec power-sgd (InTwoPasses): the form of a first pass, unless OfSecondPass made it.
+  bool two_passes() const { return two_passes_; }
+  bool second_pass() const { return !first_sha256_.empty(); }
   // privacy.adaptive-clip: the range is the clip norm of a round, the job's own in the first one.
   bool adaptive() const { return counted() && privacy_.adaptive_clip; }
   // The form of a round of that clip norm; without adaptive clipping this one.
   MaskedForm OfRound(double clip_norm) const;
+  // That of a second pass, bound to what the first came to: `first_sha256`, 64 hex digits, of its
+  // mean's bytes. This one where that is empty.
+  MaskedForm OfSecondPass(const std::string& first_sha256) const;
   size_t numbers() const { return numbers_; }
   const Manifest& manifest() const { return manifest_; }
   uint64_t seed() const { return seed_; }  // the job's
@@ -107,7 +113,7 @@ class MaskedForm {
 
   // The linear maps of one round, outermost first. `sid0`, `sid`: of the session, whose public
   // stream gives the rotation's signs. `previous`: for public-top-k, the last aggregate, flat, or
-  // empty.
+  // empty; in a second pass, the mean of the first, reduced.
   struct Maps {
     std::unique_ptr<LinearStage> reduce;
     std::unique_ptr<LinearStage> rotate;
@@ -116,8 +122,20 @@ class MaskedForm {
   absl::StatusOr<Maps> MapsOf(uint64_t round, const Bytes32& sid0, const Bytes32& sid,
                               std::span<const float> previous) const;
 
+  // Of two passes, what the first alone says of an update or a mean: `first` is what it has of
+  // that, `mean` its mean, `round` that of the second. Flat; zeros in tensors that wait for the
+  // second. Errors: those of PowerSgdFirstPart.
+  absl::StatusOr<std::vector<float>> FirstPartOf(uint64_t round, std::span<const float> mean,
+                                                 std::span<const float> first) const;
+
  private:
   MaskedForm() = default;
+  struct Size {
+    size_t reduced = 0;
+    size_t values = 0;      // with padding
+    int rotation_log2 = 0;  // 0: none
+  };
+  absl::Status Measure(bool rotates);
   absl::Status CheckMembers(uint32_t cohort) const;
   Bytes32 ConfigOf(const MaskedAttempt& attempt) const;
 
@@ -133,10 +151,11 @@ class MaskedForm {
   uint32_t groups_ = 0;  // robust.groups
   uint32_t fewest_drawn_ = 0;
   size_t numbers_ = 0;  // of the update
-  size_t reduced_ = 0;
-  size_t values_ = 0;
+  Size size_;
   int value_bits_ = 0;
-  int rotation_log2_ = 0;  // 0: none
+  bool two_passes_ = false;
+  Size second_;               // of second passes
+  std::string first_sha256_;  // in a second pass
   uint32_t max_weight_ = 1;
   double range_ = 0;
 };

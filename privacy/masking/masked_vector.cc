@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "aggregation/codec/lattice.h"
@@ -234,6 +235,7 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
   maps.reduce->Expand(reduced, flat);
   decoded.mean = ParameterSet(form.manifest());
   Unflatten(flat, decoded.mean);
+  decoded.reduced = std::move(reduced);
   if (!form.counted()) decoded.figures = ReadFigures(params, sum);
   if (form.adaptive()) decoded.clip_bits = sum.SignedAt(params.d + 1);
   return decoded;

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "aggregation/codec/rounding.h"
 #include "common/tensor/parameter_set.h"
@@ -46,10 +47,11 @@ struct CentralAddition {
 };
 
 struct DecodedSum {
-  ParameterSet mean;      // weighted by the clients' integer weights
-  int64_t weight = 0;     // their sum
-  MaskedFigures figures;  // sums
-  int64_t clip_bits = 0;  // of adaptive clipping, with the clients' noise and no other
+  ParameterSet mean;           // weighted by the clients' integer weights
+  std::vector<float> reduced;  // the same before the outermost map
+  int64_t weight = 0;          // their sum
+  MaskedFigures figures;       // sums
+  int64_t clip_bits = 0;       // of adaptive clipping, with the clients' noise and no other
 };
 
 // What the unmasked sum over `clients` clients says. `central`: where form.central(). Errors:

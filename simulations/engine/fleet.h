@@ -30,6 +30,7 @@ struct FleetConfig {
   double backprop_share = 0;  // of clients that project their gradient, drawn from seed and name
   bool by_amplitude = false;  // scalars.pool-choice
   bool of_session = false;    // scalars.drawn-from = "session": masks are agreed before training
+  bool two_passes = false;    // InTwoPasses
 };
 
 // `asked`, or with 0 as many as keep the cores busy when each computes with `threads`.

@@ -133,8 +133,13 @@ void MaskedClients::Introduce(ClientFacts& facts) const {
 
 absl::Status MaskedClients::Begin(Federation& federation, const std::string& client,
                                   const ClientTask& order) {
-  const MaskedTaskFacts facts{order.job_id,       order.round,        order.attempt,
-                              order.state_sha256, order.job_document, order.masking};
+  const MaskedTaskFacts facts{order.job_id,
+                              order.round,
+                              order.attempt,
+                              order.state_sha256,
+                              order.job_document,
+                              order.masking,
+                              order.log ? order.log->sha256 : ""};
   auto task = std::make_shared<Task>();
   task->order = order;
   RV_ASSIGN_OR_RETURN(task->masked, MaskedTask::Begin(clients_.at(client)->self, facts));

@@ -323,7 +323,9 @@ INSTANTIATE_TEST_SUITE_P(
     Jobs, EveryMaskedUpload,
     testing::Values(Kind{"int8", kPlain + Coded("int8") + kMasks},
                     // What the first round did not send goes up in the second.
-                    Kind{"random_k", kPlain + Coded("random-k", "fraction = 0.2\n") + kMasks}),
+                    Kind{"random_k", kPlain + Coded("random-k", "fraction = 0.2\n") + kMasks},
+                    // Two sums, of which the second goes by the first.
+                    Kind{"power_sgd", kPlain + Coded("power-sgd", "rank = 1\n") + kMasks}),
     [](const auto& info) { return info.param.name; });
 
 // ---- classification on a fine-tuned bert: its classifier and pooler go on from where they are

@@ -62,6 +62,21 @@ TEST_F(TaskCheckTest, ALogLongerThanAPoolsRecordIsRefused) {
               HasSubstr("got a log of 1125899906842624 bytes, want at most 16400"));
 }
 
+TEST_F(TaskCheckTest, AMeanOfAFirstPassIsNoLongerThanAState) {
+  JobSpec spec;
+  spec.job.num_rounds = 2;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.compression.codec = "power-sgd";
+  Describe(spec);
+  task_.key.round = 2;
+  task_.masking = "parameters";
+  task_.log = StateLog{.bytes = task_.state_bytes / 2};
+  EXPECT_TRUE(CheckTask(policy_, task_).ok()) << CheckTask(policy_, task_);
+  task_.log->bytes = uint64_t{1} << 50;
+  EXPECT_THAT(ReportOf(CheckTask(policy_, task_)).text, HasSubstr("got a mean of a first pass of"));
+}
+
 TEST_F(TaskCheckTest, ASnapshotAndTheLogSinceAreNoLongerThanAState) {
   JobSpec spec;
   spec.train.estimator = "central";

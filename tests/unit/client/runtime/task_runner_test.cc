@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "aggregation/scalars/scalar_replay.h"
+#include "client/agent/failure_report.h"
 #include "common/formats/safetensors_writer.h"
 #include "common/job/job_model.h"
 
@@ -243,6 +244,25 @@ TEST_F(TaskRunnerTest, APoolIsDrawnFromByTheSumsOfTheTasksLog) {
   EXPECT_FALSE(runner_.LacksLog(task));
   ASSERT_TRUE(runner_.Train(task, state, {}).ok());
   EXPECT_EQ(CountedTuner::drawn_by, second);
+}
+
+// Codec power-sgd, whose toy tensor of two numbers cannot be a matrix: the kept update is looked
+// for before the form of its vector is.
+TEST_F(TaskRunnerTest, ASecondPassWithoutItsUpdateSaysSo) {
+  JobSpec spec;
+  spec.job.num_rounds = 2;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.compression.codec = "power-sgd";
+  LocalTask task{"ann", DocumentOf(1, false, spec), 2, "job-1", 1};
+  const std::string mean(8, '\0');
+  task.log = StateLog{Sha256Hex(mean), mean.size(), 0};
+  EXPECT_TRUE(runner_.LacksLog(task));
+  EXPECT_EQ(runner_.Train(task, "", {}).status().code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(runner_.TakeLog(task, mean).ok());
+  EXPECT_FALSE(runner_.LacksLog(task));
+  const absl::Status status = runner_.Train(task, "", {}).status();
+  EXPECT_EQ(ReportOf(status).text, "second pass: the update of round 1 is not here any more");
 }
 
 TEST_F(TaskRunnerTest, OneJobAfterAnotherLeavesOneInMemory) {

@@ -104,6 +104,24 @@ TEST_P(ResidualStoreContract, TenRoundsOfAbsenceAreTooMany) {
   EXPECT_EQ(Taken(Upload(16)), 0);
 }
 
+// Of two passes: whoever is asked for the second was counted in the first.
+TEST_P(ResidualStoreContract, WhatTheRoundBeforeLeftIsKeptAcknowledgedOrNot) {
+  EXPECT_FALSE(store_->TakeKept(Upload(2), Pair()).has_value());
+  Propose(Upload(1), 1.5f);
+  const auto kept = store_->TakeKept(Upload(2), Pair());
+  ASSERT_TRUE(kept.has_value());
+  EXPECT_EQ(kept->floats(0)[0], 1.5f);
+  EXPECT_EQ(Taken(Upload(2)), 1.5f);                              // and counts from then on
+  EXPECT_FALSE(store_->TakeKept(Upload(4), Pair()).has_value());  // it is of no round 3
+  EXPECT_FALSE(store_->TakeKept(Upload(2, 1, "bob"), Pair()).has_value());
+  Propose(Upload(2), 2.5f);
+  EXPECT_TRUE(store_->TakeKept(Upload(2, 2), Pair()).has_value());  // another attempt
+  EXPECT_EQ(Taken(Upload(3)), 1.5f);  // the second came to nothing: all of it is still there
+  Accept(Upload(2));
+  EXPECT_EQ(Taken(Upload(3)), 2.5f);
+  EXPECT_FALSE(store_->TakeKept(Upload(3), {{"a", DType::kF32, {3}}}).has_value());
+}
+
 TEST_P(ResidualStoreContract, AnotherManifestIsAnotherModel) {
   Propose(Upload(1), 1.5f);
   Accept(Upload(1));

@@ -208,8 +208,13 @@ class MaskedFederationTest : public FederationTest {
   void Begin(const std::string& client, const ClientTask& order) {
     if (Gone(client, Vanishes::kBeforeKeys)) return;
     ToyMembers::Member& member = members_.Of(client);
-    const MaskedTaskFacts facts{order.job_id,       order.round,        order.attempt,
-                                order.state_sha256, order.job_document, order.masking};
+    const MaskedTaskFacts facts{order.job_id,
+                                order.round,
+                                order.attempt,
+                                order.state_sha256,
+                                order.job_document,
+                                order.masking,
+                                order.log ? order.log->sha256 : ""};
     if (member.task != nullptr && member.order->round == order.round &&
         member.order->attempt == order.attempt) {
       return Say(client, {order.job_id, order.round, order.attempt, "", {}},
@@ -251,6 +256,10 @@ class MaskedFederationTest : public FederationTest {
     return ToyTrain(client, order.round, order.state_sha256);
   }
 
+  // What a codec with a memory adds to an update; an error gives the task up.
+  virtual absl::Status Prepare(const std::string&, LocalUpdate&) { return absl::OkStatus(); }
+  virtual void Sent(const std::string&, const LocalUpdate&, bool taken) {}
+
   void Deliver(const std::string& client) {
     ToyMembers::Member& member = members_.Of(client);
     const ToyUpdate trained = TrainedBy(client);
@@ -261,12 +270,19 @@ class MaskedFederationTest : public FederationTest {
     update.examples = 1;
     update.steps = 1;
     update.loss = 2;
+    if (const absl::Status status = Prepare(client, update); !status.ok()) {
+      (void)federation_->ReportFailure(client, member.order->job_id, member.order->round,
+                                       member.order->attempt, "failed",
+                                       std::string(status.message()));
+      return;
+    }
     auto file = member.task->File(update);
     ASSERT_TRUE(file.ok()) << file.status();
     if (garbling_.contains(client)) *file = Garbled(client, *file);
     const ToyUpdate masked{*file, 0, ParameterSet()};
     const auto receipt = ToyUpload(*federation_, client, *member.order, masked);
     if (!receipt.ok()) refused_.push_back(client + ": " + std::string(receipt.status().message()));
+    Sent(client, update, receipt.ok());
     member.sent = *file;
   }
 

@@ -85,5 +85,39 @@ TEST(MaskedForm, FewBitsReachAsFarAsTheirLatticeShould) {
   EXPECT_DOUBLE_EQ(eight.lattice().v, 8 * 3 / std::sqrt(static_cast<double>(eight.values())));
 }
 
+JobSpec TwoPassSpec(int rank) {
+  JobSpec spec;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.job.num_rounds = 2;
+  spec.compression.codec = "power-sgd";
+  spec.compression.rank = rank;
+  return spec;
+}
+
+TEST(MaskedForm, ThePassesOfPowerSgdHaveVectorsOfTheirOwn) {
+  const Manifest manifest = {{"a", DType::kF32, {300, 200}}, {"b", DType::kF32, {77}}};
+  const MaskedForm first = *MaskedForm::Of(TwoPassSpec(4), manifest);
+  const MaskedForm second = first.OfSecondPass(std::string(64, '1'));
+  EXPECT_TRUE(first.feedback());
+  EXPECT_FALSE(first.second_pass());
+  EXPECT_TRUE(second.second_pass());
+  EXPECT_EQ(first.MapsOf(1, {}, {}, {})->reduced, 4u * 300);
+  EXPECT_EQ(second.MapsOf(2, {}, {}, std::vector<float>(4 * 300))->reduced, 4u * 200 + 77);
+  EXPECT_FALSE(second.MapsOf(2, {}, {}, {}).ok());
+  const MaskedAttempt attempt{.attempt = 1, .cohort = 8};
+  EXPECT_EQ(first.OfSecondPass("").ParamsOf(attempt), first.ParamsOf(attempt));
+  EXPECT_NE(second.ParamsOf(attempt).config_sha256, first.ParamsOf(attempt).config_sha256);
+  EXPECT_NE(second.ParamsOf(attempt).config_sha256,
+            first.OfSecondPass(std::string(64, '2')).ParamsOf(attempt).config_sha256);
+}
+
+TEST(MaskedFormOf, ARankThatMakesNoTensorSmallerIsRefused) {
+  const absl::Status refused =
+      MaskedForm::Of(TwoPassSpec(2), {{"a", DType::kF32, {2, 200}}}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.message().find("compression.rank: got 2"), absl::string_view::npos) << refused;
+}
+
 }  // namespace
 }  // namespace rivulet

@@ -123,6 +123,41 @@ TEST(CodedSimulations, CanBeRepeatedToTheLastBit) {
   }
 }
 
+JobSpec TwoPassJob() {
+  CompressionSection compression = Compression("power-sgd");
+  compression.rank = 2;
+  JobSpec spec = SmallCodedJob(compression);
+  spec.job.num_rounds = 6;  // three steps
+  spec.job.min_clients = 4;
+  spec.job.min_available_clients = 6;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  return spec;
+}
+
+std::vector<std::string> SixClients() { return {"ada1", "ada2", "bob1", "bob2", "cid1", "cid2"}; }
+
+TEST(MaskedSimulation, LearnsByPowerSgdInTwoSumsAStep) {
+  const JobView view = RunSmall(TwoPassJob(), SixClients());
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
+  ASSERT_EQ(view.rounds.size(), 6u);
+  for (const RoundView& round : view.rounds) EXPECT_EQ(round.reported.size(), 6u);
+  EXPECT_NE(view.rounds[1].state_hash, view.rounds[0].state_hash);
+  EXPECT_EQ(view.rounds[2].state_hash, view.rounds[1].state_hash);
+  EXPECT_LT(view.evaluations[1].loss, view.evaluations[0].loss - 0.05);
+  EXPECT_LT(view.bytes_up, 0.6 * static_cast<double>(view.raw_bytes_up));
+}
+
+TEST(MaskedSimulation, OfTwoPassesCanBeRepeatedToTheLastBit) {
+  JobSpec spec = TwoPassJob();
+  spec.job.num_rounds = 4;
+  spec.secure_aggregation.rotation = "off";
+  const JobView one = RunSmall(spec, SixClients()), other = RunSmall(spec, SixClients());
+  ASSERT_EQ(one.state, JobState::kFinished) << one.reason;
+  EXPECT_EQ(one.state_hash.size(), 64u);
+  EXPECT_EQ(one.state_hash, other.state_hash);
+}
+
 // Three sums of four clients each, and the median of their means.
 JobSpec GroupedJob() {
   JobSpec spec = SmallCodedJob(Compression("int8"));
