@@ -106,10 +106,14 @@ struct TrainSection {
   int per_device_train_batch_size = 8;
   int gradient_accumulation_steps = 1;
   int threads = 1;  // of one client's step; part of the result's identity
-  // Where gradients come from: backprop, or differences of losses (docs/backprop_free.md).
-  std::string estimator = "backprop";    // backprop | central | one-sided | fzoo | cma-es
-  double perturbation = 1e-2;            // width of a difference, in units of the trained numbers
-  int queries = 1;                       // directions of one step
+  // Where gradients come from: backprop, or differences of losses (docs/backprop_free.md):
+  // backprop | central | one-sided | fzoo | forward | cma-es
+  std::string estimator = "backprop";
+  double perturbation = 1e-2;  // width of a difference, in units of the trained numbers
+  int queries = 1;             // directions of one step
+  // Of a round's estimate with the gradient: queries follow from it once the model is known
+  // (target_cosine.h); 0 = queries as they stand.
+  double target_cosine = 0;
   std::string direction = "rademacher";  // rademacher | gauss | low-rank
   int direction_rank = 1;                // low-rank
   int direction_renewal = 1;             // low-rank: steps that share the right factor (LOZO)

@@ -212,6 +212,12 @@ constexpr JobKey kTrainingKeys[] = {
      RV_KEY(train.perturbation), 1e-8, 1e3},
     {"train.queries", "Differences: random directions of one step.", RV_KEY(train.queries), 1,
      65536},
+    {"train.target-cosine",
+     "Differences: queries become as many as let the estimate of a round have this cosine with the "
+     "gradient, d c^2 / (1 - c^2) directions for d trained numbers, over the steps of a round and, "
+     "where each client has directions of its own, over its clients (FwdLLM); 0 = queries as they "
+     "stand.",
+     RV_KEY(train.target_cosine), 0, 0.99},
     {"train.direction",
      "Differences: signs, normal numbers, or for each matrix a sum of direction-rank products of "
      "two vectors of signs.",

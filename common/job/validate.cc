@@ -152,7 +152,7 @@ absl::Status CheckEstimator(const JobSpec& spec) {
   for (const auto& [key, value] : unsupported) {
     if (value != 0) return BadJob(chosen + key + " = " + NumberText(value) + ": want 0.0");
   }
-  if (train.estimator == "fzoo" && train.queries < 2) {
+  if (train.estimator == "fzoo" && train.queries < 2 && train.target_cosine == 0) {
     return BadJob(chosen + "train.queries = " + std::to_string(train.queries) +
                   ": one loss has no spread; want queries >= 2");
   }
@@ -273,6 +273,7 @@ absl::Status JobSpec::Validate() const {
   RV_RETURN_IF_ERROR(CheckData(data));
   RV_RETURN_IF_ERROR(CheckTrain(train));
   RV_RETURN_IF_ERROR(CheckEstimator(*this));
+  RV_RETURN_IF_ERROR(CheckTargetCosine(*this));
   RV_RETURN_IF_ERROR(CheckScalars(*this));
   RV_RETURN_IF_ERROR(CheckStrategy(*this));
   RV_RETURN_IF_ERROR(CheckPrivateUpload(*this));
