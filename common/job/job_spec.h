@@ -208,6 +208,9 @@ struct RobustSection {
 
 struct EvaluateSection {
   int every = 0;  // rounds between held-out evaluations; 0 = before the first and after the last
+  // Evaluate a moving average of the global states that keeps this share of itself a round (BAFFLE:
+  // 0.995); 0 = the states themselves.
+  double ema = 0;
 };
 
 struct ExportSection {

@@ -222,6 +222,11 @@ absl::Status CheckEvaluate(const JobSpec& spec) {
                   " and data.held-out-fraction = 0.0: nothing is held out to evaluate on; want "
                   "held-out-fraction > 0, or every = 0");
   }
+  if (spec.evaluate.ema > 0 && spec.data.held_out_fraction == 0) {
+    return BadJob("evaluate.ema = " + NumberText(spec.evaluate.ema) +
+                  " and data.held-out-fraction = 0.0: nothing is held out to evaluate on; want "
+                  "held-out-fraction > 0, or ema = 0.0");
+  }
   return absl::OkStatus();
 }
 

@@ -256,6 +256,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   for (const UpdateRecord& update : job.updates) UnpinLocked(update.sha256);
   job.updates.clear();
   DropFormerLocked(job);
+  SetAverageLocked(job, std::nullopt);
   // Where the state is lost, snapshot and log are what it may yet be made from.
   if (!job.models.empty() && !lost) UnpinCompanionsLocked(job.models.rbegin()->second);
   job.backlog.clear();

@@ -229,6 +229,8 @@ INSTANTIATE_TEST_SUITE_P(
         // 26 MiB with the submit, and none afterwards.
         Kind{"full_scalars", "[full]\nmodules = []\n[scalars]\nenabled = true\n", "", kMeasured},
         Kind{"scalars", kPlain + "[scalars]\nenabled = true\n", "", kMeasured},
+        Kind{"average", kPlain + "[scalars]\nenabled = true\n[evaluate]\nema = 0.9\n", "",
+             kMeasured},
         Kind{"pool", kPlain + "[scalars]\nenabled = true\npool = 64\n", "", kMeasured},
         Kind{"pool_by_amplitude", kPlain + kByAmplitude + "pool = 64\n", "", kMeasured},
         // Longer than the state, which is fetched beside what draws go by.
