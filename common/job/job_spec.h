@@ -114,9 +114,11 @@ struct TrainSection {
   // Of a round's estimate with the gradient: queries follow from it once the model is known
   // (target_cosine.h); 0 = queries as they stand.
   double target_cosine = 0;
-  std::string direction = "rademacher";  // rademacher | gauss | low-rank
-  int direction_rank = 1;                // low-rank
-  int direction_renewal = 1;             // low-rank: steps that share the right factor (LOZO)
+  std::string direction = "rademacher";  // rademacher | gauss | low-rank | subspace | flipped
+  int direction_rank = 1;                // low-rank, subspace
+  // Directions in a row that share the right factor of low-rank (LOZO), both of subspace (SubZero),
+  // the signs that flipped flips (GRZO).
+  int direction_renewal = 1;
   int batched_queries = 0;   // queries whose losses share one forward pass; 0 = one loss a pass
   int population = 20;       // cma-es: candidates of one step
   double initial_sigma = 1;  // cma-es: deviation of the first candidates

@@ -219,12 +219,15 @@ constexpr JobKey kTrainingKeys[] = {
      "stand.",
      RV_KEY(train.target_cosine), 0, 0.99},
     {"train.direction",
-     "Differences: signs, normal numbers, or for each matrix a sum of direction-rank products of "
-     "two vectors of signs.",
-     RV_KEY(train.direction), 0, 0, "rademacher|gauss|low-rank"},
-    {"train.direction-rank", "Of direction low-rank.", RV_KEY(train.direction_rank), 1, 1024},
+     "Differences: signs, normal numbers, for each matrix a sum of direction-rank products of two "
+     "vectors of signs, normal numbers within a subspace of direction-rank rows and columns, or "
+     "shared signs that are flipped by row and column.",
+     RV_KEY(train.direction), 0, 0, "rademacher|gauss|low-rank|subspace|flipped"},
+    {"train.direction-rank", "Of directions low-rank and subspace.", RV_KEY(train.direction_rank),
+     1, 1024},
     {"train.direction-renewal",
-     "Of direction low-rank: so many directions in a row share their right factors (LOZO).",
+     "So many directions in a row share the right factors of low-rank (LOZO), the subspace "
+     "(SubZero), or the signs that are flipped (GRZO).",
      RV_KEY(train.direction_renewal), 1, 1e6},
     {"train.batched-queries",
      "Differences: so many queries of a step share one forward pass, both signs of each; 0 = a "

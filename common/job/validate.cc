@@ -317,9 +317,11 @@ std::vector<std::string> JobSpec::Warnings() const {
   const bool differences = train.estimator != "backprop" && train.estimator != "cma-es";
   warn(train.batched_queries > 0 && !differences,
        "train.batched-queries has no effect with train.estimator = \"" + train.estimator + "\"");
-  warn(train.direction_rank != usual.direction_rank && train.direction != "low-rank",
+  const bool of_rank = IsAmong(train.direction, {"low-rank", "subspace"});
+  const bool shares = of_rank || train.direction == "flipped";
+  warn(train.direction_rank != usual.direction_rank && !of_rank,
        "train.direction-rank has no effect with train.direction = \"" + train.direction + "\"");
-  warn(train.direction_renewal != usual.direction_renewal && train.direction != "low-rank",
+  warn(train.direction_renewal != usual.direction_renewal && !shares,
        "train.direction-renewal has no effect with train.direction = \"" + train.direction + "\"");
   warn(
       strategy.weight_cap > 0 && strategy.weighting != "capped",

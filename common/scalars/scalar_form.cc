@@ -24,8 +24,13 @@ double UnitOf(const TrainSection& train, int64_t count) {
 DirectionSettings DirectionSettingsOf(const TrainSection& train) {
   DirectionSettings settings;
   if (train.direction == "gauss") settings.kind = DirectionKind::kGauss;
-  if (train.direction == "low-rank") {
-    settings.kind = DirectionKind::kLowRank;
+  if (train.direction == "flipped") {
+    settings.kind = DirectionKind::kFlipped;
+    settings.renewal = train.direction_renewal;
+  }
+  const bool subspace = train.direction == "subspace";
+  if (subspace || train.direction == "low-rank") {
+    settings.kind = subspace ? DirectionKind::kSubspace : DirectionKind::kLowRank;
     settings.rank = train.direction_rank;
     settings.renewal = train.direction_renewal;
   }

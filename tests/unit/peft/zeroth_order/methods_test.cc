@@ -179,6 +179,16 @@ TEST_F(ClientOf, Lozo) {
              }));
 }
 
+// U, V and Z by themselves are held against their definition in direction_test.
+TEST_F(ClientOf, SubZero) {
+  job_.train.direction = "subspace";
+  job_.train.direction_rank = 2;
+  job_.train.direction_renewal = 4;
+  ExpectNear(Sent(), Walk([&](int query) {
+               return Direction(query, 3, {DirectionKind::kSubspace, 2, 4});
+             }));
+}
+
 TEST_F(ClientOf, Baffle) {
   job_.train.estimator = "one-sided";
   job_.train.max_steps = 1;

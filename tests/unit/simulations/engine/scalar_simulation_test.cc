@@ -92,6 +92,12 @@ std::vector<ScalarCase> ScalarCases() {
   lozo.train.direction_rank = 2;
   lozo.train.direction_renewal = 10;
   cases.push_back({"lozo", lozo});
+  JobSpec subzero = ScalarLetters();
+  subzero.train.direction = "subspace";
+  subzero.train.direction_rank = 4;
+  subzero.train.direction_renewal = 10;
+  cases.push_back({"subzero", subzero});
+  cases.push_back({"subzero_masked", Masked(subzero)});
   cases.push_back({"masked", Masked(ScalarLetters())});
   JobSpec waiting = ScalarLetters();
   waiting.job.num_rounds = 4;
