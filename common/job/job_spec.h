@@ -107,7 +107,7 @@ struct TrainSection {
   int gradient_accumulation_steps = 1;
   int threads = 1;  // of one client's step; part of the result's identity
   // Where gradients come from: backprop, or differences of losses (docs/backprop_free.md):
-  // backprop | central | one-sided | fzoo | forward | cma-es
+  // backprop | central | one-sided | fzoo | grzo | forward | cma-es
   std::string estimator = "backprop";
   double perturbation = 1e-2;  // width of a difference, in units of the trained numbers
   int queries = 1;             // directions of one step

@@ -65,7 +65,7 @@ absl::Status CheckTargetCosine(const JobSpec& spec) {
   const TrainSection& train = spec.train;
   if (train.target_cosine == 0) return absl::OkStatus();
   const std::string target = TargetOf(spec);
-  if (IsAmong(train.estimator, {"backprop", "cma-es"})) {
+  if (IsAmong(train.estimator, {"backprop", "cma-es", "grzo"})) {
     return Clash(target, Set("train.estimator", train.estimator),
                  "there are no queries to choose; want an estimator that measures slopes, or "
                  "target-cosine = 0.0");

@@ -205,9 +205,11 @@ constexpr JobKey kTrainingKeys[] = {
     {"train.estimator",
      "Where gradients come from: backpropagation, or differences of losses that need the memory of "
      "inference alone: two-point (MeZO), one-sided, or one-sided over the spread of its losses "
-     "(FZOO). forward: exact slopes along the same directions, by forward-mode differentiation. "
+     "(FZOO). grzo: two-point, each query on one of a step's gradient-accumulation-steps passes, "
+     "over the spread of the differences (GRZO). forward: exact slopes along the same directions, "
+     "by forward-mode differentiation. "
      "cma-es searches without gradients, for at most 1,024 trained numbers.",
-     RV_KEY(train.estimator), 0, 0, "backprop|central|one-sided|fzoo|forward|cma-es"},
+     RV_KEY(train.estimator), 0, 0, "backprop|central|one-sided|fzoo|grzo|forward|cma-es"},
     {"train.perturbation", "Differences: how far from the trained numbers losses are measured.",
      RV_KEY(train.perturbation), 1e-8, 1e3},
     {"train.queries", "Differences: random directions of one step.", RV_KEY(train.queries), 1,

@@ -135,6 +135,24 @@ absl::Status CheckBatchedQueries(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+// Each query of GRZO is measured on a micro-batch of its own.
+absl::Status CheckApart(const TrainSection& train) {
+  const std::string chosen = Set("train.estimator", "grzo");
+  if (train.queries != train.gradient_accumulation_steps || train.queries < 2) {
+    return Clash(chosen,
+                 "train.queries = " + std::to_string(train.queries) +
+                     " and train.gradient-accumulation-steps = " +
+                     std::to_string(train.gradient_accumulation_steps),
+                 "each query is measured on one pass of a step; want both alike and at least 2, "
+                 "and per-device-train-batch-size = 1 for a query an example");
+  }
+  if (train.batched_queries > 1) {
+    return Clash(chosen, "train.batched-queries = " + std::to_string(train.batched_queries),
+                 "queries see different examples; want 1, both signs of a query in a pass, or 0");
+  }
+  return absl::OkStatus();
+}
+
 // Steps from losses alone are plain gradient descent, or a search: what else the optimiser can do
 // is refused rather than left out in silence.
 absl::Status CheckEstimator(const JobSpec& spec) {
@@ -156,6 +174,7 @@ absl::Status CheckEstimator(const JobSpec& spec) {
     return BadJob(chosen + "train.queries = " + std::to_string(train.queries) +
                   ": one loss has no spread; want queries >= 2");
   }
+  if (train.estimator == "grzo") RV_RETURN_IF_ERROR(CheckApart(train));
   if (spec.privacy.mechanism == "example") {
     return BadJob(chosen +
                   "privacy.mechanism = \"example\": gradients of single examples come "

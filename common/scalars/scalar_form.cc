@@ -15,7 +15,8 @@ int64_t CountOf(const JobSpec& spec) {
 // its rounding in sums and codecs costs little.
 double UnitOf(const TrainSection& train, int64_t count) {
   if (train.estimator == "backprop") return 1 / static_cast<double>(count);
-  if (train.estimator == "fzoo") return -train.learning_rate / train.perturbation;
+  if (train.estimator == "fzoo" || train.estimator == "grzo")
+    return -train.learning_rate / train.perturbation;
   return -train.learning_rate;
 }
 

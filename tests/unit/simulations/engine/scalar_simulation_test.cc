@@ -98,6 +98,15 @@ std::vector<ScalarCase> ScalarCases() {
   subzero.train.direction_renewal = 10;
   cases.push_back({"subzero", subzero});
   cases.push_back({"subzero_masked", Masked(subzero)});
+  JobSpec grzo = ScalarLetters("grzo");
+  grzo.train.direction = "flipped";
+  grzo.train.per_device_train_batch_size = 1;
+  grzo.train.queries = grzo.train.gradient_accumulation_steps = 4;
+  grzo.train.direction_renewal = 4;
+  grzo.train.perturbation = 1e-3;
+  grzo.train.learning_rate = 3e-6;
+  cases.push_back({"grzo", grzo});
+  cases.push_back({"grzo_masked", Masked(grzo)});
   cases.push_back({"masked", Masked(ScalarLetters())});
   JobSpec waiting = ScalarLetters();
   waiting.job.num_rounds = 4;
