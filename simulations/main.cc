@@ -13,6 +13,7 @@
 #include "common/io/file.h"
 #include "common/io/size_limit.h"
 #include "common/job/job_file.h"
+#include "common/job/job_keys.h"
 #include "common/job/job_model.h"
 #include "common/settings/settings.h"
 #include "common/terminal/progress.h"
@@ -142,6 +143,10 @@ void PrintForecast(const JobSpec& spec, const JobModel& model, size_t clients,
   std::cerr << ", " << spec.job.num_rounds << (spec.job.num_rounds == 1 ? " round; " : " rounds; ")
             << bytes / 4 << " trainable parameters, " << HumanBytes(bytes)
             << " up and down per client and round\n";
+  if (spec.train.target_cosine > 0) {
+    std::cerr << "train.queries = " << spec.train.queries
+              << " for train.target-cosine = " << NumberText(spec.train.target_cosine) << '\n';
+  }
   if (!spec.secure_aggregation.enabled) return;
   const auto terms = MaskingTermsText(spec, static_cast<uint32_t>(cohort.invited.size()));
   if (terms.ok()) std::cerr << "masked: " << *terms << '\n';  // else the run says why not

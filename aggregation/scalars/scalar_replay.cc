@@ -67,6 +67,8 @@ void Scale(float factor, ParameterSet& set) {
 // That one number of a direction costs to add.
 double SignsOfNumber(const DirectionSettings& kind) {
   if (kind.kind == DirectionKind::kGauss) return 14;
+  if (kind.kind == DirectionKind::kSubspace) return 0.1 + 2.0 * kind.rank / kind.renewal;
+  if (kind.kind == DirectionKind::kFlipped) return 3;
   if (kind.kind != DirectionKind::kLowRank) return 1;
   return kind.rank == 1 && kind.renewal == 1 ? 0.2 : kind.rank;
 }

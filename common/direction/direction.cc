@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "common/direction/flipped.h"
 #include "common/direction/kernels.h"
 #include "common/direction/low_rank.h"
+#include "common/direction/subspace.h"
 
 namespace rivulet {
 namespace {
@@ -86,6 +88,10 @@ std::unique_ptr<const Direction> MakeDirection(const DirectionSettings& settings
       return std::make_unique<GaussDirection>(root, index);
     case DirectionKind::kLowRank:
       return std::make_unique<LowRankDirection>(LowRankDirectionOf(settings, root, index));
+    case DirectionKind::kSubspace:
+      return std::make_unique<SubspaceDirection>(settings, root, index);
+    case DirectionKind::kFlipped:
+      return std::make_unique<FlippedDirection>(settings, root, index);
     default:
       return std::make_unique<RademacherDirection>(root, index);
   }

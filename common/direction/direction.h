@@ -18,13 +18,15 @@ enum class DirectionKind {
   kRademacher,  // +1 or -1 each
   kGauss,       // standard normal
   kLowRank,     // for a matrix of m x n: 1 / sqrt(r) times the sum of r products a b^T of signs
+  kSubspace,    // for a matrix: normal within the span of r rows and r columns (subspace.h)
+  kFlipped,     // for a matrix: signs that others share, flipped by row and by column (flipped.h)
 };
 
 struct DirectionSettings {
   DirectionKind kind = DirectionKind::kRademacher;
-  int rank = 1;  // kLowRank: r, 1..1024
-  // kLowRank: so many directions in a row share their right factors b (LOZO, Chen et al. 2024);
-  // >= 1.
+  int rank = 1;  // kLowRank, kSubspace: r, 1..1024
+  // So many directions in a row share their right factors b (kLowRank: LOZO, Chen et al. 2024),
+  // their subspace (kSubspace), or what they flip (kFlipped); >= 1.
   int renewal = 1;
 };
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "common/direction/rank_one_replay.h"
+#include "common/direction/subspace.h"
 
 namespace rivulet {
 namespace {
@@ -45,7 +46,11 @@ void Directions::PerturbTensor(uint64_t index, float scale, size_t tensor,
 
 std::optional<LowRankFactors> Directions::FactorsOf(uint64_t index, size_t tensor) const {
   const Placed& placed = tensors_[tensor];
-  if (settings_.kind != DirectionKind::kLowRank || !placed.moves) return std::nullopt;
+  if (!placed.moves) return std::nullopt;
+  if (settings_.kind == DirectionKind::kSubspace) {
+    return SubspaceDirection(settings_, root_, index).Factors(placed.part);
+  }
+  if (settings_.kind != DirectionKind::kLowRank) return std::nullopt;
   return LowRankDirectionOf(settings_, root_, index).Factors(placed.part);
 }
 
@@ -67,6 +72,9 @@ void Directions::Move(std::span<const uint64_t> indices, std::span<const float> 
 absl::Status Directions::MoveUnless(const std::function<bool()>& cancelled,
                                     std::span<const uint64_t> indices,
                                     std::span<const float> factors, std::span<float> values) const {
+  if (settings_.kind == DirectionKind::kSubspace) {
+    return MoveInSubspaces(cancelled, indices, factors, values);
+  }
   std::vector<std::unique_ptr<const Direction>> drawn;
   for (const uint64_t index : indices) drawn.push_back(MakeDirection(settings_, root_, index));
   for (const Placed& tensor : tensors_) {
@@ -83,6 +91,26 @@ absl::Status Directions::MoveUnless(const std::function<bool()>& cancelled,
         }
         AddDirection(*drawn[j], part, factors[j], piece);
       }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Directions::MoveInSubspaces(const std::function<bool()>& cancelled,
+                                         std::span<const uint64_t> indices,
+                                         std::span<const float> factors,
+                                         std::span<float> values) const {
+  const auto renewal = static_cast<uint64_t>(settings_.renewal);
+  for (size_t first = 0, end = 0; first < indices.size(); first = end) {
+    const uint64_t shared = indices[first] / renewal;
+    while (end < indices.size() && indices[end] / renewal == shared) ++end;
+    for (const Placed& tensor : tensors_) {
+      if (!tensor.moves) continue;
+      if (cancelled && cancelled()) return absl::AbortedError("replay: cancelled");
+      const auto count = static_cast<size_t>(tensor.part.elements());
+      AddInSubspace(settings_, root_, indices.subspan(first, end - first),
+                    factors.subspan(first, end - first), tensor.part,
+                    values.subspan(tensor.offset, count));
     }
   }
   return absl::OkStatus();

@@ -30,13 +30,14 @@ class Directions {
   // The same for tensor number `tensor` of the manifest alone, base and out [its elements].
   void PerturbTensor(uint64_t index, float scale, size_t tensor, std::span<const float> base,
                      std::span<float> out) const;
-  // What z is for the matrix `tensor`, where the settings are low-rank; nothing where it is 0 (of
-  // another split).
+  // What z is for the matrix `tensor`, where the settings are of a rank (kLowRank, kSubspace);
+  // nothing where it is 0 (of another split).
   std::optional<LowRankFactors> FactorsOf(uint64_t index, size_t tensor) const;
   // Sum of gradient * z: the slope along z that a difference of two losses estimates.
   double Dot(uint64_t index, std::span<const float> gradient) const;
   // values += factors[j] * z of indices[j] for j = 0, 1, ..., each rounded once. One pass over the
-  // values, whatever the number of directions.
+  // values, whatever the number of directions; in subspaces one for all that follow each other in
+  // the same one, whose sum is added (AddInSubspace).
   void Move(std::span<const uint64_t> indices, std::span<const float> factors,
             std::span<float> values) const;
   // values += the sum of factors[j] * z of index j, j = 0, 1, ...: for directions of rank one that
@@ -50,6 +51,9 @@ class Directions {
  private:
   absl::Status MoveUnless(const std::function<bool()>& cancelled, std::span<const uint64_t> indices,
                           std::span<const float> factors, std::span<float> values) const;
+  absl::Status MoveInSubspaces(const std::function<bool()>& cancelled,
+                               std::span<const uint64_t> indices, std::span<const float> factors,
+                               std::span<float> values) const;
 
   struct Placed {
     TensorPart part;

@@ -5,6 +5,7 @@
 #include "common/formats/safetensors_writer.h"
 #include "common/io/file.h"
 #include "common/io/sha256.h"
+#include "common/job/target_cosine.h"
 
 namespace rivulet {
 namespace {
@@ -43,6 +44,12 @@ absl::Status CheckLength(const ModelConfig& config, const JobSpec& spec) {
       ExitCode::kConfig);
 }
 
+int64_t TrainedNumbers(const AdapterPlan& plan) {
+  int64_t numbers = 0;
+  for (const TensorSpec& tensor : plan.wire()) numbers += tensor.elements();
+  return numbers;
+}
+
 // The safetensors file of what starts from the base model; empty when nothing does.
 absl::StatusOr<std::string> BaseTensorsOf(const AdapterPlan& plan, const ModelFiles& files) {
   if (plan.from_base().empty()) return std::string();
@@ -79,6 +86,7 @@ absl::StatusOr<JobDocument> DescribeJob(const std::filesystem::path& directory, 
   RV_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(directory));
   RV_ASSIGN_OR_RETURN(const JobModel model, DescribeJobModel(directory, files, spec));
   RV_RETURN_IF_ERROR(CheckLength(model.config, spec));
+  RV_RETURN_IF_ERROR(FillQueries(TrainedNumbers(model.plan), spec));
   document.heads_missing = model.match.missing_heads;
   RV_ASSIGN_OR_RETURN(const std::string base_tensors, BaseTensorsOf(model.plan, files));
   if (!base_tensors.empty()) document.base_tensors = Sha256Hex(base_tensors);
@@ -114,6 +122,7 @@ absl::StatusOr<JobModel> JobModelOf(const JobDocument& document) {
     if (!missing) model.match.file_name_of[tensor.name] = tensor.name;
   }
   RV_ASSIGN_OR_RETURN(model.plan, PlanAdapter(model.config, model.match, document.spec));
+  RV_RETURN_IF_ERROR(CheckQueries(TrainedNumbers(model.plan), document.spec));
   return model;
 }
 

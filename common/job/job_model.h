@@ -9,6 +9,7 @@ namespace rivulet {
 
 // What `job submit` and `simulate` send: the spec with model.hash filled in, config.json, the
 // identity of the base model in `directory`, the heads it lacks and the hash of BaseTensorsFile.
+// With train.target-cosine train.queries is filled in (target_cosine.h).
 // Classification without data.labels takes HeadLabels. Plans the adapter once, so that bad targets
 // are refused here. Errors: FailedPrecondition (exit 9) when spec.model.hash is set and
 // differs from the folder's; InvalidArgument (exit 3) when class names are needed and nobody has

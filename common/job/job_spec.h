@@ -106,13 +106,19 @@ struct TrainSection {
   int per_device_train_batch_size = 8;
   int gradient_accumulation_steps = 1;
   int threads = 1;  // of one client's step; part of the result's identity
-  // Where gradients come from: backprop, or differences of losses (docs/backprop_free.md).
-  std::string estimator = "backprop";    // backprop | central | one-sided | fzoo | cma-es
-  double perturbation = 1e-2;            // width of a difference, in units of the trained numbers
-  int queries = 1;                       // directions of one step
-  std::string direction = "rademacher";  // rademacher | gauss | low-rank
-  int direction_rank = 1;                // low-rank
-  int direction_renewal = 1;             // low-rank: steps that share the right factor (LOZO)
+  // Where gradients come from: backprop, or differences of losses (docs/backprop_free.md):
+  // backprop | central | one-sided | fzoo | grzo | forward | cma-es
+  std::string estimator = "backprop";
+  double perturbation = 1e-2;  // width of a difference, in units of the trained numbers
+  int queries = 1;             // directions of one step
+  // Of a round's estimate with the gradient: queries follow from it once the model is known
+  // (target_cosine.h); 0 = queries as they stand.
+  double target_cosine = 0;
+  std::string direction = "rademacher";  // rademacher | gauss | low-rank | subspace | flipped
+  int direction_rank = 1;                // low-rank, subspace
+  // Directions in a row that share the right factor of low-rank (LOZO), both of subspace (SubZero),
+  // the signs that flipped flips (GRZO).
+  int direction_renewal = 1;
   int batched_queries = 0;   // queries whose losses share one forward pass; 0 = one loss a pass
   int population = 20;       // cma-es: candidates of one step
   double initial_sigma = 1;  // cma-es: deviation of the first candidates
@@ -204,6 +210,9 @@ struct RobustSection {
 
 struct EvaluateSection {
   int every = 0;  // rounds between held-out evaluations; 0 = before the first and after the last
+  // Evaluate a moving average of the global states that keeps this share of itself a round (BAFFLE:
+  // 0.995); 0 = the states themselves.
+  double ema = 0;
 };
 
 struct ExportSection {

@@ -8,6 +8,10 @@ constexpr JobKey kRunKeys[] = {
     {"evaluate.every",
      "Rounds between held-out evaluations; 0 = before the first and after the last.",
      RV_KEY(evaluate.every), 0, 1e6},
+    {"evaluate.ema",
+     "Evaluate a moving average of the global states, which keeps this share of itself a round "
+     "(BAFFLE: 0.995); what is trained and exported stays the state; 0 = evaluate the states.",
+     RV_KEY(evaluate.ema), 0, 0.999999},
     {"export.save-every-round", "Keep the state of every n-th round; 0 = the last only.",
      RV_KEY(export_.save_every_round), 0, 1e6},
     {"track.tensorboard", "Write TensorBoard event files into the run folder.",

@@ -205,20 +205,31 @@ constexpr JobKey kTrainingKeys[] = {
     {"train.estimator",
      "Where gradients come from: backpropagation, or differences of losses that need the memory of "
      "inference alone: two-point (MeZO), one-sided, or one-sided over the spread of its losses "
-     "(FZOO). forward: exact slopes along the same directions, by forward-mode differentiation. "
+     "(FZOO). grzo: two-point, each query on one of a step's gradient-accumulation-steps passes, "
+     "over the spread of the differences (GRZO). forward: exact slopes along the same directions, "
+     "by forward-mode differentiation. "
      "cma-es searches without gradients, for at most 1,024 trained numbers.",
-     RV_KEY(train.estimator), 0, 0, "backprop|central|one-sided|fzoo|forward|cma-es"},
+     RV_KEY(train.estimator), 0, 0, "backprop|central|one-sided|fzoo|grzo|forward|cma-es"},
     {"train.perturbation", "Differences: how far from the trained numbers losses are measured.",
      RV_KEY(train.perturbation), 1e-8, 1e3},
     {"train.queries", "Differences: random directions of one step.", RV_KEY(train.queries), 1,
      65536},
+    {"train.target-cosine",
+     "Differences: queries become as many as let the estimate of a round have this cosine with the "
+     "gradient, d c^2 / (1 - c^2) directions for d trained numbers, over the steps of a round and, "
+     "where each client has directions of its own, over its clients (FwdLLM); 0 = queries as they "
+     "stand.",
+     RV_KEY(train.target_cosine), 0, 0.99},
     {"train.direction",
-     "Differences: signs, normal numbers, or for each matrix a sum of direction-rank products of "
-     "two vectors of signs.",
-     RV_KEY(train.direction), 0, 0, "rademacher|gauss|low-rank"},
-    {"train.direction-rank", "Of direction low-rank.", RV_KEY(train.direction_rank), 1, 1024},
+     "Differences: signs, normal numbers, for each matrix a sum of direction-rank products of two "
+     "vectors of signs, normal numbers within a subspace of direction-rank rows and columns, or "
+     "shared signs that are flipped by row and column.",
+     RV_KEY(train.direction), 0, 0, "rademacher|gauss|low-rank|subspace|flipped"},
+    {"train.direction-rank", "Of directions low-rank and subspace.", RV_KEY(train.direction_rank),
+     1, 1024},
     {"train.direction-renewal",
-     "Of direction low-rank: so many directions in a row share their right factors (LOZO).",
+     "So many directions in a row share the right factors of low-rank (LOZO), the subspace "
+     "(SubZero), or the signs that are flipped (GRZO).",
      RV_KEY(train.direction_renewal), 1, 1e6},
     {"train.batched-queries",
      "Differences: so many queries of a step share one forward pass, both signs of each; 0 = a "

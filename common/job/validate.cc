@@ -135,6 +135,24 @@ absl::Status CheckBatchedQueries(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+// Each query of GRZO is measured on a micro-batch of its own.
+absl::Status CheckApart(const TrainSection& train) {
+  const std::string chosen = Set("train.estimator", "grzo");
+  if (train.queries != train.gradient_accumulation_steps || train.queries < 2) {
+    return Clash(chosen,
+                 "train.queries = " + std::to_string(train.queries) +
+                     " and train.gradient-accumulation-steps = " +
+                     std::to_string(train.gradient_accumulation_steps),
+                 "each query is measured on one pass of a step; want both alike and at least 2, "
+                 "and per-device-train-batch-size = 1 for a query an example");
+  }
+  if (train.batched_queries > 1) {
+    return Clash(chosen, "train.batched-queries = " + std::to_string(train.batched_queries),
+                 "queries see different examples; want 1, both signs of a query in a pass, or 0");
+  }
+  return absl::OkStatus();
+}
+
 // Steps from losses alone are plain gradient descent, or a search: what else the optimiser can do
 // is refused rather than left out in silence.
 absl::Status CheckEstimator(const JobSpec& spec) {
@@ -152,10 +170,11 @@ absl::Status CheckEstimator(const JobSpec& spec) {
   for (const auto& [key, value] : unsupported) {
     if (value != 0) return BadJob(chosen + key + " = " + NumberText(value) + ": want 0.0");
   }
-  if (train.estimator == "fzoo" && train.queries < 2) {
+  if (train.estimator == "fzoo" && train.queries < 2 && train.target_cosine == 0) {
     return BadJob(chosen + "train.queries = " + std::to_string(train.queries) +
                   ": one loss has no spread; want queries >= 2");
   }
+  if (train.estimator == "grzo") RV_RETURN_IF_ERROR(CheckApart(train));
   if (spec.privacy.mechanism == "example") {
     return BadJob(chosen +
                   "privacy.mechanism = \"example\": gradients of single examples come "
@@ -222,6 +241,11 @@ absl::Status CheckEvaluate(const JobSpec& spec) {
                   " and data.held-out-fraction = 0.0: nothing is held out to evaluate on; want "
                   "held-out-fraction > 0, or every = 0");
   }
+  if (spec.evaluate.ema > 0 && spec.data.held_out_fraction == 0) {
+    return BadJob("evaluate.ema = " + NumberText(spec.evaluate.ema) +
+                  " and data.held-out-fraction = 0.0: nothing is held out to evaluate on; want "
+                  "held-out-fraction > 0, or ema = 0.0");
+  }
   return absl::OkStatus();
 }
 
@@ -273,6 +297,7 @@ absl::Status JobSpec::Validate() const {
   RV_RETURN_IF_ERROR(CheckData(data));
   RV_RETURN_IF_ERROR(CheckTrain(train));
   RV_RETURN_IF_ERROR(CheckEstimator(*this));
+  RV_RETURN_IF_ERROR(CheckTargetCosine(*this));
   RV_RETURN_IF_ERROR(CheckScalars(*this));
   RV_RETURN_IF_ERROR(CheckStrategy(*this));
   RV_RETURN_IF_ERROR(CheckPrivateUpload(*this));
@@ -311,9 +336,11 @@ std::vector<std::string> JobSpec::Warnings() const {
   const bool differences = train.estimator != "backprop" && train.estimator != "cma-es";
   warn(train.batched_queries > 0 && !differences,
        "train.batched-queries has no effect with train.estimator = \"" + train.estimator + "\"");
-  warn(train.direction_rank != usual.direction_rank && train.direction != "low-rank",
+  const bool of_rank = IsAmong(train.direction, {"low-rank", "subspace"});
+  const bool shares = of_rank || train.direction == "flipped";
+  warn(train.direction_rank != usual.direction_rank && !of_rank,
        "train.direction-rank has no effect with train.direction = \"" + train.direction + "\"");
-  warn(train.direction_renewal != usual.direction_renewal && train.direction != "low-rank",
+  warn(train.direction_renewal != usual.direction_renewal && !shares,
        "train.direction-renewal has no effect with train.direction = \"" + train.direction + "\"");
   warn(
       strategy.weight_cap > 0 && strategy.weighting != "capped",

@@ -18,6 +18,9 @@ absl::Status CheckRobust(const JobSpec& spec);
 // [scalars], and what does not go with it in other sections.
 absl::Status CheckScalars(const JobSpec& spec);
 
+// train.target-cosine, as far as it can be checked without the model (target_cosine.h).
+absl::Status CheckTargetCosine(const JobSpec& spec);
+
 inline bool IsAmong(std::string_view name, std::initializer_list<std::string_view> names) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }

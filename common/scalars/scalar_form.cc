@@ -15,7 +15,8 @@ int64_t CountOf(const JobSpec& spec) {
 // its rounding in sums and codecs costs little.
 double UnitOf(const TrainSection& train, int64_t count) {
   if (train.estimator == "backprop") return 1 / static_cast<double>(count);
-  if (train.estimator == "fzoo") return -train.learning_rate / train.perturbation;
+  if (train.estimator == "fzoo" || train.estimator == "grzo")
+    return -train.learning_rate / train.perturbation;
   return -train.learning_rate;
 }
 
@@ -24,8 +25,13 @@ double UnitOf(const TrainSection& train, int64_t count) {
 DirectionSettings DirectionSettingsOf(const TrainSection& train) {
   DirectionSettings settings;
   if (train.direction == "gauss") settings.kind = DirectionKind::kGauss;
-  if (train.direction == "low-rank") {
-    settings.kind = DirectionKind::kLowRank;
+  if (train.direction == "flipped") {
+    settings.kind = DirectionKind::kFlipped;
+    settings.renewal = train.direction_renewal;
+  }
+  const bool subspace = train.direction == "subspace";
+  if (subspace || train.direction == "low-rank") {
+    settings.kind = subspace ? DirectionKind::kSubspace : DirectionKind::kLowRank;
     settings.rank = train.direction_rank;
     settings.renewal = train.direction_renewal;
   }

@@ -5,6 +5,7 @@
 
 #include "common/job/job_document.h"
 #include "common/job/job_file.h"
+#include "common/job/job_keys.h"
 #include "common/job/job_model.h"
 #include "common/rpc/hash_bytes.h"
 #include "coordinator/cli/answer.h"
@@ -51,6 +52,10 @@ absl::StatusOr<DescribedJob> Describe(const SubmitOptions& options) {
   if (!document.ok()) return WithDefaultExit(document.status(), ExitCode::kConfig);
   DescribedJob job;
   job.document = *std::move(document);
+  if (const TrainSection& train = job.document.spec.train; train.target_cosine > 0) {
+    std::cerr << "rivulet: train.queries = " << train.queries
+              << " for train.target-cosine = " << NumberText(train.target_cosine) << '\n';
+  }
   RV_ASSIGN_OR_RETURN(job.base_tensors, BaseTensorsFile(folder, job.document));
   return job;
 }

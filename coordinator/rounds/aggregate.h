@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "coordinator/rounds/averaged_state.h"
 #include "coordinator/rounds/coded_round.h"
 #include "coordinator/rounds/job_plan.h"
 #include "coordinator/rounds/masked_round.h"
@@ -23,6 +24,8 @@ struct AggregatedRound {
   int64_t scaled = 0;               // updates that a robust rule scaled down
   std::optional<double> clip_norm;  // adaptive clipping: of the next round
   std::optional<double> grad_norm;  // mean of the clients', weighted as the loss; where it is known
+  // With evaluate.ema; its blob is durable.
+  std::optional<AveragedState> average;
 };
 
 // The next global state: a pure function of the parent and the frozen set `updates`, sorted by

@@ -155,7 +155,10 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   task.job_sha256 = job->document_sha256;
   task.state_sha256 = model.sha256;
   task.state_bytes = model.bytes;
-  if (KeepsLog(job->plan->spec)) {
+  if (evaluation && job->average) {  // which no log leads to
+    task.state_sha256 = job->average->sha256;
+    task.state_bytes = job->average->bytes;
+  } else if (KeepsLog(job->plan->spec)) {
     task.log = StateLog{model.log_sha256, model.log_bytes, model.log_from};
     const ModelRecord& snapshot = SnapshotOf(*job);
     if (snapshot.sha256 != model.sha256) {
@@ -213,6 +216,12 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const st
   const std::lock_guard lock(mutex_);
   for (const auto& job : jobs_) {
     if (job->engine == nullptr || !job->engine->state().cohort.contains(client)) continue;
+    const bool evaluates = job->engine->state().phase == Phase::kEvaluating;
+    if (evaluates && job->average && job->average->sha256 == sha256) {
+      const uint64_t bytes = job->average->bytes;
+      job->bytes_down += static_cast<int64_t>(bytes - std::min(bytes, offset));
+      return blobs_.Open(sha256);
+    }
     const ModelRecord &model = job->models.rbegin()->second, &snapshot = SnapshotOf(*job);
     const bool log = !sha256.empty() && model.log_sha256 == sha256;
     const bool former =

@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "coordinator/rounds/averaged_state.h"
 #include "coordinator/rounds/coded_round.h"
 #include "coordinator/rounds/federation.h"
 #include "coordinator/rounds/masked_round.h"
@@ -33,6 +34,7 @@ inline constexpr char kMaskingSecret[] = "masking";
 inline constexpr char kNoiseSecret[] = "noise";
 inline constexpr char kCohortSecret[] = "cohort";
 inline constexpr char kClipNorm[] = "clip-norm";
+inline constexpr char kAverage[] = "average";
 
 // The exit code of a job that an error ends.
 inline ExitCode JobExitOf(const absl::Status& error) {
@@ -131,6 +133,7 @@ class Federation::Impl {
     int64_t all_protocol_bytes_up = 0;
     int64_t all_bytes_down = 0;
     std::chrono::milliseconds saved_remaining{0};  // when the remaining time was last stored
+    std::optional<AveragedState> average;          // with evaluate.ema, from round 1 on
   };
 
   absl::Status Recover();
@@ -269,6 +272,7 @@ class Federation::Impl {
   void PublishLocked(Job& job, absl::StatusOr<AggregatedRound> result);
   void RetireLocked(Job& job);
   void RetireParentLocked(Job& job);
+  void SetAverageLocked(Job& job, std::optional<AveragedState> average);
 
   // ---- states that are in memory alone (snapshots.h) ----
   static bool IsStored(const Job& job) { return job.snapshot == job.models.rbegin()->first; }

@@ -180,6 +180,13 @@ absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {
     if (secret.name == kClipNorm) {
       RV_ASSIGN_OR_RETURN(job->clip_norm, ClipNormFrom(secret));
     }
+    if (secret.name == kAverage) {
+      absl::StatusOr<AveragedState> average = AveragedStateFrom(secret.bytes);
+      if (!average.ok()) {
+        return WithExit(Annotate(average.status(), "job " + secret.job), ExitCode::kState);
+      }
+      job->average = *std::move(average);
+    }
     if (secret.name == kCohortSecret) job->cohort_seed = secret.bytes;
     if (secret.name == kNoiseSecret) {
       (secret.round == 0 ? job->run_seed : job->noise_seed) = secret.bytes;

@@ -142,6 +142,10 @@ absl::Status Federation::Impl::CheckBlobs(const Job& job, const JobPlan& plan) c
   if (!model.log_sha256.empty()) {
     RV_RETURN_IF_ERROR(CheckBlob("log of coefficients", model.log_sha256, model.log_bytes));
   }
+  if (plan.spec.evaluate.ema > 0 && model.round > 0) {
+    const AveragedState average = job.average.value_or(AveragedState{});
+    RV_RETURN_IF_ERROR(CheckBlob("average of the global states", average.sha256, average.bytes));
+  }
   if (ChoosesByMovement(plan.spec) || (plan.scalars && plan.scalars->pooled())) {
     const ModelRecord& first = job.models.begin()->second;
     RV_RETURN_IF_ERROR(CheckBlob("initial state", first.sha256, first.bytes));
@@ -252,6 +256,7 @@ absl::Status Federation::Impl::CollectGarbageLocked() {
       if (kept && blobs_.Has(model.sha256)) PinLocked(model.sha256);
     }
     if (job->plan != nullptr) PinLocked(job->models.at(job->snapshot).sha256);
+    if (job->plan != nullptr && job->average) PinLocked(job->average->sha256);
     // Of an ended job nobody fetches them, but its state may be lost without.
     const ModelRecord& last = job->models.rbegin()->second;
     if (job->plan != nullptr || !blobs_.Has(last.sha256)) PinCompanionsLocked(last);

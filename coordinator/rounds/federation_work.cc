@@ -120,6 +120,7 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   const SecretText noise_seed = IsCorrelated(job->plan->spec) ? job->run_seed : job->noise_seed;
   const std::string initial = job->models.begin()->second.sha256;
   const ModelRecord snapshot = LogBase(*job);
+  const std::string average = job->average ? job->average->sha256 : initial;
   const RoundTerms terms = TermsOfLocked(*job, job->rounds.back().cohort.size());
   const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
   working_ = true;
@@ -135,6 +136,14 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   if (result.ok()) {
     const absl::Status stored = StoreIfDue(blobs_, *plan, snapshot, *result);
     if (!stored.ok()) result = stored;
+  }
+  if (result.ok() && plan->spec.evaluate.ema > 0) {
+    absl::StatusOr<AveragedState> next = NextAverage(blobs_, *plan, average, result->state);
+    if (next.ok()) {
+      result->average = *std::move(next);
+    } else {
+      result = next.status();
+    }
   }
   lock.lock();
   PublishLocked(*job, std::move(result));
@@ -265,6 +274,9 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
     if (result->clip_norm) {
       writes.push_back(SetSecret{{job.record.id, 0, 0, kClipNorm, NumberText(*result->clip_norm)}});
     }
+    if (result->average) {
+      writes.push_back(SetSecret{{job.record.id, 0, 0, kAverage, TextOf(*result->average)}});
+    }
     published = states_.Commit(writes);
   }
   if (published.code() == absl::StatusCode::kResourceExhausted) {
@@ -278,6 +290,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   EndMaskingLocked(job);
   job.noise_seed.Wipe();
   if (result->clip_norm) job.clip_norm = *result->clip_norm;
+  if (result->average) SetAverageLocked(job, std::move(result->average));
   round.state = RoundState::kDone;
   round.figures = result->figures;
   job.all_bytes_up += round.figures.bytes_up;
@@ -340,6 +353,12 @@ void Federation::Impl::UnpinCompanionsLocked(const ModelRecord& model) {
 void Federation::Impl::PinCompanionsLocked(const ModelRecord& model) {
   if (!model.optimizer_sha256.empty()) PinLocked(model.optimizer_sha256);
   if (!model.log_sha256.empty()) PinLocked(model.log_sha256);
+}
+
+void Federation::Impl::SetAverageLocked(Job& job, std::optional<AveragedState> average) {
+  if (average) PinLocked(average->sha256);
+  if (job.average) UnpinLocked(job.average->sha256);
+  job.average = std::move(average);
 }
 
 void Federation::Impl::PinLocked(const std::string& sha256) {

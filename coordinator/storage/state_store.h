@@ -142,7 +142,8 @@ struct FailureRecord {
 //              (secret_pieces.h)
 //   "noise"    the seed of its noise: a crash must not draw other noise for the same data
 // and with round 0, attempt 0, for the life of a job: "cohort", the seed of its secret draws, and
-// "noise", that of noise which its rounds share; "clip-norm", where adaptive clipping has got to.
+// "noise", that of noise which its rounds share; "clip-norm", where adaptive clipping has got to;
+// "average", the blob of the average of its states that evaluations are of.
 // Erased from the disk when it is dropped.
 struct SecretRecord {
   std::string job;

@@ -41,15 +41,25 @@ absl::StatusOr<std::vector<double>> LossesAt(std::span<const EvaluationPoint> po
   return all;
 }
 
+// Sum of the squares of what is left beside their mean.
+double SquaresAboutMean(std::span<const double> values) {
+  double mean = 0, squares = 0;
+  for (double value : values) mean += value / static_cast<double>(values.size());
+  for (double value : values) squares += (value - mean) * (value - mean);
+  return squares;
+}
+
 double DeviationOf(std::span<const double> losses) {
   if (losses.size() < 2) return 0;
-  double mean = 0, squares = 0;
-  for (double loss : losses) mean += loss / static_cast<double>(losses.size());
-  for (double loss : losses) squares += (loss - mean) * (loss - mean);
-  return std::sqrt(squares / static_cast<double>(losses.size() - 1));
+  return std::sqrt(SquaresAboutMean(losses) / static_cast<double>(losses.size() - 1));
 }
 
 }  // namespace
+
+double PopulationDeviation(std::span<const double> values) {
+  if (values.size() < 2) return 0;
+  return std::sqrt(SquaresAboutMean(values) / static_cast<double>(values.size()));
+}
 
 std::vector<uint64_t> IndicesOf(uint64_t step, int queries) {
   std::vector<uint64_t> indices;

@@ -29,6 +29,9 @@ struct EvaluationPoint {
   float scale = 0;
 };
 
+// Of n numbers about their mean, over n; 0 for fewer than two.
+double PopulationDeviation(std::span<const double> values);
+
 // point = the numbers there: rounded once, or the bits of `values` at scale 0.
 void PlaceAt(const Directions& directions, const EvaluationPoint& at, std::span<const float> values,
              std::span<float> point);

@@ -27,14 +27,14 @@ class ModelPoints {
 std::unique_ptr<ModelPoints> MakeCopiedPoints(const Method& method, const Directions& directions,
                                               std::span<const float> values, size_t lanes);
 
-// One point at a time, for directions of low rank over tensors of the base model itself: a matrix
+// One point at a time, for directions of a rank over tensors of the base model itself: a matrix
 // W of a linear map stays where it is in `values`, and x (W + s a b^T)^T is x W^T + s (x b) a^T.
 // Norms, biases, embeddings and output heads are moved on a copy. `config` is the base model's.
 std::unique_ptr<ModelPoints> MakeFactoredPoints(const Method& method, const Directions& directions,
                                                 std::span<const float> values,
                                                 const ModelConfig& config);
 
-// The second kind for directions of low rank over whole models, else the first.
+// The second kind for directions of a rank (low-rank, subspace) over whole models, else the first.
 std::unique_ptr<ModelPoints> MakePoints(const Method& method, const TrainSection& train,
                                         const ModelConfig& config, const Directions& directions,
                                         std::span<const float> values, size_t lanes);

@@ -15,6 +15,13 @@ namespace {
 constexpr double kLeastSpread = 1e-7;
 // Below this share of the differences themselves, losses that agree by chance would.
 constexpr double kLeastShare = 0.01;
+// The same of queries apart, of their differences' root mean square: those of the few examples that
+// end a pass over the data agree by chance, and one alone always does.
+constexpr double kLeastApart = 0.5;
+
+bool IsCentral(const std::string& estimator) {
+  return estimator == "central" || estimator == "grzo";
+}
 
 }  // namespace
 
@@ -64,8 +71,8 @@ ZerothOrderRun::ZerothOrderRun(const RunSetting& setting, const ParameterSet& gl
       workspace_(workspace),
       directions_(std::move(directions)),
       values_(FlatOf(global)),
-      difference_(setting.train->estimator == "central" ? Difference::kCentral
-                                                        : Difference::kOneSided),
+      difference_(IsCentral(setting.train->estimator) ? Difference::kCentral
+                                                      : Difference::kOneSided),
       together_(PointsOfPass(difference_, setting.train->batched_queries, setting.train->queries)),
       points_(MakePoints(*setting.method, *setting.train, setting.network->base().config(),
                          directions_.all(), values_, together_)) {}
@@ -91,19 +98,49 @@ std::vector<double> ZerothOrderRun::Losses(std::span<const Batch> batches, int64
   return losses;
 }
 
+absl::StatusOr<SlopeEstimates> ZerothOrderRun::MeasureApart(std::span<const Batch> batches,
+                                                            int64_t targets,
+                                                            std::span<const uint64_t> indices) {
+  SlopeEstimates all;
+  std::vector<double> differences;
+  for (size_t query = 0; query < indices.size(); ++query) {
+    all.slopes.push_back(0);
+    if (query >= batches.size()) continue;  // the end of a pass over the data
+    const auto own = batches.subspan(query, 1);
+    if (const int64_t count = own[0].targets.size(0); count > 0) {
+      RV_ASSIGN_OR_RETURN(
+          const SlopeEstimates one,
+          MeasureSlopes(
+              difference_, setting_.train->perturbation, indices.subspan(query, 1), together_,
+              [&](std::span<const EvaluationPoint> points) { return Losses(own, count, points); }));
+      all.slopes.back() = one.slopes[0];
+      all.loss += one.loss * static_cast<double>(count) / static_cast<double>(targets);
+      differences.push_back(2 * setting_.train->perturbation * one.slopes[0]);
+    }
+    ++micro_steps_;
+  }
+  const double least = differences.empty() ? 0 : kLeastApart * RootMeanSquare(differences);
+  all.spread = std::max(PopulationDeviation(differences), least);
+  return all;
+}
+
 absl::StatusOr<StepReport> ZerothOrderRun::Step(std::span<const Batch> batches,
                                                 double learning_rate) {
   RV_ASSIGN_OR_RETURN(const int64_t targets, TargetsOf(batches, ++step_));
   const TrainSection& train = *setting_.train;
   const std::vector<uint64_t> indices = directions_.Next();
-  absl::StatusOr<SlopeEstimates> measured = MeasureSlopes(
-      difference_, train.perturbation, indices, together_,
-      [&](std::span<const EvaluationPoint> points) { return Losses(batches, targets, points); });
+  const bool apart = train.estimator == "grzo";
+  absl::StatusOr<SlopeEstimates> measured =
+      apart ? MeasureApart(batches, targets, indices)
+            : MeasureSlopes(difference_, train.perturbation, indices, together_,
+                            [&](std::span<const EvaluationPoint> points) {
+                              return Losses(batches, targets, points);
+                            });
   if (!measured.ok()) return Annotate(measured.status(), "step " + std::to_string(step_));
-  micro_steps_ += batches.size();
+  if (!apart) micro_steps_ += batches.size();
   const StepReport report = {measured->loss, RootMeanSquare(measured->slopes)};
   double rate = learning_rate * ClipFactor(report.grad_norm, train.max_grad_norm);
-  if (train.estimator == "fzoo") {
+  if (apart || train.estimator == "fzoo") {
     const double usual = train.perturbation * report.grad_norm;  // of a difference of losses
     rate /= std::max({measured->spread, kLeastSpread, kLeastShare * usual});
   }

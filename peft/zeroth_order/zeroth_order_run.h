@@ -55,6 +55,12 @@ class ZerothOrderRun : public StepRun {
   std::vector<double> Losses(std::span<const Batch> batches, int64_t targets,
                              std::span<const EvaluationPoint> points);
 
+  // Of a step whose queries see a micro-batch each (GRZO): the spread is that of the differences,
+  // at least half of their root mean square. A query without a micro-batch, or on one without
+  // targets, has the slope 0.
+  absl::StatusOr<SlopeEstimates> MeasureApart(std::span<const Batch> batches, int64_t targets,
+                                              std::span<const uint64_t> indices);
+
   const RunSetting setting_;
   const ParameterSet& global_;
   kernels::Workspace& workspace_;

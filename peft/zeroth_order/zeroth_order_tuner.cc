@@ -31,7 +31,7 @@ class ZerothOrderTuner : public NetworkTuner {
       return Walk(request, search);
     }
     RV_ASSIGN_OR_RETURN(std::optional<ScalarTally> tally, TallyOf(request));
-    const bool plain = train().estimator != "fzoo";
+    const bool plain = train().estimator != "fzoo" && train().estimator != "grzo";
     const bool projects = request.project_gradient && tally && plain;
     StepDirections directions(train(), setting.root, manifest(), std::move(tally));
     if (projects) {

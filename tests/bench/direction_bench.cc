@@ -28,7 +28,9 @@ struct Kind {
 constexpr Kind kKinds[] = {{"rademacher", {DirectionKind::kRademacher}},
                            {"gauss", {DirectionKind::kGauss}},
                            {"rank 1", {DirectionKind::kLowRank, 1}},
-                           {"rank 4", {DirectionKind::kLowRank, 4}}};
+                           {"rank 4", {DirectionKind::kLowRank, 4}},
+                           {"subspace 4", {DirectionKind::kSubspace, 4, 50}},
+                           {"flipped", {DirectionKind::kFlipped, 1, 50}}};
 
 // Best of `repeats`, the work and its limit in turn.
 template <typename Work, typename Limit>

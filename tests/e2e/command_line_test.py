@@ -82,6 +82,17 @@ class CommandLine(unittest.TestCase):
         self.assertIn("secure-aggregation.threshold", [row["key"] for row in rows])
         self.assertEqual(run("rivulet", "config", "show", "/nowhere").returncode, 3)
 
+    def test_config_show_fills_in_what_follows_from_the_model(self):
+        sets = [word for key in ("train.estimator=central", "train.optimizer=sgd", "train.max-steps=1", "train.target-cosine=0.1", "scalars.enabled=true",
+                                 "lora.lora-r=1", 'lora.lora-target-modules=["q_proj", "v_proj"]') for word in ("--set", key)]
+        self.assertIn("\nqueries = 1\n", run("rivulet", "config", "show", JOB, *sets).stdout)
+        shown = run("rivulet", "config", "show", JOB, *sets, "--model-dir", "simulations/models/llama-7m")
+        self.assertIn("\nqueries = 73\n", shown.stdout, shown.stderr)  # 7,168 * 0.01 / 0.99
+        self.assertRegex(shown.stdout, r'\nhash = "sha256:[0-9a-f]{64}"\n')
+        own = run("rivulet", "config", "show", JOB, *sets, "--set", "train.queries=20", "--model-dir", "simulations/models/llama-7m")
+        self.assertEqual(own.returncode, 3)
+        self.assertIn("train.target-cosine = 0.1 and train.queries = 20", own.stderr)
+
     def test_help_of_a_command_is_its_own(self):
         for words in ([], ["simulate"], ["model", "generate"], ["job"], ["job", "submit"], ["config", "show"], ["client"]):
             with self.subTest(words=words):

@@ -214,6 +214,9 @@ const std::string kPlain = std::string(kLora) + "0.0\n";
 constexpr char kMeasured[] =
     "estimator = \"central\"\noptimizer = \"sgd\"\nlearning-rate = 1e-3\nqueries = 2\n";
 
+constexpr char kInSubspaces[] =
+    "direction = \"subspace\"\ndirection-rank = 2\ndirection-renewal = 3\n";
+
 constexpr char kByAmplitude[] = "[scalars]\nenabled = true\npool-choice = \"amplitude\"\n";
 
 INSTANTIATE_TEST_SUITE_P(
@@ -229,6 +232,10 @@ INSTANTIATE_TEST_SUITE_P(
         // 26 MiB with the submit, and none afterwards.
         Kind{"full_scalars", "[full]\nmodules = []\n[scalars]\nenabled = true\n", "", kMeasured},
         Kind{"scalars", kPlain + "[scalars]\nenabled = true\n", "", kMeasured},
+        Kind{"subspaces", kPlain + "[scalars]\nenabled = true\n", "",
+             std::string(kMeasured) + kInSubspaces},
+        Kind{"average", kPlain + "[scalars]\nenabled = true\n[evaluate]\nema = 0.9\n", "",
+             kMeasured},
         Kind{"pool", kPlain + "[scalars]\nenabled = true\npool = 64\n", "", kMeasured},
         Kind{"pool_by_amplitude", kPlain + kByAmplitude + "pool = 64\n", "", kMeasured},
         // Longer than the state, which is fetched beside what draws go by.

@@ -36,6 +36,11 @@ Recipe RecipeOf(const DirectionAddress& z) {
 }
 
 absl::Status Check(const DirectionAddress& z, std::span<const DevicePart> parts) {
+  if (z.settings.kind == DirectionKind::kSubspace || z.settings.kind == DirectionKind::kFlipped) {
+    return Refuse(absl::StatusCode::kUnimplemented,
+                  "direction: got kind subspace or flipped, which the CPU alone draws; want "
+                  "another kind");
+  }
   if (z.settings.rank < 1 || z.settings.rank > 1024) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "direction.rank: got " + std::to_string(z.settings.rank) + ", want 1..1024");

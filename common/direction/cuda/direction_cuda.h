@@ -11,9 +11,10 @@
 // moved at once. `stream` is a cudaStream_t, on which everything is enqueued and any workspace (of
 // low-rank directions and replays) is taken and given back.
 //
-// Errors of all: Unimplemented where the build has no CUDA; InvalidArgument naming what is out of
-// range; Internal with CUDA's words when memory or a launch is refused. What goes wrong inside a
-// kernel shows at the next synchronisation.
+// Errors of all: Unimplemented where the build has no CUDA, and for directions of kind kSubspace or
+// kFlipped, which the CPU alone draws; InvalidArgument naming what is out of range; Internal with
+// CUDA's words when memory or a launch is refused. What goes wrong inside a kernel shows at the
+// next synchronisation.
 
 namespace rivulet {
 

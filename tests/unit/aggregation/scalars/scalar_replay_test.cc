@@ -56,10 +56,15 @@ TEST(ScalarReplay, ADeltaIsTheSumInTheOrderOfDirections) {
 
 // However a client came to a state: round by round, or all that it missed at once.
 TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
-  for (const char* kind : {"fresh", "vote", "low-rank", "split"}) {
+  for (const char* kind : {"fresh", "vote", "low-rank", "subspace", "split"}) {
     JobSpec spec = Fresh();
     if (kind == std::string("vote")) spec.scalars.combine = "vote";
     if (kind == std::string("low-rank")) spec.train.direction = "low-rank";
+    if (kind == std::string("subspace")) {
+      spec.train.direction = "subspace";
+      spec.train.direction_rank = 2;
+      spec.train.direction_renewal = 3;
+    }
     if (kind == std::string("split")) spec.scalars.splits = 2;
     const ScalarForm form = *ScalarForm::Of(spec, kTrained);
     ParameterSet present = Start();

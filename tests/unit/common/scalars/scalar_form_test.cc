@@ -81,6 +81,8 @@ TEST(ScalarForm, UnitsKeepCoefficientsNearOne) {
   spec.train.estimator = "fzoo";
   spec.train.perturbation = 1e-3;
   EXPECT_DOUBLE_EQ(ScalarForm::Of(spec, kTrained)->unit(), -250);
+  spec.train.estimator = "grzo";
+  EXPECT_DOUBLE_EQ(ScalarForm::Of(spec, kTrained)->unit(), -250);
   spec.train.estimator = "backprop";
   spec.scalars.directions = 9;
   EXPECT_EQ(ScalarForm::Of(spec, kTrained)->unit(), 1.0 / 9);

@@ -70,10 +70,11 @@ class FactoredPoints : public ::testing::TestWithParam<FactoredCase> {
 // At a width that moves the loss by far more than the bound.
 TEST_P(FactoredPoints, LossesAreThoseOfPerturbedCopies) {
   const std::vector<float> before = values_;
-  for (const int rank : {1, 3}) {
+  for (const auto& [kind, rank] : {std::pair{DirectionKind::kLowRank, 1},
+                                   {DirectionKind::kLowRank, 3},
+                                   {DirectionKind::kSubspace, 3}}) {
     for (const int splits : {1, 2}) {
-      const Directions directions({DirectionKind::kLowRank, rank, 2}, 5, method_->manifest(), 0,
-                                  splits);
+      const Directions directions({kind, rank, 2}, 5, method_->manifest(), 0, splits);
       const auto copied = MakeCopiedPoints(*method_, directions, values_, 1);
       const auto inside = MakeFactoredPoints(*method_, directions, values_, base_->config());
       const double still = LossAt(*copied, {0, 0});
@@ -116,12 +117,14 @@ TEST_P(FactoredPoints, MatricesOfLinearMapsStayWhereTheyAre) {
   }
 }
 
-// A round of a whole model along directions of low rank has them, and none along signs.
+// A round of a whole model along directions of a rank has them, and none along signs.
 TEST_P(FactoredPoints, AreThoseOfARoundAlongLowRank) {
-  for (const bool low_rank : {true, false}) {
-    job_.train.direction = low_rank ? "low-rank" : "rademacher";
-    const Directions directions({low_rank ? DirectionKind::kLowRank : DirectionKind::kRademacher},
-                                5, method_->manifest());
+  for (const auto& [name, kind] : {std::pair{"low-rank", DirectionKind::kLowRank},
+                                   {"subspace", DirectionKind::kSubspace},
+                                   {"rademacher", DirectionKind::kRademacher}}) {
+    const bool low_rank = kind != DirectionKind::kRademacher;
+    job_.train.direction = name;
+    const Directions directions({kind}, 5, method_->manifest());
     const auto points = MakePoints(*method_, job_.train, base_->config(), directions, values_, 1);
     const EvaluationPoint at = {3, 0.02f};
     EXPECT_EQ(points->At({&at, 1}).low_rank.empty(), !low_rank);

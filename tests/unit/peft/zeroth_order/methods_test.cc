@@ -14,6 +14,7 @@
 #include "common/random.h"
 #include "peft/model/base_model.h"
 #include "peft/trainer/first_order_tuner.h"
+#include "peft/trainer/schedule.h"
 #include "peft/zeroth_order/zeroth_order_tuner.h"
 #include "tests/unit/peft/random_model.h"
 
@@ -62,7 +63,8 @@ class ClientOf : public ::testing::Test {
     EXPECT_TRUE(result.ok()) << result.status();
     return result.ok() ? FlatOf(result->delta) : Flat();
   }
-  double LossAt(const Flat& w) const {
+  double LossAt(const Flat& w) const { return LossAt(w, examples_); }
+  double LossAt(const Flat& w, std::span<const Example> examples) const {
     ParameterSet set = state_;
     auto value = w.begin();
     for (size_t i = 0; i < set.size(); ++i) {
@@ -71,7 +73,7 @@ class ClientOf : public ::testing::Test {
     JobSpec plain = job_;
     plain.train.estimator = "backprop";
     plain.scalars = {};
-    const auto sums = (*MakeFirstOrderTuner(base_, plain))->Evaluate(set, examples_);
+    const auto sums = (*MakeFirstOrderTuner(base_, plain))->Evaluate(set, examples);
     EXPECT_TRUE(sums.ok()) << sums.status();
     return sums->loss / static_cast<double>(sums->counted);
   }
@@ -179,6 +181,16 @@ TEST_F(ClientOf, Lozo) {
              }));
 }
 
+// U, V and Z by themselves are held against their definition in direction_test.
+TEST_F(ClientOf, SubZero) {
+  job_.train.direction = "subspace";
+  job_.train.direction_rank = 2;
+  job_.train.direction_renewal = 4;
+  ExpectNear(Sent(), Walk([&](int query) {
+               return Direction(query, 3, {DirectionKind::kSubspace, 2, 4});
+             }));
+}
+
 TEST_F(ClientOf, Baffle) {
   job_.train.estimator = "one-sided";
   job_.train.max_steps = 1;
@@ -212,6 +224,47 @@ TEST_F(ClientOf, Fzoo) {
       want.push_back((ahead[query] - at) / std::sqrt(squares / 3) / 4);
       w = Plus(w, -1e-5 / double{kWidth} * want.back(), Direction(4 * step + query));
     }
+  }
+  ExpectNear(Sent(), want);
+}
+
+// Every example along a direction of its own; the differences of a step are divided by their
+// deviation. Which examples a step has is that of all estimators (StepOrder).
+TEST_F(ClientOf, Grzo) {
+  job_.train.estimator = "grzo";
+  job_.train.direction = "flipped";
+  job_.train.queries = job_.train.gradient_accumulation_steps = job_.train.direction_renewal = 4;
+  job_.train.per_device_train_batch_size = 1;
+  job_.train.learning_rate = 1e-5;
+  examples_.resize(10);  // the third step has two
+  StepOrder order(job_.train, RootOf(job_.job.seed, 3, "a"), 10);
+  Flat w = FlatOf(state_);
+  std::vector<double> want;
+  for (int step = 0; step < kSteps; ++step) {
+    const StepPlan plan = order.Next();
+    const int measured = static_cast<int>(plan.size());
+    ASSERT_EQ(measured, step < 2 ? 4 : 2);
+    std::vector<Flat> directions;
+    std::vector<double> differences;
+    for (int query = 0; query < measured; ++query) {
+      const std::span<const Example> one(&examples_[plan[query].at(0)], 1);
+      const Flat z = Direction(4 * step + query, 3, {DirectionKind::kFlipped, 1, 4});
+      differences.push_back(LossAt(Plus(w, kWidth, z), one) - LossAt(Plus(w, -kWidth, z), one));
+      directions.push_back(z);
+    }
+    const double mean = std::accumulate(differences.begin(), differences.end(), 0.0) / measured;
+    double squares = 0, all = 0;
+    for (double difference : differences) {
+      squares += (difference - mean) * (difference - mean);
+      all += difference * difference;
+    }
+    const double deviation = std::max(std::sqrt(squares / measured), std::sqrt(all / measured) / 2);
+    for (int query = 0; query < measured; ++query) {
+      // a_i / (2 sigma B), in units of rate / sigma.
+      want.push_back(differences[query] / deviation / (2 * 4));
+      w = Plus(w, -1e-5 / double{kWidth} * want.back(), directions[query]);
+    }
+    want.resize(4 * (step + 1));
   }
   ExpectNear(Sent(), want);
 }

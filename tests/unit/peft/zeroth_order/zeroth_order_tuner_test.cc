@@ -232,7 +232,7 @@ TEST_F(ZerothOrder, TheLossFallsWithEveryEstimator) {
   job_.train.perturbation = 1e-3;
   for (const auto& [estimator, rate] :
        {std::pair{"central", 2e-3}, {"one-sided", 2e-3}, {"fzoo", 2e-5}}) {
-    for (const char* direction : {"rademacher", "gauss", "low-rank"}) {
+    for (const char* direction : {"rademacher", "gauss", "low-rank", "subspace"}) {
       JobSpec job = job_;
       job.train.estimator = estimator;
       job.train.direction = direction;

@@ -259,6 +259,22 @@ TEST_F(OnCuda, PartsBeyondATensorAreRefused) {
   }
 }
 
+// Before a device is asked for anything.
+TEST(DirectionCuda, SubspacesAndFlippedSignsAreDrawnOnTheCpuAlone) {
+  const DevicePart part{{0, 2, 3}, 6, 0};
+  const std::vector<float> coefficients(2, 1.0f);
+  float* const nowhere = nullptr;
+  for (const DirectionKind kind : {DirectionKind::kSubspace, DirectionKind::kFlipped}) {
+    const DirectionAddress z{{kind, 2}, kRoot, 0};
+    for (const absl::Status& refused :
+         {FillDirectionCuda(z, {&part, 1}, nowhere, nullptr),
+          AddDirectionCuda(z, {&part, 1}, 1, nowhere, nowhere, nullptr),
+          ReplayDirectionsCuda(z, coefficients, {&part, 1}, nowhere, nullptr)}) {
+      EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented) << refused;
+    }
+  }
+}
+
 class RankOneOnCuda : public OnCuda {
  protected:
   static std::vector<float> Replayed(const FixedPoint& coefficients, const TensorPart& matrix,
