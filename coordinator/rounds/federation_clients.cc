@@ -326,7 +326,7 @@ absl::StatusOr<std::optional<Write>> Federation::Impl::WriteOfLocked(
 void Federation::Impl::StoredLocked(const EvaluationReportRecord& report) {
   Job& job = *FindLocked(report.job);
   job.reports.push_back(report);
-  StandsAtTodayLocked(job, report.client);
+  if (!job.average) StandsAtTodayLocked(job, report.client);  // else it has the average
   TaskOverLocked(report.client, {report.job, report.round, 0});
   FeedLocked(job, ReportStored{report.client, report.round});
 }
