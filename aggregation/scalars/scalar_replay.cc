@@ -1,5 +1,7 @@
 #include "aggregation/scalars/scalar_replay.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 
@@ -64,10 +66,19 @@ void Scale(float factor, ParameterSet& set) {
   }
 }
 
-// That one number of a direction costs to add.
+// What `count` directions in a row within subspaces cost to add to one tensor, in signs: their Z,
+// and for each subspace U and V and one product.
+double SignsInSubspaces(const DirectionSettings& kind, double count, const TensorPart& part) {
+  const auto m = static_cast<double>(part.rows), n = static_cast<double>(part.columns);
+  const double p = std::min<double>(kind.rank, m), q = std::min<double>(kind.rank, n);
+  const double each = 0.1 * m * n + 14 * p * q;
+  const double once = q * m * n + 3 * (p * p * m + q * q * n);
+  return count * each + std::ceil(count / kind.renewal) * once;
+}
+
+// That one number of a direction of another kind costs to add.
 double SignsOfNumber(const DirectionSettings& kind) {
   if (kind.kind == DirectionKind::kGauss) return 14;
-  if (kind.kind == DirectionKind::kSubspace) return 0.1 + 2.0 * kind.rank / kind.renewal;
   if (kind.kind == DirectionKind::kFlipped) return 3;
   if (kind.kind != DirectionKind::kLowRank) return 1;
   return kind.rank == 1 && kind.renewal == 1 ? 0.2 : kind.rank;
@@ -159,9 +170,14 @@ double DrawsOf(const ScalarForm& form, uint64_t log_bytes) {
 }
 
 double DrawsOfRound(const ScalarForm& form) {
-  double trained = 0;
-  for (const TensorSpec& spec : form.trained()) trained += static_cast<double>(spec.elements());
-  return SignsOfNumber(form.kind()) * static_cast<double>(form.count()) * trained;
+  const auto count = static_cast<double>(form.count());
+  double signs = 0;
+  for (const TensorPart& part : PartsOf(form.trained())) {
+    signs += form.kind().kind == DirectionKind::kSubspace
+                 ? SignsInSubspaces(form.kind(), count, part)
+                 : SignsOfNumber(form.kind()) * count * static_cast<double>(part.elements());
+  }
+  return signs;
 }
 
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,

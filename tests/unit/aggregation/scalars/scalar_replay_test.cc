@@ -54,6 +54,23 @@ TEST(ScalarReplay, ADeltaIsTheSumInTheOrderOfDirections) {
   }
 }
 
+// A subspace that a round uses once is not shared, however rarely it would be renewed; U and V of
+// many columns cost the most.
+TEST(ScalarReplay, ASubspaceCountsOnceForTheDirectionsThatShareIt) {
+  const auto signs = [](int steps, int rank, int renewal) {
+    JobSpec spec = Fresh();
+    spec.train.direction = "subspace";
+    spec.train.max_steps = steps;
+    spec.train.direction_rank = rank;
+    spec.train.direction_renewal = renewal;
+    return DrawsOfRound(*ScalarForm::Of(spec, kTrained));
+  };
+  EXPECT_EQ(signs(1, 4, 50), signs(1, 4, 1));
+  EXPECT_LT(signs(50, 4, 50), 10 * signs(1, 4, 50));
+  EXPECT_GT(signs(50, 4, 1), 40 * signs(1, 4, 50));
+  EXPECT_GT(signs(1, 30, 50), 7 * signs(1, 4, 50));
+}
+
 // However a client came to a state: round by round, or all that it missed at once.
 TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
   for (const char* kind : {"fresh", "vote", "low-rank", "subspace", "split"}) {
