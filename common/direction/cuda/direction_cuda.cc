@@ -41,6 +41,11 @@ absl::Status Check(const DirectionAddress& z, std::span<const DevicePart> parts)
                   "direction: got kind subspace or flipped, which the CPU alone draws; want "
                   "another kind");
   }
+  if (z.settings.renewal != 1) {
+    return Refuse(absl::StatusCode::kUnimplemented, "direction.renewal: got " +
+                                                        std::to_string(z.settings.renewal) +
+                                                        ", which the CPU alone draws; want 1");
+  }
   if (z.settings.rank < 1 || z.settings.rank > 1024) {
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "direction.rank: got " + std::to_string(z.settings.rank) + ", want 1..1024");

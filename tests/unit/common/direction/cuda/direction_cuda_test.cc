@@ -260,12 +260,14 @@ TEST_F(OnCuda, PartsBeyondATensorAreRefused) {
 }
 
 // Before a device is asked for anything.
-TEST(DirectionCuda, SubspacesAndFlippedSignsAreDrawnOnTheCpuAlone) {
+TEST(DirectionCuda, SubspacesFlippedSignsAndSharedFactorsAreDrawnOnTheCpuAlone) {
   const DevicePart part{{0, 2, 3}, 6, 0};
   const std::vector<float> coefficients(2, 1.0f);
   float* const nowhere = nullptr;
-  for (const DirectionKind kind : {DirectionKind::kSubspace, DirectionKind::kFlipped}) {
-    const DirectionAddress z{{kind, 2}, kRoot, 0};
+  for (const DirectionSettings& kind : {DirectionSettings{DirectionKind::kSubspace, 2},
+                                        {DirectionKind::kFlipped, 2},
+                                        {DirectionKind::kLowRank, 2, 50}}) {
+    const DirectionAddress z{kind, kRoot, 0};
     for (const absl::Status& refused :
          {FillDirectionCuda(z, {&part, 1}, nowhere, nullptr),
           AddDirectionCuda(z, {&part, 1}, 1, nowhere, nowhere, nullptr),
