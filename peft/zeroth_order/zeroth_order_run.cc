@@ -139,7 +139,8 @@ absl::StatusOr<StepReport> ZerothOrderRun::Step(std::span<const Batch> batches,
   if (!measured.ok()) return Annotate(measured.status(), "step " + std::to_string(step_));
   if (!apart) micro_steps_ += batches.size();
   const StepReport report = {measured->loss, RootMeanSquare(measured->slopes)};
-  double rate = learning_rate * ClipFactor(report.grad_norm, train.max_grad_norm);
+  double rate = learning_rate;
+  if (!apart) rate *= ClipFactor(report.grad_norm, train.max_grad_norm);
   if (apart || train.estimator == "fzoo") {
     const double usual = train.perturbation * report.grad_norm;  // of a difference of losses
     rate /= std::max({measured->spread, kLeastSpread, kLeastShare * usual});
