@@ -381,6 +381,12 @@ absl::Status MaskingDesk::RestoreLocked(std::string_view bytes) {
   TaskKey key{std::string(in.Lp())};
   key.round = in.U64();
   key.attempt = in.U32();
+  if (version != kSessionVersion && !in.failed()) {  // an agent of before the upgrade began it
+    store_->EraseSession(key);
+    return Refuse(absl::StatusCode::kFailedPrecondition, TextOf(key) + ": got a file of version " +
+                                                             std::to_string(version) + ", want " +
+                                                             std::to_string(kSessionVersion));
+  }
   const auto expires_s = static_cast<int64_t>(in.U64());
   Assignment task;
   task.state_sha256 = in.Lp();
@@ -388,7 +394,7 @@ absl::Status MaskingDesk::RestoreLocked(std::string_view bytes) {
   task.masking = in.Lp();
   if (const std::string_view log = in.Lp(); !log.empty()) task.log = StateLog{std::string(log)};
   const std::string_view state = in.Lp();
-  if (version != kSessionVersion || !in.Done()) {
+  if (!in.Done()) {
     return Refuse(absl::StatusCode::kDataLoss, "its file is damaged");
   }
   if (expires_s <= clock_()) {
