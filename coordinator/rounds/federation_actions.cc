@@ -178,7 +178,9 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const LoseRound& action) 
   for (same.round = action.round; same.round <= action.last; ++same.round) {
     writes.push_back(PutModel{same});
   }
+  writes.push_back(SetWaiting{job.record.id});  // the next round waits as long as any
   RV_RETURN_IF_ERROR(states_.Commit(writes));
+  job.saved_remaining = Now();
   if (open) EndAttemptLocked(job, action.reason);
   for (same.round = action.round; same.round <= action.last; ++same.round) {
     PinCompanionsLocked(same);
@@ -192,7 +194,9 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const LoseRound& action) 
     RetireParentLocked(job);
   }
   EmitLocked(job, "round.lost", action.round,
-             {{"attempt", int64_t{action.attempt}}, {"reason", action.reason}});
+             {{"attempt", int64_t{action.attempt}},
+              {"last", static_cast<int64_t>(action.last)},
+              {"reason", action.reason}});
   return absl::OkStatus();
 }
 

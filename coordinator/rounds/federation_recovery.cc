@@ -142,9 +142,9 @@ absl::Status Federation::Impl::CheckBlobs(const Job& job, const JobPlan& plan) c
   if (!model.log_sha256.empty()) {
     RV_RETURN_IF_ERROR(CheckBlob("log of coefficients", model.log_sha256, model.log_bytes));
   }
-  if (plan.spec.evaluate.ema > 0 && model.round > 0) {
-    const AveragedState average = job.average.value_or(AveragedState{});
-    RV_RETURN_IF_ERROR(CheckBlob("average of the global states", average.sha256, average.bytes));
+  if (job.average) {  // its row comes with a model's; lost rounds have none
+    RV_RETURN_IF_ERROR(
+        CheckBlob("average of the global states", job.average->sha256, job.average->bytes));
   }
   if (ChoosesByMovement(plan.spec) || (plan.scalars && plan.scalars->pooled())) {
     const ModelRecord& first = job.models.begin()->second;
@@ -197,7 +197,10 @@ EngineState Federation::Impl::RebuildLocked(const Job& job) const {
     }
   }
   for (const RoundRecord& round : job.rounds) {
-    for (const std::string& client : round.counted) state.counted[client] = round.round;
+    const bool void_pass = round.state == RoundState::kAbandoned && InTwoPasses(job.plan->spec);
+    for (const std::string& client : round.counted) {
+      if (!void_pass) state.counted[client] = round.round;
+    }
     if (round.round != state.round + 1) continue;
     state.attempt = round.attempt;
     if (round.state == RoundState::kAbandoned && Counts(job, round, state.refused)) {

@@ -137,7 +137,8 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
     const absl::Status stored = StoreIfDue(blobs_, *plan, snapshot, *result);
     if (!stored.ok()) result = stored;
   }
-  if (result.ok() && plan->spec.evaluate.ema > 0) {
+  const bool moves = !InTwoPasses(plan->spec) || IsSecondPass(plan->spec, parent.round + 1);
+  if (result.ok() && plan->spec.evaluate.ema > 0 && moves) {
     absl::StatusOr<AveragedState> next = NextAverage(blobs_, *plan, average, result->state);
     if (next.ok()) {
       result->average = *std::move(next);

@@ -287,6 +287,10 @@ void RoundEngine::StartFreezing(Actions& out) {
 void RoundEngine::On(const Frozen& event, Actions& out) {
   if (state_.phase != Phase::kFreezing) return;
   state_.phase = Phase::kClosed;
+  if (config_.two_passes) {  // a frozen set of an attempt that failed is in no mean
+    std::erase_if(state_.counted,
+                  [this](const auto& client) { return client.second == state_.round + 1; });
+  }
   for (const std::string& client : state_.reported) state_.counted[client] = state_.round + 1;
   out.push_back(CloseRound{
       state_.round + 1, state_.attempt, {state_.reported.begin(), state_.reported.end()}});

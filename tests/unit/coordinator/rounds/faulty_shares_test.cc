@@ -83,7 +83,9 @@ TEST_F(FaultyShares, WhoIsExcludedStaysSoAfterARestart) {
 
 TEST_F(FaultyShares, ALostRoundIsLostAfterARestartToo) {
   lies_ = kFourLies;
-  StartPrivate(MaskedToySpec());
+  JobSpec spec = MaskedToySpec();
+  spec.evaluate.ema = 0.9;  // of which a lost round has none
+  StartPrivate(spec);
   ConnectMembers(kSix);
   job_ = Submit();
   while (Show(job_).round == 0) ASSERT_TRUE(Once());

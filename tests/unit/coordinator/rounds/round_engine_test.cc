@@ -625,6 +625,29 @@ TEST(TwoPasses, TheSecondIsOfThoseWhoCountedInTheFirstAndNothingIsEvaluatedBetwe
   EXPECT_EQ(play.engine.state().cohort.size(), 3u);  // a first pass is drawn from all again
 }
 
+TEST(TwoPasses, WhoCountedInAnAttemptThatFailedIsNotAskedForTheSecond) {
+  Play play(InPairs());
+  CloseFirstPass(play);
+  const std::set<std::string> before = play.engine.state().reported;
+  play.Do(MaskingFailed{"two endorsements are missing", true, false});
+  ASSERT_EQ(play.engine.state().attempt, 2u);
+  const std::set<std::string> cohort(play.engine.state().cohort.begin(),
+                                     play.engine.state().cohort.end());
+  std::string gone;
+  for (const std::string& name : before) {
+    if (cohort.contains(name)) gone = name;
+  }
+  ASSERT_FALSE(gone.empty());
+  play.Do(TaskFailed{gone, 1, 2, "vanished"});
+  for (const std::string& name : cohort) {
+    if (name != gone) play.Do(UpdateStored{name, 1, 2});
+  }
+  const std::set<std::string> counted = play.engine.state().reported;
+  ASSERT_EQ(counted.size(), 2u);
+  play.Do(Published{});
+  EXPECT_EQ(play.engine.state().cohort, counted);
+}
+
 TEST(TwoPasses, AfterARestartTheSecondIsStillOfThem) {
   EngineState stored;
   stored.round = 1;

@@ -200,7 +200,8 @@ TEST_F(TwoPassRounds, AClientThatHasForgottenItsUpdateDropsOutAndSaysSo) {
   ExpectMovedBy(Moved(MeanOf(kSix), MeanOf(kFive)));
 }
 
-// Three of six are silent three times: nothing moves, and the next pair has their updates too.
+// Three of six are silent three times before anybody sends a part: nothing moves, and the next pair
+// has the updates of all.
 TEST_F(TwoPassRounds, ASecondPassThatCannotBeMadeIsLost) {
   Open(TwoPassSpec(4));
   RunUntilRound(1);
