@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-deploy/install-packages.sh build test fuzz
+deploy/install-packages.sh build test clang
 cmake --preset fuzz >/dev/null
 cmake --build build/fuzz --target fuzzers
 exec ctest --test-dir build/fuzz --output-on-failure --no-tests=error -j "$(nproc)" -R '^fuzz\.' "$@"
