@@ -11,16 +11,10 @@ namespace rivulet {
 namespace {
 
 JobSpec AveragedToy(bool logged) {
-  JobSpec spec = ToySpec();
+  JobSpec spec = logged ? ScalarToy() : ToySpec();
   spec.job.num_rounds = 4;
   spec.evaluate.every = 1;
   spec.evaluate.ema = 0.75;
-  if (!logged) return spec;
-  spec.train.estimator = "central";
-  spec.train.optimizer = "sgd";
-  spec.train.learning_rate = 0.5;
-  spec.train.max_steps = 1;
-  spec.scalars.enabled = true;
   return spec;
 }
 

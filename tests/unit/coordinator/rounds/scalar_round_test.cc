@@ -6,16 +6,6 @@
 namespace rivulet {
 namespace {
 
-JobSpec ScalarToy() {
-  JobSpec spec = ToySpec();
-  spec.train.estimator = "central";
-  spec.train.optimizer = "sgd";
-  spec.train.learning_rate = 0.5;
-  spec.train.max_steps = 1;
-  spec.scalars.enabled = true;
-  return spec;
-}
-
 class ScalarRoundTest : public FederationTest {
  protected:
   // A member of every cohort that does with logs what an agent does.

@@ -32,6 +32,17 @@ inline JobSpec ToySpec() {
   return spec;
 }
 
+// The same by coefficients.
+inline JobSpec ScalarToy() {
+  JobSpec spec = ToySpec();
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.learning_rate = 0.5;
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;
+  return spec;
+}
+
 // Plans `spec` for any document; `initial` starts at small whole numbers. A document "base
 // <sha256>" makes the first tensor start from the file of that name.
 inline JobPlanner ToyPlanner(JobSpec spec, Manifest manifest = ToyManifest()) {
