@@ -1,6 +1,7 @@
 #include "tests/integration/process.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -27,6 +28,14 @@ void Redirect(const std::string& path, int to) {
   const int fd = open(path.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
   dup2(fd, to);
   close(fd);
+}
+
+// What a sanitizer saw in a process that is killed shows in no exit code.
+void ExpectNoReport(const std::string& errors) {
+  for (const char* sign : {"Sanitizer: ", "runtime error: "}) {
+    const size_t at = errors.find(sign);
+    if (at != std::string::npos) ADD_FAILURE() << errors.substr(errors.rfind('\n', at) + 1, 8000);
+  }
 }
 
 }  // namespace
@@ -70,6 +79,7 @@ int Process::Wait() {
   int status = 0;
   waitpid(pid_, &status, 0);
   pid_ = 0;
+  ExpectNoReport(err());
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

@@ -23,7 +23,7 @@ class Process {
   Process& operator=(Process&& other) noexcept;
 
   void Signal(int signal);
-  int Wait();  // exit code, or 128 + the signal that ended it
+  int Wait();  // exit code, or 128 + the signal that ended it; a sanitizer's report fails the test
   bool running() const { return pid_ > 0; }
   bool ended() const;  // by itself or by a signal, and not yet waited for
   // From now on it cannot make any file longer than this.

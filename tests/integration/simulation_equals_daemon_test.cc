@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "common/formats/safetensors.h"
@@ -170,13 +171,17 @@ using Program = std::vector<std::string>;
 const Program kAgent = {std::string(RIVULET_BINARY_DIR) + "/bin/rivulet-client"};
 const Program kSeededAgent = {SEEDED_AGENT, "--seeded-rounding"};
 
-// Agents over their own files, then the simulation over all of them: one hash, the same figures.
-void ExpectEqual(Deployment& deployment, const std::string& job_text,
-                 const std::map<std::string, fs::path>& files, const Program& agent = kAgent) {
-  const fs::path job = deployment.folder() / "job.toml";
-  std::ofstream(job) << job_text;
+void Start(Deployment& deployment, const std::map<std::string, fs::path>& files,
+           const Program& agent) {
   deployment.StartCoordinator();
   for (const auto& [name, file] : files) deployment.StartAgent(name, agent, file);
+}
+
+// Agents over their own files, then the simulation over all of them: one hash, the same figures.
+void ExpectEqual(Deployment& deployment, const std::string& job_text,
+                 const std::map<std::string, fs::path>& files) {
+  const fs::path job = deployment.folder() / "job.toml";
+  std::ofstream(job) << job_text;
   const json daemon = json::parse(deployment.SubmitAndWatch(job));
   const json simulation = Summary(Simulate(deployment, job, files.begin()->second.parent_path()));
   EXPECT_EQ(daemon["state_hash"].get<std::string>().size(), 64u);
@@ -184,19 +189,39 @@ void ExpectEqual(Deployment& deployment, const std::string& job_text,
   ExpectEqualFigures(daemon, simulation, files.size());
 }
 
-class EveryKind : public testing::TestWithParam<Kind> {};
+// One coordinator and its agents for all jobs of a suite, one after the other.
+class SharedFederation : public testing::TestWithParam<Kind> {
+ protected:
+  static void Start(const Passages& passages, const Program& agent) {
+    deployment_ = std::make_unique<Deployment>();
+    fs::create_directories(deployment_->folder() / "data");
+    files_ = WriteData(deployment_->folder() / "data", passages);
+    rivulet::Start(*deployment_, files_, agent);
+  }
+  static void TearDownTestSuite() { deployment_.reset(); }
+
+  static void ExpectEqual(const std::string& job_keys) {
+    rivulet::ExpectEqual(*deployment_, JobText(ToyBaseModel(), kText, GetParam(), job_keys),
+                         files_);
+  }
+
+  static inline std::unique_ptr<Deployment> deployment_;
+  static inline std::map<std::string, fs::path> files_;
+};
+
+class EveryKind : public SharedFederation {
+ public:
+  static void SetUpTestSuite() { Start(kPassages, kAgent); }
+};
 
 TEST_P(EveryKind, ReachesTheSameHashAndFiguresInTheSimulationAndInTheDaemon) {
-  Deployment deployment;
-  fs::create_directories(deployment.folder() / "data");
-  const auto files = WriteData(deployment.folder() / "data");
-  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam()), files);
+  ExpectEqual(kJob);
   // What factor averaging lost is told where there are factors, and is unknown elsewhere.
   const bool factors = GetParam().sections.find("[lora]") != std::string::npos &&
                        GetParam().sections.find("[scalars]") == std::string::npos;
-  const Finished text = deployment.Operate({"job", "show", "@last"});
+  const Finished text = deployment_->Operate({"job", "show", "@last"});
   EXPECT_EQ(text.out.find("  bias ") != std::string::npos, factors) << text.out;
-  const Finished shown = deployment.Operate({"job", "show", "@last", "--format", "json"});
+  const Finished shown = deployment_->Operate({"job", "show", "@last", "--format", "json"});
   EXPECT_EQ(json::parse(shown.out)["rounds"][0]["bias"].is_null(), !factors) << shown.out;
 }
 
@@ -277,15 +302,13 @@ std::string Coded(const std::string& codec, const std::string& keys = "") {
   return "[compression]\ncodec = \"" + codec + "\"\n" + keys;
 }
 
-class EveryUpload : public testing::TestWithParam<Kind> {};
-
-TEST_P(EveryUpload, ReachesTheSameHashAndBytesInTheSimulationAndInTheDaemon) {
-  Deployment deployment;
-  fs::create_directories(deployment.folder() / "data");
-  const auto files = WriteData(deployment.folder() / "data");
+class EveryUpload : public SharedFederation {
+ public:
   // Where a codec rounds at random the agents must be told how.
-  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam()), files, kSeededAgent);
-}
+  static void SetUpTestSuite() { Start(kPassages, kSeededAgent); }
+};
+
+TEST_P(EveryUpload, ReachesTheSameHashAndBytesInTheSimulationAndInTheDaemon) { ExpectEqual(kJob); }
 
 INSTANTIATE_TEST_SUITE_P(
     Jobs, EveryUpload,
@@ -312,14 +335,13 @@ const Passages kFivePassages = {
 constexpr char kFiveClients[] =
     "num-rounds = 2\nmin-clients = 4\nclients-per-round = 5\nmin-available-clients = 5\n";
 
-class EveryMaskedUpload : public testing::TestWithParam<Kind> {};
+class EveryMaskedUpload : public SharedFederation {
+ public:
+  static void SetUpTestSuite() { Start(kFivePassages, kSeededAgent); }
+};
 
 TEST_P(EveryMaskedUpload, ReachesTheSameHashAndFiguresInTheSimulationAndInTheDaemon) {
-  Deployment deployment;
-  fs::create_directories(deployment.folder() / "data");
-  const auto files = WriteData(deployment.folder() / "data", kFivePassages);
-  ExpectEqual(deployment, JobText(ToyBaseModel(), kText, GetParam(), kFiveClients), files,
-              kSeededAgent);
+  ExpectEqual(kFiveClients);
 }
 
 const std::string kMasks =
@@ -404,6 +426,7 @@ TEST(SimulationEqualsDaemon, AFineTunedHeadGoesOnInBothAndIsExported) {
   for (const auto& [name, file] : files) lacking += ClassesIn(file) < 3;
   ASSERT_GT(lacking, 0u);  // otherwise every client would number alike by itself
   const Kind head{"head", "[lora]\nlora-r = 2\nmodules-to-save = [\"pooler.dense\"]\n"};
+  Start(deployment, files, kAgent);
   ExpectEqual(deployment, JobText(base, kClasses, head), files);
 
   const fs::path downloaded = deployment.folder() / "adapter";

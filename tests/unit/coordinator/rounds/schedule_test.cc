@@ -280,7 +280,7 @@ class Schedule {
 
 // Sanitizers slow this down tenfold and more; what they look for shows in fewer schedules.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr int kSeeds = 200;
+constexpr int kSeeds = 40;
 #else
 constexpr int kSeeds = 2000;
 #endif
