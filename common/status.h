@@ -20,7 +20,6 @@ enum class ExitCode {
   kConnection = 4,     // unreachable, certificate, role
   kJobFailed = 5,      // quorum never reached, node errors above the limit
   kBudget = 6,         // privacy budget exhausted
-  kDoctor = 7,         // a check failed
   kState = 8,          // state store damaged, locked, or of another schema
   kPolicy = 9,         // refused by policy; wrong base model
   kResource = 10,      // memory or disk would not suffice

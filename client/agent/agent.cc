@@ -307,7 +307,7 @@ absl::StatusOr<std::optional<WorkResult>> Agent::Mask(const Assignment& task, Wo
   WorkResult masked;
   masked.outcome.kind = Outcome::Kind::kTrained;
   RV_ASSIGN_OR_RETURN(masked.file, desk_->File(task, update, aborted));
-  if (update.masked.residual) work_.Propose(task.key, *update.masked.residual);
+  work_.Propose(task.key, update.masked);
   return masked;
 }
 

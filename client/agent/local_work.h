@@ -43,8 +43,8 @@ class LocalWork {
                                         const std::function<bool()>& cancelled) = 0;
   // The coordinator has the update of this task; perhaps said again. From another thread than Do.
   virtual void Accepted(const TaskKey&) {}
-  // What its masked vector could not carry, for the next one.
-  virtual void Propose(const TaskKey&, const ParameterSet&) {}
+  // Its masked vector is made: what that could not carry is in `made`, for the next one.
+  virtual void Propose(const TaskKey&, const UpdateEncoder::MaskedExtras& made) {}
 };
 
 }  // namespace rivulet

@@ -270,15 +270,17 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   }
   RV_ASSIGN_OR_RETURN(const TuneResult result, job->tuner->Tune(request));
   LocalUpdate update;
+  const GivenState given{global, task.state_sha256};
   RV_ASSIGN_OR_RETURN(update.file,
-                      encoder_.Encode(job->document.spec, task.upload(), global, result.delta,
+                      encoder_.Encode(job->document.spec, task.upload(), given, result.delta,
                                       [&job] { return InitialOf(*job); }));
   const JobSpec& spec = job->document.spec;
   if (spec.secure_aggregation.enabled) {
     RV_ASSIGN_OR_RETURN(const MaskedForm form, MaskedForm::Of(spec, result.delta.manifest()));
-    RV_ASSIGN_OR_RETURN(update.masked, encoder_.ForMasking(task.upload(), global, form.feedback(),
+    RV_ASSIGN_OR_RETURN(update.masked, encoder_.ForMasking(task.upload(), given, form.feedback(),
                                                            form.chooses_by_movement(),
                                                            [&job] { return InitialOf(*job); }));
+    if (form.two_passes()) update.masked.moves.clear();  // the second moves what this one leaves
   }
   if (spec.privacy.mechanism != "none") {  // what noise hides, no figure beside it may tell
     spdlog::debug("{}: loss {:.4f}, {} tokens, which are not reported", task.client, result.loss,
@@ -309,6 +311,7 @@ absl::StatusOr<LocalUpdate> TaskRunner::SecondPass(Job& job, const LocalTask& ta
   RV_RETURN_IF_ERROR(TakeOutFirstPass(form, task.round, *update.masked.first_pass, *kept));
   update.file = SafetensorsBytes(ParameterSet(manifest));
   update.masked.residual = *std::move(kept);
+  update.masked.moves = task.state_sha256;
   return update;
 }
 

@@ -43,6 +43,7 @@ struct LocalTask {
   uint64_t round = 0;
   std::string job_id;
   uint32_t attempt = 0;
+  std::string state_sha256 = {};  // hex, of the file of the round's global state
   // Of the round's global state, where one is kept; in a second pass the first's mean.
   std::optional<StateLog> log;
   uint64_t state_bytes = 0;
@@ -93,9 +94,9 @@ class TaskRunner {
   // FailedPrecondition, with a report, when that is not here any more.
   absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
                                     const std::function<bool()>& cancelled);
-  // What a masked vector could not carry.
-  void Propose(const LocalTask& task, const ParameterSet& rest) {
-    encoder_.Propose(task.upload(), rest);
+  // What the task's masked vector could not carry, if it is with error feedback.
+  void Propose(const LocalTask& task, const UpdateEncoder::MaskedExtras& made) {
+    if (made.residual) encoder_.Propose(task.upload(), made.moves, *made.residual);
   }
   // What Train made of this task is with the coordinator.
   void Accepted(const LocalTask& task) { encoder_.Accepted(task.upload()); }

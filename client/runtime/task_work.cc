@@ -142,8 +142,8 @@ class TaskWork final : public LocalWork {
   }
 
   void Accepted(const TaskKey& key) override { runner_.Accepted(LocalOf(key, "")); }
-  void Propose(const TaskKey& key, const ParameterSet& rest) override {
-    runner_.Propose(LocalOf(key, ""), rest);
+  void Propose(const TaskKey& key, const UpdateEncoder::MaskedExtras& made) override {
+    runner_.Propose(LocalOf(key, ""), made);
   }
 
  private:
@@ -152,6 +152,7 @@ class TaskWork final : public LocalWork {
   }
   LocalTask LocalOf(const Assignment& task) const {
     LocalTask local = LocalOf(task.key, task.job_document);
+    local.state_sha256 = task.state_sha256;
     local.log = task.log;
     local.state_bytes = task.state_bytes;
     local.project_gradient = policy_.backprop;

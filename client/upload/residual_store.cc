@@ -25,12 +25,21 @@ bool IsStale(uint64_t settled, uint64_t round) {
   return settled + ResidualStore::kMostAbsent < round;
 }
 
+// Whether a round that was to move the one state has moved nothing, by the other of a later round.
+bool IsLost(const std::string& moves, const std::string& state) {
+  return !moves.empty() && moves == state;
+}
+
 class MemoryResiduals final : public ResidualStore {
  public:
-  std::optional<ParameterSet> Take(const UploadKey& next, const Manifest& manifest) override {
+  std::optional<ParameterSet> Take(const UploadKey& next, const std::string& state,
+                                   const Manifest& manifest) override {
     const std::lock_guard lock(mutex_);
-    std::erase_if(rests_, [&next](const auto& rest) {
-      return rest.first.job == next.job && IsStale(rest.first.round, next.round);
+    std::erase_if(rests_, [&](const auto& rest) {
+      const UploadKey& key = rest.first;
+      const bool lost =
+          IsOf(key, next) && key.round < next.round && IsLost(rest.second.moves, state);
+      return lost || (key.job == next.job && IsStale(key.round, next.round));
     });
     const Rest* last = nullptr;
     for (auto at = First(next); at != rests_.end() && at->first < RoundOf(next); ++at) {
@@ -52,7 +61,8 @@ class MemoryResiduals final : public ResidualStore {
     return kept->left;
   }
 
-  absl::Status Propose(const UploadKey& upload, const ParameterSet& rest) override {
+  absl::Status Propose(const UploadKey& upload, const std::string& moves,
+                       const ParameterSet& rest) override {
     const std::lock_guard lock(mutex_);
     // Of this client only what this upload was made from is still wanted.
     auto last = rests_.end();
@@ -62,7 +72,7 @@ class MemoryResiduals final : public ResidualStore {
       if (usable) last = at;
       at = usable ? std::next(at) : rests_.erase(at);
     }
-    rests_[upload] = {rest, false};
+    rests_[upload] = {rest, moves, false};
     return absl::OkStatus();
   }
 
@@ -75,6 +85,7 @@ class MemoryResiduals final : public ResidualStore {
  private:
   struct Rest {
     ParameterSet left;
+    std::string moves;
     bool settled = false;
   };
   using Rests = std::map<UploadKey, Rest>;
@@ -97,6 +108,7 @@ struct ResidualFile {
   std::string owner;
   uint64_t round = 0;
   uint32_t attempt = 0;
+  std::string moves;
   bool settled = false;
 };
 
@@ -112,13 +124,15 @@ std::optional<ResidualFile> ParseName(const fs::path& path) {
   name.resize(name.size() - (file.settled ? kKept : kNew).size());
   const size_t owner = kPrefix.size(), round = name.find('-', owner);
   const size_t attempt = round == std::string::npos ? round : name.find('-', round + 1);
-  if (attempt == std::string::npos) return std::nullopt;
+  const size_t moves = attempt == std::string::npos ? attempt : name.find('-', attempt + 1);
+  if (moves == std::string::npos) return std::nullopt;
   file.owner = name.substr(owner, round - owner);
-  const char* const end = name.data() + name.size();
-  const auto first = std::from_chars(name.data() + round + 1, name.data() + attempt, file.round);
-  const auto second = std::from_chars(name.data() + attempt + 1, end, file.attempt);
-  const bool whole = first.ec == std::errc() && first.ptr == name.data() + attempt &&
-                     second.ec == std::errc() && second.ptr == end;
+  file.moves = name.substr(moves + 1);
+  const char* const text = name.data();
+  const auto first = std::from_chars(text + round + 1, text + attempt, file.round);
+  const auto second = std::from_chars(text + attempt + 1, text + moves, file.attempt);
+  const bool whole = first.ec == std::errc() && first.ptr == text + attempt &&
+                     second.ec == std::errc() && second.ptr == text + moves;
   return whole ? std::optional(file) : std::nullopt;
 }
 
@@ -128,8 +142,13 @@ class DirectoryResiduals final : public ResidualStore {
     RemoveForgotten();
   }
 
-  std::optional<ParameterSet> Take(const UploadKey& next, const Manifest& manifest) override {
+  std::optional<ParameterSet> Take(const UploadKey& next, const std::string& state,
+                                   const Manifest& manifest) override {
     const std::lock_guard lock(mutex_);
+    for (const ResidualFile& file : Files()) {
+      const bool earlier = file.owner == OwnerOf(next) && file.round < next.round;
+      if (earlier && IsLost(file.moves, state)) Remove(file.path);
+    }
     const std::optional<ResidualFile> last = LastBefore(next);
     if (!last || IsStale(last->round, next.round)) return std::nullopt;
     absl::StatusOr<ParameterSet> rest = ReadRest(last->path, manifest);
@@ -148,46 +167,51 @@ class DirectoryResiduals final : public ResidualStore {
     if (!kept) return std::nullopt;
     absl::StatusOr<ParameterSet> rest = ReadRest(kept->path, manifest);
     absl::Status usable = rest.status();
-    if (usable.ok() && !kept->settled) {
-      usable = SettleFile({next.job, next.client, kept->round, kept->attempt});
-    }
+    if (usable.ok() && !kept->settled) usable = SettleFile(*kept);
     if (usable.ok()) return *std::move(rest);
     spdlog::warn("the update of the first pass: {}", std::string(usable.message()));
     return std::nullopt;
   }
 
-  absl::Status Propose(const UploadKey& upload, const ParameterSet& rest) override {
+  absl::Status Propose(const UploadKey& upload, const std::string& moves,
+                       const ParameterSet& rest) override {
     const std::lock_guard lock(mutex_);
     const std::optional<ResidualFile> last = LastBefore(upload);
     for (const ResidualFile& file : Files()) {
       const bool wanted = last && file.path == last->path;
       if (file.owner == OwnerOf(upload) && !wanted) Remove(file.path);
     }
-    absl::Status written = WriteFileAtomically(PathOf(upload, kNew), SafetensorsBytes(rest), 0600);
+    absl::Status written =
+        WriteFileAtomically(NewPath(upload, moves), SafetensorsBytes(rest), 0600);
     if (!written.ok() && last) Remove(last->path);
     return written;
   }
 
   absl::Status Settle(const UploadKey& upload) override {
     const std::lock_guard lock(mutex_);
-    return SettleFile(upload);
+    for (const ResidualFile& file : Files()) {
+      const bool meant = file.owner == OwnerOf(upload) && file.round == upload.round &&
+                         file.attempt == upload.attempt && !file.settled;
+      if (meant) return SettleFile(file);
+    }
+    return absl::OkStatus();
   }
 
  private:
-  absl::Status SettleFile(const UploadKey& upload) const {
-    const fs::path from = PathOf(upload, kNew), to = PathOf(upload, kKept);
+  absl::Status SettleFile(const ResidualFile& file) const {
+    fs::path to = file.path;
+    to.replace_extension(kKept);
     std::error_code error;
-    if (!fs::exists(from, error)) return absl::OkStatus();
-    fs::rename(from, to, error);
-    if (error) return FileError(from, "rename", error.value());
+    fs::rename(file.path, to, error);
+    if (error) return FileError(file.path, "rename", error.value());
     return SyncDirectory(directory_);
   }
   static std::string OwnerOf(const UploadKey& key) {
     return Sha256Hex(key.job + "\n" + key.client).substr(0, 32);
   }
-  fs::path PathOf(const UploadKey& key, std::string_view suffix) const {
+  fs::path NewPath(const UploadKey& key, const std::string& moves) const {
     return directory_ / (std::string(kPrefix) + OwnerOf(key) + "-" + std::to_string(key.round) +
-                         "-" + std::to_string(key.attempt) + std::string(suffix));
+                         "-" + std::to_string(key.attempt) + "-" + moves + std::string(kNew));
   }
   static void Remove(const fs::path& path) {
     std::error_code ignored;

@@ -17,7 +17,7 @@ UpdateEncoder::UpdateEncoder(std::shared_ptr<ResidualStore> residuals, RoundingM
 }
 
 absl::StatusOr<std::string> UpdateEncoder::Encode(
-    const JobSpec& spec, const UploadKey& upload, const ParameterSet& state,
+    const JobSpec& spec, const UploadKey& upload, const GivenState& state,
     const ParameterSet& update,
     const std::function<absl::StatusOr<std::shared_ptr<const ParameterSet>>()>& initial) const {
   if (!IsCoded(spec)) return SafetensorsBytes(ViewsOf(update), {});  // few bytes: no metadata
@@ -27,7 +27,7 @@ absl::StatusOr<std::string> UpdateEncoder::Encode(
     RV_ASSIGN_OR_RETURN(first, initial());
     RV_RETURN_IF_ERROR(SameManifest(first->manifest(), update.manifest()));
   }
-  const PublicContext shared(spec, update.manifest(), upload.round, first.get(), &state);
+  const PublicContext shared(spec, update.manifest(), upload.round, first.get(), &state.values);
   CodecContext context = shared.context();
   const std::unique_ptr<RoundingSource> rounding = rounding_(upload, spec.job.seed);
   context.rounding = rounding.get();
@@ -36,27 +36,29 @@ absl::StatusOr<std::string> UpdateEncoder::Encode(
   const bool feedback = traits.feedback && CodecSettingsOf(spec, update.manifest()).error_feedback;
   std::optional<ParameterSet> rest;
   if (feedback) {
-    rest = residuals_->Take(upload, update.manifest());
+    rest = residuals_->Take(upload, state.sha256, update.manifest());
     if (!rest) rest.emplace(update.manifest());
     context.residual = &*rest;
   }
   RV_ASSIGN_OR_RETURN(std::string payload, codec->Encode(update, context));
-  if (feedback) Propose(upload, *rest);
+  if (feedback) Propose(upload, state.sha256, *rest);
   return payload;
 }
 
 absl::StatusOr<UpdateEncoder::MaskedExtras> UpdateEncoder::ForMasking(
-    const UploadKey& upload, const ParameterSet& state, bool feedback, bool movement,
+    const UploadKey& upload, const GivenState& state, bool feedback, bool movement,
     const std::function<absl::StatusOr<std::shared_ptr<const ParameterSet>>()>& initial) const {
+  const Manifest& manifest = state.values.manifest();
   MaskedExtras extras;
+  extras.moves = state.sha256;
   if (feedback) {
-    extras.residual = residuals_->Take(upload, state.manifest());
-    if (!extras.residual) extras.residual.emplace(state.manifest());
+    extras.residual = residuals_->Take(upload, state.sha256, manifest);
+    if (!extras.residual) extras.residual.emplace(manifest);
   }
   if (movement && upload.round > 1) {
     RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> first, initial());
-    RV_RETURN_IF_ERROR(SameManifest(first->manifest(), state.manifest()));
-    extras.movement = MovementOf(state, *first);
+    RV_RETURN_IF_ERROR(SameManifest(first->manifest(), manifest));
+    extras.movement = MovementOf(state.values, *first);
   }
   return extras;
 }
@@ -70,8 +72,9 @@ absl::StatusOr<ParameterSet> UpdateEncoder::Kept(const UploadKey& upload,
                                                            " is not here any more");
 }
 
-void UpdateEncoder::Propose(const UploadKey& upload, const ParameterSet& rest) const {
-  const absl::Status kept = residuals_->Propose(upload, rest);
+void UpdateEncoder::Propose(const UploadKey& upload, const std::string& moves,
+                            const ParameterSet& rest) const {
+  const absl::Status kept = residuals_->Propose(upload, moves, rest);
   if (!kept.ok()) spdlog::warn("error feedback starts anew: {}", std::string(kept.message()));
 }
 

@@ -228,7 +228,8 @@ void Federation::Impl::LoseLocked(Job& job, const std::string& client, const std
   const TaskKey key{round.job, round.round, round.attempt};
   const auto known = clients_.find(client);
   if (known != clients_.end() && known->second.running == key) {
-    gateway_.Cancel(client, key.job, key.round, key.attempt, why);  // or it waits for the others
+    const std::string told = job.masked != nullptr ? job.masked->ToldTo(client, why) : why;
+    gateway_.Cancel(client, key.job, key.round, key.attempt, told);  // or it waits for the others
   }
   TaskOverLocked(client, key);
   const TaskFailed event{client, round.round, round.attempt, PredicateOf(failure),

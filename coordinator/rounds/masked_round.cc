@@ -131,8 +131,7 @@ absl::StatusOr<const MaskedGroup*> MaskedRound::GroupOf(const std::string& clien
   }
   if (left_out(at).empty()) return &group(at);
   return Refuse(absl::StatusCode::kFailedPrecondition,
-                "masking: the group of '" + client + "' is left out: " + left_out(at),
-                Remedy::kResync);
+                "masking: the group of '" + client + "' is " + groups_[at].Told(), Remedy::kResync);
 }
 
 absl::StatusOr<std::string> MaskedRound::ParametersFor(const std::string& client) const {
@@ -172,6 +171,12 @@ std::string MaskedRound::Nameless(const absl::Status& failed) const {
   std::string text(TooFew(Left(), {}).message());
   for (const auto& [name, groups] : kinds) text += "; " + std::to_string(groups) + " by " + name;
   return text;
+}
+
+std::string MaskedRound::ToldTo(const std::string& client, const std::string& why) const {
+  const size_t at = Find(client);
+  if (at == size() || left_out(at).empty()) return why;
+  return "its group is " + groups_[at].Told();
 }
 
 // Does what one of the groups asked for, as part of what the attempt asks for.

@@ -51,7 +51,7 @@ class MaskedRound {
   std::string Serialise() const;
 
   // As those of MaskedGroup, of the group that the client is in. FailedPrecondition where it is
-  // left out, NotFound for one who is in none.
+  // left out, NotFound for one who is in none; both for clients' ears.
   absl::StatusOr<Output> OnMessage(const secagg::MemberCertificate& who, std::string_view bytes,
                                    milliseconds now);
   absl::Status MayUpload(const std::string& client) const;
@@ -84,7 +84,7 @@ class MaskedRound {
   size_t needed() const { return needed_; }
   MaskedGroup& group(size_t at) { return *groups_[at].group; }
   const MaskedGroup& group(size_t at) const { return *groups_[at].group; }
-  // Why it comes to no sum; empty for one that is not left out.
+  // Why it comes to no sum; empty for one that is not left out. With names, for the operator.
   const std::string& left_out(size_t at) const { return groups_[at].left_out; }
   std::string NameOf(size_t at) const;  // "group 2 (bob, eve)"
   // Those of `clients` whose groups are not left out.
@@ -95,6 +95,8 @@ class MaskedRound {
   // What clients hear of an attempt that failed so: how many groups and of what kind. Names are for
   // the operator: members of one group are nothing to those of another.
   std::string Nameless(const absl::Status& failed) const;
+  // What a client hears that is lost for this reason: of a group that is left out the kind alone.
+  std::string ToldTo(const std::string& client, const std::string& why) const;
 
  private:
   struct Group {
@@ -104,6 +106,7 @@ class MaskedRound {
     bool repeatable = true;  // while nobody in it can have given shares away
     bool opened = false;
     bool waits() const { return left_out.empty() && !opened; }
+    std::string Told() const { return "left out" + (kind.empty() ? "" : ": " + kind); }
   };
   explicit MaskedRound(size_t needed, Limits limits = {}) : needed_(needed), limits_(limits) {}
 

@@ -209,8 +209,8 @@ absl::Status Fleet::Evaluate(Order& order, std::string_view state) {
 
 LocalTask Fleet::LocalOf(const Order& order) const {
   const ClientTask& task = order.task;
-  LocalTask local{order.client, task.job_document, task.round,      task.job_id,
-                  task.attempt, task.log,          task.state_bytes};
+  LocalTask local{order.client, task.job_document, task.round, task.job_id,
+                  task.attempt, task.state_sha256, task.log,   task.state_bytes};
   RandomCursor cursor(RandomStream(RootOf(config_.seed, 0, order.client), Purpose::kPartition, 0));
   local.project_gradient = cursor.Unit() < config_.backprop_share;
   local.session_root = order.session_root;

@@ -208,7 +208,7 @@ absl::Status MaskedClients::DeliverWhenReady(const std::string& client, Task& ta
   }
   LocalUpdate masked;
   RV_ASSIGN_OR_RETURN(masked.file, task.masked->File(*task.trained));
-  if (task.trained->masked.residual) runner_.Propose(local, *task.trained->masked.residual);
+  runner_.Propose(local, task.trained->masked);
   task.trained.reset();
   RV_RETURN_IF_ERROR(upload_(client, order, masked));
   runner_.Accepted(local);

@@ -1,6 +1,7 @@
 // The agent, but for its rounding: drawn by seed, as in a simulation, so that the two can be
-// compared to the last bit where updates are rounded at random, plain or under masks. It runs only
-// when it is told so, by an option that the agent's own program does not know.
+// compared to the last bit where updates are rounded at random, plain or under masks; and it dies
+// when its environment says so. It runs only when it is told so, by an option that the agent's own
+// program does not know.
 //   rivulet-seeded-agent --seeded-rounding run ...
 #include <algorithm>
 #include <cstdio>
@@ -9,6 +10,7 @@
 #include "client/agent_program.h"
 #include "client/runtime/task_work.h"
 #include "simulations/rounding/seeded_rounding.h"
+#include "tests/integration/frail_link.h"
 
 int main(int argc, char** argv) {
   using namespace rivulet;
@@ -22,5 +24,5 @@ int main(int argc, char** argv) {
       [](const Policy& policy, const std::string& name, const auto& state_directory) {
         return NewTaskWork(policy, name, state_directory, SeededRounding());
       },
-      {}, SeededRounding());
+      MakeFrail, SeededRounding());
 }

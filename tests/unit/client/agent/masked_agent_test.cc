@@ -77,10 +77,12 @@ class MaskedAgentTest : public MaskedCohort, public LocalWork {
     result.outcome.loss = update.loss;
     result.file = update.file;
     if (residuals_ != nullptr) result.masked.residual.emplace(manifest_);
+    result.masked.moves = task.state_sha256;
     return result;
   }
-  void Propose(const TaskKey& key, const ParameterSet& rest) override {
-    EXPECT_TRUE(residuals_->Propose(UploadOf(key), rest).ok());
+  void Propose(const TaskKey& key, const UpdateEncoder::MaskedExtras& made) override {
+    if (!made.residual) return;
+    EXPECT_TRUE(residuals_->Propose(UploadOf(key), made.moves, *made.residual).ok());
   }
   void Accepted(const TaskKey& key) override {
     if (residuals_ == nullptr) return;
@@ -220,9 +222,11 @@ TEST_F(MaskedAgentTest, AfterADeathBetweenMaskAndUploadTheRemainderIsThatOfTheBy
   EXPECT_EQ(trained_, 1);
   ASSERT_THAT(link_.files, SizeIs(1));
   EXPECT_EQ(link_.files[0], *stored);
-  const auto rest = residuals_->Take({task_.key.job, "ada", 2, 1}, manifest_);
+  const UploadKey next{task_.key.job, "ada", 2, 1};
+  const auto rest = residuals_->Take(next, "another state", manifest_);
   ASSERT_TRUE(rest.has_value());
   EXPECT_EQ(SafetensorsBytes(*rest), SafetensorsBytes(*lost.masked.residual));
+  EXPECT_FALSE(residuals_->Take(next, task_.state_sha256, manifest_).has_value());  // a lost round
 }
 
 TEST_F(MaskedAgentTest, WithoutADeskAMaskedTaskIsGivenUp) {

@@ -20,7 +20,9 @@ const Manifest& SmallManifest() {
 // Counts those alive: each stands for a base model in memory.
 class CountedTuner final : public Tuner {
  public:
-  explicit CountedTuner(int& alive) : alive_(alive) { ++alive_; }
+  CountedTuner(int& alive, const Manifest& manifest) : alive_(alive), manifest_(manifest) {
+    ++alive_;
+  }
   ~CountedTuner() override { --alive_; }
   absl::StatusOr<TuneResult> Tune(const TuneRequest& request) override {
     drawn_by.assign(request.pool_sums.begin(), request.pool_sums.end());
@@ -37,12 +39,13 @@ class CountedTuner final : public Tuner {
                                           std::span<const Example> examples) override {
     return EvaluationSums{0.5, static_cast<int64_t>(examples.size()), 1};  // one right a batch
   }
-  const Manifest& manifest() const override { return SmallManifest(); }
+  const Manifest& manifest() const override { return manifest_; }
 
   static inline std::vector<float> drawn_by;  // the last request's pool_sums
 
  private:
   int& alive_;
+  const Manifest manifest_;
 };
 
 class OneModel final : public LocalResources {
@@ -91,12 +94,13 @@ class TaskRunnerTest : public testing::Test {
     return runner_.Evaluate({"ann", DocumentOf(1), 1}, state, cancelled);
   }
   int loads_ = 0, alive_ = 0;
+  Manifest manifest_ = SmallManifest();
   OneModel resources_;
   TaskRunner runner_{resources_,
                      [this](const auto&, const auto&) -> absl::StatusOr<std::unique_ptr<Tuner>> {
                        ++loads_;
                        EXPECT_EQ(alive_, 0);  // the one before has left the memory
-                       return std::make_unique<CountedTuner>(alive_);
+                       return std::make_unique<CountedTuner>(alive_, manifest_);
                      }};
 };
 
@@ -263,6 +267,50 @@ TEST_F(TaskRunnerTest, ASecondPassWithoutItsUpdateSaysSo) {
   EXPECT_FALSE(runner_.LacksLog(task));
   const absl::Status status = runner_.Train(task, "", {}).status();
   EXPECT_EQ(ReportOf(status).text, "second pass: the update of round 1 is not here any more");
+}
+
+// Of rank 1; the residual of the first pass stands for all of its update.
+TEST_F(TaskRunnerTest, WhatASecondPassLeftCountsOnceTheStateHasMoved) {
+  manifest_ = {{"a", DType::kF32, {8, 8}}};
+  JobSpec spec;
+  spec.job.num_rounds = 4;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.compression.codec = "power-sgd";
+  spec.compression.rank = 1;
+  const std::string state = SafetensorsBytes(ParameterSet(manifest_));
+  LocalTask task{"ann", DocumentOf(1, false, spec), 1, "job-1", 1, "first state"};
+  absl::StatusOr<LocalUpdate> update = runner_.Train(task, state, {});
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->masked.moves, "");
+  update->masked.residual->floats(0)[0] = 1;
+  const std::string whole = update->masked.residual->HashHex();
+  runner_.Propose(task, update->masked);
+  runner_.Accepted(task);
+
+  const std::vector<float> mean(8, 1);
+  const std::string log(reinterpret_cast<const char*>(mean.data()), mean.size() * sizeof(float));
+  task.round = 2;
+  task.log = StateLog{Sha256Hex(log), log.size(), 0};
+  ASSERT_TRUE(runner_.TakeLog(task, log).ok());
+  update = runner_.Train(task, "", {});
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->masked.moves, "first state");
+  const std::string left = update->masked.residual->HashHex();
+  EXPECT_NE(left, whole);
+  runner_.Propose(task, update->masked);
+  runner_.Accepted(task);
+
+  task.round = 3;
+  task.log.reset();
+  const auto residual_given = [&](const std::string& sha256) {
+    task.state_sha256 = sha256;
+    const auto next = runner_.Train(task, state, {});
+    EXPECT_TRUE(next.ok()) << next.status();
+    return next.ok() ? next->masked.residual->HashHex() : "";
+  };
+  EXPECT_EQ(residual_given("second state"), left);
+  EXPECT_EQ(residual_given("first state"), whole);
 }
 
 TEST_F(TaskRunnerTest, OneJobAfterAnotherLeavesOneInMemory) {

@@ -36,6 +36,7 @@ JobSpec CodedSpec(const std::string& codec) {
 }
 
 UploadKey Round(uint64_t round) { return {"j", "ann", round, 1}; }
+std::string NameOfState(uint64_t round) { return "state " + std::to_string(round); }
 
 void Add(ParameterSet& sum, const ParameterSet& other, float factor) {
   for (size_t row = 0; row < sum.size(); ++row) {
@@ -59,9 +60,9 @@ double SquaresOf(const ParameterSet& set) { return InnerOf(set, set); }
 class UpdateEncoderTest : public testing::Test {
  protected:
   std::string Encode(const JobSpec& spec, uint64_t round, const ParameterSet& update) {
-    const auto bytes = encoder_.Encode(spec, Round(round), state_, update, [this] {
-      return absl::StatusOr<std::shared_ptr<const ParameterSet>>(initial_);
-    });
+    const auto bytes = encoder_.Encode(
+        spec, Round(round), {state_, NameOfState(round)}, update,
+        [this] { return absl::StatusOr<std::shared_ptr<const ParameterSet>>(initial_); });
     EXPECT_TRUE(bytes.ok()) << bytes.status();
     return bytes.ok() ? *bytes : "";
   }
@@ -112,7 +113,7 @@ TEST_F(UpdateEncoderTest, NothingIsLostOverRounds) {
       Add(difference, Decode(spec, round, Encode(spec, round, UpdateOf(round))), -1);
       encoder_.Accepted(Round(round));
     }
-    const std::optional<ParameterSet> rest = residuals->Take(Round(6), Encoded());
+    const std::optional<ParameterSet> rest = residuals->Take(Round(6), NameOfState(6), Encoded());
     ASSERT_TRUE(rest.has_value()) << codec;
     EXPECT_GT(SquaresOf(*rest), 1) << codec;
     Add(difference, *rest, -1);
@@ -155,7 +156,8 @@ TEST_F(UpdateEncoderTest, AnUpdateThatIsNotFiniteIsAnError) {
   ParameterSet bad = UpdateOf(1);
   bad.floats(1)[3] = std::nanf("");
   for (const char* codec : {"int8", "bf16", "top-k"}) {
-    const auto bytes = encoder_.Encode(CodedSpec(codec), Round(1), state_, bad, {});
+    const auto bytes =
+        encoder_.Encode(CodedSpec(codec), Round(1), {state_, NameOfState(1)}, bad, {});
     EXPECT_EQ(bytes.status().code(), absl::StatusCode::kInvalidArgument) << codec;
   }
 }

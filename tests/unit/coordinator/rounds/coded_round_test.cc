@@ -32,10 +32,11 @@ class CodedRoundTest : public FederationTest {
     const Manifest manifest = ToyManifest();
     const ParameterSet state = *ReadParameterSet(*StateFile(order), &manifest);
     ToyUpdate update = ToyTrain(order.client, order.task.round, order.task.state_sha256);
-    const auto payload = encoder_.Encode(spec, KeyOf(order), state, update.delta, [&] {
-      return absl::StatusOr<std::shared_ptr<const ParameterSet>>(
-          std::make_shared<ParameterSet>(*ToyPlanner(spec)("toy")->initial({})));
-    });
+    const auto payload =
+        encoder_.Encode(spec, KeyOf(order), {state, order.task.state_sha256}, update.delta, [&] {
+          return absl::StatusOr<std::shared_ptr<const ParameterSet>>(
+              std::make_shared<ParameterSet>(*ToyPlanner(spec)("toy")->initial({})));
+        });
     EXPECT_TRUE(payload.ok()) << payload.status();
     update.file = *payload;
     return update;
@@ -127,7 +128,8 @@ TEST_F(CodedRoundTest, TheStateIsTheReferenceSumOfWhatWasDecoded) {
     const PublicContext shared(spec, ToyManifest(), 1, nullptr, nullptr);
     for (const char* client : {"a", "b", "c"}) {
       const ToyUpdate update = ToyTrain(client, 1, Sha256Hex(SafetensorsBytes(state)));
-      const auto payload = encoder_.Encode(spec, {view_.id, client, 1, 1}, state, update.delta, {});
+      const auto payload =
+          encoder_.Encode(spec, {view_.id, client, 1, 1}, {state, "first"}, update.delta, {});
       ASSERT_TRUE(payload.ok()) << payload.status();
       ParameterSet decoded(ToyManifest());
       ASSERT_TRUE(

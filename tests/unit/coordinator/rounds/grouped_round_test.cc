@@ -232,6 +232,18 @@ TEST_P(GroupedVanishing, AGroupThatDropsIsLeftOut) {
   }
   EXPECT_EQ(others.size(), 3u);
   ExpectMedianOf(others);
+  // Its members hear of what kind that was; names are for the operator.
+  Names heard = refused_;
+  heard.insert(heard.end(), masked_.cancelled.begin(), masked_.cancelled.end());
+  size_t of_group = 0;
+  for (const std::string& told : heard) {
+    if (told.find("left out") == std::string::npos) continue;
+    ++of_group;
+    EXPECT_THAT(told, testing::MatchesRegex("[a-p]: (masking: the group of '[a-p]'|its group) is "
+                                            "left out: [A-Z0-9_]+"));
+  }
+  // After the shares of c all others have sent their updates, and nobody is at work any more.
+  EXPECT_EQ(of_group > 0, GetParam() != Vanishes::kAfterShares);
 }
 
 INSTANTIATE_TEST_SUITE_P(BeforeItsUpload, GroupedVanishing,

@@ -65,8 +65,10 @@ class TwoPassRounds : public MaskedFederationTest {
     const UploadKey upload{order.job_id, client, order.round, order.attempt};
     if (order.round % 2 == 1) {
       EXPECT_FALSE(order.log.has_value());
+      const ParameterSet state(ToyManifest());
       RV_ASSIGN_OR_RETURN(
-          update.masked, encoder_.ForMasking(upload, ParameterSet(ToyManifest()), true, false, {}));
+          update.masked, encoder_.ForMasking(upload, {state, order.state_sha256}, true, false, {}));
+      update.masked.moves.clear();
       return absl::OkStatus();
     }
     const auto reader = federation_->OpenState(client, order.log->sha256);
@@ -79,46 +81,59 @@ class TwoPassRounds : public MaskedFederationTest {
     RV_RETURN_IF_ERROR(TakeOutFirstPass(form, order.round, mean, kept));
     update = LocalUpdate{SafetensorsBytes(ParameterSet(ToyManifest()))};
     update.masked.residual = std::move(kept);
+    update.masked.moves = order.state_sha256;
     update.masked.first_pass = std::make_shared<const std::vector<float>>(std::move(mean));
     return absl::OkStatus();
   }
   void Sent(const std::string& client, const LocalUpdate& update, bool taken) override {
     const ClientTask& order = *members_.Of(client).order;
     const UploadKey upload{order.job_id, client, order.round, order.attempt};
-    encoder_.Propose(upload, *update.masked.residual);
+    encoder_.Propose(upload, update.masked.moves, *update.masked.residual);
     if (taken) encoder_.Accepted(upload);
   }
 
   ParameterSet MeanOf(const std::vector<std::string>& clients, uint64_t round = 1) {
     return PlainMean(clients, round, Models().front().sha256);
   }
-  // Rank 1 by hand: p = M q / |M q|, M^ = p p^T M; in the space of q with the mean of the first
-  // pass, elsewhere with that of the second. `round`: of the first.
-  ParameterSet Moved(const ParameterSet& first, const ParameterSet& second, uint64_t round = 1) {
+  std::vector<float> StartOf(uint64_t round) const {  // q, of two columns
     const LowRankPart part = LowRankPartsOf(ToyManifest(), 1)[1];
-    const std::vector<float> q =
-        PublicFactor(part, 1, RootOf(spec_.job.seed, round, ""), round);  // of two columns
-    ParameterSet mean = second;
-    const auto mixed = mean.floats(1);
-    std::vector<float> p(3);
+    return PublicFactor(part, 1, RootOf(spec_.job.seed, round, ""), round);
+  }
+  static std::vector<float> Times(const ParameterSet& update, const std::vector<float>& q) {
+    std::vector<float> product(3);
     for (size_t row = 0; row < 3; ++row) {
-      const float* const one = first.floats(1).data() + 2 * row;
-      const float* const other = second.floats(1).data() + 2 * row;
-      p[row] = one[0] * q[0] + one[1] * q[1];
-      const float more = p[row] - (other[0] * q[0] + other[1] * q[1]);
-      for (size_t column : {0, 1}) mixed[2 * row + column] += more * q[column];
+      const float* const one = update.floats(1).data() + 2 * row;
+      product[row] = one[0] * q[0] + one[1] * q[1];
     }
-    const double norm = NormOf(p);
-    // The lattice moves p by a step in each number at most, and the product by so much of M; twice
-    // for p at both sides of it.
-    error_ = StepOf(spec_) * (2 + 2 * std::sqrt(3.0) * NormOf(mixed) / norm);
-    for (float& value : p) value /= static_cast<float>(norm);
+    return product;
+  }
+  // p p^T M, p = `first` q / |`first` q|: what rank 1 has of an update, `first` the mean of the
+  // first pass, which was in this round.
+  ParameterSet Along(const ParameterSet& first, ParameterSet update, uint64_t round = 1) const {
+    std::vector<float> p = Times(first, StartOf(round));
+    const auto norm = static_cast<float>(NormOf(p));
+    for (float& value : p) value /= norm;
+    const auto values = update.floats(1);
     for (size_t column : {0, 1}) {
       const float right =
-          p[0] * mixed[column] + p[1] * mixed[2 + column] + p[2] * mixed[4 + column];
-      for (size_t row = 0; row < 3; ++row) mixed[2 * row + column] = p[row] * right;
+          p[0] * values[column] + p[1] * values[2 + column] + p[2] * values[4 + column];
+      for (size_t row = 0; row < 3; ++row) values[2 * row + column] = p[row] * right;
     }
-    return mean;
+    return update;
+  }
+  // In the space of q the mean of the first pass, elsewhere that of the second.
+  ParameterSet Moved(const ParameterSet& first, const ParameterSet& second, uint64_t round = 1) {
+    const std::vector<float> q = StartOf(round), one = Times(first, q), other = Times(second, q);
+    ParameterSet mixed = second;
+    for (size_t row = 0; row < 3; ++row) {
+      for (size_t column : {0, 1}) {
+        mixed.floats(1)[2 * row + column] += (one[row] - other[row]) * q[column];
+      }
+    }
+    // The lattice moves p by a step in each number at most, and the product by so much of M; twice
+    // for p at both sides of it.
+    error_ = StepOf(spec_) * (2 + 2 * std::sqrt(3.0) * NormOf(mixed.floats(1)) / NormOf(one));
+    return Along(first, mixed, round);
   }
   void ExpectMovedBy(const ParameterSet& step) {
     EXPECT_LT(LargestDifference(StateOf(*federation_, *blobs_, job_), Plus(first_, step)), error_);
@@ -177,6 +192,27 @@ TEST_F(TwoPassRounds, WhoVanishesInTheSecondPassIsInTheSumOfTheFirstAlone) {
   ExpectMovedBy(Moved(MeanOf(kSix), MeanOf(kFive)));
 }
 
+// f sends all of its update again, what the first sum had of it too.
+TEST_F(TwoPassRounds, WhoVanishesInTheSecondPassSendsItsUpdateWithTheNextPair) {
+  Open(TwoPassSpec(4));
+  RunUntilRound(1);
+  vanish_["f"] = Vanishes::kAfterShares;
+  for (int step = 0; step < 5000 && Show(job_).round < 2; ++step) {
+    if (!Once()) clock_.Advance(seconds(5));
+  }
+  vanish_.clear();
+  const std::string second_state = Models().back().sha256;
+  Finish();
+  const ParameterSet mean = MeanOf(kSix), five = MeanOf(kFive), step = Moved(mean, five);
+  const double error = error_;
+  const ParameterSet left = Plus(five, Along(mean, five), -1);
+  const ParameterSet next =
+      Plus(Plus(PlainMean(kSix, 3, second_state), left, 5 / 6.0f), MeanOf({"f"}), 1 / 6.0f);
+  const ParameterSet more = Moved(next, next, 3);
+  error_ = 3 * (error_ + error);  // of the first pair, in the state and in what was left
+  ExpectMovedBy(Plus(step, more));
+}
+
 TEST_F(TwoPassRounds, WhoVanishesInTheFirstPassIsNotAskedForTheSecond) {
   Open(TwoPassSpec());
   vanish_["f"] = Vanishes::kAfterKeys;
@@ -200,12 +236,14 @@ TEST_F(TwoPassRounds, AClientThatHasForgottenItsUpdateDropsOutAndSaysSo) {
   ExpectMovedBy(Moved(MeanOf(kSix), MeanOf(kFive)));
 }
 
-// Three of six are silent three times before anybody sends a part: nothing moves, and the next pair
-// has the updates of all.
-TEST_F(TwoPassRounds, ASecondPassThatCannotBeMadeIsLost) {
+// Three of six are silent three times: nothing moves, and the next pair has the updates of all,
+// whether parts of them had been acknowledged or not.
+class TwoPassLost : public TwoPassRounds, public testing::WithParamInterface<Vanishes> {};
+
+TEST_P(TwoPassLost, ASecondPassThatCannotBeMadeTakesNothing) {
   Open(TwoPassSpec(4));
   RunUntilRound(1);
-  for (const char* name : {"d", "e", "f"}) vanish_[name] = Vanishes::kBeforeKeys;
+  for (const char* name : {"d", "e", "f"}) vanish_[name] = GetParam();
   for (int step = 0; step < 5000 && Show(job_).round < 2; ++step) {
     if (!Once()) clock_.Advance(seconds(5));
   }
@@ -219,6 +257,9 @@ TEST_F(TwoPassRounds, ASecondPassThatCannotBeMadeIsLost) {
   const ParameterSet mean = Plus(MeanOf(kSix, 1), MeanOf(kSix, 3));
   ExpectMovedBy(Moved(mean, mean, 3));
 }
+
+INSTANTIATE_TEST_SUITE_P(Before, TwoPassLost,
+                         testing::Values(Vanishes::kBeforeKeys, Vanishes::kAfterUpload));
 
 // The coordinator of a second pass that is told another mean would be told another sum.
 TEST_F(TwoPassRounds, ClientsAreBoundToOneMeanOfTheFirstPass) {
