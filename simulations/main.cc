@@ -280,6 +280,8 @@ absl::Status Run(const Options& options) {
   RV_ASSIGN_OR_RETURN(PartitionedData data, OpenData(job.spec));
   RV_RETURN_IF_ERROR(AsConfigError(CompleteJob(data, config.base_model, job.spec)));
   const std::vector<std::string> clients = data.names();
+  const std::string missing = MissingClients(job.spec.simulate, job.spec.data, clients.size());
+  if (!missing.empty()) std::cerr << "rivulet simulate: warning: " << missing << '\n';
   RV_ASSIGN_OR_RETURN(const Cohort cohort, FirstCohort(job.spec, clients));
   SimulatedResources resources(std::move(data), config.base_model);
 

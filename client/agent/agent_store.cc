@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -19,6 +20,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr uint64_t kMaxTaskFile = 64 << 10;
+constexpr std::chrono::hours kForgetStartAfter{30 * 24};
 constexpr std::string_view kTaskPrefix = "task-";
 constexpr std::string_view kUpdatePrefix = "update-";
 constexpr std::string_view kStatePrefix = "state-";
@@ -87,6 +89,12 @@ absl::StatusOr<TaskFile> ReadTask(const fs::path& path) {
   }
 }
 
+bool IsForgotten(const fs::path& path) {
+  std::error_code error;
+  const fs::file_time_type written = fs::last_write_time(path, error);
+  return !error && fs::file_time_type::clock::now() - written > kForgetStartAfter;
+}
+
 std::string HashOf(const TaskKey& key) { return Sha256Hex(rivulet::TextOf(key)).substr(0, 32); }
 
 }  // namespace
@@ -137,7 +145,12 @@ absl::StatusOr<SessionMemory> AgentStore::Load() {
   if (error) return FileError(directory_, "list", error.value());
   for (const TaskFile& task : tasks) {
     if (!task.outcome.has_value()) {
-      memory.starts[task.key] = task.starts;
+      const fs::path path = TaskPath(task.key);
+      if (IsForgotten(path)) {
+        orphans.insert(path);
+      } else {
+        memory.starts[task.key] = task.starts;
+      }
       continue;
     }
     memory.outcomes.push_back(*task.outcome);

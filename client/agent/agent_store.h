@@ -24,7 +24,8 @@ class AgentStore {
   AgentStore& operator=(const AgentStore&) = delete;
 
   // A damaged task file is reported in the log, removed and counts as never begun. Removes too what
-  // a crash left: temporary files, updates that no outcome names.
+  // a crash left: temporary files, updates that no outcome names, and tasks begun 30 days ago that
+  // came to nothing: if their round closed while no agent ran, nobody asks for them again.
   absl::StatusOr<SessionMemory> Load();
 
   absl::Status PutEpoch(uint64_t epoch);

@@ -35,8 +35,9 @@ struct TaskRunner::Job {
 
   std::mutex mutex;                                               // of what follows
   std::map<std::string, std::shared_ptr<const ClientData>> data;  // by client
-  std::shared_ptr<const ParameterSet> initial;                    // once it was asked for
-  std::optional<uint64_t> position;  // with [scalars]: of `held` in what was logged
+  std::string data_of;                          // id of the job they were read for
+  std::shared_ptr<const ParameterSet> initial;  // once it was asked for
+  std::optional<uint64_t> position;             // with [scalars]: of `held` in what was logged
   std::shared_ptr<const ParameterSet> held;
   std::string held_of;  // job and round of the task it came with
   uint64_t held_round = 0;
@@ -73,10 +74,18 @@ TaskRunner::TaskRunner(LocalResources& resources, TunerFactory factory, UpdateEn
 
 TaskRunner::~TaskRunner() = default;
 
-absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const std::string& text) {
+absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const LocalTask& task) {
   // Held while a job is set up, so that two tasks of one job load its base model once.
   const std::lock_guard lock(mutex_);
-  if (job_ != nullptr && document_ == text) return job_;
+  const std::string& text = task.job_document;
+  if (job_ != nullptr && document_ == text) {
+    if (id_ == task.job_id) return job_;
+    // The same document submitted again, perhaps weeks later.
+    const JobDocument& document = job_->document;
+    RV_RETURN_IF_ERROR(resources_.BaseModel(document.spec, document.base_hash).status());
+    id_ = task.job_id;
+    return job_;
+  }
   job_.reset();  // first: two base models need not fit into memory
   auto job = std::make_shared<Job>();
   RV_ASSIGN_OR_RETURN(job->document, ParseJobDocument(text));
@@ -89,21 +98,26 @@ absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const std::st
   RV_RETURN_IF_ERROR(tokenizer.FitsEmbedding(config.vocab_size));
   job->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   document_ = text;
+  id_ = task.job_id;
   job_ = job;
   return job;
 }
 
+// Read once for each job id: files may change between two jobs of one document.
 absl::StatusOr<std::shared_ptr<const ClientData>> TaskRunner::DataOf(Job& job,
-                                                                     const std::string& client) {
+                                                                     const LocalTask& task) {
   {
     const std::lock_guard lock(job.mutex);
-    if (const auto it = job.data.find(client); it != job.data.end()) return it->second;
+    if (job.data_of != task.job_id) job.data.clear();
+    job.data_of = task.job_id;
+    if (const auto it = job.data.find(task.client); it != job.data.end()) return it->second;
   }
-  RV_ASSIGN_OR_RETURN(ClientData data, resources_.Data(client, job.document.spec, *job.tokenizer,
-                                                       job.max_positions));
+  RV_ASSIGN_OR_RETURN(ClientData read, resources_.Data(task.client, job.document.spec,
+                                                       *job.tokenizer, job.max_positions));
+  auto data = std::make_shared<const ClientData>(std::move(read));
   const std::lock_guard lock(job.mutex);
-  return job.data.emplace(client, std::make_shared<const ClientData>(std::move(data)))
-      .first->second;
+  if (job.data_of != task.job_id) return data;  // another job's task came meanwhile
+  return job.data.emplace(task.client, std::move(data)).first->second;
 }
 
 // Round 0, as the coordinator computed it.
@@ -124,12 +138,12 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::InitialOf(Job& j
 }
 
 bool TaskRunner::LacksLog(const LocalTask& task) {
-  const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task.job_document);
+  const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task);
   return job.ok() && (*job)->NeedsLog(task) && (*job)->SumsFor(task) == nullptr;
 }
 
 absl::Status TaskRunner::TakeLog(const LocalTask& task, std::string_view log) {
-  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task));
   if (job->NeedsLog(task)) return KeepSums(*job, task, log);
   return Refuse(absl::StatusCode::kDataLoss, "log: the task needs none");
 }
@@ -153,7 +167,7 @@ absl::Status TaskRunner::KeepSums(Job& job, const LocalTask& task, std::string_v
 }
 
 std::optional<uint64_t> TaskRunner::MissingLog(const LocalTask& task) {
-  const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task.job_document);
+  const absl::StatusOr<std::shared_ptr<Job>> job = JobOf(task);
   if (!job.ok() || !task.log) return std::nullopt;
   const auto form = (*job)->form();
   if (!form) return std::nullopt;
@@ -186,7 +200,7 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::SnapshotOf(
 absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::string_view rest,
                                                 const std::function<bool()>& cancelled,
                                                 std::string_view snapshot) {
-  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task));
   const JobSpec& spec = job->document.spec;
   const auto form = job->form();
   if (!form || !task.log || rest.size() > task.log->bytes) {
@@ -231,12 +245,12 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::StateOf(
 
 absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string_view state_file,
                                               const std::function<bool()>& cancelled) {
-  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task));
   if (job->IsSecond(task)) return SecondPass(*job, task);
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> state,
                       StateOf(*job, task, state_file));
   const ParameterSet& global = *state;
-  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task.client));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task));
   TuneRequest request;
   request.global = &global;
   request.examples = data->train;
@@ -318,11 +332,11 @@ absl::StatusOr<LocalUpdate> TaskRunner::SecondPass(Job& job, const LocalTask& ta
 absl::StatusOr<EvaluationSums> TaskRunner::Evaluate(const LocalTask& task,
                                                     std::string_view state_file,
                                                     const std::function<bool()>& cancelled) {
-  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task.job_document));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task));
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> state,
                       StateOf(*job, task, state_file));
   const ParameterSet& global = *state;
-  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task.client));
+  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task));
   std::span<const Example> rest = data->held_out;
   const auto batch = static_cast<size_t>(job->document.spec.train.per_device_train_batch_size);
   EvaluationSums total;

@@ -55,8 +55,9 @@ struct LocalTask {
 
 // One task's local work: the same code in the agent and in the simulation, which is why both reach
 // the same bits. Keeps base model, tuner and tokenised data of the job it worked on last, and only
-// of that one: jobs come and go for as long as an agent lives. Thread safe; tasks of different
-// clients run at once.
+// of that one: jobs come and go for as long as an agent lives. The same document under another job
+// id keeps the model, asks LocalResources for it again, and reads the data anew. Thread safe; tasks
+// of different clients run at once.
 class TaskRunner {
  public:
   using TunerFactory = std::function<absl::StatusOr<std::unique_ptr<Tuner>>(
@@ -109,10 +110,10 @@ class TaskRunner {
 
  private:
   struct Job;
-  absl::StatusOr<std::shared_ptr<Job>> JobOf(const std::string& document);
+  absl::StatusOr<std::shared_ptr<Job>> JobOf(const LocalTask& task);
   static absl::Status KeepSums(Job& job, const LocalTask& task, std::string_view log);
   absl::StatusOr<LocalUpdate> SecondPass(Job& job, const LocalTask& task);
-  absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const std::string& client);
+  absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const LocalTask& task);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> SnapshotOf(const Job& job,
                                                                         const ScalarForm& form,
@@ -129,6 +130,7 @@ class TaskRunner {
   const std::unique_ptr<ExampleLedger> examples_;
   std::mutex mutex_;  // of what follows; a Job has its own for its data
   std::string document_;
+  std::string id_;            // of the last job of document_ whose base model was checked
   std::shared_ptr<Job> job_;  // of document_
 };
 

@@ -148,9 +148,9 @@ constexpr JobKey kTrainingKeys[] = {
      "Causal LM on text: join records with the end token and cut blocks of seq-length.",
      RV_KEY(data.packing)},
     {"data.held-out-fraction",
-     "Share of each client's records kept for evaluation: the last ones, in file order. Under a "
-     "privacy.mechanism the default is 0.0, unless evaluate-in-clear or evaluate.every asks for "
-     "figures.",
+     "Share of each client's records kept for evaluation: the last ones, in file order; of a "
+     "packed text without separator its last blocks. Under a privacy.mechanism the default is 0.0, "
+     "unless evaluate-in-clear or evaluate.every asks for figures.",
      RV_KEY(data.held_out_fraction), 0, 0.9},
     {"data.held-out-max-blocks", "At most so many held-out sequences a client; 0 = no limit.",
      RV_KEY(data.held_out_max_blocks), 0, kMaxInt},

@@ -353,6 +353,9 @@ std::vector<std::string> JobSpec::Warnings() const {
   warn(evaluate.every > job.num_rounds,
        "evaluate.every = " + std::to_string(evaluate.every) + " is above job.num-rounds = " +
            std::to_string(job.num_rounds) + ": no evaluation falls between first and last round");
+  warn(data.format == "text" && data.separator.empty() && !data.packing,
+       "data.separator = \"\" with data.packing = false: a file is one example, cut to "
+       "data.seq-length tokens, and a client of one file holds nothing out");
   const bool counted = simulate.partition != "files" && simulate.partition != "by-key";
   warn(simulate.num_clients > 0 && !counted,
        "simulate.num-clients has no effect with simulate.partition = \"" + simulate.partition +

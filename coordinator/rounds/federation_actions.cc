@@ -22,6 +22,14 @@ std::vector<Write> WritesOfEnd(const Ending& action, const std::string& job, Rou
   return {end, DropSecrets{job, action.round, action.attempt}};
 }
 
+// Null before a round was published.
+RoundRecord* LastDone(std::vector<RoundRecord>& rounds) {
+  const auto done = std::find_if(rounds.rbegin(), rounds.rend(), [](const RoundRecord& round) {
+    return round.state == RoundState::kDone;
+  });
+  return done == rounds.rend() ? nullptr : &*done;
+}
+
 }  // namespace
 
 void Federation::Impl::FeedLocked(Job& job, const Event& event) {
@@ -251,7 +259,22 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
     writes.push_back(
         DropSecrets{job.record.id, job.rounds.back().round, job.rounds.back().attempt});
   }
+  RoundRecord* const last = LastDone(job.rounds);
+  if (last != nullptr) {  // its row, with what clients fetched since it was published
+    MoveRound same;
+    same.job = job.record.id;
+    same.round = last->round;
+    same.attempt = last->attempt;
+    same.from = same.to = RoundState::kDone;
+    same.figures = last->figures;
+    same.figures.bytes_down += job.bytes_down;
+    writes.push_back(std::move(same));
+  }
   RV_RETURN_IF_ERROR(states_.Commit(writes));
+  if (last != nullptr) {
+    last->figures.bytes_down += job.bytes_down;
+    job.all_bytes_down += std::exchange(job.bytes_down, 0);
+  }
   job.record.state = end.to;
   DropSumLocked(job);  // which may leave its state in `made`
   dropped_.push_back(std::move(job.made));

@@ -128,7 +128,7 @@ class Federation::Impl {
     double clip_norm = 0;      // adaptive clipping: of the next round; 0 = the job's own
     SecretText cohort_seed;    // of secret draws; 32 bytes
     bool opening = false;      // the sum can be opened; `masked` is the worker's
-    int64_t bytes_down = 0;    // since the last published round
+    int64_t bytes_down = 0;    // since the last published round; forgotten by a restart
     int64_t all_bytes_up = 0;  // of published rounds
     int64_t all_protocol_bytes_up = 0;
     int64_t all_bytes_down = 0;

@@ -187,7 +187,7 @@ struct MoveRound {
   RoundState to = RoundState::kOpen;
   std::vector<std::string> counted;  // written when `to` is kClosed
   std::string reason;                // written when `to` is kAbandoned
-  RoundFigures figures;              // written when `to` is kDone
+  RoundFigures figures;              // written when `to` is kDone, which may be `from` as well
 };
 struct PutUpdate {
   UpdateRecord update;  // also FailedPrecondition when its attempt is not kOpen

@@ -187,6 +187,12 @@ absl::Status CheckSection(const DataSection& data, const Tokenizer& tokenizer, i
   return absl::OkStatus();
 }
 
+// A file of packed text that nothing divides into records.
+bool IsUndivided(std::span<const Record> records, const DataSection& data) {
+  return records.size() == 1 && data.format == "text" && data.separator.empty() &&
+         data.task == "causal-lm" && data.packing;
+}
+
 std::optional<int64_t> IntegerOf(const std::string& text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -227,10 +233,18 @@ absl::StatusOr<ClientData> BuildClientData(std::span<const Record> records, cons
   RV_RETURN_IF_ERROR(CheckSection(data, tokenizer, max_position));
   const Builder builder(data, tokenizer,
                         data.labels.empty() ? LabelsOf(records, data) : data.labels);
-  const size_t held_out = HeldOutCount(records.size(), data.held_out_fraction);
   ClientData out;
-  RV_ASSIGN_OR_RETURN(out.train, builder.Build(records.first(records.size() - held_out)));
-  RV_ASSIGN_OR_RETURN(out.held_out, builder.Build(records.last(held_out)));
+  if (IsUndivided(records, data)) {
+    RV_ASSIGN_OR_RETURN(out.train, builder.Build(records));
+    const size_t held_out = HeldOutCount(out.train.size(), data.held_out_fraction);
+    const auto first = out.train.end() - static_cast<std::ptrdiff_t>(held_out);
+    out.held_out.assign(first, out.train.end());
+    out.train.erase(first, out.train.end());
+  } else {
+    const size_t held_out = HeldOutCount(records.size(), data.held_out_fraction);
+    RV_ASSIGN_OR_RETURN(out.train, builder.Build(records.first(records.size() - held_out)));
+    RV_ASSIGN_OR_RETURN(out.held_out, builder.Build(records.last(held_out)));
+  }
   const auto most = static_cast<size_t>(std::max(data.held_out_max_blocks, 0));
   if (most > 0 && out.held_out.size() > most) out.held_out.resize(most);
   return out;

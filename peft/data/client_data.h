@@ -15,7 +15,8 @@ namespace rivulet {
 // One client's records as training and held-out examples, in file order.
 //
 // Held out are the last max(1, floor(n * data.held-out-fraction)) of n records when the fraction is
-// above 0 and n > 1; the examples made of them are cut to the first data.held-out-max-blocks.
+// above 0 and n > 1; the examples made of them are cut to the first data.held-out-max-blocks. A
+// packed text without data.separator is one record: there n counts its blocks.
 //
 // causal-lm, packed: every record's ids (special tokens of the tokenizer included) and the eos
 // token

@@ -213,4 +213,18 @@ absl::StatusOr<PartitionResult> PartitionRecords(std::span<const Record> records
   return result;
 }
 
+std::string MissingClients(const SimulateSection& simulate, const DataSection& data,
+                           size_t clients) {
+  const bool counted = simulate.partition != "files" && simulate.partition != "by-key";
+  if (!counted || clients >= static_cast<size_t>(simulate.num_clients)) return "";
+  std::string text =
+      "simulate.num-clients: got " + std::to_string(simulate.num_clients) + ", but only " +
+      std::to_string(clients) + (clients == 1 ? " client has" : " clients have") +
+      " simulate.min-records = " + std::to_string(simulate.min_records) + " records or more";
+  if (data.format == "text" && data.separator.empty()) {
+    text += "; with data.separator = \"\" a file is one record";
+  }
+  return text;
+}
+
 }  // namespace rivulet

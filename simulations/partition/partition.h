@@ -40,6 +40,11 @@ absl::StatusOr<PartitionResult> PartitionRecords(std::span<const Record> records
                                                  const SimulateSection& simulate,
                                                  const DataSection& data, uint64_t seed);
 
+// That fewer than simulate.num-clients clients have data, and why; empty when all have, or the
+// partition counts none.
+std::string MissingClients(const SimulateSection& simulate, const DataSection& data,
+                           size_t clients);
+
 // The clients of a simulation and where their records are. With partition = "files" each file is
 // one client, named after it, and its records are read again whenever they are asked for; otherwise
 // all records stay in memory. Immutable; thread safe.

@@ -85,8 +85,8 @@ class InACopy(unittest.TestCase):
 
 
 class Quickstart(InACopy):
-    def quickstart(self):
-        return self.run_here("simulations/quickstart.sh", *(word for one in SMALL for word in ("--set", one)))
+    def quickstart(self, *options):
+        return self.run_here("simulations/quickstart.sh", *(word for one in SMALL for word in ("--set", one)), *options)
 
     def test_1_it_ends_with_its_table_and_with_both_models_texts(self):
         out = self.quickstart()
@@ -112,6 +112,21 @@ class Quickstart(InACopy):
         self.assertNotEqual(first, second)
         self.assertEqual(before["state_hash"], after["state_hash"])
         self.assertEqual(before["evaluations"], after["evaluations"])
+
+    def test_3_with_out_the_tuned_text_is_of_the_run_that_lies_there(self):
+        last = (self.folder / "runs/latest").resolve()
+        shutil.rmtree(last / "adapter")  # or the script might take this one
+        for options in (("--out", "one place"), ("--out=another",)):
+            out = self.quickstart(*options)
+            self.assertEqual(re.findall(r"^  (base|tuned): +\S", out, re.M), ["base", "tuned"] * 3, out)
+        self.assertTrue((self.folder / "one place/latest/adapter").is_dir())
+        self.assertTrue((self.folder / "another/latest/adapter").is_dir())
+        self.assertEqual((self.folder / "runs/latest").resolve(), last)
+
+    def test_4_a_configuration_is_printed_and_no_text(self):
+        out = self.quickstart("--print-config")
+        self.assertIn("num-rounds = 1", out)
+        self.assertNotIn("prompt:", out)
 
 
 class Page(InACopy):

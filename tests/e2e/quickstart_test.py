@@ -97,7 +97,12 @@ class Quickstart(unittest.TestCase):
         self.assertEqual(len(summary["evaluations"][0]["clients"]), 34)
         self.assertLess(summary["evaluations"][1]["perplexity"], summary["evaluations"][0]["perplexity"])
         # Every update is the whole manifest, 299,008 floats, so bytes up are known to the header.
-        self.assertGreaterEqual(summary["bytes_up"], 2 * 3 * 299008 * 4)
+        state = 299008 * 4
+        self.assertGreaterEqual(summary["bytes_up"], 2 * 3 * state)
+        # Each of the 3 that train and of the 34 that evaluate fetches it, twice, with a header of some 15 kB.
+        fetched = 2 * 3 + 2 * 34
+        self.assertGreaterEqual(summary["bytes_down"], fetched * state)
+        self.assertLess(summary["bytes_down"], fetched * state * 1.02)
         self.assertIn("<svg", (self.run_folder / "plot.svg").read_text())
         for stream in ("train", "eval"):
             self.assertTrue(list((self.run_folder / stream).glob("events.out.tfevents.*")))

@@ -10,6 +10,7 @@
 
 #include "common/io/file.h"
 #include "tests/integration/deployment.h"
+#include "tests/integration/metric.h"
 
 namespace rivulet {
 namespace {
@@ -142,6 +143,7 @@ TEST(Daemon, KilledAgentsComeBackAndTheHashIsTheSame) {
     deployment.StartAgent(name, kToy, "/dev/null", slow);
   }
   EXPECT_EQ(WaitForEnd(deployment), QuietHash());
+  EXPECT_EQ(Metric(deployment, "rivulet_updates_accepted_total"), 12);  // 4 rounds of 3, each once
 }
 
 TEST(Daemon, TheAdapterThatIsDownloadedHasTheHashThatIsShown) {

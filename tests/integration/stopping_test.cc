@@ -13,7 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/integration/deployment.h"
-#include "tests/integration/prometheus_text.h"
+#include "tests/integration/metric.h"
 
 namespace rivulet {
 namespace {
@@ -64,11 +64,6 @@ bool HasWork(Deployment& deployment, const std::string& agent) {
     if (node["name"] == agent) return node["task"] != "";
   }
   return false;
-}
-
-double Metric(const Deployment& deployment, const std::string& name) {
-  const auto reply = httplib::Client("http://" + deployment.ops_address()).Get("/metrics");
-  return reply ? ParseMetrics(reply->body).samples[name] : -1;
 }
 
 // ---- signals ----

@@ -101,6 +101,28 @@ TEST_F(AgentStoreTest, ARestartRemovesWhatACrashLeft) {
   EXPECT_EQ(now, want);
 }
 
+TEST_F(AgentStoreTest, AStartThatCameToNothingIsForgottenAfterThirtyDays) {
+  const auto store = *AgentStore::Open(folder_);
+  Outcome kept;
+  kept.key = {"job", 2, 1};
+  ASSERT_TRUE(store->PutStart({"job", 1, 1}).ok());
+  ASSERT_TRUE(store->PutOutcome(kept).ok());
+  const auto now = fs::file_time_type::clock::now();
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
+    fs::last_write_time(entry, now - std::chrono::hours(29 * 24));
+  }
+  EXPECT_EQ(store->Load()->starts.size(), 1u);
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
+    fs::last_write_time(entry, now - std::chrono::hours(31 * 24));
+  }
+  ASSERT_TRUE(store->PutStart({"job", 3, 1}).ok());
+  const auto memory = store->Load();
+  ASSERT_TRUE(memory.ok());
+  EXPECT_EQ(memory->starts, (std::map<TaskKey, int>{{{"job", 3, 1}, 1}}));
+  EXPECT_EQ(memory->outcomes.size(), 1u);  // the coordinator has not been told
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 3);  // lock
+}
+
 TEST_F(AgentStoreTest, TwoAgentsOnOneDirectoryAreRefusedWithEight) {
   const auto first = AgentStore::Open(folder_);
   EXPECT_EQ(ExitCodeOf(AgentStore::Open(folder_).status()), ExitCode::kState);

@@ -386,14 +386,12 @@ TEST_F(AgentTest, AStateThatMustBeStoredFirstIsWaitedForOnTheSameConnection) {
   EXPECT_EQ(work_.done, 1);
 }
 
-// It would wait for two hours.
+// It would wait for up to two hours, and this test would run into its limit.
 TEST_F(AgentTest, ACancelEndsTheWaitForAStateThatMustBeStoredFirst) {
   backoff_ = std::chrono::hours(1);
   link_.store_first = 1;
   link_.cancel_while_stored = true;
-  const auto begun = std::chrono::steady_clock::now();
   EXPECT_TRUE(RunUntilDone().ok());
-  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20));
   EXPECT_EQ(link_.downloads, 1);
   EXPECT_EQ(work_.done, 0);
   EXPECT_TRUE(link_.reported.empty());

@@ -51,6 +51,7 @@ class CountedTuner final : public Tuner {
 class OneModel final : public LocalResources {
  public:
   absl::StatusOr<std::filesystem::path> BaseModel(const JobSpec&, const std::string&) override {
+    RV_RETURN_IF_ERROR(model);
     return kModel;
   }
   absl::StatusOr<ClientData> Data(const std::string&, const JobSpec&, const Tokenizer&,
@@ -61,6 +62,7 @@ class OneModel final : public LocalResources {
   }
   int reads = 0, positions = 0;
   ClientData data;
+  absl::Status model;
 };
 
 // `stretched`: of a model that reads sequences of twice its max_position_embeddings.
@@ -109,6 +111,34 @@ TEST_F(TaskRunnerTest, AJobOfAHundredRoundsLoadsItsModelAndItsDataOnce) {
   for (uint64_t round = 1; round <= 100; ++round) Train(document, round);
   EXPECT_EQ(loads_, 1);
   EXPECT_EQ(resources_.reads, 1);
+}
+
+TEST_F(TaskRunnerTest, AJobSubmittedAgainReadsItsDataAgainAndNotItsModel) {
+  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  for (const char* id : {"job-1", "job-2"}) {
+    LocalTask task{"ann", DocumentOf(1), 1, id};
+    for (task.round = 1; task.round <= 3; ++task.round) {
+      ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+      ASSERT_TRUE(runner_.Evaluate(task, state).ok());
+    }
+  }
+  EXPECT_EQ(resources_.reads, 2);
+  EXPECT_EQ(loads_, 1);
+}
+
+TEST_F(TaskRunnerTest, ABaseModelThatChangedBeforeAJobWasSubmittedAgainIsReported) {
+  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  LocalTask task{"ann", DocumentOf(1), 1, "job-1"};
+  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  resources_.model = absl::FailedPreconditionError("base model: got another one");
+  task.round = 2;  // a running job has its model in memory
+  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  task.job_id = "job-2";
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    EXPECT_EQ(runner_.Train(task, state, {}).status(), resources_.model);
+  }
+  resources_.model = absl::OkStatus();
+  EXPECT_TRUE(runner_.Train(task, state, {}).ok());
 }
 
 TEST_F(TaskRunnerTest, UnderNoiseNoFigureLeavesBesideTheUpdate) {

@@ -166,8 +166,13 @@ TEST(ModelConfig, EveryGoldenModelIsReadOrRefusedByName) {
       ++refused;
     }
   }
-  EXPECT_GE(read, 9);
-  EXPECT_GE(refused, 15);
+  constexpr int kModels = 27;  // of the reference's folder; a machine may have a part of it
+  if (read + refused < kModels) {
+    GTEST_SKIP() << folder.string() << ": got " << read + refused << " of " << kModels
+                 << " models, want all to count those read and refused";
+  }
+  EXPECT_EQ(read, 9);
+  EXPECT_GE(refused, 18);
 }
 
 TEST(ForTask, PutsTheHeadOnThatTheTaskNeeds) {

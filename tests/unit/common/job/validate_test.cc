@@ -348,6 +348,8 @@ TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
   EXPECT_EQ(warnings({"strategy.name=fedavgm"}).size(), 1u);
   EXPECT_EQ(warnings({"evaluate.every=11"}).size(), 1u);
   EXPECT_EQ(warnings({"simulate.num-clients=3"}).size(), 1u);
+  EXPECT_EQ(warnings({"data.packing=false"}).size(), 1u);
+  EXPECT_TRUE(warnings({"data.packing=false", "data.separator=%"}).empty());
   EXPECT_EQ(warnings({"train.population=40"}).size(), 1u);
   EXPECT_EQ(warnings({"train.batched-queries=2"}).size(), 1u);
   EXPECT_EQ(warnings({"train.estimator=forward", "train.perturbation=1e-3"}).size(), 1u);

@@ -44,6 +44,28 @@ TEST_F(FederationTest, AnEndedJobIsNotPlannedAgain) {
   EXPECT_EQ(Show(id).num_rounds, 3u);
 }
 
+// Those of the closing evaluation too, which comes after the last round was published.
+TEST_F(FederationTest, TheBytesDownOfAnEndedJobOutliveARestart) {
+  Start(ToySpec());
+  Connect({"a", "b", "c"});
+  const std::string id = Submit();
+  int64_t fetched = 0;
+  for (federation_->Tick(); !gateway_.orders.empty(); federation_->Tick()) {
+    const ToyGateway::Order order = gateway_.orders.front();
+    gateway_.orders.pop_front();
+    ASSERT_TRUE(federation_->OpenState(order.client, order.task.state_sha256).ok());
+    fetched += static_cast<int64_t>(order.task.state_bytes);
+    ASSERT_TRUE(ToyWork(*federation_, order).ok());
+  }
+  ASSERT_EQ(Show(id).state, JobState::kFinished);
+  EXPECT_EQ(Show(id).bytes_down, fetched);
+  Restart(ToySpec());
+  EXPECT_EQ(Show(id).bytes_down, fetched);
+  int64_t rounds = 0;
+  for (const RoundView& round : Show(id).rounds) rounds += round.figures.bytes_down;
+  EXPECT_EQ(rounds, fetched);
+}
+
 TEST_F(FederationTest, ABlobThatCannotBeOpenedNowStopsTheStartAndNotTheJob) {
   const std::filesystem::path directory = Scratch();
   blobs_ = *OpenDirectoryBlobStore(directory);

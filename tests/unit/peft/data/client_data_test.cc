@@ -102,6 +102,43 @@ TEST(Packing, HeldOutRecordsArePackedApartAndCapped) {
   EXPECT_THAT(out->held_out[0].ids, ElementsAre(1, 5, 0));
 }
 
+// By hand: twelve words in four blocks of three, <s> in front, and "d </s>" dropped.
+TEST(Packing, OfATextWithoutSeparatorTheLastBlocksAreHeldOut) {
+  DataSection data = Section(3);
+  const std::vector<Record> one = Texts({"a b c d a b c d a b c d"});
+  data.held_out_fraction = 0.5;
+  const auto half = BuildClientData(one, data, Words(), 8);
+  ASSERT_TRUE(half.ok()) << half.status();
+  ASSERT_EQ(half->train.size(), 2u);
+  EXPECT_THAT(half->train[0].ids, ElementsAre(1, 3, 4));
+  EXPECT_THAT(half->train[1].ids, ElementsAre(5, 6, 3));
+  ASSERT_EQ(half->held_out.size(), 2u);
+  EXPECT_THAT(half->held_out[0].ids, ElementsAre(4, 5, 6));
+  EXPECT_THAT(half->held_out[1].ids, ElementsAre(3, 4, 5));
+
+  data.held_out_max_blocks = 1;
+  const auto capped = BuildClientData(one, data, Words(), 8);
+  EXPECT_EQ(capped->train.size(), 2u);
+  ASSERT_EQ(capped->held_out.size(), 1u);
+  EXPECT_THAT(capped->held_out[0].ids, ElementsAre(4, 5, 6));
+
+  data.held_out_fraction = 0.1;  // at least one
+  EXPECT_EQ(BuildClientData(one, data, Words(), 8)->train.size(), 3u);
+  data.held_out_fraction = 0;
+  EXPECT_EQ(BuildClientData(one, data, Words(), 8)->train.size(), 4u);
+}
+
+// A separator was given, and one record is what it left.
+TEST(Packing, ARecordAmongSeparatorsIsNotCut) {
+  DataSection data = Section(3);
+  data.held_out_fraction = 0.5;
+  data.separator = "%";
+  const auto out = BuildClientData(Texts({"a b c d a b c d a b c d"}), data, Words(), 8);
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->train.size(), 4u);
+  EXPECT_TRUE(out->held_out.empty());
+}
+
 TEST(Packing, CountsOnlyTheAnswerUnderATemplate) {
   DataSection data = Section(5);
   data.format = "jsonl";

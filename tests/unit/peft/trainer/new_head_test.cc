@@ -1,5 +1,8 @@
 // Fine-tuning a bare bert, whose file holds neither pooler nor classifier.
+#include <set>
+
 #include "common/formats/adapter_manifest.h"
+#include "common/formats/lora_adapter.h"
 #include "common/formats/safetensors_writer.h"
 #include "peft/trainer/first_order_tuner.h"
 #include "tests/unit/peft/golden.h"
@@ -7,7 +10,10 @@
 namespace rivulet {
 namespace {
 
-// The golden bert as BertModel without pooling layer writes it: no `bert.` in front.
+constexpr char kOtherHead[] = "cls.predictions.bias";
+
+// The golden bert as BertModel without pooling layer writes it: no `bert.` in front. A tensor of
+// the head that it was trained with is still there.
 std::filesystem::path BareBert() {
   const auto folder = testing::ModelWith(
       "bert", {{"architectures", {"BertModel"}}, {"id2label", nullptr}, {"label2id", nullptr}});
@@ -15,7 +21,7 @@ std::filesystem::path BareBert() {
       ReadParameterSetFile(testing::GoldenFolder() / "models/bert/model.safetensors");
   EXPECT_TRUE(whole.ok()) << whole.status();
   constexpr std::string_view kPrefix = "bert.";
-  Manifest manifest;
+  Manifest manifest = {{kOtherHead, DType::kF32, {3}}};
   std::vector<size_t> rows;
   for (size_t row = 0; row < whole->size(); ++row) {
     const TensorSpec& spec = whole->manifest()[row];
@@ -25,7 +31,8 @@ std::filesystem::path BareBert() {
   }
   ParameterSet bare(manifest);
   for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy(whole->floats(rows[i]).begin(), whole->floats(rows[i]).end(), bare.floats(i).begin());
+    const auto values = whole->floats(rows[i]);
+    std::copy(values.begin(), values.end(), bare.floats(i + 1).begin());
   }
   std::filesystem::remove(folder / "model.safetensors");
   EXPECT_TRUE(WriteSafetensors(folder / "model.safetensors", bare).ok());
@@ -54,6 +61,7 @@ TEST(NewHead, OfABareBertComesFromTheSeedIsTrainedAndTravels) {
   ASSERT_TRUE(base.ok()) << base.status();
   EXPECT_EQ((*base)->match().missing_heads,
             (std::vector<std::string>{"bert.pooler.dense", "classifier"}));
+  EXPECT_EQ((*base)->match().ignored, std::vector<std::string>{kOtherHead});
   const auto plan = PlanAdapter((*base)->config(), (*base)->match(), job);
   ASSERT_TRUE(plan.ok()) << plan.status();
   const ParameterSet state = *InitialState(*plan, 1), other = *InitialState(*plan, 2);
@@ -82,6 +90,29 @@ TEST(NewHead, OfABareBertComesFromTheSeedIsTrainedAndTravels) {
     EXPECT_TRUE(std::any_of(delta.begin(), delta.end(), [](float d) { return d != 0; }))
         << state.manifest()[row].name;
   }
+}
+
+TEST(NewHead, OfABareBertIsExportedInModulesToSave) {
+  JobSpec job;
+  job.data.task = "classification";
+  job.data.labels = {"no", "perhaps", "yes"};
+  const std::filesystem::path folder = BareBert();
+  const auto model = DescribeJobModel(folder, *ModelFiles::Open(folder), job);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ParameterSet state = *InitialState(model->plan, 1);
+  const auto adapter = LoraAdapterOf(*model, job, state);
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  EXPECT_EQ(adapter->config.modules_to_save,
+            (std::vector<std::string>{"bert.pooler.dense", "classifier", "score"}));
+  std::set<std::string> keys;
+  for (size_t row : adapter->saved) {
+    keys.insert(adapter->weights.manifest()[row].name);
+    EXPECT_TRUE(std::ranges::equal(adapter->weights.floats(row), state.floats(row)));
+  }
+  EXPECT_EQ(keys, (std::set<std::string>{"base_model.model.bert.pooler.dense.bias",
+                                         "base_model.model.bert.pooler.dense.weight",
+                                         "base_model.model.classifier.bias",
+                                         "base_model.model.classifier.weight"}));
 }
 
 }  // namespace

@@ -148,6 +148,25 @@ TEST(Partition, ClientsBelowTheLeastAreLeftOut) {
             absl::StatusCode::kFailedPrecondition);
 }
 
+// A text without separator is one record, for one of four clients.
+TEST(Partition, ClientsThatAreMissingAreSaid) {
+  DataSection data;
+  for (const char* partition : {"iid", "count"}) {
+    const SimulateSection simulate = Into(partition, 4);
+    const auto result = PartitionRecords(SomeRecords(1), simulate, data, 42);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(MissingClients(simulate, data, result->clients.size()),
+              "simulate.num-clients: got 4, but only 1 client has simulate.min-records = 1 records "
+              "or more; with data.separator = \"\" a file is one record");
+    EXPECT_EQ(MissingClients(simulate, data, 4), "");
+  }
+  EXPECT_EQ(MissingClients(Into("files", 4), data, 1), "");
+  data.separator = "%";
+  EXPECT_EQ(MissingClients(Into("iid", 4), data, 3),
+            "simulate.num-clients: got 4, but only 3 clients have simulate.min-records = 1 records "
+            "or more");
+}
+
 TEST(Partition, ImpossibleSettingsAreRefusedByKey) {
   const auto message = [](const SimulateSection& simulate) {
     return std::string(
