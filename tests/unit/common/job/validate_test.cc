@@ -353,6 +353,16 @@ TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
   EXPECT_EQ(warnings({"train.estimator=forward", "train.perturbation=1e-3"}).size(), 1u);
   EXPECT_EQ(warnings({"train.estimator=cma-es", "train.learning-rate=1"}).size(), 1u);
   EXPECT_TRUE(warnings({"train.estimator=cma-es", "train.population=40"}).empty());
+  for (const char* normalised : {"train.estimator=fzoo", "train.estimator=grzo"}) {
+    EXPECT_EQ(warnings({normalised, "train.max-grad-norm=10"}).size(), 1u) << normalised;
+    EXPECT_TRUE(warnings({normalised, "train.max-grad-norm=0"}).empty()) << normalised;
+  }
+  const std::vector<std::string> votes = {"scalars.enabled=true", "train.estimator=central",
+                                          "scalars.combine=vote"};
+  EXPECT_TRUE(warnings(votes).empty());
+  std::vector<std::string> clipped = votes;
+  clipped.push_back("train.max-grad-norm=10");
+  EXPECT_EQ(warnings(clipped).size(), 1u);
 }
 
 TEST(JobSpec, AWholeModelWarnsOfItsBytesItsDtypeAndItsWidth) {

@@ -147,11 +147,16 @@ TEST_F(ClientOf, FedKSeed) {
   ExpectNear(Sent(), sums);
 }
 
+// A vote is a whole one, however steep the slope: clipping has no part in it.
 TEST_F(ClientOf, FeedSign) {
   job_.scalars.combine = "vote";
+  job_.train.max_grad_norm = 1e-3;
   job_.train.queries = 1;
   ExpectNear(Sent(), Walk([&](int query) { return Direction(query); },
                           [](double slope) { return slope > 0 ? 1.0 : -1.0; }));
+  const Flat measured = Sent();
+  job_.train.estimator = "forward";
+  EXPECT_EQ(Sent(), measured);
 }
 
 TEST_F(ClientOf, Spry) {
@@ -204,9 +209,11 @@ TEST_F(ClientOf, Baffle) {
   ExpectNear(Sent(), want);
 }
 
-// The step is divided by the deviation of its losses; a coefficient is in units of rate / width.
+// The step is divided by the deviation of its losses, and not clipped as well; a coefficient is in
+// units of rate / width.
 TEST_F(ClientOf, Fzoo) {
   job_.train.estimator = "fzoo";
+  job_.train.max_grad_norm = 1e-3;
   job_.train.queries = 4;
   job_.train.learning_rate = 1e-5;
   Flat w = FlatOf(state_);
