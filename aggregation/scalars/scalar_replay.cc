@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "aggregation/server_optimizer.h"
+#include "common/scalars/vote.h"
 
 namespace rivulet {
 namespace {
@@ -111,9 +112,7 @@ std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
                            std::span<const double> owners) {
   const std::span<const float> numbers = mean.floats(0);
   std::vector<float> moves(numbers.begin(), numbers.end());
-  if (form.votes()) {
-    for (float& move : moves) move = static_cast<float>((move > 0) - (move < 0));
-  }
+  if (form.votes()) std::ranges::transform(moves, moves.begin(), VoteOf);
   const auto count = static_cast<size_t>(form.count());
   for (size_t split = 0; form.splits() > 1 && split < owners.size(); ++split) {
     for (size_t j = split * count; j < (split + 1) * count; ++j) {

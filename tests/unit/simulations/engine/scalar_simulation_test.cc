@@ -22,6 +22,17 @@ JobSpec ScalarLetters(const std::string& estimator = "central") {
   return spec;
 }
 
+JobSpec VotingLetters() {
+  JobSpec spec = ScalarLetters();
+  spec.scalars.combine = "vote";
+  spec.strategy.weighting = "uniform";
+  spec.train.queries = 1;
+  spec.train.learning_rate = 2e-3;
+  spec.compression.codec = "sign";
+  spec.compression.error_feedback = false;
+  return spec;
+}
+
 JobSpec Masked(JobSpec spec) {
   spec.job.min_clients = 4;
   spec.secure_aggregation.enabled = true;
@@ -54,14 +65,8 @@ std::vector<ScalarCase> ScalarCases() {
   cases.push_back({"fedkseed", pool});
   pool.scalars.pool_choice = "amplitude";
   cases.push_back({"fedkseed_pro", pool});
-  JobSpec vote = ScalarLetters();
-  vote.scalars.combine = "vote";
-  vote.train.queries = 1;
-  vote.train.learning_rate = 2e-3;
-  vote.compression.codec = "sign";
-  vote.compression.error_feedback = false;
-  cases.push_back({"feedsign", vote});
-  cases.push_back({"feedsign_masked", Masked(vote)});
+  cases.push_back({"feedsign", VotingLetters()});
+  cases.push_back({"feedsign_masked", Masked(VotingLetters())});
   JobSpec split = ScalarLetters();
   split.scalars.splits = 2;
   cases.push_back({"spry", split});
