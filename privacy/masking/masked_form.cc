@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "common/job/validate_private.h"
@@ -32,14 +33,17 @@ int ValueBitsOf(const CompressionSection& compression) {
   return compression.codec == "none" ? 16 : 8;
 }
 
-bool Rotates(const JobSpec& spec, int bits) {
+// Vectors of so many numbers are rotated, shorter ones are not. With rotation = "auto" those that
+// would be padded to several times as many: section 10 (e) of the protocol's document.
+size_t FewestRotated(const JobSpec& spec, int bits) {
+  constexpr size_t kNever = std::numeric_limits<size_t>::max();
+  const std::string& rotation = spec.secure_aggregation.rotation;
   // The bound of a noised sum counts on coordinates of even size.
   if (spec.privacy.mechanism == "distributed" || spec.privacy.mechanism == "central") {
-    return spec.secure_aggregation.rotation != "off";
+    return rotation == "off" ? kNever : 1;
   }
-  if (spec.compression.codec == "rotate-lattice") return true;
-  const std::string& rotation = spec.secure_aggregation.rotation;
-  return rotation == "on" || (rotation == "auto" && bits <= 12);
+  if (spec.compression.codec == "rotate-lattice" || rotation == "on") return 1;
+  return rotation == "auto" && bits <= 12 ? size_t{1} << kSmallestBlock : kNever;
 }
 
 // The largest block that pads by no more than 1/64, else the one that pads least.
@@ -155,8 +159,8 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
                                                           ", want at least 2 of a masked value");
   }
   RV_RETURN_IF_ERROR(form.CheckMembers(static_cast<uint32_t>(spec.job.clients_per_round)));
-  const bool rotates = Rotates(spec, form.value_bits_);
-  RV_RETURN_IF_ERROR(form.Measure(rotates));
+  form.fewest_rotated_ = FewestRotated(spec, form.value_bits_);
+  RV_RETURN_IF_ERROR(form.Measure());
   form.two_passes_ = InTwoPasses(spec);
   if (!form.two_passes_) return form;
   if (form.size_.reduced == 0) {
@@ -167,19 +171,19 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   }
   MaskedForm second = form;
   second.first_sha256_ = "of any";
-  RV_RETURN_IF_ERROR(second.Measure(rotates));
+  RV_RETURN_IF_ERROR(second.Measure());
   form.second_ = second.size_;
   return form;
 }
 
 // How long a vector is, which does not depend on the round.
-absl::Status MaskedForm::Measure(bool rotates) {
+absl::Status MaskedForm::Measure() {
   constexpr uint64_t kAnyRound = 2;
   const std::vector<float> first(second_pass() ? size_.reduced : 0);
   size_.rotation_log2 = 0;
   RV_ASSIGN_OR_RETURN(const Maps maps, MapsOf(kAnyRound, Bytes32{}, Bytes32{}, first));
   size_.reduced = maps.reduced;
-  if (rotates) size_.rotation_log2 = BlockLog2Of(size_.reduced);
+  if (size_.reduced >= fewest_rotated_) size_.rotation_log2 = BlockLog2Of(size_.reduced);
   RV_ASSIGN_OR_RETURN(const Maps all, MapsOf(kAnyRound, Bytes32{}, Bytes32{}, first));
   size_.values = all.rotate->OutputSize(size_.reduced);
   return absl::OkStatus();

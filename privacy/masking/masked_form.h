@@ -135,7 +135,7 @@ class MaskedForm {
     size_t values = 0;      // with padding
     int rotation_log2 = 0;  // 0: none
   };
-  absl::Status Measure(bool rotates);
+  absl::Status Measure();
   absl::Status CheckMembers(uint32_t cohort) const;
   Bytes32 ConfigOf(const MaskedAttempt& attempt) const;
 
@@ -152,6 +152,7 @@ class MaskedForm {
   uint32_t fewest_drawn_ = 0;
   size_t numbers_ = 0;  // of the update
   Size size_;
+  size_t fewest_rotated_ = 0;  // shorter vectors are not rotated
   int value_bits_ = 0;
   bool two_passes_ = false;
   Size second_;               // of second passes
