@@ -25,8 +25,11 @@ constexpr int kLargestBlock = 16;  // log2 of numbers that are rotated together
 constexpr int kSmallestBlock = 8;
 constexpr int kCappedWeights = 255;
 constexpr uint32_t kSketchRows = 5;
+constexpr int kVoteBits = 2;
 
-int ValueBitsOf(const CompressionSection& compression) {
+int ValueBitsOf(const JobSpec& spec) {
+  const CompressionSection& compression = spec.compression;
+  if (MasksVotes(spec)) return kVoteBits;
   if (compression.bits > 0) return compression.bits;
   if (compression.codec == "int4") return 4;
   if (compression.codec == "int2") return 2;
@@ -38,6 +41,7 @@ int ValueBitsOf(const CompressionSection& compression) {
 size_t FewestRotated(const JobSpec& spec, int bits) {
   constexpr size_t kNever = std::numeric_limits<size_t>::max();
   const std::string& rotation = spec.secure_aggregation.rotation;
+  if (MasksVotes(spec)) return kNever;
   // The bound of a noised sum counts on coordinates of even size.
   if (spec.privacy.mechanism == "distributed" || spec.privacy.mechanism == "central") {
     return rotation == "off" ? kNever : 1;
@@ -147,9 +151,11 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   form.groups_ = static_cast<uint32_t>(spec.robust.groups);
   form.fewest_drawn_ = static_cast<uint32_t>(FewestSummed(spec));
   form.numbers_ = FlatNumbers(manifest);
-  form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec.compression);
+  form.votes_ = MasksVotes(spec);
+  form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec);
   form.max_weight_ = spec.strategy.weighting == "capped" ? kCappedWeights : 1;
   form.range_ = form.counted() ? spec.privacy.clip_norm : spec.secure_aggregation.range;
+  if (form.votes_) form.range_ = std::sqrt(static_cast<double>(form.numbers_));
   if (form.numbers_ == 0) {
     return Refuse(absl::StatusCode::kInvalidArgument, "job: got no trainable number to mask");
   }
@@ -243,13 +249,15 @@ Bytes32 MaskedForm::ConfigOf(const MaskedAttempt& attempt) const {
 }
 
 LatticeParams MaskedForm::lattice() const {
+  if (votes_) return {value_bits_, 1};  // one step is one vote: nothing is left to round
   if (!rotated()) return {value_bits_, LatticeBound(range_, 0)};
   return {value_bits_, LatticeBound(range_, values(), LatticeDeviations(value_bits_))};
 }
 
 SlotLayout MaskedForm::SlotsOf(uint32_t clients) const {
-  return noised() ? SlotLayout::Single(value_bits_)
-                  : SlotLayout(value_bits_, uint64_t{clients} * max_weight_);
+  if (noised()) return SlotLayout::Single(value_bits_);
+  return votes_ ? SlotLayout::OfVotes(clients)
+                : SlotLayout(value_bits_, uint64_t{clients} * max_weight_);
 }
 
 double MaskedForm::norm_bound() const {
