@@ -71,6 +71,23 @@ TEST(ScalarReplay, ASubspaceCountsOnceForTheDirectionsThatShareIt) {
   EXPECT_GT(signs(1, 30, 50), 7 * signs(1, 4, 50));
 }
 
+// 4,096 signs for each of 12.2 million numbers are just below 5e10, for each of 12.3 million above.
+TEST(ScalarReplay, WhereNoRoundCanBeReplayedTheJobIsWarned) {
+  const auto warning = [](JobSpec spec, int64_t rows) {
+    return ReplayWarning(spec, {{"w", DType::kF32, {rows, 1000}}});
+  };
+  JobSpec spec = Fresh();
+  spec.scalars.pool = 4096;
+  EXPECT_EQ(warning(spec, 12200), "");
+  EXPECT_EQ(warning(spec, 12300),
+            "[scalars]: to replay 4096 directions costs 50.4 billion signs, and a client spends "
+            "50.0 billion at most: all of them fetch the whole state, 49200000 bytes, in every "
+            "round; fewer directions, or train.direction = \"low-rank\" of rank 1, cost less");
+  spec.train.direction = "low-rank";
+  EXPECT_EQ(warning(spec, 12300), "");
+  EXPECT_EQ(warning(JobSpec(), 12300), "");
+}
+
 // However a client came to a state: round by round, or all that it missed at once.
 TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
   for (const char* kind : {"fresh", "vote", "low-rank", "subspace", "split"}) {
