@@ -255,6 +255,40 @@ TEST(ScalarReplay, TheRatioTellsASlopeFromNoise) {
   EXPECT_NEAR(ratio_of(noise), 1, 0.08);
 }
 
+// The estimates m_j z_j of ten directions in two rounds written out, in binary64: P |mean|^2 over
+// the sum of their coordinates' sample variances. All sums of such moves are exact in binary32,
+// too.
+TEST(ScalarReplay, TheRatioIsThatOfTheWholeEstimates) {
+  JobSpec spec = Fresh();
+  spec.train.max_steps = 1;
+  spec.train.queries = 5;
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  const std::vector<std::vector<float>> moves = {{3, -1, 0.5, 2, -2.5}, {1, 0, -4, 0.25, 1.5}};
+  std::vector<std::vector<double>> estimates;
+  WaitingRounds waiting;
+  for (uint64_t round = 1; round <= 2; ++round) {
+    ASSERT_TRUE(AddRound(form, {round}, moves[round - 1], waiting).ok());
+    for (uint64_t j = 0; j < 5; ++j) {
+      std::vector<double>& estimate = estimates.emplace_back();
+      for (const TensorPart& part : PartsOf(kTrained)) {
+        std::vector<float> z(static_cast<size_t>(part.elements()));
+        MakeDirection({}, RootOf(3, round, ""), j)->Fill(part, z);
+        for (const float value : z) estimate.push_back(moves[round - 1][j] * value);
+      }
+    }
+  }
+  double signal = 0, variance = 0;
+  for (size_t i = 0; i < 3009; ++i) {
+    double mean = 0, squares = 0;
+    for (const auto& estimate : estimates) mean += estimate[i] / 10;
+    for (const auto& estimate : estimates) squares += (estimate[i] - mean) * (estimate[i] - mean);
+    signal += mean * mean;
+    variance += squares / 9;
+  }
+  const double want = 10 * signal / variance;
+  EXPECT_NEAR(SignalRatio(form, waiting), want, 1e-9 * want);
+}
+
 // Kept from round to round as bytes, as a coordinator does that starts anew each time.
 TEST(ScalarReplay, RoundsThatWaitedMoveByTheirMean) {
   const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);
