@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "common/formats/adapter_directory.h"
 #include "common/formats/merge.h"
 #include "common/formats/safetensors.h"
@@ -288,6 +289,8 @@ absl::Status Run(const Options& options) {
   const auto described = DescribeJob(config.base_model, job.spec);
   if (!described.ok()) return AsConfigError(described.status());
   RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(*described));
+  const std::string replay = ReplayWarning(described->spec, model.plan.wire());
+  if (!replay.empty()) std::cerr << "rivulet simulate: warning: " << replay << '\n';
   config.spec = described->spec;
   config.document = JobDocumentText(*described);
   RV_ASSIGN_OR_RETURN(config.base_tensors, BaseTensorsFile(config.base_model, *described));

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 
 #include "aggregation/server_optimizer.h"
+#include "common/scalars/vote.h"
 
 namespace rivulet {
 namespace {
@@ -95,6 +97,12 @@ std::vector<float> NumbersOfRecord(const ScalarForm& form, std::string_view reco
   return moves;
 }
 
+std::string BillionsOf(double number) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f billion", number / 1e9);
+  return text;
+}
+
 absl::Status CheckLog(const ScalarForm& form, std::string_view log) {
   const size_t record = RecordBytes(form);
   if (log.size() % record == 0 && (!form.pooled() || log.size() <= record)) {
@@ -111,9 +119,7 @@ std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
                            std::span<const double> owners) {
   const std::span<const float> numbers = mean.floats(0);
   std::vector<float> moves(numbers.begin(), numbers.end());
-  if (form.votes()) {
-    for (float& move : moves) move = static_cast<float>((move > 0) - (move < 0));
-  }
+  if (form.votes()) std::ranges::transform(moves, moves.begin(), VoteOf);
   const auto count = static_cast<size_t>(form.count());
   for (size_t split = 0; form.splits() > 1 && split < owners.size(); ++split) {
     for (size_t j = split * count; j < (split + 1) * count; ++j) {
@@ -178,6 +184,18 @@ double DrawsOfRound(const ScalarForm& form) {
                  : SignsOfNumber(form.kind()) * count * static_cast<double>(part.elements());
   }
   return signs;
+}
+
+std::string ReplayWarning(const JobSpec& spec, const Manifest& trained) {
+  if (!KeepsLog(spec)) return "";
+  const ScalarForm form = *ScalarForm::Of(spec, trained);
+  const double draws = DrawsOfRound(form);
+  if (draws <= kMostReplay) return "";
+  return "[scalars]: to replay " + std::to_string(NumbersOf(form)) + " directions costs " +
+         BillionsOf(draws) + " signs, and a client spends " + BillionsOf(kMostReplay) +
+         " at most: all of them fetch the whole state, " + std::to_string(SizeBytesOf(trained)) +
+         " bytes, in every round; fewer directions, or train.direction = \"low-rank\" of rank 1, "
+         "cost less";
 }
 
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,

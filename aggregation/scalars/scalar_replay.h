@@ -62,6 +62,10 @@ double DrawsOfRound(const ScalarForm& form);  // of one record
 // state gets the state itself, however short the log.
 inline constexpr double kMostReplay = 5e10;
 
+// What to know of a job of which no round can be replayed for that: nobody has less than the state.
+// Empty for all others. `trained`: all that the job trains.
+std::string ReplayWarning(const JobSpec& spec, const Manifest& trained);
+
 // Rounds of one state that wait for further ones (scalars.target-ratio): their records, and the sum
 // of their movements, so that a round more costs its own directions alone.
 struct WaitingRounds {

@@ -263,11 +263,12 @@ void Loader::ResolveDefaults() {
   JobSpec& spec = job_.spec;
   const auto unset = [this](const char* key) { return !job_.origins.contains(key); };
   const bool noised = spec.privacy.mechanism != "none";
-  if ((spec.secure_aggregation.enabled || noised) && unset("strategy.weighting")) {
+  const bool votes = spec.scalars.enabled && spec.scalars.combine == "vote";
+  if ((spec.secure_aggregation.enabled || noised || votes) && unset("strategy.weighting")) {
     spec.strategy.weighting = "uniform";
     job_.notes.push_back(
         "strategy.weighting is \"uniform\": the default \"tokens\" goes neither with "
-        "secure-aggregation nor with privacy.mechanism");
+        "secure-aggregation nor with privacy.mechanism nor with scalars.combine = \"vote\"");
   }
   if (spec.secure_aggregation.enabled && spec.scalars.enabled && spec.scalars.pool == 0 &&
       spec.robust.groups == 0 && unset("scalars.drawn-from")) {

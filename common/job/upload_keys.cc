@@ -52,7 +52,7 @@ constexpr JobKey kUploadKeys[] = {
      RV_KEY(secure_aggregation.range), 1e-6, 1e6},
     {"secure-aggregation.rotation",
      "Spread an update evenly over its coordinates before it is quantised; auto = for up to 12 "
-     "bits.",
+     "bits and at least 256 numbers.",
      RV_KEY(secure_aggregation.rotation), 0, 0, "auto|on|off"},
     {"secure-aggregation.phase-deadline", "Of each exchange beside training.",
      RV_KEY(secure_aggregation.phase_deadline), 1, 86400},

@@ -326,6 +326,13 @@ std::vector<std::string> JobSpec::Warnings() const {
                                       train.learning_rate != usual.learning_rate),
       "train.learning-rate, max-grad-norm, perturbation, queries and direction have no effect with "
       "train.estimator = \"cma-es\"");
+  const bool votes = scalars.enabled && scalars.combine == "vote";
+  const bool clips = train.max_grad_norm != usual.max_grad_norm && train.max_grad_norm > 0;
+  warn(clips && (votes || IsAmong(train.estimator, {"fzoo", "grzo"})),
+       "train.max-grad-norm has no effect with " +
+           (votes ? Set("scalars.combine", scalars.combine)
+                  : Set("train.estimator", train.estimator)) +
+           ": its steps do not grow with slopes");
   const bool searches =
       train.population != usual.population || train.initial_sigma != usual.initial_sigma;
   warn(train.estimator != "cma-es" && searches,

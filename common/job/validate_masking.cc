@@ -7,7 +7,22 @@
 namespace rivulet {
 namespace {
 
-absl::Status CheckMaskedCodec(const CompressionSection& compression) {
+absl::Status CheckMaskedVotes(const JobSpec& spec) {
+  const std::string vote = Set("scalars.combine", spec.scalars.combine);
+  if (!IsAmong(spec.compression.codec, {"none", "sign"})) {
+    return Clash(vote, Set("compression.codec", spec.compression.codec),
+                 "under masks votes are the whole numbers -1, 0 and 1; want codec = \"sign\" or "
+                 "\"none\"");
+  }
+  if (spec.secure_aggregation.rotation == "on") {
+    return Clash(vote, Set("secure-aggregation.rotation", "on"),
+                 "a rotated vote is no whole number; want rotation = \"auto\" or \"off\"");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckMaskedCodec(const JobSpec& spec) {
+  const CompressionSection& compression = spec.compression;
   const std::string codec = Set("compression.codec", compression.codec);
   if (compression.codec == "top-k") {
     return Clash(codec, kMasked,
@@ -23,7 +38,7 @@ absl::Status CheckMaskedCodec(const CompressionSection& compression) {
   if (IsAmong(compression.codec, {"bf16", "fp16"})) {
     return Clash(codec, kMasked, "only integers can be masked; want codec = \"int8\"");
   }
-  if (compression.codec == "sign") {
+  if (compression.codec == "sign" && !MasksVotes(spec)) {
     return Clash(codec, kMasked,
                  "a scale of each client does not add up; want codec = \"int2\", or \"int4\"");
   }
@@ -31,7 +46,7 @@ absl::Status CheckMaskedCodec(const CompressionSection& compression) {
     return Clash("compression.zstd = true", kMasked,
                  "masked bytes cannot be compressed; want zstd = false");
   }
-  return absl::OkStatus();
+  return MasksVotes(spec) ? CheckMaskedVotes(spec) : absl::OkStatus();
 }
 
 // power-sgd: a round of the job for each of its two sums.
@@ -79,6 +94,11 @@ bool IsTableRate(double rate) {
 
 }  // namespace
 
+bool MasksVotes(const JobSpec& spec) {
+  return spec.secure_aggregation.enabled && spec.scalars.enabled &&
+         spec.scalars.combine == "vote" && spec.privacy.mechanism == "none";
+}
+
 bool InTwoPasses(const JobSpec& spec) { return spec.compression.codec == "power-sgd"; }
 
 bool IsSecondPass(const JobSpec& spec, uint64_t round) {
@@ -89,7 +109,7 @@ absl::Status CheckMasking(const JobSpec& spec) {
   const SecureAggregationSection& masking = spec.secure_aggregation;
   RV_RETURN_IF_ERROR(CheckTwoPasses(spec));
   if (!masking.enabled) return absl::OkStatus();
-  RV_RETURN_IF_ERROR(CheckMaskedCodec(spec.compression));
+  RV_RETURN_IF_ERROR(CheckMaskedCodec(spec));
   if (!IsAmong(spec.strategy.weighting, {"uniform", "capped"})) {
     return Clash(Set("strategy.weighting", spec.strategy.weighting), kMasked,
                  "a weight of any size does not fit the masked sum; want weighting = \"uniform\", "

@@ -28,6 +28,9 @@ int FewestGroups(const JobSpec& spec);
 // Under masks: clients in a sum that is opened, at least.
 int FewestInSum(const JobSpec& spec);
 
+// Under masks without noise votes (scalars.combine) are summed as the whole numbers -1, 0 and 1.
+bool MasksVotes(const JobSpec& spec);
+
 // compression.codec = "power-sgd": one step of the model takes two masked sums, each a round of the
 // job. Odd rounds are first passes, which move nothing; even ones are second passes.
 bool InTwoPasses(const JobSpec& spec);

@@ -96,6 +96,11 @@ absl::Status CheckVote(const JobSpec& spec) {
     return Clash(vote, "scalars.pool = " + std::to_string(spec.scalars.pool),
                  "votes are cast on fresh directions; want pool = 0");
   }
+  if (spec.strategy.weighting != "uniform") {
+    return Clash(vote, Set("strategy.weighting", spec.strategy.weighting),
+                 "a client has one vote, whatever it says of its data; want weighting = "
+                 "\"uniform\"");
+  }
   if (spec.train.queries > 1) {
     return Clash(vote, "train.queries = " + std::to_string(spec.train.queries),
                  "a step is one vote; want queries = 1");

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "common/job/job_document.h"
 #include "common/job/job_file.h"
 #include "common/job/job_keys.h"
@@ -56,6 +57,9 @@ absl::StatusOr<DescribedJob> Describe(const SubmitOptions& options) {
     std::cerr << "rivulet: train.queries = " << train.queries
               << " for train.target-cosine = " << NumberText(train.target_cosine) << '\n';
   }
+  RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(job.document));
+  const std::string replay = ReplayWarning(job.document.spec, model.plan.wire());
+  if (!replay.empty()) std::cerr << "rivulet: warning: " << replay << '\n';
   RV_ASSIGN_OR_RETURN(job.base_tensors, BaseTensorsFile(folder, job.document));
   return job;
 }

@@ -9,6 +9,7 @@
 
 #include "aggregation/fixed_point_sum.h"
 #include "aggregation/robust/rule.h"
+#include "common/scalars/vote.h"
 #include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
@@ -145,6 +146,10 @@ absl::Status ReadUpdate(const BlobStore& blobs, const JobPlan& plan, const Coded
     return coded->Decode(payload, out);
   };
   absl::Status done = read();
+  // What a payload says beyond a vote, such as a scale of the client's own, does not count.
+  if (done.ok() && plan.scalars && plan.scalars->votes()) {
+    std::ranges::transform(out.floats(0), out.floats(0).begin(), VoteOf);
+  }
   return done.ok() ? done : Annotate(done, "update of " + update.client);
 }
 

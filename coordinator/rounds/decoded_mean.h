@@ -25,8 +25,8 @@ struct RoundMean {
 bool NeedsDecodedMean(const JobSpec& spec);
 
 // Reads one stored update and verifies its hash. `coded`: of the round, null where the job's
-// updates are not coded. `out` has the manifest of the job's updates. Errors: DataLoss for other
-// bytes than were acknowledged; those of CodedRound.
+// updates are not coded. `out` has the manifest of the job's updates; of votes it has the signs
+// alone. Errors: DataLoss for other bytes than were acknowledged; those of CodedRound.
 absl::Status ReadUpdate(const BlobStore& blobs, const JobPlan& plan, const CodedRound* coded,
                         const UpdateRecord& update, ParameterSet& out);
 

@@ -8,6 +8,7 @@
 
 #include "aggregation/fixed_point_sum.h"
 #include "common/formats/safetensors_header.h"
+#include "common/scalars/vote.h"
 
 namespace rivulet {
 namespace {
@@ -15,17 +16,18 @@ namespace {
 constexpr size_t kCopied = 2048;  // values at a time where they do not lie on their boundaries
 constexpr uint32_t kLimitBits = std::bit_cast<uint32_t>(FixedPointSum::kValueLimit);
 
-absl::Status RefuseValue(const TensorSpec& spec, uint64_t index, float value) {
-  return Refuse(absl::StatusCode::kInvalidArgument,
-                spec.name + "[" + std::to_string(index) + "]: got " + std::to_string(value) +
-                    ", want a finite value below 128 in magnitude",
-                Remedy::kLeaveRun);
+absl::Status RefuseValue(const TensorSpec& spec, uint64_t index, float value, bool votes) {
+  return Refuse(
+      absl::StatusCode::kInvalidArgument,
+      spec.name + "[" + std::to_string(index) + "]: got " + std::to_string(value) +
+          (votes ? ", want a vote: -1, 0 or 1" : ", want a finite value below 128 in magnitude"),
+      Remedy::kLeaveRun);
 }
 
 }  // namespace
 
-UpdateChecker::UpdateChecker(const Manifest& manifest, uint64_t file_bytes)
-    : manifest_(manifest), file_bytes_(file_bytes) {
+UpdateChecker::UpdateChecker(const Manifest& manifest, uint64_t file_bytes, bool votes)
+    : manifest_(manifest), file_bytes_(file_bytes), votes_(votes) {
   if (file_bytes < sizeof(uint64_t)) {
     status_ = RefuseSafetensors(SafetensorsError::kHeaderTooSmall, "header too small");
   }
@@ -101,14 +103,17 @@ void UpdateChecker::TakeValues(std::span<const std::byte> bytes) {
 
 void UpdateChecker::CheckValues(std::span<const float> values) {
   if (!status_.ok()) return;
-  if (digest_.Add(values_, values) >= kLimitBits) status_ = RefuseFirstBad(values);
+  const bool beyond = digest_.Add(values_, values) >= kLimitBits;
+  if (beyond || (votes_ && !std::ranges::all_of(values, IsVote))) status_ = RefuseFirstBad(values);
   values_ += values.size();
 }
 
+bool UpdateChecker::Takes(float value) const {
+  return votes_ ? IsVote(value) : std::fabs(value) < FixedPointSum::kValueLimit;  // NaN is not
+}
+
 absl::Status UpdateChecker::RefuseFirstBad(std::span<const float> values) const {
-  const auto bad = std::find_if_not(values.begin(), values.end(), [](float value) {
-    return std::fabs(value) < FixedPointSum::kValueLimit;  // NaN is not
-  });
+  const auto bad = std::ranges::find_if_not(values, [this](float value) { return Takes(value); });
   const uint64_t position =
       layout_.data_begin + (values_ + static_cast<uint64_t>(bad - values.begin())) * sizeof(float);
   // The last tensor that begins there or before; empty ones begin where the next one does.
@@ -116,7 +121,8 @@ absl::Status UpdateChecker::RefuseFirstBad(std::span<const float> values) const 
       std::upper_bound(layout_.order.begin(), layout_.order.end(), position,
                        [](uint64_t at, const PlacedTensor& tensor) { return at < tensor.begin; });
   const PlacedTensor& tensor = *std::prev(after);
-  return RefuseValue(manifest_[tensor.row], (position - tensor.begin) / sizeof(float), *bad);
+  return RefuseValue(manifest_[tensor.row], (position - tensor.begin) / sizeof(float), *bad,
+                     votes_);
 }
 
 }  // namespace rivulet

@@ -14,11 +14,12 @@
 namespace rivulet {
 
 // Checks an upload of foreign bytes as they come: upload profile, exactly `manifest` (F32), every
-// value finite and |value| < 128. Memory: the header and a few KiB. Not thread safe.
+// value finite and |value| < 128, and of votes -1, 0 or 1. Memory: the header and a few KiB. Not
+// thread safe.
 class UpdateChecker final : public UploadCheck {
  public:
   // `manifest` must outlive it. `file_bytes`: of the whole file.
-  UpdateChecker(const Manifest& manifest, uint64_t file_bytes);
+  UpdateChecker(const Manifest& manifest, uint64_t file_bytes, bool votes = false);
 
   void Feed(std::span<const std::byte> bytes) override;
   // A wrong value is named with its tensor and index.
@@ -30,10 +31,12 @@ class UpdateChecker final : public UploadCheck {
   std::span<const std::byte> TakeHeader(std::span<const std::byte> bytes);
   void TakeValues(std::span<const std::byte> bytes);
   void CheckValues(std::span<const float> values);
+  bool Takes(float value) const;
   absl::Status RefuseFirstBad(std::span<const float> values) const;
 
   const Manifest& manifest_;
   const uint64_t file_bytes_;
+  const bool votes_;
   absl::Status status_;          // the first thing that is wrong
   std::string header_;           // with its length field
   bool placed_ = false;          // the header is whole and right

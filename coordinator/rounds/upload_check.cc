@@ -7,7 +7,8 @@
 namespace rivulet {
 
 std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes) {
-  return std::make_unique<UpdateChecker>(plan.update_manifest(), file_bytes);
+  const bool votes = plan.scalars && plan.scalars->votes();
+  return std::make_unique<UpdateChecker>(plan.update_manifest(), file_bytes, votes);
 }
 
 uint64_t LargestUploadBytes(const JobPlan& plan) {

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include "peft/model/tangent.h"
-#include "peft/trainer/local_optimizer.h"
 
 namespace rivulet {
 
@@ -56,7 +55,8 @@ absl::StatusOr<StepReport> ForwardRun::Step(std::span<const Batch> batches, doub
   }
   micro_steps_ += batches.size();
   report.grad_norm = RootMeanSquare(slopes);
-  const double rate = learning_rate * ClipFactor(report.grad_norm, setting_.train->max_grad_norm);
+  const double rate =
+      directions_.Clipped(learning_rate, report.grad_norm, setting_.train->max_grad_norm);
   directions_.Descend(indices, std::move(slopes), rate,
                       {state_.values(), static_cast<size_t>(state_.size())});
   return report;

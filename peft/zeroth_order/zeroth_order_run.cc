@@ -41,6 +41,10 @@ std::vector<uint64_t> StepDirections::Next() {
   return tally_ ? tally_->Next() : IndicesOf(step_++, queries_);
 }
 
+double StepDirections::Clipped(double rate, double grad_norm, double max_grad_norm) const {
+  return votes_ ? rate : rate * ClipFactor(grad_norm, max_grad_norm);
+}
+
 void StepDirections::Descend(std::span<const uint64_t> indices, std::vector<double> slopes,
                              double rate, std::span<float> values) {
   if (votes_) {
@@ -140,10 +144,11 @@ absl::StatusOr<StepReport> ZerothOrderRun::Step(std::span<const Batch> batches,
   if (!apart) micro_steps_ += batches.size();
   const StepReport report = {measured->loss, RootMeanSquare(measured->slopes)};
   double rate = learning_rate;
-  if (!apart) rate *= ClipFactor(report.grad_norm, train.max_grad_norm);
   if (apart || train.estimator == "fzoo") {
     const double usual = train.perturbation * report.grad_norm;  // of a difference of losses
     rate /= std::max({measured->spread, kLeastSpread, kLeastShare * usual});
+  } else {
+    rate = directions_.Clipped(rate, report.grad_norm, train.max_grad_norm);
   }
   directions_.Descend(indices, std::move(measured->slopes), rate, values_);
   return report;
@@ -169,7 +174,8 @@ absl::StatusOr<StepReport> ProjectedRun::Step(std::span<const Batch> batches,
   std::vector<double> slopes =
       ProjectGradient(directions_.all(), indices, {state.gradient(), size});
   report.grad_norm = RootMeanSquare(slopes);
-  const double rate = learning_rate * ClipFactor(report.grad_norm, setting_.train->max_grad_norm);
+  const double rate =
+      directions_.Clipped(learning_rate, report.grad_norm, setting_.train->max_grad_norm);
   directions_.Descend(indices, std::move(slopes), rate, {state.values(), size});
   return report;
 }

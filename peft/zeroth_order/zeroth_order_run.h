@@ -19,6 +19,9 @@ class StepDirections {
 
   const Directions& all() const { return own_ ? *own_ : tally_->directions(); }
   std::vector<uint64_t> Next();
+  // `rate` clipped by the norm of a step's slopes (train.max-grad-norm), but for votes: were a step
+  // shorter for a steep slope, a client would not walk as the global state does.
+  double Clipped(double rate, double grad_norm, double max_grad_norm) const;
   // Moves `values` by what `slopes` of the step with these `indices` ask for at this rate.
   void Descend(std::span<const uint64_t> indices, std::vector<double> slopes, double rate,
                std::span<float> values);
@@ -45,7 +48,8 @@ class ZerothOrderRun : public StepRun {
                  kernels::Workspace& workspace);
 
   // StepReport::loss is the mean of the losses measured, grad_norm the root mean square of the
-  // slopes, which estimates the norm of the gradient and is what train.max-grad-norm clips.
+  // slopes, which estimates the norm of the gradient and is what train.max-grad-norm clips where
+  // steps have a length of their own: neither fzoo's and grzo's nor votes.
   absl::StatusOr<StepReport> Step(std::span<const Batch> batches, double learning_rate) override;
   absl::StatusOr<ParameterSet> Update() const override;
 

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "common/job/validate_private.h"
@@ -24,22 +25,29 @@ constexpr int kLargestBlock = 16;  // log2 of numbers that are rotated together
 constexpr int kSmallestBlock = 8;
 constexpr int kCappedWeights = 255;
 constexpr uint32_t kSketchRows = 5;
+constexpr int kVoteBits = 2;
 
-int ValueBitsOf(const CompressionSection& compression) {
+int ValueBitsOf(const JobSpec& spec) {
+  const CompressionSection& compression = spec.compression;
+  if (MasksVotes(spec)) return kVoteBits;
   if (compression.bits > 0) return compression.bits;
   if (compression.codec == "int4") return 4;
   if (compression.codec == "int2") return 2;
   return compression.codec == "none" ? 16 : 8;
 }
 
-bool Rotates(const JobSpec& spec, int bits) {
+// Vectors of so many numbers are rotated, shorter ones are not. With rotation = "auto" those that
+// would be padded to several times as many: section 10 (e) of the protocol's document.
+size_t FewestRotated(const JobSpec& spec, int bits) {
+  constexpr size_t kNever = std::numeric_limits<size_t>::max();
+  const std::string& rotation = spec.secure_aggregation.rotation;
+  if (MasksVotes(spec)) return kNever;
   // The bound of a noised sum counts on coordinates of even size.
   if (spec.privacy.mechanism == "distributed" || spec.privacy.mechanism == "central") {
-    return spec.secure_aggregation.rotation != "off";
+    return rotation == "off" ? kNever : 1;
   }
-  if (spec.compression.codec == "rotate-lattice") return true;
-  const std::string& rotation = spec.secure_aggregation.rotation;
-  return rotation == "on" || (rotation == "auto" && bits <= 12);
+  if (spec.compression.codec == "rotate-lattice" || rotation == "on") return 1;
+  return rotation == "auto" && bits <= 12 ? size_t{1} << kSmallestBlock : kNever;
 }
 
 // The largest block that pads by no more than 1/64, else the one that pads least.
@@ -143,9 +151,11 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   form.groups_ = static_cast<uint32_t>(spec.robust.groups);
   form.fewest_drawn_ = static_cast<uint32_t>(FewestSummed(spec));
   form.numbers_ = FlatNumbers(manifest);
-  form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec.compression);
+  form.votes_ = MasksVotes(spec);
+  form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec);
   form.max_weight_ = spec.strategy.weighting == "capped" ? kCappedWeights : 1;
   form.range_ = form.counted() ? spec.privacy.clip_norm : spec.secure_aggregation.range;
+  if (form.votes_) form.range_ = std::sqrt(static_cast<double>(form.numbers_));
   if (form.numbers_ == 0) {
     return Refuse(absl::StatusCode::kInvalidArgument, "job: got no trainable number to mask");
   }
@@ -155,8 +165,8 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
                                                           ", want at least 2 of a masked value");
   }
   RV_RETURN_IF_ERROR(form.CheckMembers(static_cast<uint32_t>(spec.job.clients_per_round)));
-  const bool rotates = Rotates(spec, form.value_bits_);
-  RV_RETURN_IF_ERROR(form.Measure(rotates));
+  form.fewest_rotated_ = FewestRotated(spec, form.value_bits_);
+  RV_RETURN_IF_ERROR(form.Measure());
   form.two_passes_ = InTwoPasses(spec);
   if (!form.two_passes_) return form;
   if (form.size_.reduced == 0) {
@@ -167,19 +177,19 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   }
   MaskedForm second = form;
   second.first_sha256_ = "of any";
-  RV_RETURN_IF_ERROR(second.Measure(rotates));
+  RV_RETURN_IF_ERROR(second.Measure());
   form.second_ = second.size_;
   return form;
 }
 
 // How long a vector is, which does not depend on the round.
-absl::Status MaskedForm::Measure(bool rotates) {
+absl::Status MaskedForm::Measure() {
   constexpr uint64_t kAnyRound = 2;
   const std::vector<float> first(second_pass() ? size_.reduced : 0);
   size_.rotation_log2 = 0;
   RV_ASSIGN_OR_RETURN(const Maps maps, MapsOf(kAnyRound, Bytes32{}, Bytes32{}, first));
   size_.reduced = maps.reduced;
-  if (rotates) size_.rotation_log2 = BlockLog2Of(size_.reduced);
+  if (size_.reduced >= fewest_rotated_) size_.rotation_log2 = BlockLog2Of(size_.reduced);
   RV_ASSIGN_OR_RETURN(const Maps all, MapsOf(kAnyRound, Bytes32{}, Bytes32{}, first));
   size_.values = all.rotate->OutputSize(size_.reduced);
   return absl::OkStatus();
@@ -239,13 +249,15 @@ Bytes32 MaskedForm::ConfigOf(const MaskedAttempt& attempt) const {
 }
 
 LatticeParams MaskedForm::lattice() const {
+  if (votes_) return {value_bits_, 1};  // one step is one vote: nothing is left to round
   if (!rotated()) return {value_bits_, LatticeBound(range_, 0)};
   return {value_bits_, LatticeBound(range_, values(), LatticeDeviations(value_bits_))};
 }
 
 SlotLayout MaskedForm::SlotsOf(uint32_t clients) const {
-  return noised() ? SlotLayout::Single(value_bits_)
-                  : SlotLayout(value_bits_, uint64_t{clients} * max_weight_);
+  if (noised()) return SlotLayout::Single(value_bits_);
+  return votes_ ? SlotLayout::OfVotes(clients)
+                : SlotLayout(value_bits_, uint64_t{clients} * max_weight_);
 }
 
 double MaskedForm::norm_bound() const {

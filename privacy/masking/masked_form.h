@@ -40,8 +40,9 @@ struct MaskedAttempt {
 
 // How the updates of a job become integers under the mask, and what their sum becomes. A function
 // of the job alone, so that coordinator and clients agree without a word. Layout of a vector:
-//   values       the update: reduced (random-k, count-sketch, ...), rotated, quantised; as many in
-//                an element as the ring holds (slots.h), one where every client adds noise
+//   values       the update: reduced (random-k, count-sketch, ...), rotated, quantised; votes as
+//                they are; as many in an element as the ring holds (slots.h), one where every
+//                client adds noise
 //   weight       of the client
 //   bit          with adaptive clipping: whether the update's norm is within the clip norm
 //   figures      examples, tokens, steps, loss as digits of FigureBits bits, low digit first; none
@@ -59,6 +60,8 @@ class MaskedForm {
   // The values of a vector among the elements of a sum over so many clients.
   SlotLayout SlotsOf(uint32_t clients) const;
   bool rotated() const { return size_.rotation_log2 > 0; }
+  // Values are votes: whole numbers as they are, no lattice (MasksVotes).
+  bool votes() const { return votes_; }
   double range() const { return range_; }  // L2 norm of an update, at most
   // codec power-sgd (InTwoPasses): the form of a first pass, unless OfSecondPass made it.
   bool two_passes() const { return two_passes_; }
@@ -135,7 +138,7 @@ class MaskedForm {
     size_t values = 0;      // with padding
     int rotation_log2 = 0;  // 0: none
   };
-  absl::Status Measure(bool rotates);
+  absl::Status Measure();
   absl::Status CheckMembers(uint32_t cohort) const;
   Bytes32 ConfigOf(const MaskedAttempt& attempt) const;
 
@@ -152,7 +155,9 @@ class MaskedForm {
   uint32_t fewest_drawn_ = 0;
   size_t numbers_ = 0;  // of the update
   Size size_;
+  size_t fewest_rotated_ = 0;  // shorter vectors are not rotated
   int value_bits_ = 0;
+  bool votes_ = false;
   bool two_passes_ = false;
   Size second_;               // of second passes
   std::string first_sha256_;  // in a second pass

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "aggregation/codec/lattice.h"
+#include "common/scalars/vote.h"
 #include "privacy/dp/adaptive_clip.h"
 #include "privacy/dp/rounding.h"
 
@@ -135,6 +136,14 @@ MaskedFigures ReadFigures(const secagg::Params& params, const secagg::RingVector
   return figures;
 }
 
+absl::Status CheckVotes(std::span<const float> values) {
+  const auto bad = std::ranges::find_if_not(values, IsVote);
+  if (bad == values.end()) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "update: vote " + std::to_string(bad - values.begin()) + ": got " +
+                    std::to_string(*bad) + ", want -1, 0 or 1");
+}
+
 // The numbers that travel, scaled down to the range.
 absl::StatusOr<std::vector<float>> Clipped(const MaskedForm& form, const ParameterSet& delta,
                                            const ParameterSet* residual, double* norm) {
@@ -148,6 +157,7 @@ absl::StatusOr<std::vector<float>> Clipped(const MaskedForm& form, const Paramet
     const std::span<const float> rest = Flatten(*residual, kept);
     for (size_t i = 0; i < values.size(); ++i) values[i] += rest[i];
   }
+  if (form.votes()) RV_RETURN_IF_ERROR(CheckVotes(values));
   *norm = NormOf(values);
   if (!std::isfinite(*norm)) {
     return Refuse(absl::StatusCode::kInvalidArgument,

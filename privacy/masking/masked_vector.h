@@ -33,7 +33,7 @@ struct EncodedUpdate {
 // One client's vector of one attempt. `rounding` rounds where there is no noise, else `entropy`
 // does and draws the client's share of it. `residual`: error feedback, of the update's manifest or
 // null: added before the reduction, and holds afterwards what the vector does not carry. Errors:
-// InvalidArgument naming the first value that is NaN or infinite.
+// InvalidArgument naming the first value that is NaN or infinite, or no vote where form.votes().
 absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedForm::Maps& maps,
                                            const secagg::Params& params, const ParameterSet& delta,
                                            uint32_t weight, const MaskedFigures& figures,

@@ -15,6 +15,15 @@ SlotLayout::SlotLayout(int value_bits, uint64_t weights)
       width_(value_bits + static_cast<int>(std::bit_width(std::max<uint64_t>(weights, 1) - 1))),
       slots_(static_cast<size_t>(std::max(1, (secagg::kMaxBits - kSlackBits) / width_))) {}
 
+SlotLayout SlotLayout::OfVotes(uint64_t voters) {
+  constexpr int kVoteBits = 2;
+  SlotLayout layout(kVoteBits, voters);
+  const int top = layout.width_;  // of the highest slot, for which the ring is never narrower
+  layout.width_ = std::bit_width(2 * voters);
+  layout.slots_ = static_cast<size_t>(1 + (secagg::kMaxBits - kSlackBits - top) / layout.width_);
+  return layout;
+}
+
 SlotLayout SlotLayout::Single(int value_bits) {
   SlotLayout layout(value_bits, 1);
   layout.slots_ = 1;

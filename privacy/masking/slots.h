@@ -17,6 +17,9 @@ class SlotLayout {
   // Values of magnitude up to 2^(value_bits-1) - 1, and sums whose integer weights add up to
   // `weights` at most. value_bits 2..60.
   SlotLayout(int value_bits, uint64_t weights);
+  // Votes, -1, 0 or 1 of each of `voters` (1 .. 5000): ceil(log2(2 voters + 1)) bits a slot, which
+  // is no power of two of values, so that most cohorts spare a bit a slot.
+  static SlotLayout OfVotes(uint64_t voters);
   // One value in each element, whatever it is: what noise makes of it has no bound.
   static SlotLayout Single(int value_bits);
 

@@ -71,6 +71,23 @@ TEST(ScalarReplay, ASubspaceCountsOnceForTheDirectionsThatShareIt) {
   EXPECT_GT(signs(1, 30, 50), 7 * signs(1, 4, 50));
 }
 
+// 4,096 signs for each of 12.2 million numbers are just below 5e10, for each of 12.3 million above.
+TEST(ScalarReplay, WhereNoRoundCanBeReplayedTheJobIsWarned) {
+  const auto warning = [](JobSpec spec, int64_t rows) {
+    return ReplayWarning(spec, {{"w", DType::kF32, {rows, 1000}}});
+  };
+  JobSpec spec = Fresh();
+  spec.scalars.pool = 4096;
+  EXPECT_EQ(warning(spec, 12200), "");
+  EXPECT_EQ(warning(spec, 12300),
+            "[scalars]: to replay 4096 directions costs 50.4 billion signs, and a client spends "
+            "50.0 billion at most: all of them fetch the whole state, 49200000 bytes, in every "
+            "round; fewer directions, or train.direction = \"low-rank\" of rank 1, cost less");
+  spec.train.direction = "low-rank";
+  EXPECT_EQ(warning(spec, 12300), "");
+  EXPECT_EQ(warning(JobSpec(), 12300), "");
+}
+
 // However a client came to a state: round by round, or all that it missed at once.
 TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
   for (const char* kind : {"fresh", "vote", "low-rank", "subspace", "split"}) {
@@ -236,6 +253,40 @@ TEST(ScalarReplay, TheRatioTellsASlopeFromNoise) {
   EXPECT_NEAR(ratio, 1 + 256.0 / 3009, 0.08);
   EXPECT_NEAR(ratio_of(scaled), ratio, 1e-6 * ratio);
   EXPECT_NEAR(ratio_of(noise), 1, 0.08);
+}
+
+// The estimates m_j z_j of ten directions in two rounds written out, in binary64: P |mean|^2 over
+// the sum of their coordinates' sample variances. All sums of such moves are exact in binary32,
+// too.
+TEST(ScalarReplay, TheRatioIsThatOfTheWholeEstimates) {
+  JobSpec spec = Fresh();
+  spec.train.max_steps = 1;
+  spec.train.queries = 5;
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  const std::vector<std::vector<float>> moves = {{3, -1, 0.5, 2, -2.5}, {1, 0, -4, 0.25, 1.5}};
+  std::vector<std::vector<double>> estimates;
+  WaitingRounds waiting;
+  for (uint64_t round = 1; round <= 2; ++round) {
+    ASSERT_TRUE(AddRound(form, {round}, moves[round - 1], waiting).ok());
+    for (uint64_t j = 0; j < 5; ++j) {
+      std::vector<double>& estimate = estimates.emplace_back();
+      for (const TensorPart& part : PartsOf(kTrained)) {
+        std::vector<float> z(static_cast<size_t>(part.elements()));
+        MakeDirection({}, RootOf(3, round, ""), j)->Fill(part, z);
+        for (const float value : z) estimate.push_back(moves[round - 1][j] * value);
+      }
+    }
+  }
+  double signal = 0, variance = 0;
+  for (size_t i = 0; i < 3009; ++i) {
+    double mean = 0, squares = 0;
+    for (const auto& estimate : estimates) mean += estimate[i] / 10;
+    for (const auto& estimate : estimates) squares += (estimate[i] - mean) * (estimate[i] - mean);
+    signal += mean * mean;
+    variance += squares / 9;
+  }
+  const double want = 10 * signal / variance;
+  EXPECT_NEAR(SignalRatio(form, waiting), want, 1e-9 * want);
 }
 
 // Kept from round to round as bytes, as a coordinator does that starts anew each time.

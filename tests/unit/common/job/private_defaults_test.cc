@@ -67,6 +67,13 @@ TEST(PrivateDefaults, DirectionsFollowFromTheSessionWhereThereIsOne) {
   EXPECT_EQ(drawn_from({}), "job");
 }
 
+TEST(PrivateDefaults, AVoteHasOneWeight) {
+  const auto job = ParseJob("", "job.toml", {}, {"scalars.enabled=true", "scalars.combine=vote"});
+  EXPECT_EQ(job->spec.strategy.weighting, "uniform");
+  EXPECT_EQ(job->notes.size(), 1u);
+  EXPECT_TRUE(ParseJob("", "job.toml", {}, {"scalars.enabled=true"})->notes.empty());
+}
+
 TEST(PrivateDefaults, MasksAloneKeepHeldOutFigures) {
   const JobSpec masked = ParseJob("", "job.toml", {}, {"secure-aggregation.enabled=true"})->spec;
   EXPECT_EQ(masked.strategy.weighting, "uniform");

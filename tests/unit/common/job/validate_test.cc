@@ -214,6 +214,10 @@ INSTANTIATE_TEST_SUITE_P(
              {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
               "train.max-steps=5", "scalars.combine=vote", "train.lr-scheduler-type=linear"},
              "train.lr-scheduler-type = \"linear\""},
+        Case{"scalars_votes_weighed",
+             {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
+              "train.max-steps=5", "scalars.combine=vote", "strategy.weighting=tokens"},
+             "scalars.combine = \"vote\" and strategy.weighting = \"tokens\""},
         Case{"scalars_vote_fzoo",
              {"scalars.enabled=true", "train.estimator=fzoo", "train.optimizer=sgd",
               "train.queries=2", "train.max-steps=5", "scalars.combine=vote"},
@@ -355,6 +359,16 @@ TEST(JobSpec, WhatHasNoEffectIsSaidNotRefused) {
   EXPECT_EQ(warnings({"train.estimator=forward", "train.perturbation=1e-3"}).size(), 1u);
   EXPECT_EQ(warnings({"train.estimator=cma-es", "train.learning-rate=1"}).size(), 1u);
   EXPECT_TRUE(warnings({"train.estimator=cma-es", "train.population=40"}).empty());
+  for (const char* normalised : {"train.estimator=fzoo", "train.estimator=grzo"}) {
+    EXPECT_EQ(warnings({normalised, "train.max-grad-norm=10"}).size(), 1u) << normalised;
+    EXPECT_TRUE(warnings({normalised, "train.max-grad-norm=0"}).empty()) << normalised;
+  }
+  const std::vector<std::string> votes = {"scalars.enabled=true", "train.estimator=central",
+                                          "scalars.combine=vote"};
+  EXPECT_TRUE(warnings(votes).empty());
+  std::vector<std::string> clipped = votes;
+  clipped.push_back("train.max-grad-norm=10");
+  EXPECT_EQ(warnings(clipped).size(), 1u);
 }
 
 TEST(JobSpec, AWholeModelWarnsOfItsBytesItsDtypeAndItsWidth) {

@@ -3,6 +3,7 @@
 
 #include "aggregation/scalars/scalar_replay.h"
 #include "common/formats/safetensors.h"
+#include "common/scalars/vote.h"
 #include "coordinator/rounds/snapshots.h"
 #include "federation_fixture.h"
 
@@ -74,6 +75,18 @@ class SnapshotTest : public FederationTest {
     state_bytes_ = (*states_->Load()).models[0].bytes;
   }
 
+  // As ToyWork; of votes a client sends signs.
+  absl::Status WorkOn(const ToyGateway::Order& order, const Manifest& manifest) {
+    if (spec_.scalars.combine != "vote" || order.task.kind == ClientTask::Kind::kEvaluate) {
+      return ToyWork(*federation_, order, manifest);
+    }
+    ToyUpdate update = ToyTrain(order.client, order.task.round, order.task.state_sha256, manifest);
+    const std::span<float> votes = update.delta.floats(0);
+    std::ranges::transform(votes, votes.begin(), VoteOf);
+    update.file = SafetensorsBytes(update.delta);
+    return ToyUpload(*federation_, order.client, order.task, update).status();
+  }
+
   // Until the job has ended, or `stop` says so of an order that is about to be worked on.
   void Work(const std::function<bool(const ToyGateway::Order&)>& stop = {}) {
     const Manifest manifest = ScalarForm::Of(spec_, ToyManifest())->manifest();
@@ -82,7 +95,7 @@ class SnapshotTest : public FederationTest {
       const auto order = gateway_.orders.front();
       gateway_.orders.pop_front();
       NoteStored();
-      const absl::Status done = ToyWork(*federation_, order, manifest);
+      const absl::Status done = WorkOn(order, manifest);
       ASSERT_TRUE(done.ok()) << done;
     }
     NoteStored();

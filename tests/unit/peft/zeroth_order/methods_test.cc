@@ -12,6 +12,7 @@
 #include "common/direction/directions.h"
 #include "common/formats/adapter_manifest.h"
 #include "common/random.h"
+#include "common/scalars/pool_choice.h"
 #include "peft/model/base_model.h"
 #include "peft/trainer/first_order_tuner.h"
 #include "peft/trainer/schedule.h"
@@ -55,6 +56,7 @@ class ClientOf : public ::testing::Test {
     request.examples = examples_;
     request.round = 3;
     request.client = "a";
+    request.pool_sums = pool_sums_;
     const bool backprop = job_.train.estimator == "backprop";
     const auto tuner =
         backprop ? MakeFirstOrderTuner(base_, job_) : MakeZerothOrderTuner(base_, job_);
@@ -63,17 +65,24 @@ class ClientOf : public ::testing::Test {
     EXPECT_TRUE(result.ok()) << result.status();
     return result.ok() ? FlatOf(result->delta) : Flat();
   }
-  double LossAt(const Flat& w) const { return LossAt(w, examples_); }
-  double LossAt(const Flat& w, std::span<const Example> examples) const {
+  ParameterSet StateOf(const Flat& w) const {
     ParameterSet set = state_;
     auto value = w.begin();
     for (size_t i = 0; i < set.size(); ++i) {
       for (float& to : set.floats(i)) to = *value++;
     }
+    return set;
+  }
+  // A job of the same model that backpropagates.
+  JobSpec Plain() const {
     JobSpec plain = job_;
     plain.train.estimator = "backprop";
     plain.scalars = {};
-    const auto sums = (*MakeFirstOrderTuner(base_, plain))->Evaluate(set, examples);
+    return plain;
+  }
+  double LossAt(const Flat& w) const { return LossAt(w, examples_); }
+  double LossAt(const Flat& w, std::span<const Example> examples) const {
+    const auto sums = (*MakeFirstOrderTuner(base_, Plain()))->Evaluate(StateOf(w), examples);
     EXPECT_TRUE(sums.ok()) << sums.status();
     return sums->loss / static_cast<double>(sums->counted);
   }
@@ -98,9 +107,26 @@ class ClientOf : public ::testing::Test {
   double Central(const Flat& w, const Flat& z) const {
     return (LossAt(Plus(w, kWidth, z)) - LossAt(Plus(w, -kWidth, z))) / (2 * double{kWidth});
   }
+  // <gradient, z> by one whole step of plain descent, which is minus the gradient.
+  double Exact(const Flat& w, const Flat& z) const {
+    JobSpec plain = Plain();
+    plain.train.max_steps = 1;
+    plain.train.learning_rate = 1;
+    const ParameterSet at = StateOf(w);
+    TuneRequest request;
+    request.global = &at;
+    request.examples = examples_;
+    request.round = 3;
+    request.client = "a";
+    const auto result = (*MakeFirstOrderTuner(base_, plain))->Tune(request);
+    EXPECT_TRUE(result.ok()) << result.status();
+    const Flat step = FlatOf(result->delta);
+    return -std::inner_product(z.begin(), z.end(), step.begin(), 0.0);
+  }
+  using SlopeAt = std::function<double(const Flat& w, const Flat& z)>;
   // Every step: slopes along its directions where the step begins, then the walk down them.
-  std::vector<double> Walk(const std::function<Flat(int)>& direction,
-                           const std::function<double(double)>& of_slope = {}) const {
+  std::vector<double> Walk(const std::function<Flat(int)>& direction, SlopeAt slope_at = {}) const {
+    if (!slope_at) slope_at = [this](const Flat& w, const Flat& z) { return Central(w, z); };
     std::vector<double> coefficients;
     Flat w = FlatOf(state_);
     const int queries = job_.train.queries;
@@ -108,9 +134,7 @@ class ClientOf : public ::testing::Test {
       const Flat start = w;
       for (int query = step * queries; query < (step + 1) * queries; ++query) {
         const Flat z = direction(query);
-        double slope = Central(start, z);
-        if (of_slope) slope = of_slope(slope);
-        coefficients.push_back(slope / queries);
+        coefficients.push_back(slope_at(start, z) / queries);
         w = Plus(w, -kRate * coefficients.back(), z);
       }
     }
@@ -130,6 +154,7 @@ class ClientOf : public ::testing::Test {
   std::shared_ptr<const BaseModel> base_;
   ParameterSet state_;
   std::vector<Example> examples_;
+  std::vector<float> pool_sums_;
 };
 
 TEST_F(ClientOf, DeComFl) {
@@ -147,28 +172,55 @@ TEST_F(ClientOf, FedKSeed) {
   ExpectNear(Sent(), sums);
 }
 
-TEST_F(ClientOf, FeedSign) {
-  job_.scalars.combine = "vote";
-  job_.train.queries = 1;
-  ExpectNear(Sent(), Walk([&](int query) { return Direction(query); },
-                          [](double slope) { return slope > 0 ? 1.0 : -1.0; }));
+// The log's sums make some directions up to e times as likely as others.
+TEST_F(ClientOf, FedKSeedPro) {
+  job_.scalars.pool = 32;
+  job_.scalars.pool_choice = "amplitude";
+  for (int j = 0; j < 32; ++j) pool_sums_.push_back(static_cast<float>(j % 5 - 2));
+  const PoolChoice choice = *PoolChoice::Of(pool_sums_);
+  RandomCursor draws(RandomStream(RootOf(job_.job.seed, 3, "a"), Purpose::kSeedChoice, 0));
+  std::vector<uint64_t> drawn;
+  for (int query = 0; query < kSteps * 2; ++query) drawn.push_back(choice.Draw(draws));
+  const auto walked = Walk([&](int query) { return Direction(drawn[query], 0); });
+  std::vector<double> sums(32);
+  for (size_t query = 0; query < drawn.size(); ++query) sums[drawn[query]] += walked[query];
+  ExpectNear(Sent(), sums);
 }
 
+// A vote is a whole one, however steep the slope: clipping has no part in it.
+TEST_F(ClientOf, FeedSign) {
+  job_.scalars.combine = "vote";
+  job_.train.max_grad_norm = 1e-3;
+  job_.train.queries = 1;
+  ExpectNear(Sent(),
+             Walk([&](int query) { return Direction(query); },
+                  [&](const Flat& w, const Flat& z) { return Central(w, z) > 0 ? 1 : -1; }));
+  const Flat measured = Sent();
+  job_.train.estimator = "forward";
+  EXPECT_EQ(Sent(), measured);
+}
+
+// A third of the tensors, the client's own, moves; by differences, and by exact slopes.
 TEST_F(ClientOf, Spry) {
   job_.scalars.splits = 3;
-  const Flat sent = Sent();
   const size_t count = kSteps * 2;
-  ASSERT_EQ(sent.size(), 3 * count);
-  const auto first = std::find_if(sent.begin(), sent.end(), [](float c) { return c != 0; });
-  ASSERT_NE(first, sent.end());
-  const size_t split = static_cast<size_t>(first - sent.begin()) / count;
-  const auto moves = [&](size_t tensor) { return tensor % 3 == split; };
-  std::vector<double> want(3 * count);
-  const auto own = Walk([&](int query) { return Direction(query, 3, {}, moves); });
-  std::copy(own.begin(), own.end(), want.begin() + static_cast<long>(split * count));
-  ExpectNear(sent, want);
-  for (size_t j = 0; j < sent.size(); ++j) {
-    if (j / count != split) EXPECT_EQ(sent[j], 0);
+  const SlopeAt exact = [&](const Flat& w, const Flat& z) { return Exact(w, z); };
+  for (const char* estimator : {"central", "forward"}) {
+    job_.train.estimator = estimator;
+    const Flat sent = Sent();
+    ASSERT_EQ(sent.size(), 3 * count);
+    const auto first = std::find_if(sent.begin(), sent.end(), [](float c) { return c != 0; });
+    ASSERT_NE(first, sent.end());
+    const size_t split = static_cast<size_t>(first - sent.begin()) / count;
+    const auto moves = [&](size_t tensor) { return tensor % 3 == split; };
+    std::vector<double> want(3 * count);
+    const auto own = Walk([&](int query) { return Direction(query, 3, {}, moves); },
+                          job_.train.estimator == "forward" ? exact : SlopeAt());
+    std::copy(own.begin(), own.end(), want.begin() + static_cast<long>(split * count));
+    ExpectNear(sent, want);
+    for (size_t j = 0; j < sent.size(); ++j) {
+      if (j / count != split) EXPECT_EQ(sent[j], 0);
+    }
   }
 }
 
@@ -204,9 +256,11 @@ TEST_F(ClientOf, Baffle) {
   ExpectNear(Sent(), want);
 }
 
-// The step is divided by the deviation of its losses; a coefficient is in units of rate / width.
+// The step is divided by the deviation of its losses, and not clipped as well; a coefficient is in
+// units of rate / width.
 TEST_F(ClientOf, Fzoo) {
   job_.train.estimator = "fzoo";
+  job_.train.max_grad_norm = 1e-3;
   job_.train.queries = 4;
   job_.train.learning_rate = 1e-5;
   Flat w = FlatOf(state_);

@@ -78,6 +78,26 @@ TEST(MaskedForm, ValuesShareAnElementExceptWhereEveryClientAddsNoise) {
   EXPECT_EQ(noised.ParamsOf(attempt).d, noised.values());
 }
 
+// Padding would make 256 of them.
+TEST(MaskedForm, FewNumbersAreNotRotatedUnlessTheJobSaysSo) {
+  const auto form_of = [](int64_t numbers, const char* rotation, const char* mechanism = "none") {
+    JobSpec spec;
+    spec.strategy.weighting = "uniform";
+    spec.secure_aggregation.enabled = true;
+    spec.secure_aggregation.rotation = rotation;
+    spec.job.clients_per_round = 8;
+    spec.compression.codec = "int8";
+    spec.privacy.mechanism = mechanism;
+    return *MaskedForm::Of(spec, {{"coefficients", DType::kF32, {numbers}}});
+  };
+  EXPECT_FALSE(form_of(20, "auto").rotated());
+  EXPECT_EQ(form_of(20, "auto").values(), 20u);
+  EXPECT_FALSE(form_of(255, "auto").rotated());
+  EXPECT_TRUE(form_of(256, "auto").rotated());
+  EXPECT_EQ(form_of(20, "on").values(), 256u);
+  EXPECT_TRUE(form_of(20, "auto", "central").rotated());  // its bound counts on even coordinates
+}
+
 TEST(MaskedForm, FewBitsReachAsFarAsTheirLatticeShould) {
   const MaskedForm two = FormWith("int2"), eight = FormWith("int8");
   ASSERT_TRUE(two.rotated() && eight.rotated());

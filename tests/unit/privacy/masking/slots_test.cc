@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <random>
 #include <vector>
 
@@ -53,6 +54,41 @@ INSTANTIATE_TEST_SUITE_P(Layouts, Slots,
                                          Case{8, 8, 1, 5, 52}, Case{8, 1000, 1, 3, 44},
                                          Case{16, 8, 1, 3, 54}, Case{16, 100, 255, 1, 16},
                                          Case{2, 2, 1, 20, 59}));
+
+// ceil(log2(2n + 1)) bits a slot; all for, all against, and the last element is not full.
+TEST(SlotLayout, VotesOfNHaveSlotsForTheirSums) {
+  struct Votes {
+    uint32_t voters;
+    int bits;
+    size_t slots;
+  };
+  for (const auto [voters, bits, slots] : {Votes{3, 3, 19},
+                                           {4, 4, 15},
+                                           {5, 4, 14},
+                                           {8, 5, 12},
+                                           {15, 5, 11},
+                                           {100, 8, 7},
+                                           {5000, 14, 4}}) {
+    EXPECT_EQ(bits, std::ceil(std::log2(2.0 * voters + 1))) << voters;
+    const SlotLayout layout = SlotLayout::OfVotes(voters);
+    ASSERT_EQ(layout.slots(), slots) << voters;
+    EXPECT_EQ(layout.element_bits(), 2 + bits * static_cast<int>(slots - 1)) << voters;
+    const int ring = layout.element_bits() + 2 + std::bit_width(voters - 1);  // section 8.3
+    ASSERT_LE(ring, secagg::kMaxBits) << voters;
+    const size_t count = 3 * slots + 1;
+    std::vector<int64_t> votes(count), read(count), want(count);
+    for (size_t i = 0; i < count; ++i) {
+      votes[i] = static_cast<int64_t>(i % 3) - 1;
+      want[i] = voters * votes[i];
+    }
+    secagg::RingVector one(static_cast<uint8_t>(ring), layout.ElementsFor(count));
+    secagg::RingVector sum = one;
+    layout.Write(votes, one);
+    for (uint32_t voter = 0; voter < voters; ++voter) sum.Add(one);
+    layout.Read(sum, read);
+    EXPECT_EQ(read, want) << voters;
+  }
+}
 
 TEST(SlotLayout, SingleIsOneValueInAnElement) {
   const SlotLayout layout = SlotLayout::Single(20);
