@@ -310,7 +310,7 @@ TEST_F(PrivateRounds, DistributedNoiseIsInTheMaskedSumAndCharged) {
   const std::vector<LedgerRow> rows = Ledger();
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[0].mechanism, DpMechanism::kDistributedGaussian);
-  EXPECT_EQ(rows[0].n_eff, 6);  // six at least, none of six corrupt at a tenth
+  EXPECT_EQ(rows[0].n_eff, 5);  // six at least, of whom one may be corrupt at a tenth
   EXPECT_EQ(rows[0].n_max, 6);
   EXPECT_EQ(view.rounds.back().figures.tokens, 0) << "no figure leaves without noise";
 }
