@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "aggregation/fixed_point_sum.h"
+#include "aggregation/robust/kernels.h"
+#include "aggregation/robust/update_bounds.h"
 #include "common/formats/safetensors_header.h"
 
 namespace rivulet {
@@ -24,8 +26,8 @@ absl::Status RefuseValue(const TensorSpec& spec, uint64_t index, float value) {
 
 }  // namespace
 
-UpdateChecker::UpdateChecker(const Manifest& manifest, uint64_t file_bytes)
-    : manifest_(manifest), file_bytes_(file_bytes) {
+UpdateChecker::UpdateChecker(const Manifest& manifest, uint64_t file_bytes, double norm_bound)
+    : manifest_(manifest), file_bytes_(file_bytes), norm_bound_(norm_bound) {
   if (file_bytes < sizeof(uint64_t)) {
     status_ = RefuseSafetensors(SafetensorsError::kHeaderTooSmall, "header too small");
   }
@@ -45,7 +47,7 @@ absl::Status UpdateChecker::Finish() {
 absl::Status UpdateChecker::CheckWhole() const {
   const uint64_t checked =
       placed_ ? layout_.data_begin + values_ * sizeof(float) + rest_.size() : header_.size();
-  if (placed_ && rest_.empty() && checked == file_bytes_) return absl::OkStatus();
+  if (placed_ && rest_.empty() && checked == file_bytes_) return CheckNorm(squares_, norm_bound_);
   return Refuse(absl::StatusCode::kDataLoss,
                 "update: got " + std::to_string(checked) + " bytes to check, want " +
                     std::to_string(file_bytes_),
@@ -101,7 +103,10 @@ void UpdateChecker::TakeValues(std::span<const std::byte> bytes) {
 
 void UpdateChecker::CheckValues(std::span<const float> values) {
   if (!status_.ok()) return;
-  if (digest_.Add(values_, values) >= kLimitBits) status_ = RefuseFirstBad(values);
+  const uint32_t largest = digest_.Add(values_, values);
+  if (largest >= kLimitBits) status_ = RefuseFirstBad(values);
+  largest_bits_ = std::max(largest_bits_, largest);
+  if (norm_bound_ > 0) squares_ += SquaredNorm(values);
   values_ += values.size();
 }
 

@@ -14,16 +14,17 @@
 namespace rivulet {
 
 // Checks an upload of foreign bytes as they come: upload profile, exactly `manifest` (F32), every
-// value finite and |value| < 128. Memory: the header and a few KiB. Not thread safe.
+// value finite and |value| < 128, then the norm. Memory: the header and a few KiB. Not thread safe.
 class UpdateChecker final : public UploadCheck {
  public:
-  // `manifest` must outlive it. `file_bytes`: of the whole file.
-  UpdateChecker(const Manifest& manifest, uint64_t file_bytes);
+  // `manifest` must outlive it. `file_bytes`: of the whole file. `norm_bound`: of CheckNorm.
+  UpdateChecker(const Manifest& manifest, uint64_t file_bytes, double norm_bound = 0);
 
   void Feed(std::span<const std::byte> bytes) override;
   // A wrong value is named with its tensor and index.
   absl::Status Finish() override;
   ValuesDigest digest() const override { return digest_; }
+  bool zero() const override { return largest_bits_ == 0; }
 
  private:
   absl::Status CheckWhole() const;
@@ -34,6 +35,7 @@ class UpdateChecker final : public UploadCheck {
 
   const Manifest& manifest_;
   const uint64_t file_bytes_;
+  const double norm_bound_;
   absl::Status status_;          // the first thing that is wrong
   std::string header_;           // with its length field
   bool placed_ = false;          // the header is whole and right
@@ -41,6 +43,8 @@ class UpdateChecker final : public UploadCheck {
   uint64_t values_ = 0;          // checked so far
   std::vector<std::byte> rest_;  // of a value that is cut in two
   ValuesDigest digest_;
+  uint32_t largest_bits_ = 0;  // of a magnitude
+  double squares_ = 0;         // their sum, where there is a norm bound
 };
 
 }  // namespace rivulet
