@@ -12,7 +12,6 @@ namespace rivulet {
 struct NormBounds {
   enum Part : size_t { kRest, kFactorA, kFactorB };
   static constexpr size_t kParts = 3;
-  static constexpr std::array<std::string_view, kParts> kNames = {"update", "lora_A", "lora_B"};
 
   std::array<double, kParts> bounds{};  // L2 norms; 0 = none
 

@@ -11,11 +11,11 @@ constexpr JobKey kUploadKeys[] = {
      "a "
      "round each.",
      RV_KEY(compression.codec), 0, 0,
-     "none|bf16|fp16|int8|int4|int2|sign|top-k|random-k|public-top-k|rotate-lattice|low-rank|"
-     "count-sketch|fed-obd|power-sgd"},
+     "none|bf16|fp16|int8|int4|int2|sign|top-k|random-k|public-top-k|rotate-lattice|drive|eden|"
+     "low-rank|count-sketch|fed-obd|power-sgd"},
     {"compression.bits",
-     "Bits of a value of rotate-lattice, and of every masked value; 0 = the codec's own (int8 8, "
-     "int4 4, int2 2, others 8, none 16).",
+     "Bits of a value of rotate-lattice and eden, and of every masked value; 0 = the codec's own "
+     "(int8 8, int4 4, int2 and eden 2, others 8, none 16).",
      RV_KEY(compression.bits), 0, 24},
     {"compression.fraction",
      "Share of the values that top-k, random-k, public-top-k, count-sketch and fed-obd send.",

@@ -42,6 +42,10 @@ absl::Status CheckMaskedCodec(const JobSpec& spec) {
     return Clash(codec, kMasked,
                  "a scale of each client does not add up; want codec = \"int2\", or \"int4\"");
   }
+  if (IsAmong(compression.codec, {"drive", "eden"})) {
+    return Clash(codec, kMasked,
+                 "a scale of each client does not add up; want codec = \"rotate-lattice\"");
+  }
   if (compression.zstd) {
     return Clash("compression.zstd = true", kMasked,
                  "masked bytes cannot be compressed; want zstd = false");

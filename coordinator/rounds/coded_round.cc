@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "aggregation/fixed_point_sum.h"
+#include "aggregation/robust/kernels.h"
+#include "aggregation/robust/update_bounds.h"
 #include "coordinator/rounds/update_file.h"
 
 namespace rivulet {
@@ -42,14 +44,17 @@ class PayloadCheck final : public UploadCheck {
           Remedy::kResync);
     }
     RV_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> payload, file_.Reread());
-    return round_.Judge(*payload);
+    RV_ASSIGN_OR_RETURN(zero_, round_.Judge(*payload));
+    return absl::OkStatus();
   }
+  bool zero() const override { return zero_; }
 
  private:
   const CodedRound& round_;
   const BlobWriter& file_;
   const uint64_t file_bytes_;
   uint64_t fed_ = 0;
+  bool zero_ = false;
 };
 
 }  // namespace
@@ -90,12 +95,16 @@ absl::Status CodedRound::Decode(std::string_view payload, ParameterSet& out) con
   return DecodeLocked(payload, out);
 }
 
-absl::Status CodedRound::Judge(const BlobReader& payload) const {
+absl::StatusOr<bool> CodedRound::Judge(const BlobReader& payload) const {
   const std::lock_guard lock(mutex_);  // before anything is allocated
   std::string bytes(payload.size(), '\0');
   RV_RETURN_IF_ERROR(payload.Read(0, std::as_writable_bytes(std::span(bytes))));
   ParameterSet update(plan_->update_manifest());
-  return DecodeLocked(bytes, update);
+  RV_RETURN_IF_ERROR(DecodeLocked(bytes, update));
+  double squares = 0;
+  for (size_t row = 0; row < update.size(); ++row) squares += SquaredNorm(update.floats(row));
+  RV_RETURN_IF_ERROR(CheckNorm(squares, NormBoundOf(plan_->spec)));
+  return squares == 0;
 }
 
 uint64_t LargestPayloadBytes(const JobPlan& plan) {

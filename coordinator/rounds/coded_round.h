@@ -29,8 +29,8 @@ class CodedRound {
   // InvalidArgument (kLeaveRun) naming what is wrong with the payload, or tensor, index and value;
   // those of the blobs.
   absl::Status Decode(std::string_view payload, ParameterSet& out) const;
-  // The same of a whole file, for its verdict.
-  absl::Status Judge(const BlobReader& payload) const;
+  // The same of a whole file, for its verdict, and CheckNorm. Returns whether all values are 0.
+  absl::StatusOr<bool> Judge(const BlobReader& payload) const;
 
  private:
   absl::Status Prepare() const;

@@ -300,6 +300,7 @@ class Federation::Impl {
   std::optional<ClientTask> TaskOfLocked(const std::string& client, const TaskKey& key);
   void BringLogLocked(Job& job, const std::string& client, ClientTask& task);
   void StandsAtTodayLocked(Job& job, const std::string& client);
+  void FlagLocked(const Job& job, const ReceivedUpdate& received);
   absl::StatusOr<Job*> OpenJobLocked(const std::string& id);
   absl::StatusOr<std::optional<Write>> WriteOfLocked(const FailureRecord& report);
   absl::StatusOr<std::optional<Write>> WriteOfLocked(const EvaluationReportRecord& report);

@@ -1,4 +1,6 @@
 // Federation: updates from their header to their row.
+#include <spdlog/spdlog.h>
+
 #include <cmath>
 #include <utility>
 
@@ -164,12 +166,27 @@ void Federation::Impl::FinishCommit(const ReceivedUpdate& received, const absl::
                                {"bytes", static_cast<int64_t>(update.bytes)}});
     }
     EmitLocked(*job, "client.completed", update.round, std::move(data));
+    if (!job->noised && job->masked == nullptr && !job->plan->scalars) FlagLocked(*job, received);
     TaskOverLocked(update.client, {update.job, update.round, update.attempt});
     FeedLocked(*job, UpdateStored{update.client, update.round, update.attempt});
   } else {
     UnpinLocked(update.sha256);
     DrainLocked(*job);
   }
+}
+
+// Honest training moves something, and does not repeat another's to the last bit (but for a few
+// coefficients, or their signs). That is said; the update counts like any other.
+void Federation::Impl::FlagLocked(const Job& job, const ReceivedUpdate& received) {
+  const UpdateRecord& update = received.record;
+  std::string why = received.zero ? "its update is all zeros" : "";
+  for (const UpdateRecord& other : job.updates) {
+    if (!why.empty() || other.client == update.client || other.sha256 != update.sha256) continue;
+    why = "its update has the very bytes of that of " + other.client;
+  }
+  if (why.empty()) return;
+  spdlog::warn("job {} round {}: {}: {}", update.job, update.round, update.client, why);
+  EmitLocked(job, "client.flagged", update.round, {{"client", update.client}, {"reason", why}});
 }
 
 void Federation::Impl::DropUpload(const std::string& id, const std::string& client,

@@ -103,9 +103,9 @@ struct NamedBlob {
 };
 
 // One line of `job watch`: types are listed in docs (job.submitted, job.started, round.started,
-// round.waiting, client.selected, client.completed, client.dropped, round.completed,
-// round.abandoned, round.lost, client.excluded, eval.started, eval.completed, job.completed,
-// job.failed, job.stopped).
+// round.waiting, client.selected, client.completed, client.flagged, client.dropped,
+// round.completed, round.abandoned, round.lost, client.excluded, eval.started, eval.completed,
+// job.completed, job.failed, job.stopped).
 struct JobEvent {
   using Value = std::variant<int64_t, double, std::string>;
   std::string type;

@@ -19,6 +19,7 @@ namespace rivulet {
 struct ReceivedUpdate {
   UpdateRecord record;
   ValuesDigest digest;
+  bool zero = false;  // nothing but zeros
 };
 
 // What can be computed of a round while its updates still arrive: the sum of those that are

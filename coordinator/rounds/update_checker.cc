@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "aggregation/fixed_point_sum.h"
+#include "aggregation/robust/kernels.h"
+#include "aggregation/robust/update_bounds.h"
 #include "common/formats/safetensors_header.h"
 #include "common/scalars/vote.h"
 
@@ -26,8 +28,8 @@ absl::Status RefuseValue(const TensorSpec& spec, uint64_t index, float value, bo
 
 }  // namespace
 
-UpdateChecker::UpdateChecker(const Manifest& manifest, uint64_t file_bytes, bool votes)
-    : manifest_(manifest), file_bytes_(file_bytes), votes_(votes) {
+UpdateChecker::UpdateChecker(const Manifest& manifest, uint64_t file_bytes, UpdateLimits limits)
+    : manifest_(manifest), file_bytes_(file_bytes), limits_(limits) {
   if (file_bytes < sizeof(uint64_t)) {
     status_ = RefuseSafetensors(SafetensorsError::kHeaderTooSmall, "header too small");
   }
@@ -47,7 +49,7 @@ absl::Status UpdateChecker::Finish() {
 absl::Status UpdateChecker::CheckWhole() const {
   const uint64_t checked =
       placed_ ? layout_.data_begin + values_ * sizeof(float) + rest_.size() : header_.size();
-  if (placed_ && rest_.empty() && checked == file_bytes_) return absl::OkStatus();
+  if (placed_ && rest_.empty() && checked == file_bytes_) return CheckNorm(squares_, limits_.norm);
   return Refuse(absl::StatusCode::kDataLoss,
                 "update: got " + std::to_string(checked) + " bytes to check, want " +
                     std::to_string(file_bytes_),
@@ -103,13 +105,19 @@ void UpdateChecker::TakeValues(std::span<const std::byte> bytes) {
 
 void UpdateChecker::CheckValues(std::span<const float> values) {
   if (!status_.ok()) return;
-  const bool beyond = digest_.Add(values_, values) >= kLimitBits;
-  if (beyond || (votes_ && !std::ranges::all_of(values, IsVote))) status_ = RefuseFirstBad(values);
+  const uint32_t largest = digest_.Add(values_, values);
+  const bool beyond = largest >= kLimitBits;
+  if (beyond || (limits_.votes && !std::ranges::all_of(values, IsVote))) {
+    status_ = RefuseFirstBad(values);
+  }
+  largest_bits_ = std::max(largest_bits_, largest);
+  if (limits_.norm > 0) squares_ += SquaredNorm(values);
   values_ += values.size();
 }
 
 bool UpdateChecker::Takes(float value) const {
-  return votes_ ? IsVote(value) : std::fabs(value) < FixedPointSum::kValueLimit;  // NaN is not
+  return limits_.votes ? IsVote(value)
+                       : std::fabs(value) < FixedPointSum::kValueLimit;  // NaN is not
 }
 
 absl::Status UpdateChecker::RefuseFirstBad(std::span<const float> values) const {
@@ -122,7 +130,7 @@ absl::Status UpdateChecker::RefuseFirstBad(std::span<const float> values) const 
                        [](uint64_t at, const PlacedTensor& tensor) { return at < tensor.begin; });
   const PlacedTensor& tensor = *std::prev(after);
   return RefuseValue(manifest_[tensor.row], (position - tensor.begin) / sizeof(float), *bad,
-                     votes_);
+                     limits_.votes);
 }
 
 }  // namespace rivulet

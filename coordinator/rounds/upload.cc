@@ -147,7 +147,7 @@ absl::Status IncomingUpdate::Store() {
   RV_RETURN_IF_ERROR(owner_.StartCommit(client_, header_, checker_->trailer()));
   absl::Status stored = writer_->Commit(header_.sha256).status();
   if (stored.ok()) stored = owner_.states().Commit({PutUpdate{update}});
-  const ReceivedUpdate received{std::move(update), checker_->digest()};
+  const ReceivedUpdate received{std::move(update), checker_->digest(), checker_->zero()};
   StartOver();
   owner_.FinishCommit(received, stored);
   return stored;

@@ -7,8 +7,14 @@
 namespace rivulet {
 
 std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes) {
-  const bool votes = plan.scalars && plan.scalars->votes();
-  return std::make_unique<UpdateChecker>(plan.update_manifest(), file_bytes, votes);
+  const UpdateLimits limits{plan.scalars && plan.scalars->votes(), NormBoundOf(plan.spec)};
+  return std::make_unique<UpdateChecker>(plan.update_manifest(), file_bytes, limits);
+}
+
+double NormBoundOf(const JobSpec& spec) {
+  const RobustSection& robust = spec.robust;
+  const bool scales = robust.rule != "none" && robust.rule != "centred-clipping";  // its radius
+  return scales ? robust.norm_bound : 0;
 }
 
 uint64_t LargestUploadBytes(const JobPlan& plan) {

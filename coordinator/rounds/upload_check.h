@@ -22,6 +22,8 @@ class UploadCheck {
   virtual absl::Status Finish() = 0;
   // Of the values, for whoever reads them again; where there are none, an empty one.
   virtual ValuesDigest digest() const { return {}; }
+  // Nothing but zeros, as far as that can be seen: a client that trained has moved something.
+  virtual bool zero() const { return false; }
   // Masked: what is signed behind the vector.
   virtual std::string_view trailer() const { return {}; }
 };
@@ -29,6 +31,10 @@ class UploadCheck {
 // For uploads of this job whose values lie in the file as they are (else: coded_round.h,
 // masked_upload.h). `plan` must outlive it.
 std::unique_ptr<UploadCheck> MakeUploadCheck(const JobPlan& plan, uint64_t file_bytes);
+
+// C, which an update without masks is held against (update_bounds.h): robust.norm-bound where a
+// rule scales updates down to it. 0: none.
+double NormBoundOf(const JobSpec& spec);
 
 // No upload of this job without masks is larger.
 uint64_t LargestUploadBytes(const JobPlan& plan);

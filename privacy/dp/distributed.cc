@@ -1,5 +1,6 @@
 #include "privacy/dp/distributed.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -77,7 +78,9 @@ absl::StatusOr<NoiseShares> SessionShape::Shares() const {
   if (graph == Graph::kRing && threat == Threat::kMalicious && corrupt_neighbours < 1) {
     return BadSession("c", corrupt_neighbours, "1 or more: at least one neighbour is allowed for");
   }
-  const int64_t corrupt = corrupt_ppm * most / kMillion;
+  // As many as the protocol itself allows for: one in a cohort of few, too.
+  const int64_t corrupt =
+      corrupt_ppm == 0 ? 0 : std::max<int64_t>(1, corrupt_ppm * most / kMillion);
   int64_t effective = least - corrupt;
   if (threat == Threat::kMalicious) {
     effective = graph == Graph::kRing ? threshold - corrupt_neighbours

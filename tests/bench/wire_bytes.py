@@ -12,7 +12,8 @@ import tempfile
 import threading
 import time
 
-AGENTS = ["law", "love", "people", "work", "wisdom"]
+AGENTS = ["law", "love", "people", "work", "wisdom", "art", "computers", "food"]
+CLIENTS = 5  # a round, where a kind does not say
 ROUNDS = 4
 LORA = "[lora]\nlora-r = 8\nlora-target-modules = [\"all-linear\"]\nlora-dropout = 0.0\n"
 SMALL = "[lora]\nlora-r = 1\nlora-target-modules = [\"q_proj\", \"v_proj\"]\nlora-dropout = 0.0\n"
@@ -26,12 +27,25 @@ def coded(codec, keys=""):
     return f"[compression]\ncodec = \"{codec}\"\n{keys}"
 
 
+def masked_2_bits(rank):
+    """A row of the table in docs/private_upload.md; what steps and learning rate are does not change its bytes."""
+    return LORA.replace("8", rank, 1) + TRAIN + "2\n" + MASKS + coded("rotate-lattice", "bits = 2\n")
+
+
 KINDS = {
     "lora-8": LORA + TRAIN + "2\n",
     "lora-8 int8": LORA + TRAIN + "2\n" + coded("int8"),
     "lora-8 masked": LORA + TRAIN + "2\n" + MASKS,
+    "lora-8 masked low-rank": LORA + TRAIN + "2\n" + MASKS + coded("low-rank"),
+    "lora-8 masked power-sgd": LORA + TRAIN + "2\n" + MASKS + coded("power-sgd"),
+    "lora-8 masked random-k": LORA + TRAIN + "2\n" + MASKS + coded("random-k", "fraction = 0.05\n"),
     "lora-8 masked int8": LORA + TRAIN + "2\n" + MASKS + coded("int8"),
-    "lora-2 masked 2 bits": LORA.replace("8", "2", 1) + TRAIN + "2\n" + MASKS + coded("rotate-lattice", "bits = 2\n"),
+    "lora-2 masked 2 bits": masked_2_bits("2"),
+    "lora-8, 4 clients": LORA + TRAIN + "2\n",
+    "lora-2 masked 2 bits, 4 clients": masked_2_bits("2"),
+    "lora-8, 8 clients": LORA + TRAIN + "2\n",
+    "lora-2 masked 2 bits, 8 clients": masked_2_bits("2"),
+    "lora-1 masked 2 bits, 8 clients": masked_2_bits("1"),
     "mezo-lora": SMALL + MEASURED,
     "fedkseed 4096": SMALL + MEASURED + SCALARS + "pool = 4096\n",
     "decomfl": SMALL + MEASURED + SCALARS,
@@ -96,27 +110,42 @@ class Federation:
                    "--listen-agents", agents, "--listen-operators", self.operators)
         host, port = agents.split(":")
         self.relay = Relay((host, int(port)))
-        for name in AGENTS:
+        self.pki, self.store, self.enrolment, self.agents = pki, store, enrolment, 0
+
+    def need_agents(self, count):
+        """Starts those that are missing, and waits until all are connected: what a connection costs is of no round."""
+        pki, store, folder = self.pki, self.store, self.folder
+        for name in AGENTS[self.agents:count]:
             home = folder / name
             home.mkdir()
             (home / "token").write_text(self.rivulet("node", "enroll", "--org", f"{name}-org", "--pki", pki, "--store", store))
-            self.rivulet("pki", "request", "--enroll", enrolment, "--token-file", home / "token", "--dir", home / "pki",
-                         "--name", name)
+            self.enrol(name, home)
             model = pathlib.Path("simulations/models/llama-7m").resolve()
             (home / "policy.toml").write_text(f"[[base-model]]\npath = \"{model}\"\n[[dataset]]\nname = \"fortunes\"\n"
                                               f"path = \"/usr/share/games/fortunes/{name}\"\n")
             self.start("rivulet-client", "run", "--coordinator", self.relay.address, "--tls-dir", home / "pki",
                        "--state-dir", home / "state", "--policy", home / "policy.toml")
 
-    def await_agents(self):
-        """Until all are connected: what a connection costs is of no round."""
-        for _ in range(600):
+        self.agents = max(self.agents, count)
+        for _ in range(3000):
             nodes = subprocess.run([self.binaries / "rivulet", "node", "list", "--format", "json", "--coordinator",
                                     self.operators, "--tls-dir", self.folder / "pki/operator"], capture_output=True, text=True)
-            if nodes.returncode == 0 and sum(node["connected"] for node in json.loads(nodes.stdout)["items"]) == len(AGENTS):
+            if nodes.returncode == 0 and sum(node["connected"] for node in json.loads(nodes.stdout)["items"]) == self.agents:
                 return
             time.sleep(0.1)
         sys.exit("wire_bytes: the agents do not connect")
+
+    def enrol(self, name, home):
+        """The enrolment takes a few requests a minute from one address."""
+        for _ in range(20):
+            done = subprocess.run([self.binaries / "rivulet", "pki", "request", "--enroll", self.enrolment, "--token-file",
+                                   home / "token", "--dir", home / "pki", "--name", name], capture_output=True, text=True)
+            if done.returncode == 0:
+                return
+            if "too many requests" not in done.stderr:
+                break
+            time.sleep(10)
+        sys.exit(f"wire_bytes: {done.stderr}")
 
     def start(self, program, *words):
         log = open(self.folder / f"log{len(self.running)}", "w")
@@ -132,17 +161,20 @@ class Federation:
         return self.rivulet(*words, "--coordinator", self.operators, "--tls-dir", self.folder / "pki/operator")
 
     def measure(self, kind, sections):
+        clients = int(kind.split(", ")[-1].removesuffix(" clients")) if kind.endswith(" clients") else CLIENTS
+        self.need_agents(clients)
         job = self.folder / "job.toml"
-        job.write_text(f"[job]\nnum-rounds = {ROUNDS}\nmin-clients = {len(AGENTS)}\nmin-available-clients = {len(AGENTS)}\n"
+        job.write_text(f"[job]\nnum-rounds = {ROUNDS}\nmin-clients = {clients}\nclients-per-round = {clients}\n"
+                       f"min-available-clients = {clients}\n"
                        "[model]\nname = \"simulations/models/llama-7m\"\n[data]\ndataset = \"fortunes\"\n"
                        "separator = \"\\n%\\n\"\nseq-length = 32\nheld-out-fraction = 0.0\n" + sections)
         up, down = self.relay.up, self.relay.down
         self.operate("job", "submit", job, "--watch")
         view = json.loads(self.operate("job", "show", "@last", "--format", "json"))
-        parts = ROUNDS * len(AGENTS)
+        parts = ROUNDS * clients
         files = {"up": view["bytes_up"] + view["protocol_bytes_up"], "down": view["bytes_down"]}
         wire = {"up": self.relay.up - up, "down": self.relay.down - down}
-        row = {"bench": f"wire_bytes: {kind}", "clients": len(AGENTS), "rounds": ROUNDS, "state": view["state"]}
+        row = {"bench": f"wire_bytes: {kind}", "clients": clients, "rounds": ROUNDS, "state": view["state"]}
         for way in ("up", "down"):
             row |= {f"files_{way}": round(files[way] / parts), f"wire_{way}": round(wire[way] / parts),
                     f"wire_over_files_{way}": round(wire[way] / files[way], 3) if files[way] else None}
@@ -161,7 +193,6 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         federation = Federation(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(folder))
         try:
-            federation.await_agents()
             for kind in sys.argv[2:] or KINDS:
                 federation.measure(kind, KINDS[kind])
         finally:

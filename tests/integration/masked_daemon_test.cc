@@ -218,6 +218,51 @@ TEST(MaskedDaemon, AGroupOfAnAgentThatDiesIsLeftOutAndJobShowSaysSo) {
   EXPECT_THAT(deployment.Operate({"job", "show", "@last"}).out, HasSubstr("left out: group "));
 }
 
+// Two jobs over one data set: the second pays for the first. Five clients, of whom one may be
+// corrupt: a sum of the fewest, four, has three shares of noise for certain.
+TEST(MaskedDaemon, DistributedNoiseIsChargedAndTheLedgerShowsEveryJobOrOne) {
+  Deployment deployment;
+  deployment.StartCoordinator();
+  StartAgents(deployment, kFive, {});
+  const std::string job = JobOf(kFive.size(), kPatient,
+                                "[secure-aggregation]\nenabled = true\nphase-deadline = \"60s\"\n"
+                                "[privacy]\nmechanism = \"distributed\"\nnoise-multiplier = 1.0\n"
+                                "target-epsilon = 100.0\n");
+  std::vector<std::string> ids;
+  std::vector<double> spent;
+  for (int run = 0; run < 2; ++run) {
+    const json view = json::parse(deployment.SubmitAndWatch(Write(deployment, job)));
+    ASSERT_EQ(view["state"], "finished") << view;
+    EXPECT_EQ(view["rounds"][0]["reported"], json(kFive));
+    ids.push_back(view["id"]);
+    spent.push_back(view["epsilon"]);
+  }
+  // One release with z = 1 at delta 1e-5 costs 4.377, two 6.57, exactly; Renyi's bound a bit more.
+  EXPECT_GT(spent[0], 4.377);
+  EXPECT_LT(spent[0], 5.5);
+  EXPECT_GT(spent[1], 6.57);
+  EXPECT_LT(spent[1], 8);
+  const auto rows = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"ledger", "show", "--format", "json"});
+    const Finished shown = deployment.Operate(words);
+    EXPECT_EQ(shown.code, 0) << shown.err;
+    return json::parse(shown.out)["items"];
+  };
+  const json all = rows({});
+  ASSERT_EQ(all.size(), 2u) << all;
+  for (size_t run = 0; run < 2; ++run) {
+    EXPECT_EQ(all[run]["job"], ids[run]);
+    EXPECT_EQ(all[run]["survivors"], 5);
+    EXPECT_EQ(all[run]["n_eff"], 3);
+    EXPECT_EQ(all[run]["eps_pld"], spent[run]);
+    EXPECT_EQ(rows({ids[run]}), json::array({all[run]}));
+  }
+  const std::string table = deployment.Operate({"ledger", "show", ids[1]}).out;
+  EXPECT_THAT(table, HasSubstr(ids[1]));
+  EXPECT_THAT(table, testing::Not(HasSubstr(ids[0])));
+  EXPECT_NE(deployment.Operate({"ledger", "show", "nobody's"}).code, 0);
+}
+
 TEST(MaskedDaemon, AnAgentThatDiesBeforeItsUploadIsLeftOut) {
   Deployment deployment;
   deployment.StartCoordinator(kNoGrace);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <regex>
 
 #include "common/job/job_file.h"
 
@@ -27,9 +28,27 @@ absl::StatusOr<JobSpec> SpecWith(std::vector<std::string> sets) {
   return job.spec;
 }
 
-class PrivateUpload : public testing::TestWithParam<PrivateCase> {};
+// "key = value and key = value: why; want ...", where a key may be a section; or, for a value that
+// never works, "key: got value, want ...".
+bool NamesKeysAndRemedy(const std::string& message) {
+  static const std::regex clash(
+      R"([a-z-]+\.[a-z-]+ = .* and ([a-z-]+\.[a-z-]+ = |\[[a-z]+\]).*: (.*[;,] )?(got .*)?want .+)");
+  static const std::regex single(R"([a-z-]+\.[a-z-]+: got .*want .+)");
+  return std::regex_search(message, clash) || std::regex_search(message, single);
+}
 
-TEST_P(PrivateUpload, RefusesWhatDoesNotComposeNamingBothKeysAndTheRemedy) {
+TEST(PrivateUpload, ARefusalWithoutSecondKeyOrRemedyIsSeen) {
+  EXPECT_TRUE(NamesKeysAndRemedy("a.b = 1 and c.d = \"x\": no; want b = 2"));
+  EXPECT_TRUE(NamesKeysAndRemedy("a.b = 1 and [full]: no; want [lora]"));
+  EXPECT_TRUE(NamesKeysAndRemedy("a.b: got 1, want 0: why"));
+  EXPECT_FALSE(NamesKeysAndRemedy("a.b = 1: no; want b = 2"));
+  EXPECT_FALSE(NamesKeysAndRemedy("a.b = 1 and c.d = 2: no"));
+  EXPECT_FALSE(NamesKeysAndRemedy("a.b: got 1"));
+}
+
+class PrivateUploads : public testing::TestWithParam<PrivateCase> {};
+
+TEST_P(PrivateUploads, RefusesWhatDoesNotComposeNamingBothKeysAndTheRemedy) {
   const auto spec = SpecWith(GetParam().sets);
   ASSERT_TRUE(spec.ok()) << spec.status();
   const absl::Status status = spec->Validate();
@@ -39,10 +58,11 @@ TEST_P(PrivateUpload, RefusesWhatDoesNotComposeNamingBothKeysAndTheRemedy) {
   }
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kConfig);
   EXPECT_NE(std::string(status.message()).find(GetParam().message), std::string::npos) << status;
+  EXPECT_TRUE(NamesKeysAndRemedy(std::string(status.message()))) << status;
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    All, PrivateUpload,
+    All, PrivateUploads,
     testing::Values(
         PrivateCase{"masked_int8",
                     {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
@@ -80,6 +100,15 @@ INSTANTIATE_TEST_SUITE_P(
                     {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
                      "compression.codec=sign"},
                     "want codec = \"int2\""},
+        PrivateCase{"masked_drive",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "compression.codec=drive"},
+                    "want codec = \"rotate-lattice\""},
+        PrivateCase{"masked_eden",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "compression.codec=eden"},
+                    "want codec = \"rotate-lattice\""},
+        PrivateCase{"eden", {"compression.codec=eden", "compression.bits=3"}, ""},
         PrivateCase{"power_sgd",
                     {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
                      "compression.codec=power-sgd", "job.num-rounds=4"},
@@ -167,6 +196,15 @@ INSTANTIATE_TEST_SUITE_P(
                     {"privacy.mechanism=central", "strategy.weighting=uniform",
                      "privacy.sampling=poisson", "job.clients-per-round=8"},
                     "a cohort of fixed size is no Poisson sample"},
+        PrivateCase{"poisson_selection",
+                    {"privacy.mechanism=central", "strategy.weighting=uniform",
+                     "privacy.sampling=poisson", "privacy.population=100", "job.selection=all"},
+                    "privacy.sampling = \"poisson\" and job.selection = \"all\""},
+        PrivateCase{
+            "poisson_over_selection",
+            {"privacy.mechanism=central", "strategy.weighting=uniform", "privacy.sampling=poisson",
+             "privacy.population=100", "job.over-selection=1.5"},
+            "job.over-selection = 1.5: the draw must not depend on anything"},
         PrivateCase{"poisson_alone", {"privacy.sampling=poisson"}, "nothing is amplified"},
         PrivateCase{
             "poisson_of_nobody",
@@ -301,6 +339,10 @@ INSTANTIATE_TEST_SUITE_P(
         PrivateCase{"neighbours",
                     {"secure-aggregation.enabled=true", "secure-aggregation.neighbours=6"},
                     "secure-aggregation.neighbours: got 6, want 0"},
+        PrivateCase{"example_prompt",
+                    {"privacy.mechanism=example", "strategy.weighting=uniform",
+                     "data.packing=false", "prompt.num-virtual-tokens=8"},
+                    "privacy.mechanism = \"example\" and [prompt]: gradients of single examples"},
         PrivateCase{"example_packed", {"privacy.mechanism=example"}, "data.packing = true"},
         PrivateCase{
             "example_weighted",
@@ -351,6 +393,10 @@ INSTANTIATE_TEST_SUITE_P(
             "krum_masked",
             {"secure-aggregation.enabled=true", "strategy.weighting=uniform", "robust.rule=krum"},
             "the coordinator sees no single update"},
+        PrivateCase{"bound_masked",
+                    {"secure-aggregation.enabled=true", "strategy.weighting=uniform",
+                     "robust.rule=norm-bound", "robust.norm-bound=1"},
+                    "every client scales its update to secure-aggregation.range"},
         PrivateCase{"krum_few",
                     {"robust.rule=krum", "robust.faulty=2", "job.clients-per-round=6"},
                     "got 6 clients a round, want at least 7"},

@@ -108,8 +108,8 @@ TEST_P(EveryCodec, ReachesOneStateInAnyOrderAndWithRestarts) {
 
 INSTANTIATE_TEST_SUITE_P(Codecs, EveryCodec,
                          testing::Values("bf16", "fp16", "int8", "int4", "int2", "sign", "top-k",
-                                         "random-k", "public-top-k", "rotate-lattice", "low-rank",
-                                         "count-sketch", "fed-obd"),
+                                         "random-k", "public-top-k", "rotate-lattice", "drive",
+                                         "eden", "low-rank", "count-sketch", "fed-obd"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::erase(name, '-');

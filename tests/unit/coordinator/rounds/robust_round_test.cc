@@ -1,6 +1,7 @@
 // Federation: rounds in which some clients lie.
 #include <cmath>
 
+#include "aggregation/upload/plain_upload.h"
 #include "common/formats/safetensors.h"
 #include "federation_fixture.h"
 
@@ -20,10 +21,10 @@ JobSpec RobustToy(const std::string& rule, int faulty) {
 // Seven clients who all move every number by about an eighth; the last is not honest.
 class RobustRoundTest : public FederationTest {
  protected:
-  static ToyUpdate Lie(const ToyUpdate& honest) {
+  ToyUpdate Lie(const ToyUpdate& honest) const {
     ToyUpdate lie = honest;
     for (size_t row = 0; row < lie.delta.size(); ++row) {
-      for (float& value : lie.delta.floats(row)) value = -100;
+      for (float& value : lie.delta.floats(row)) value = lie_;
     }
     lie.file = SafetensorsBytes(lie.delta);
     return lie;
@@ -91,6 +92,7 @@ class RobustRoundTest : public FederationTest {
     return "absent";
   }
 
+  float lie_ = -100;
   JobView view_;
   std::vector<JobEvent> completed_;
 };
@@ -128,8 +130,9 @@ TEST_F(RobustRoundTest, WhoWasLeftOutIsToldAndSurvivesARestart) {
   EXPECT_EQ(TextOf(0, "left_out"), "absent");
 }
 
-// Seven updates of ten numbers near 1/8 have norms near 0.4; the lie's is 316.
+// Seven updates of ten numbers near 1/8 have norms near 0.4; the lie's is 9.5.
 TEST_F(RobustRoundTest, TheNormBoundTakesTheStrengthFromABoost) {
+  lie_ = -3;
   JobSpec spec = RobustToy("norm-bound", 0);
   spec.robust.norm_bound = 1;
   EXPECT_LT(ErrorOf(spec, 1), 0.15);  // two rounds of (1/8 + 0.32) / 7
@@ -143,6 +146,37 @@ TEST_F(RobustRoundTest, TheNormBoundTakesTheStrengthFromABoost) {
   const std::string unbounded = view_.state_hash;
   ErrorOf(RobustToy("none", 0), 1);
   EXPECT_EQ(view_.state_hash, unbounded);
+}
+
+// Norm 316, more than ten times the bound: no training gives that, and scaling it would be too
+// kind.
+TEST_F(RobustRoundTest, AnUpdateFarAboveTheNormBoundIsRefusedInPlainAndAfterDecoding) {
+  for (const char* rule : {"norm-bound", "median"}) {
+    for (const char* codec : {"none", "bf16"}) {
+      JobSpec spec = RobustToy(rule, 1);
+      spec.robust.norm_bound = 1;
+      spec.compression.codec = codec;
+      states_ = MakeMemoryStateStore();
+      blobs_ = MakeMemoryBlobStore();
+      Start(spec);
+      for (char name = 'a'; name < 'h'; ++name) Connect({std::string(1, name)});
+      const std::string id = Submit();
+      OpenFirstRound();
+      const auto order = Take("g");
+      ToyUpdate lie = Lie(Honest(order));
+      if (IsCoded(spec)) {
+        const PublicContext shared(spec, ToyManifest(), 1, nullptr, nullptr);
+        lie.file = *(*JobCodec(spec, ToyManifest()))->Encode(lie.delta, shared.context());
+      }
+      const absl::Status refused = ToyUpload(*federation_, "g", order.task, lie).status();
+      EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << refused;
+      EXPECT_EQ(RemedyOf(refused), Remedy::kLeaveRun);
+      EXPECT_NE(refused.message().find("L2 norm: got 316.2"), std::string_view::npos) << refused;
+      EXPECT_NE(refused.message().find("want at most 10.0"), std::string_view::npos) << refused;
+      EXPECT_TRUE(Show(id).rounds[0].reported.empty());
+      gateway_.orders.clear();
+    }
+  }
 }
 
 // An attempt that ends with fewer than the rule needs is abandoned like any other without quorum.

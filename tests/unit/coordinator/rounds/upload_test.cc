@@ -1,9 +1,13 @@
 // Federation: what becomes of uploads, honest, repeated, late and hostile.
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 #include <utility>
 
+#include "common/formats/safetensors.h"
+#include "common/random.h"
 #include "coordinator/rounds/update_layout.h"
 #include "federation_fixture.h"
 #include "tests/unit/scratch.h"
@@ -187,6 +191,123 @@ TEST_F(FederationTest, EveryHostileUploadIsRefusedWithItsReasonAndTheRoundGoesOn
   EXPECT_TRUE(Upload(order).ok());
   ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
   EXPECT_EQ(Show(id).state, JobState::kFinished);
+}
+
+// Bit patterns of every class of float.
+float HostileValue(RandomCursor& cursor) {
+  const uint32_t word = cursor.Next();
+  switch (cursor.Bounded(8)) {
+    case 0:
+      return std::bit_cast<float>(0x7FC00000u | (word & 0x803FFFFFu));  // quiet NaN
+    case 1:
+      return std::bit_cast<float>(0x7F800001u | (word & 0x803FFFFFu));  // signalling NaN
+    case 2:
+      return std::bit_cast<float>(0x7F800000u | (word & 0x80000000u));  // infinity
+    case 3:
+      return std::bit_cast<float>(word & 0x807FFFFFu);  // subnormal or 0
+    case 4:
+      return std::bit_cast<float>(0x7F7FFFFFu - (word & 0xFF));  // near the largest
+    case 5:
+      return std::bit_cast<float>(word);  // anything
+    case 6:
+      return static_cast<float>(static_cast<int32_t>(word));
+    default:
+      return static_cast<float>(word % 12700) * 0.01f;  // in range, but for the norm
+  }
+}
+
+// 500 payloads of hostile values and weights, made from a seed, through the whole path of an
+// upload. Of what is wrong with one the earliest check speaks: the weight of the header, then the
+// first value, then the norm. What is accepted moves the model by no more than the bound.
+TEST_F(FederationTest, FiveHundredHostilePayloadsAreRefusedOrBounded) {
+  constexpr int kPayloads = 500;
+  constexpr double kBound = 2;
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  spec.robust.rule = "norm-bound";
+  spec.robust.norm_bound = kBound;
+  Start(spec);
+  const auto name = [](int client) { return "c" + std::to_string(client); };
+  for (int client = 0; client < kPayloads; ++client) Connect({name(client)});
+  const std::string id = Submit();
+  OpenFirstRound();
+  RandomCursor cursor(RandomStream(9, Purpose::kSketch, 0));
+  std::map<std::string, int> seen;
+  for (int payload = 0; payload < kPayloads; ++payload) {
+    const auto order = Take(name(payload));
+    ToyUpdate update{"", static_cast<int64_t>(cursor.Bounded(4)) * 60, ParameterSet(ToyManifest())};
+    double square = 0;
+    bool in_range = true;
+    for (size_t row = 0; row < update.delta.size(); ++row) {
+      for (float& value : update.delta.floats(row)) {
+        value = cursor.Bounded(6) == 0 ? HostileValue(cursor) : 0.01f;
+        in_range &= std::fabs(value) < 128;  // NaN is not
+        square += double{value} * value;
+      }
+    }
+    update.file = SafetensorsBytes(update.delta);
+    const std::string want = update.tokens == 0               ? "tokens: got 0, want 1 .. 2^31 - 1"
+                             : !in_range                      ? "want a finite value below 128"
+                             : square > 100 * kBound * kBound ? "want at most 20.0"
+                                                              : "";
+    ++seen[want];
+    const absl::Status got = ToyUpload(*federation_, order.client, order.task, update).status();
+    ASSERT_EQ(got.ok(), want.empty()) << payload << ": " << got;
+    if (got.ok()) continue;
+    EXPECT_EQ(got.code(), absl::StatusCode::kInvalidArgument) << payload;
+    EXPECT_NE(got.message().find(want), std::string_view::npos) << payload << ": " << got;
+  }
+  EXPECT_EQ(seen.size(), 4u);
+  for (const auto& [message, count] : seen) EXPECT_GT(count, 10) << message;
+  EXPECT_EQ(Show(id).rounds[0].reported.size(), static_cast<size_t>(seen[""]));
+
+  ParameterSet before = *ToyPlanner(spec)("toy")->initial({});
+  Pass(spec.job.round_deadline);
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  const JobView view = Show(id);
+  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
+  const Manifest manifest = ToyManifest();
+  const ParameterSet after = *ReadParameterSet(*blobs_->Get(view.state_sha256, 1 << 20), &manifest);
+  double moved = 0;
+  for (size_t row = 0; row < after.size(); ++row) {
+    for (size_t at = 0; at < after.floats(row).size(); ++at) {
+      moved += std::pow(double{after.floats(row)[at]} - before.floats(row)[at], 2);
+    }
+  }
+  EXPECT_LE(std::sqrt(moved), kBound * (1 + 1e-6));
+}
+
+TEST_F(FederationTest, AnUpdateOfZerosAndOneThatRepeatsAnothersAreFlaggedAndCount) {
+  JobSpec spec = ToySpec();
+  spec.job.num_rounds = 1;
+  Start(spec);
+  std::vector<std::string> flagged;
+  federation_->Subscribe("", [&](const JobEvent& event) {
+    if (event.type != "client.flagged") return;
+    std::string text;
+    for (const auto& [key, value] : event.data) text += std::get<std::string>(value) + ": ";
+    flagged.push_back(text);
+  });
+  Connect({"a", "b", "c", "d"});
+  const std::string id = Submit();
+  OpenFirstRound();
+  const ToyUpdate honest = ToyTrain("a", 1, "");
+  ToyUpdate zeros{"", 5, ParameterSet(ToyManifest())};
+  zeros.file = SafetensorsBytes(zeros.delta);
+  const auto send = [&](const std::string& client, const ToyUpdate& update) {
+    const auto receipt = ToyUpload(*federation_, client, Take(client).task, update);
+    EXPECT_TRUE(receipt.ok()) << receipt.status();
+  };
+  send("a", honest);
+  send("b", ToyTrain("b", 1, ""));
+  EXPECT_TRUE(flagged.empty());
+  send("c", honest);
+  send("d", zeros);
+  EXPECT_EQ(flagged, (std::vector<std::string>{"c: its update has the very bytes of that of a: ",
+                                               "d: its update is all zeros: "}));
+  ASSERT_TRUE(ToyRun(*federation_, gateway_).ok());
+  EXPECT_EQ(Show(id).state, JobState::kFinished);
+  EXPECT_EQ(Show(id).rounds[0].reported.size(), 4u);
 }
 
 // Updates are added four at a time, piece by piece, whatever the order of tensors in each file.

@@ -210,9 +210,9 @@ TEST(SessionShape, GuaranteesTheSharesOfTheTable) {
   using Threat = SessionShape::Threat;
   using Graph = SessionShape::Graph;
   const auto effective = [](SessionShape shape) { return shape.Shares()->effective(); };
-  // n_min - floor(gamma n_max)
+  // n_min - max(1, floor(gamma n_max))
   EXPECT_EQ(effective({Threat::kSemiHonest, Graph::kComplete, 50, 64, 0, 100'000}), 44);
-  // max(n_min, t) - floor(gamma n_max)
+  // max(n_min, t) - max(1, floor(gamma n_max))
   EXPECT_EQ(effective({Threat::kMalicious, Graph::kComplete, 50, 64, 40, 100'000}), 44);
   EXPECT_EQ(effective({Threat::kMalicious, Graph::kComplete, 30, 64, 40, 100'000}), 34);
   // ring: t - c; the design's n = 1000 with gamma .1 and delta .2 has t = 163, c = 70
@@ -226,6 +226,22 @@ TEST(SessionShape, GuaranteesTheSharesOfTheTable) {
       (SessionShape{Threat::kSemiHonest, Graph::kComplete, 6, 64, 0, 100'000}.Shares().ok()));
   EXPECT_FALSE((SessionShape{Threat::kMalicious, Graph::kComplete, 5, 4, 3, 0}.Shares().ok()));
   EXPECT_FALSE((SessionShape{Threat::kMalicious, Graph::kComplete, 5, 8, 0, 0}.Shares().ok()));
+}
+
+// A tenth of six is nobody, but the protocol counts on one.
+TEST(SessionShape, OneClientOfASmallCohortMayBeCorrupt) {
+  using Threat = SessionShape::Threat;
+  const auto effective = [](SessionShape shape) { return shape.Shares()->effective(); };
+  for (const Threat threat : {Threat::kSemiHonest, Threat::kMalicious}) {
+    SessionShape six{.threat = threat, .least = 6, .most = 6, .threshold = 4, .corrupt_ppm = 1};
+    EXPECT_EQ(effective(six), 5);
+    six.corrupt_ppm = 100'000;
+    EXPECT_EQ(effective(six), 5);
+    six.corrupt_ppm = 333'334;
+    EXPECT_EQ(effective(six), 4);
+    six.corrupt_ppm = 0;
+    EXPECT_EQ(effective(six), 6);
+  }
 }
 
 // Shares come from a session's guarantee alone.

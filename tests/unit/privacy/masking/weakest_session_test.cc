@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "privacy/masking/masked_form.h"
+#include "privacy/secagg/client/policy.h"
 
 namespace rivulet {
 namespace {
@@ -29,6 +30,18 @@ TEST(WeakestSession, ARingVouchesForItsArcsAloneAndTheSmallestRosterForTheFewest
   EXPECT_EQ(HonestShares(Between(700, 1000)), 87);
   EXPECT_EQ(HonestShares(Between(300, 1000)), 53);
   EXPECT_EQ(HonestShares(Between(200, 1000)), 53);  // 200 - 100 if it stays a complete graph
+}
+
+// What a client counts on as honest inputs of a sum it counts on as shares of noise, too.
+TEST(WeakestSession, OfACompleteGraphIsWhatTheProtocolPromises) {
+  for (const uint32_t n : {4u, 6u, 9u, 10u, 19u, 20u, 64u, 256u}) {
+    for (const uint32_t gamma : {50'000u, 100'000u, 333'334u}) {
+      secagg::Params params = Between(n, n);
+      params.gamma_ppm = gamma;
+      EXPECT_EQ(HonestShares(params), secagg::HonestInputs(params, *params.RuleOf(n)))
+          << n << " clients, gamma " << gamma;
+    }
+  }
 }
 
 TEST(WeakestSession, CompleteGraphsCountAsBefore) {

@@ -28,7 +28,7 @@ void RunThousand(bool real_signatures) {
   });
   RandomCursor cursor(RandomStream(3, Purpose::kDropOut, real_signatures));
   for (int& point : run.drop_at) {
-    if (cursor.Bounded(100) < 18) point = static_cast<int>(cursor.Bounded(kStays));
+    if (cursor.Bounded(100) < 20) point = static_cast<int>(cursor.Bounded(kStays));
   }
   run.drop_at[5] = run.drop_at[6] = kStays;
   for (int point = 0; point < kStays; ++point) {

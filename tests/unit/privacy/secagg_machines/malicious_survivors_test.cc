@@ -64,8 +64,22 @@ TEST_F(LyingSurvivors, Case38TheClientHasNotUploaded) {
   ExpectRefusal(cohort.session(0), cohort.session(0).OnSurvivors(survivors), Reason::kU3);
 }
 
-TEST_F(LyingSurvivors, Case39FewerThanTheRoundAsksFor) {
-  Refuses(With(SetOf<U3Set>(4, {0, 1})), Reason::kU3);
+// Four hold enough of its shares, so that nothing else is wrong with them (case 41).
+TEST(LyingSets, Case39FewerThanTheRoundAsksFor) {
+  Params params = SmallParams();
+  params.n_min = 5;
+  Cohort cohort(5, params);  // t = 4
+  HonestRun run(cohort);
+  run.AdvertiseAll();
+  run.RosterAll();
+  run.ForwardAll();
+  run.MaskAll();
+  SurvivorSet survivors = run.survivors();
+  survivors.u3 = SetOf<U3Set>(5, {0, 1, 2, 3});
+  const absl::Status refused = cohort.session(0).OnSurvivors(survivors).status();
+  EXPECT_NE(refused.message().find("survivors: got 4, want at least 5"), std::string_view::npos)
+      << refused;
+  ExpectRefusal(cohort.session(0), refused, Reason::kU3);
 }
 
 TEST(LyingSets, Case40U3IsNoSubsetOfU2) {
@@ -265,8 +279,10 @@ TEST_F(LyingSurvivors, NeverBothSharesOfOneMember) {
 }
 
 TEST(LyingSets, InMode0AreRefusedTheSameWay) {
-  const auto refuses = [](auto change, Reason reason) {
-    Cohort cohort(5, SmallParams(Mode::kSemiHonest));
+  const auto refuses = [](auto change, Reason reason, const char* text) {
+    Params params = SmallParams(Mode::kSemiHonest);
+    params.n_min = 5;
+    Cohort cohort(5, params);
     HonestRun run(cohort);
     run.AdvertiseAll();
     run.RosterAll();
@@ -274,11 +290,25 @@ TEST(LyingSets, InMode0AreRefusedTheSameWay) {
     run.MaskAll();
     UnmaskRequest request = run.request();
     change(request);
-    ExpectRefusal(cohort.session(0), cohort.session(0).OnUnmaskRequest(request), reason);
+    const absl::Status refused = cohort.session(0).OnUnmaskRequest(request).status();
+    EXPECT_NE(refused.message().find(text), std::string_view::npos) << refused;
+    ExpectRefusal(cohort.session(0), refused, reason);
   };
-  refuses([](UnmaskRequest& request) { request.u2 = SetOf<U2Set>(5, {0, 1, 2, 3}); }, Reason::kU2);
-  refuses([](UnmaskRequest& request) { request.u3 = SetOf<U3Set>(5, {1, 2, 3, 4}); }, Reason::kU3);
-  refuses([](UnmaskRequest& request) { request.u3 = SetOf<U3Set>(5, {0, 1}); }, Reason::kU3);
+  refuses(
+      [](UnmaskRequest& request) {
+        request.u2 = SetOf<U2Set>(5, {0, 1, 2, 3});
+      },
+      Reason::kU2, "U2 is not the one");
+  refuses(
+      [](UnmaskRequest& request) {
+        request.u3 = SetOf<U3Set>(5, {1, 2, 3, 4});
+      },
+      Reason::kU3, "this client is not among the survivors");
+  refuses(
+      [](UnmaskRequest& request) {
+        request.u3 = SetOf<U3Set>(5, {0, 1, 2, 3});
+      },
+      Reason::kU3, "survivors: got 4, want at least 5");
 }
 
 TEST(LyingAttempts, EqualInputsOfTwoAttemptsGiveUnrelatedBytes) {
