@@ -273,7 +273,7 @@ absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(Assignment task,
     if (desk_ == nullptr) return NoMasks();
     RV_RETURN_IF_ERROR(desk_->Begin(task).status());
   }
-  RV_ASSIGN_OR_RETURN(const std::optional<std::string> state, FetchState(task, aborted));
+  RV_ASSIGN_OR_RETURN(std::optional<std::string> state, FetchState(task, aborted));
   if (!state.has_value()) return std::nullopt;
   if (work_.LacksLog(task)) {
     const absl::StatusOr<std::string> log = FetchLog(*task.log, 0, aborted);
@@ -285,7 +285,8 @@ absl::StatusOr<std::optional<WorkResult>> Agent::FetchAndDo(Assignment task,
     RV_ASSIGN_OR_RETURN(task.session_root, desk_->DirectionRoot(task, aborted));
   }
   RV_ASSIGN_OR_RETURN(WorkResult result,
-                      work_.Do(task, *state, [&aborted] { return aborted.stop_requested(); }));
+                      work_.Do(task, std::make_shared<const std::string>(*std::move(state)),
+                               [&aborted] { return aborted.stop_requested(); }));
   if (result.outcome.kind != Outcome::Kind::kTrained) return result;
   if (result.outcome.tokens > 0) {
     spdlog::info("{}: trained, loss {:.4f}, {} tokens", TextOf(task.key), result.outcome.loss,

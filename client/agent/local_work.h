@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,9 +38,10 @@ class LocalWork {
   virtual bool LacksLog(const Assignment&) { return false; }
   // Errors: DataLoss for other bytes than the whole of the task's log.
   virtual absl::Status TakeLog(const Assignment&, std::string_view) { return absl::OkStatus(); }
-  // `state`: safetensors of the global state. Errors: those of Check; Aborted (cancelled);
-  // ResourceExhausted (memory); any other is a failed task.
-  virtual absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
+  // `state`: safetensors of the global state, which may be kept; not null. Errors: those of Check;
+  // Aborted (cancelled); ResourceExhausted (memory); any other is a failed task.
+  virtual absl::StatusOr<WorkResult> Do(const Assignment& task,
+                                        std::shared_ptr<const std::string> state,
                                         const std::function<bool()>& cancelled) = 0;
   // The coordinator has the update of this task; perhaps said again. From another thread than Do.
   virtual void Accepted(const TaskKey&) {}

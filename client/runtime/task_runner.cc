@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "aggregation/scalars/scalar_replay.h"
+#include "aggregation/upload/plain_upload.h"
 #include "client/agent/failure_report.h"
 #include "client/runtime/example_guard.h"
 #include "client/runtime/job_tuner.h"
@@ -38,7 +39,7 @@ struct TaskRunner::Job {
   std::string data_of;                          // id of the job they were read for
   std::shared_ptr<const ParameterSet> initial;  // once it was asked for
   std::optional<uint64_t> position;             // with [scalars]: of `held` in what was logged
-  std::shared_ptr<const ParameterSet> held;
+  StateFile held;
   std::string held_of;  // job and round of the task it came with
   uint64_t held_round = 0;
   // Of a pool whose draws go by them; or a first pass's mean.
@@ -180,9 +181,9 @@ std::optional<uint64_t> TaskRunner::MissingLog(const LocalTask& task) {
 }
 
 // An older state whose file is `snapshot`, from which `rest` bytes of log lead to that of the task.
-absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::SnapshotOf(
-    const Job& job, const ScalarForm& form, const LocalTask& task, std::string_view snapshot,
-    uint64_t rest) {
+absl::StatusOr<ParameterSet> TaskRunner::SnapshotOf(const Job& job, const ScalarForm& form,
+                                                    const LocalTask& task,
+                                                    std::string_view snapshot, uint64_t rest) {
   if (!task.log->snapshot || rest != task.log->tail()) {
     return Refuse(absl::StatusCode::kDataLoss, "log: the task has no snapshot " +
                                                    std::to_string(rest) + " bytes before its end");
@@ -193,8 +194,7 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::SnapshotOf(
                       std::to_string(draws) + " numbers to draw, want at most " +
                       std::to_string(kMostReplay));
   }
-  RV_ASSIGN_OR_RETURN(ParameterSet state, ReadParameterSet(snapshot, &job.tuner->manifest()));
-  return std::make_shared<const ParameterSet>(std::move(state));
+  return ReadParameterSet(snapshot, &job.tuner->manifest());
 }
 
 absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::string_view rest,
@@ -207,52 +207,55 @@ absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::stri
     return Refuse(absl::StatusCode::kDataLoss,
                   "log: the task has none of " + std::to_string(rest.size()) + " bytes");
   }
-  std::shared_ptr<const ParameterSet> start;
-  if (!snapshot.empty()) {
-    RV_ASSIGN_OR_RETURN(start, SnapshotOf(*job, *form, task, snapshot, rest.size()));
-  } else {
+  StateFile held;
+  if (snapshot.empty()) {
     const std::lock_guard lock(job->mutex);
     const uint64_t before = task.log->end() - rest.size();
     const bool follows = job->held_of == task.job_id && job->position == before;
-    if (!form->pooled() && follows) start = job->held;
+    if (!form->pooled() && follows) held = job->held;
   }
-  if (start == nullptr && snapshot.empty() && task.log->from == 0 &&
-      rest.size() == task.log->bytes) {
-    RV_ASSIGN_OR_RETURN(start, InitialOf(*job));
+  ParameterSet state;
+  if (!snapshot.empty()) {
+    RV_ASSIGN_OR_RETURN(state, SnapshotOf(*job, *form, task, snapshot, rest.size()));
+  } else if (held != nullptr) {
+    RV_ASSIGN_OR_RETURN(state, ReadParameterSet(*held, &job->tuner->manifest()));
+  } else if (task.log->from == 0 && rest.size() == task.log->bytes) {
+    RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> initial, InitialOf(*job));
+    state = *initial;
+  } else {
+    return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");
   }
-  if (start == nullptr) return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");
-  ParameterSet state = *start;
   RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state, cancelled));
   if (job->DrawsByLog(task)) RV_RETURN_IF_ERROR(KeepSums(*job, task, rest));
   return SafetensorsBytes(state);
 }
 
-// The task's global state, which stays for the log of the next one.
-absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::StateOf(
-    Job& job, const LocalTask& task, std::string_view state_file) {
-  RV_ASSIGN_OR_RETURN(ParameterSet read, ReadParameterSet(state_file, &job.tuner->manifest()));
-  auto state = std::make_shared<const ParameterSet>(std::move(read));
+// The task's global state, whose file stays for the log of the next one. The numbers are the
+// caller's own: what a tuner leaves of them nobody reads.
+absl::StatusOr<ParameterSet> TaskRunner::StateOf(Job& job, const LocalTask& task,
+                                                 const StateFile& state_file) {
+  RV_ASSIGN_OR_RETURN(ParameterSet state, ReadParameterSet(*state_file, &job.tuner->manifest()));
   if (!task.log) return state;
   const std::lock_guard lock(job.mutex);
   const bool over = job.held_of == task.job_id && task.round < job.held_round;
   if (over) return state;
   job.held_of = task.job_id;
-  job.held = state;
+  job.held = state_file;
   job.held_round = task.round;
   job.position = task.log->end();
   return state;
 }
 
-absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string_view state_file,
+absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, const StateFile& state_file,
                                               const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task));
   if (job->IsSecond(task)) return SecondPass(*job, task);
-  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> state,
-                      StateOf(*job, task, state_file));
-  const ParameterSet& global = *state;
+  RV_ASSIGN_OR_RETURN(ParameterSet global, StateOf(*job, task, state_file));
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task));
   TuneRequest request;
   request.global = &global;
+  // Coefficients are encoded without the state, unless it says which of them.
+  if (job->form() && !ChoosesByMovement(job->document.spec)) request.spent = &global;
   request.examples = data->train;
   request.round = task.round;
   request.client = task.client;
@@ -330,12 +333,10 @@ absl::StatusOr<LocalUpdate> TaskRunner::SecondPass(Job& job, const LocalTask& ta
 }
 
 absl::StatusOr<EvaluationSums> TaskRunner::Evaluate(const LocalTask& task,
-                                                    std::string_view state_file,
+                                                    const StateFile& state_file,
                                                     const std::function<bool()>& cancelled) {
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<Job> job, JobOf(task));
-  RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> state,
-                      StateOf(*job, task, state_file));
-  const ParameterSet& global = *state;
+  RV_ASSIGN_OR_RETURN(const ParameterSet global, StateOf(*job, task, state_file));
   RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ClientData> data, DataOf(*job, task));
   std::span<const Example> rest = data->held_out;
   const auto batch = static_cast<size_t>(job->document.spec.train.per_device_train_batch_size);

@@ -53,6 +53,10 @@ struct LocalTask {
   UploadKey upload() const { return {job_id, client, round, attempt}; }
 };
 
+// A safetensors file of a global state, in memory. Shared: who read it, the tasks of a round and
+// what is kept for the next one need no copies.
+using StateFile = std::shared_ptr<const std::string>;
+
 // One task's local work: the same code in the agent and in the simulation, which is why both reach
 // the same bits. Keeps base model, tuner and tokenised data of the job it worked on last, and only
 // of that one: jobs come and go for as long as an agent lives. The same document under another job
@@ -88,12 +92,12 @@ class TaskRunner {
   // LocalResources.
   absl::Status TakeLog(const LocalTask& task, std::string_view log);
 
-  // `state_file`: safetensors of the round's global state. Errors: those of the job document, of
+  // `state_file`: the round's global state; not null. Errors: those of the job document, of
   // LocalResources and of Tuner::Tune; InvalidArgument for a state that does not fit the job's
   // manifest; FailedPrecondition for a task that LacksLog. A second pass (IsSecondPass) trains
   // nothing and needs no state: its update is what Train made for the first. Errors then also:
   // FailedPrecondition, with a report, when that is not here any more.
-  absl::StatusOr<LocalUpdate> Train(const LocalTask& task, std::string_view state_file,
+  absl::StatusOr<LocalUpdate> Train(const LocalTask& task, const StateFile& state_file,
                                     const std::function<bool()>& cancelled);
   // What the task's masked vector could not carry, if it is with error feedback.
   void Propose(const LocalTask& task, const UpdateEncoder::MaskedExtras& made) {
@@ -105,7 +109,7 @@ class TaskRunner {
   // Errors: as Train; Aborted when `cancelled`, which is polled between batches and may be empty.
   // A batch is never cut: its sums would have other bits. It takes less than a step of training,
   // after which Train polls.
-  absl::StatusOr<EvaluationSums> Evaluate(const LocalTask& task, std::string_view state_file,
+  absl::StatusOr<EvaluationSums> Evaluate(const LocalTask& task, const StateFile& state_file,
                                           const std::function<bool()>& cancelled = {});
 
  private:
@@ -115,14 +119,11 @@ class TaskRunner {
   absl::StatusOr<LocalUpdate> SecondPass(Job& job, const LocalTask& task);
   absl::StatusOr<std::shared_ptr<const ClientData>> DataOf(Job& job, const LocalTask& task);
   static absl::StatusOr<std::shared_ptr<const ParameterSet>> InitialOf(Job& job);
-  static absl::StatusOr<std::shared_ptr<const ParameterSet>> SnapshotOf(const Job& job,
-                                                                        const ScalarForm& form,
-                                                                        const LocalTask& task,
-                                                                        std::string_view snapshot,
-                                                                        uint64_t rest);
-  static absl::StatusOr<std::shared_ptr<const ParameterSet>> StateOf(Job& job,
-                                                                     const LocalTask& task,
-                                                                     std::string_view state_file);
+  static absl::StatusOr<ParameterSet> SnapshotOf(const Job& job, const ScalarForm& form,
+                                                 const LocalTask& task, std::string_view snapshot,
+                                                 uint64_t rest);
+  static absl::StatusOr<ParameterSet> StateOf(Job& job, const LocalTask& task,
+                                              const StateFile& state_file);
 
   LocalResources& resources_;
   TunerFactory factory_;

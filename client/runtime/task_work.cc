@@ -107,7 +107,7 @@ class TaskWork final : public LocalWork {
 
   absl::Status Check(const Assignment& task) override { return CheckTask(policy_, task); }
 
-  absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
+  absl::StatusOr<WorkResult> Do(const Assignment& task, StateFile state,
                                 const std::function<bool()>& cancelled) override {
     RV_RETURN_IF_ERROR(Check(task));
     const LocalTask local = LocalOf(task);
@@ -160,7 +160,7 @@ class TaskWork final : public LocalWork {
     return local;
   }
 
-  absl::StatusOr<WorkResult> Evaluate(const LocalTask& task, std::string_view state,
+  absl::StatusOr<WorkResult> Evaluate(const LocalTask& task, const StateFile& state,
                                       const std::function<bool()>& cancelled) {
     RV_ASSIGN_OR_RETURN(const EvaluationSums sums, runner_.Evaluate(task, state, cancelled));
     WorkResult result;

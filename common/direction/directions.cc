@@ -64,27 +64,40 @@ double Directions::Dot(uint64_t index, std::span<const float> gradient) const {
   return sum;
 }
 
+std::vector<std::span<float>> Directions::Apart(std::span<float> values) const {
+  std::vector<std::span<float>> tensors;
+  for (const Placed& tensor : tensors_) {
+    tensors.push_back(values.subspan(tensor.offset, static_cast<size_t>(tensor.part.elements())));
+  }
+  return tensors;
+}
+
 void Directions::Move(std::span<const uint64_t> indices, std::span<const float> factors,
                       std::span<float> values) const {
-  MoveUnless({}, indices, factors, values).IgnoreError();  // nobody cancels it
+  Move(indices, factors, Apart(values));
+}
+
+void Directions::Move(std::span<const uint64_t> indices, std::span<const float> factors,
+                      std::span<const std::span<float>> tensors) const {
+  MoveUnless({}, indices, factors, tensors).IgnoreError();  // nobody cancels it
 }
 
 absl::Status Directions::MoveUnless(const std::function<bool()>& cancelled,
                                     std::span<const uint64_t> indices,
-                                    std::span<const float> factors, std::span<float> values) const {
+                                    std::span<const float> factors,
+                                    std::span<const std::span<float>> tensors) const {
   if (settings_.kind == DirectionKind::kSubspace) {
-    return MoveInSubspaces(cancelled, indices, factors, values);
+    return MoveInSubspaces(cancelled, indices, factors, tensors);
   }
   std::vector<std::unique_ptr<const Direction>> drawn;
   for (const uint64_t index : indices) drawn.push_back(MakeDirection(settings_, root_, index));
-  for (const Placed& tensor : tensors_) {
-    if (!tensor.moves) continue;
-    const auto count = static_cast<size_t>(tensor.part.elements());
-    for (size_t first = 0; first < count; first += kMovedTogether) {
-      TensorPart part = tensor.part;
+  for (size_t tensor = 0; tensor < tensors_.size(); ++tensor) {
+    if (!Moves(tensor)) continue;
+    const std::span<float> values = tensors[tensor];
+    for (size_t first = 0; first < values.size(); first += kMovedTogether) {
+      TensorPart part = tensors_[tensor].part;
       part.first = static_cast<int64_t>(first);
-      const auto piece =
-          values.subspan(tensor.offset + first, std::min(kMovedTogether, count - first));
+      const auto piece = values.subspan(first, std::min(kMovedTogether, values.size() - first));
       for (size_t j = 0; j < drawn.size(); ++j) {
         if (j % kPolledDirections == 0 && cancelled && cancelled()) {
           return absl::AbortedError("replay: cancelled");
@@ -99,18 +112,16 @@ absl::Status Directions::MoveUnless(const std::function<bool()>& cancelled,
 absl::Status Directions::MoveInSubspaces(const std::function<bool()>& cancelled,
                                          std::span<const uint64_t> indices,
                                          std::span<const float> factors,
-                                         std::span<float> values) const {
+                                         std::span<const std::span<float>> tensors) const {
   const auto renewal = static_cast<uint64_t>(settings_.renewal);
   for (size_t first = 0, end = 0; first < indices.size(); first = end) {
     const uint64_t shared = indices[first] / renewal;
     while (end < indices.size() && indices[end] / renewal == shared) ++end;
-    for (const Placed& tensor : tensors_) {
-      if (!tensor.moves) continue;
+    for (size_t tensor = 0; tensor < tensors_.size(); ++tensor) {
+      if (!Moves(tensor)) continue;
       if (cancelled && cancelled()) return absl::AbortedError("replay: cancelled");
-      const auto count = static_cast<size_t>(tensor.part.elements());
       AddInSubspace(settings_, root_, indices.subspan(first, end - first),
-                    factors.subspan(first, end - first), tensor.part,
-                    values.subspan(tensor.offset, count));
+                    factors.subspan(first, end - first), tensors_[tensor].part, tensors[tensor]);
     }
   }
   return absl::OkStatus();
@@ -129,7 +140,7 @@ absl::Status Directions::Replay(std::span<const double> factors, std::span<float
       indices.push_back(j);
       rounded.push_back(static_cast<float>(factors[j]));
     }
-    return MoveUnless(cancelled, indices, rounded, values);
+    return MoveUnless(cancelled, indices, rounded, Apart(values));
   }
   for (const Placed& tensor : tensors_) {
     if (!tensor.moves) continue;

@@ -33,6 +33,8 @@ class Directions {
   // What z is for the matrix `tensor`, where the settings are of a rank (kLowRank, kSubspace);
   // nothing where it is 0 (of another split).
   std::optional<LowRankFactors> FactorsOf(uint64_t index, size_t tensor) const;
+  // Whether z is other than 0 in that tensor (of the split).
+  bool Moves(size_t tensor) const { return tensors_[tensor].moves; }
   // Sum of gradient * z: the slope along z that a difference of two losses estimates.
   double Dot(uint64_t index, std::span<const float> gradient) const;
   // values += factors[j] * z of indices[j] for j = 0, 1, ..., each rounded once. One pass over the
@@ -40,6 +42,9 @@ class Directions {
   // the same one, whose sum is added (AddInSubspace).
   void Move(std::span<const uint64_t> indices, std::span<const float> factors,
             std::span<float> values) const;
+  // The same of numbers that lie apart: one span for each tensor of the manifest.
+  void Move(std::span<const uint64_t> indices, std::span<const float> factors,
+            std::span<const std::span<float>> tensors) const;
   // values += the sum of factors[j] * z of index j, j = 0, 1, ...: for directions of rank one that
   // share no factor in whole numbers, exact in any order (rank_one_replay.h); for others as Move
   // has it, each factor rounded to binary32 and zeros left out. Errors: InvalidArgument for a
@@ -50,10 +55,12 @@ class Directions {
 
  private:
   absl::Status MoveUnless(const std::function<bool()>& cancelled, std::span<const uint64_t> indices,
-                          std::span<const float> factors, std::span<float> values) const;
+                          std::span<const float> factors,
+                          std::span<const std::span<float>> tensors) const;
   absl::Status MoveInSubspaces(const std::function<bool()>& cancelled,
                                std::span<const uint64_t> indices, std::span<const float> factors,
-                               std::span<float> values) const;
+                               std::span<const std::span<float>> tensors) const;
+  std::vector<std::span<float>> Apart(std::span<float> values) const;
 
   struct Placed {
     TensorPart part;

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -45,6 +46,9 @@ struct Adaptation {
   std::map<std::string, LowRank, std::less<>> low_rank;  // by module, "model.layers.0.mlp.up_proj"
   std::map<int64_t, Bottleneck> after_feed_forward;      // by layer
   std::map<std::string, at::Tensor, std::less<>> replaced;  // by tensor, in place of the base's
+  // What a pass reads instead of a tensor of `replaced`, by its name: made anew whenever a layer
+  // asks, so that those of one layer exist at a time. Empty: `replaced` as it is.
+  std::function<at::Tensor(std::string_view, const at::Tensor&)> moved;
   std::optional<PromptVectors> prompt;
 
   int64_t virtual_tokens() const { return prompt ? prompt->tokens() : 0; }

@@ -75,7 +75,7 @@ class Llama : public Network {
   // Attention is in the arithmetic of the maps before it: those that are trained whole are fp32.
   bool IsBf16(int64_t layer, const Adaptation& adaptation) const {
     const std::string at = "model.layers." + std::to_string(layer) + ".self_attn.q_proj.weight";
-    return Weight(at, adaptation).scalar_type() == at::kBFloat16;
+    return TypeOf(at, adaptation) == at::kBFloat16;
   }
 
   kernels::AttentionShape ShapeOf(int64_t size, int64_t length) const {

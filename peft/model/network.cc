@@ -134,7 +134,13 @@ at::Tensor Network::PutPrompt(const at::Tensor& embedded, int64_t size,
 
 at::Tensor Network::WeightIfAny(std::string_view name, const Adaptation& adaptation) const {
   const auto it = adaptation.replaced.find(name);
-  return it != adaptation.replaced.end() ? it->second : base_->Find(name);
+  if (it == adaptation.replaced.end()) return base_->Find(name);
+  return adaptation.moved ? adaptation.moved(name, it->second) : it->second;
+}
+
+at::ScalarType Network::TypeOf(std::string_view name, const Adaptation& adaptation) const {
+  const auto it = adaptation.replaced.find(name);
+  return (it != adaptation.replaced.end() ? it->second : Weight(name, adaptation)).scalar_type();
 }
 
 at::Tensor Network::Weight(std::string_view name, const Adaptation& adaptation) const {

@@ -76,6 +76,8 @@ class Network {
   at::Tensor Weight(std::string_view name, const Adaptation& adaptation) const;
   // The same, undefined when there is none.
   at::Tensor WeightIfAny(std::string_view name, const Adaptation& adaptation) const;
+  // The type of Weight, which is not made for it.
+  at::ScalarType TypeOf(std::string_view name, const Adaptation& adaptation) const;
   // Embeddings [size * tokens, hidden] of `size` sequences, each behind the soft prompt if there is
   // one.
   static at::Tensor PutPrompt(const at::Tensor& embedded, int64_t size,

@@ -59,6 +59,10 @@ absl::StatusOr<std::optional<ScalarTally>> NetworkTuner::TallyOf(const TuneReque
 
 absl::StatusOr<TuneResult> NetworkTuner::Tune(const TuneRequest& request) {
   RV_RETURN_IF_ERROR(SameManifest(request.global->manifest(), manifest()));
+  if (request.spent != nullptr && request.spent != request.global) {
+    return Refuse(absl::StatusCode::kInvalidArgument,
+                  "spent: got a state other than `global`, want that one or none");
+  }
   if (request.examples.empty()) {
     return Refuse(absl::StatusCode::kInvalidArgument, "examples: got none, want at least 1");
   }
@@ -126,8 +130,7 @@ absl::StatusOr<EvaluationSums> NetworkTuner::EvaluateWith(const ParameterSet& gl
                                                           std::span<const Example> examples,
                                                           kernels::Workspace& workspace) const {
   const at::NoGradGuard no_grad;
-  const TrainableState state(global, TrainableState::Gradient::kNone);
-  const Adaptation adaptation = method_->Bind(state.leaves());
+  const Adaptation adaptation = method_->Bind(TensorsOf(global));
   Pass pass = {&workspace, std::nullopt, false};
   EvaluationSums total;
   const size_t size = static_cast<size_t>(train_.per_device_train_batch_size);

@@ -6,6 +6,15 @@
 
 namespace rivulet {
 
+std::vector<at::Tensor> TensorsOf(const ParameterSet& state) {
+  std::vector<at::Tensor> views;
+  for (size_t row = 0; row < state.size(); ++row) {
+    float* const place = const_cast<float*>(state.floats(row).data());  // only read
+    views.push_back(at::from_blob(place, state.manifest()[row].shape, at::kFloat));
+  }
+  return views;
+}
+
 TrainableState::TrainableState(const ParameterSet& global, Gradient gradient) {
   int64_t total = 0;
   for (const TensorSpec& spec : global.manifest()) total += spec.elements();

@@ -10,6 +10,10 @@
 
 namespace rivulet {
 
+// The tensors of `state` (all F32) where they lie, one a row of its manifest: to be read alone, as
+// long as it lives.
+std::vector<at::Tensor> TensorsOf(const ParameterSet& state);
+
 // One client's trained numbers as flat fp32 buffers, in manifest order without gaps: values,
 // gradient, and views of both as leaves of autograd, so that the optimiser is one loop. Not thread
 // safe.
@@ -22,9 +26,6 @@ class TrainableState {
   int64_t size() const { return values_.numel(); }
   std::span<const at::Tensor> leaves() const { return leaves_; }
   float* values() { return values_.data_ptr<float>(); }
-  std::span<const float> all_values() const {
-    return {values_.data_ptr<float>(), static_cast<size_t>(size())};
-  }
   float* gradient() { return gradient_.data_ptr<float>(); }
   void ClearGradient();
   // FedProx (Li et al. 2020): mu (w - w_t) joins the gradient, w_t being `global`.

@@ -16,6 +16,9 @@ namespace rivulet {
 struct TuneRequest {
   const ParameterSet* global =
       nullptr;  // trainable state of the round, in manifest order; must outlive the call
+  // `global` itself, where nobody reads it after the call: a tuner may walk in it, and leaves what
+  // it likes there, also where it fails. Null: `global` is only read.
+  ParameterSet* spent = nullptr;
   std::span<const Example> examples;
   uint64_t round = 0;
   std::string client;               // with job.seed and round the root of every random choice
@@ -63,9 +66,10 @@ struct EvaluationSums {
 class Tuner {
  public:
   virtual ~Tuner() = default;
-  // Errors: InvalidArgument (state does not fit the manifest, no examples, no root of a session
-  // where directions follow from one, a setting that example privacy does not go with), Aborted
-  // (cancelled), Internal for a loss or gradient that is not finite, naming step and value.
+  // Errors: InvalidArgument (state does not fit the manifest or is not the one spent, no examples,
+  // no root of a session where directions follow from one, a setting that example privacy does not
+  // go with), Aborted (cancelled), Internal for a loss or gradient that is not finite, naming step
+  // and value.
   virtual absl::StatusOr<TuneResult> Tune(const TuneRequest& request) = 0;
   virtual absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet& global,
                                                   std::span<const Example> examples) = 0;

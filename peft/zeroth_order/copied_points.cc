@@ -1,5 +1,8 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "peft/zeroth_order/model_points.h"
 
 namespace rivulet {
@@ -7,18 +10,24 @@ namespace {
 
 class CopiedPoints : public ModelPoints {
  public:
-  CopiedPoints(const Method& method, const Directions& directions, std::span<const float> values,
-               size_t lanes)
+  CopiedPoints(const Method& method, const Directions& directions, size_t lanes)
       : method_(method),
         directions_(directions),
-        values_(values),
         copies_(at::empty({static_cast<int64_t>(lanes), directions.size()}, at::kFloat)) {}
 
-  Adaptation At(std::span<const EvaluationPoint> points) override {
+  Adaptation At(const ParameterSet& w, std::span<const EvaluationPoint> points) override {
     float* copy = copies_.data_ptr<float>();
     for (const EvaluationPoint& point : points) {
-      PlaceAt(directions_, point, values_, {copy, values_.size()});
-      copy += values_.size();
+      for (size_t tensor = 0; tensor < w.size(); ++tensor) {
+        const std::span<const float> values = w.floats(tensor);
+        if (point.scale == 0) {
+          std::copy(values.begin(), values.end(), copy);
+        } else {
+          directions_.PerturbTensor(point.index, point.scale, tensor, values,
+                                    {copy, values.size()});
+        }
+        copy += values.size();
+      }
     }
     return method_.Bind(Leaves(static_cast<int64_t>(points.size())));
   }
@@ -40,15 +49,14 @@ class CopiedPoints : public ModelPoints {
 
   const Method& method_;
   const Directions& directions_;
-  const std::span<const float> values_;
   const at::Tensor copies_;  // [lanes, numbers]
 };
 
 }  // namespace
 
 std::unique_ptr<ModelPoints> MakeCopiedPoints(const Method& method, const Directions& directions,
-                                              std::span<const float> values, size_t lanes) {
-  return std::make_unique<CopiedPoints>(method, directions, values, lanes);
+                                              size_t lanes) {
+  return std::make_unique<CopiedPoints>(method, directions, lanes);
 }
 
 }  // namespace rivulet

@@ -67,15 +67,6 @@ std::vector<uint64_t> IndicesOf(uint64_t step, int queries) {
   return indices;
 }
 
-void PlaceAt(const Directions& directions, const EvaluationPoint& at, std::span<const float> values,
-             std::span<float> point) {
-  if (at.scale == 0) {
-    std::copy(values.begin(), values.end(), point.begin());
-  } else {
-    directions.Perturb(at.index, at.scale, values, point);
-  }
-}
-
 size_t PointsOfPass(Difference difference, int batched, int queries) {
   if (batched == 0) return 1;
   const auto together = static_cast<size_t>(std::min(batched, queries));
@@ -118,6 +109,12 @@ void MoveAlong(const Directions& directions, std::span<const uint64_t> indices,
                std::span<const double> movements, std::span<float> values) {
   const std::vector<float> factors(movements.begin(), movements.end());
   directions.Move(indices, factors, values);
+}
+
+void MoveAlong(const Directions& directions, std::span<const uint64_t> indices,
+               std::span<const double> movements, std::span<const std::span<float>> tensors) {
+  const std::vector<float> factors(movements.begin(), movements.end());
+  directions.Move(indices, factors, tensors);
 }
 
 std::vector<double> DescentOf(std::span<const double> slopes, double rate) {

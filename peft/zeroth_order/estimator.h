@@ -32,10 +32,6 @@ struct EvaluationPoint {
 // Of n numbers about their mean, over n; 0 for fewer than two.
 double PopulationDeviation(std::span<const double> values);
 
-// point = the numbers there: rounded once, or the bits of `values` at scale 0.
-void PlaceAt(const Directions& directions, const EvaluationPoint& at, std::span<const float> values,
-             std::span<float> point);
-
 // The losses at some points, one each.
 using Objective =
     std::function<absl::StatusOr<std::vector<double>>(std::span<const EvaluationPoint>)>;
@@ -64,9 +60,12 @@ absl::StatusOr<SlopeEstimates> MeasureSlopes(Difference difference, double epsil
 std::vector<double> ProjectGradient(const Directions& directions, std::span<const uint64_t> indices,
                                     std::span<const float> gradient);
 
-// values += movements[q] z_q for each query: each factor is rounded once.
+// values += movements[q] z_q for each query: each factor is rounded once. The second: values that
+// lie apart, as Directions::Move has them.
 void MoveAlong(const Directions& directions, std::span<const uint64_t> indices,
                std::span<const double> movements, std::span<float> values);
+void MoveAlong(const Directions& directions, std::span<const uint64_t> indices,
+               std::span<const double> movements, std::span<const std::span<float>> tensors);
 
 // Movements of a step of gradient descent along the estimate: -rate / P * slopes[q], P =
 // slopes.size().

@@ -63,7 +63,7 @@ absl::StatusOr<StepReport> ForwardRun::Step(std::span<const Batch> batches, doub
 }
 
 absl::StatusOr<ParameterSet> ForwardRun::Update() const {
-  return directions_.Update(global_, state_.all_values());
+  return directions_.Update([this] { return state_.DeltaFrom(global_); });
 }
 
 }  // namespace rivulet

@@ -45,46 +45,54 @@ double StepDirections::Clipped(double rate, double grad_norm, double max_grad_no
   return votes_ ? rate : rate * ClipFactor(grad_norm, max_grad_norm);
 }
 
-void StepDirections::Descend(std::span<const uint64_t> indices, std::vector<double> slopes,
-                             double rate, std::span<float> values) {
+std::vector<double> StepDirections::Decide(std::span<const uint64_t> indices,
+                                           std::vector<double> slopes, double rate) {
   if (votes_) {
     for (double& slope : slopes) slope = (slope > 0) - (slope < 0);
   }
-  const std::vector<double> movements = DescentOf(slopes, rate);
-  MoveAlong(all(), indices, movements, values);
+  std::vector<double> movements = DescentOf(slopes, rate);
   if (tally_) tally_->Add(indices, movements);
+  return movements;
 }
 
-absl::StatusOr<ParameterSet> StepDirections::Update(const ParameterSet& global,
-                                                    std::span<const float> walked) const {
+void StepDirections::Descend(std::span<const uint64_t> indices, std::vector<double> slopes,
+                             double rate, std::span<float> values) {
+  MoveAlong(all(), indices, Decide(indices, std::move(slopes), rate), values);
+}
+
+absl::StatusOr<ParameterSet> StepDirections::Update(
+    const std::function<ParameterSet()>& delta) const {
   if (tally_) return tally_->Update();
-  ParameterSet delta(global.manifest());
-  auto value = walked.begin();
-  for (size_t i = 0; i < global.size(); ++i) {
-    const std::span<const float> from = global.floats(i);
-    const std::span<float> to = delta.floats(i);
-    for (size_t j = 0; j < to.size(); ++j) to[j] = *value++ - from[j];
-  }
-  return delta;
+  return delta();
 }
 
 ZerothOrderRun::ZerothOrderRun(const RunSetting& setting, const ParameterSet& global,
-                               StepDirections directions, kernels::Workspace& workspace)
+                               ParameterSet* spent, StepDirections directions,
+                               kernels::Workspace& workspace)
     : setting_(setting),
       global_(global),
       workspace_(workspace),
       directions_(std::move(directions)),
-      values_(FlatOf(global)),
+      walked_(directions_.notes() ? spent : nullptr),  // else the update needs both
       difference_(IsCentral(setting.train->estimator) ? Difference::kCentral
                                                       : Difference::kOneSided),
       together_(PointsOfPass(difference_, setting.train->batched_queries, setting.train->queries)),
       points_(MakePoints(*setting.method, *setting.train, setting.network->base().config(),
-                         directions_.all(), values_, together_)) {}
+                         directions_.all(), together_)) {}
+
+void ZerothOrderRun::Move() {
+  if (decided_.empty()) return;
+  if (walked_ == nullptr) walked_ = &copy_.emplace(global_);
+  std::vector<std::span<float>> tensors;
+  for (size_t i = 0; i < walked_->size(); ++i) tensors.push_back(walked_->floats(i));
+  MoveAlong(directions_.all(), decided_along_, decided_, tensors);
+  decided_.clear();
+}
 
 std::vector<double> ZerothOrderRun::Losses(std::span<const Batch> batches, int64_t targets,
                                            std::span<const EvaluationPoint> points) {
   const at::NoGradGuard no_grad;
-  const Adaptation adaptation = points_->At(points);
+  const Adaptation adaptation = points_->At(state(), points);
   std::vector<double> losses(points.size());
   uint64_t micro_step = micro_steps_;
   for (const Batch& batch : batches) {
@@ -131,6 +139,7 @@ absl::StatusOr<SlopeEstimates> ZerothOrderRun::MeasureApart(std::span<const Batc
 absl::StatusOr<StepReport> ZerothOrderRun::Step(std::span<const Batch> batches,
                                                 double learning_rate) {
   RV_ASSIGN_OR_RETURN(const int64_t targets, TargetsOf(batches, ++step_));
+  Move();
   const TrainSection& train = *setting_.train;
   const std::vector<uint64_t> indices = directions_.Next();
   const bool apart = train.estimator == "grzo";
@@ -150,12 +159,22 @@ absl::StatusOr<StepReport> ZerothOrderRun::Step(std::span<const Batch> batches,
   } else {
     rate = directions_.Clipped(rate, report.grad_norm, train.max_grad_norm);
   }
-  directions_.Descend(indices, std::move(measured->slopes), rate, values_);
+  decided_ = directions_.Decide(indices, std::move(measured->slopes), rate);
+  decided_along_ = indices;
+  if (!directions_.notes()) Move();
   return report;
 }
 
 absl::StatusOr<ParameterSet> ZerothOrderRun::Update() const {
-  return directions_.Update(global_, values_);
+  return directions_.Update([this] {
+    ParameterSet delta = state();
+    for (size_t i = 0; i < delta.size(); ++i) {
+      const std::span<const float> from = global_.floats(i);
+      const std::span<float> to = delta.floats(i);
+      for (size_t j = 0; j < to.size(); ++j) to[j] -= from[j];
+    }
+    return delta;
+  });
 }
 
 ProjectedRun::ProjectedRun(const RunSetting& setting, const ParameterSet& global,
@@ -181,7 +200,7 @@ absl::StatusOr<StepReport> ProjectedRun::Step(std::span<const Batch> batches,
 }
 
 absl::StatusOr<ParameterSet> ProjectedRun::Update() const {
-  return directions_.Update(global_, gradient_.state().all_values());
+  return directions_.Update([this] { return gradient_.state().DeltaFrom(global_); });
 }
 
 }  // namespace rivulet

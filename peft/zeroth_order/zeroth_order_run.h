@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "common/scalars/scalar_tally.h"
@@ -22,12 +23,17 @@ class StepDirections {
   // `rate` clipped by the norm of a step's slopes (train.max-grad-norm), but for votes: were a step
   // shorter for a steep slope, a client would not walk as the global state does.
   double Clipped(double rate, double grad_norm, double max_grad_norm) const;
-  // Moves `values` by what `slopes` of the step with these `indices` ask for at this rate.
+  // By how much `slopes` of the step with these `indices` ask to move along each at this rate. From
+  // here on noted, where moves are.
+  std::vector<double> Decide(std::span<const uint64_t> indices, std::vector<double> slopes,
+                             double rate);
+  // Decides, and moves `values`.
   void Descend(std::span<const uint64_t> indices, std::vector<double> slopes, double rate,
                std::span<float> values);
-  // What goes up; `walked`: what became of `global`. Errors: those of ScalarTally::Update.
-  absl::StatusOr<ParameterSet> Update(const ParameterSet& global,
-                                      std::span<const float> walked) const;
+  // Whether what goes up is what was noted, so that it does not matter what the state became.
+  bool notes() const { return tally_.has_value(); }
+  // What goes up; else `delta`, trained minus received. Errors: those of ScalarTally::Update.
+  absl::StatusOr<ParameterSet> Update(const std::function<ParameterSet()>& delta) const;
 
  private:
   const int queries_;
@@ -39,13 +45,15 @@ class StepDirections {
 
 double RootMeanSquare(std::span<const double> slopes);
 
-// Steps from differences of losses (train.estimator): memory of inference plus the trained numbers
-// and what ModelPoints needs beside them. Nothing is ever restored: what is trained is only read
-// while losses are measured. Must not outlive its arguments.
+// Steps from differences of losses (train.estimator): memory of inference plus what ModelPoints
+// needs, and from the second step on a copy of the trained numbers, unless they are spent. Nothing
+// is ever restored: what is trained is only read while losses are measured. Must not outlive its
+// arguments.
 class ZerothOrderRun : public StepRun {
  public:
-  ZerothOrderRun(const RunSetting& setting, const ParameterSet& global, StepDirections directions,
-                 kernels::Workspace& workspace);
+  // `spent`: as of TuneRequest.
+  ZerothOrderRun(const RunSetting& setting, const ParameterSet& global, ParameterSet* spent,
+                 StepDirections directions, kernels::Workspace& workspace);
 
   // StepReport::loss is the mean of the losses measured, grad_norm the root mean square of the
   // slopes, which estimates the norm of the gradient and is what train.max-grad-norm clips where
@@ -54,6 +62,11 @@ class ZerothOrderRun : public StepRun {
   absl::StatusOr<ParameterSet> Update() const override;
 
  private:
+  // Where the steps that were made lead.
+  const ParameterSet& state() const { return walked_ != nullptr ? *walked_ : global_; }
+  // Makes the step that is decided.
+  void Move();
+
   // Mean losses over the targets of the step, measured in one pass; every call of a step has the
   // same dropout masks.
   std::vector<double> Losses(std::span<const Batch> batches, int64_t targets,
@@ -69,7 +82,12 @@ class ZerothOrderRun : public StepRun {
   const ParameterSet& global_;
   kernels::Workspace& workspace_;
   StepDirections directions_;
-  std::vector<float> values_;  // what is trained
+  std::optional<ParameterSet> copy_;
+  ParameterSet* walked_;  // the copy, or what is spent; null as long as no step was made
+  // Of the last step, which is made when the next one is measured: where moves are noted, that of
+  // the last step of a round is never needed.
+  std::vector<uint64_t> decided_along_;
+  std::vector<double> decided_;
   const Difference difference_;
   const size_t together_;                      // losses of one pass
   const std::unique_ptr<ModelPoints> points_;  // where they are measured

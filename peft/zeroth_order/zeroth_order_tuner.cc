@@ -42,7 +42,7 @@ class ZerothOrderTuner : public NetworkTuner {
       ForwardRun run(setting, *request.global, std::move(directions), workspace);
       return Walk(request, run);
     }
-    ZerothOrderRun run(setting, *request.global, std::move(directions), workspace);
+    ZerothOrderRun run(setting, *request.global, request.spent, std::move(directions), workspace);
     return Walk(request, run);
   }
 };

@@ -149,8 +149,7 @@ absl::Status Fleet::Do(Order& order) {
   if (order.kind == Kind::kBegin) return masked_->Begin(*federation_, order.client, order.task);
   if (order.kind == Kind::kMessage) return Hear(order);
   RV_ASSIGN_OR_RETURN(const auto state, StateOf(order));
-  return order.task.kind == ClientTask::Kind::kTrain ? Train(order, *state)
-                                                     : Evaluate(order, *state);
+  return order.task.kind == ClientTask::Kind::kTrain ? Train(order, state) : Evaluate(order, state);
 }
 
 absl::Status Fleet::Hear(Order& order) {
@@ -161,7 +160,7 @@ absl::Status Fleet::Hear(Order& order) {
   return absl::OkStatus();
 }
 
-absl::Status Fleet::Train(Order& order, std::string_view state) {
+absl::Status Fleet::Train(Order& order, const StateFile& state) {
   const ClientTask& task = order.task;
   const LocalTask local = LocalOf(order);
   if (runner_.LacksLog(local)) {
@@ -197,7 +196,7 @@ absl::Status Fleet::Upload(const std::string& client, const ClientTask& task,
   return upload->Finish().status();
 }
 
-absl::Status Fleet::Evaluate(Order& order, std::string_view state) {
+absl::Status Fleet::Evaluate(Order& order, const StateFile& state) {
   const ClientTask& task = order.task;
   RV_ASSIGN_OR_RETURN(const EvaluationSums sums, runner_.Evaluate(LocalOf(order), state));
   EvaluationReport report;

@@ -80,8 +80,8 @@ class Fleet : public ClientGateway {
                 std::optional<uint64_t> session_root = {});
   absl::Status Hear(Order& order);
   absl::Status Upload(const std::string& client, const ClientTask& task, const LocalUpdate& update);
-  absl::Status Train(Order& order, std::string_view state);
-  absl::Status Evaluate(Order& order, std::string_view state);
+  absl::Status Train(Order& order, const StateFile& state);
+  absl::Status Evaluate(Order& order, const StateFile& state);
   LocalTask LocalOf(const Order& order) const;
   absl::StatusOr<std::shared_ptr<const std::string>> StateOf(const Order& order);
   absl::StatusOr<std::string> ReadState(const Order& order, bool by_log, const BlobReader* reader);

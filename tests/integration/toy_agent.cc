@@ -23,12 +23,12 @@ class ToyWork final : public LocalWork {
 
   absl::Status Check(const Assignment& task) override { return CheckTask(policy_, task); }
 
-  absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view state,
+  absl::StatusOr<WorkResult> Do(const Assignment& task, std::shared_ptr<const std::string> state,
                                 const std::function<bool()>& cancelled) override {
     RV_ASSIGN_OR_RETURN(const JobDocument document, ParseJobDocument(task.job_document));
     RV_ASSIGN_OR_RETURN(const JobModel model, JobModelOf(document));
     const Manifest manifest = model.plan.wire();
-    RV_ASSIGN_OR_RETURN(const ParameterSet global, ReadParameterSet(state, &manifest));
+    RV_ASSIGN_OR_RETURN(const ParameterSet global, ReadParameterSet(*state, &manifest));
     if (!Sleep(cancelled)) return absl::CancelledError("told to stop");
     if (task.kind == Assignment::Kind::kEvaluate) return Evaluated();
     return Trained(document.spec.job.seed, task.key.round, global);

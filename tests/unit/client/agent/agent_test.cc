@@ -108,10 +108,10 @@ class FakeLink final : public CoordinatorLink {
 class FakeWork final : public LocalWork {
  public:
   absl::Status Check(const Assignment&) override { return refuses; }
-  absl::StatusOr<WorkResult> Do(const Assignment&, std::string_view state,
+  absl::StatusOr<WorkResult> Do(const Assignment&, std::shared_ptr<const std::string> state,
                                 const std::function<bool()>&) override {
     ++done;
-    EXPECT_EQ(state, kState);
+    EXPECT_EQ(*state, kState);
     if (!fails.ok()) return fails;
     WorkResult result;
     result.outcome.kind = Outcome::Kind::kTrained;

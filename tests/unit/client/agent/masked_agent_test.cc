@@ -64,7 +64,7 @@ class MaskingLink final : public CoordinatorLink {
 class MaskedAgentTest : public MaskedCohort, public LocalWork {
  protected:
   absl::Status Check(const Assignment&) override { return absl::OkStatus(); }
-  absl::StatusOr<WorkResult> Do(const Assignment& task, std::string_view,
+  absl::StatusOr<WorkResult> Do(const Assignment& task, std::shared_ptr<const std::string>,
                                 const std::function<bool()>& cancelled) override {
     ++trained_;
     drawn_from_ = task.session_root;

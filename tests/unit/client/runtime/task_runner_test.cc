@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "aggregation/scalars/scalar_replay.h"
 #include "client/agent/failure_report.h"
 #include "common/formats/safetensors_writer.h"
@@ -17,7 +19,10 @@ const Manifest& SmallManifest() {
   return manifest;
 }
 
-// Counts those alive: each stands for a base model in memory.
+StateFile FileOf(std::string bytes) { return std::make_shared<const std::string>(bytes); }
+
+// Counts those alive: each stands for a base model in memory. Leaves nothing of a state that may be
+// spent.
 class CountedTuner final : public Tuner {
  public:
   CountedTuner(int& alive, const Manifest& manifest) : alive_(alive), manifest_(manifest) {
@@ -28,6 +33,9 @@ class CountedTuner final : public Tuner {
     drawn_by.assign(request.pool_sums.begin(), request.pool_sums.end());
     TuneResult result;
     result.delta = *request.global;
+    spends = request.spent != nullptr;
+    if (spends) request.spent->floats(0)[0] = NAN;
+    if (!ends.ok()) return ends;
     result.examples = 3;
     result.tokens = 9;
     result.steps = 2;
@@ -42,6 +50,8 @@ class CountedTuner final : public Tuner {
   const Manifest& manifest() const override { return manifest_; }
 
   static inline std::vector<float> drawn_by;  // the last request's pool_sums
+  static inline bool spends;                  // the last request's state
+  static inline absl::Status ends;            // what every request then ends with
 
  private:
   int& alive_;
@@ -88,12 +98,12 @@ class TaskRunnerTest : public testing::Test {
  protected:
   void Train(const std::string& document, uint64_t round) {
     const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
-    const auto update = runner_.Train({"ann", document, round}, state, {});
+    const auto update = runner_.Train({"ann", document, round}, FileOf(state), {});
     ASSERT_TRUE(update.ok()) << update.status();
   }
   absl::StatusOr<EvaluationSums> Evaluate(const std::function<bool()>& cancelled) {
     const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
-    return runner_.Evaluate({"ann", DocumentOf(1), 1}, state, cancelled);
+    return runner_.Evaluate({"ann", DocumentOf(1), 1}, FileOf(state), cancelled);
   }
   int loads_ = 0, alive_ = 0;
   Manifest manifest_ = SmallManifest();
@@ -146,7 +156,7 @@ TEST_F(TaskRunnerTest, UnderNoiseNoFigureLeavesBesideTheUpdate) {
   JobSpec spec;
   spec.data.held_out_fraction = 0;
   spec.strategy.weighting = "uniform";
-  const auto plain = runner_.Train({"ann", DocumentOf(1, false, spec), 1}, state, {});
+  const auto plain = runner_.Train({"ann", DocumentOf(1, false, spec), 1}, FileOf(state), {});
   ASSERT_TRUE(plain.ok()) << plain.status();
   EXPECT_EQ(plain->examples, 3);
   EXPECT_EQ(plain->tokens, 9);
@@ -158,7 +168,7 @@ TEST_F(TaskRunnerTest, UnderNoiseNoFigureLeavesBesideTheUpdate) {
     spec.privacy.noise_multiplier = 5;
     spec.data.packing = false;
     spec.train.max_steps = 2;
-    const auto noised = runner_.Train({"ann", DocumentOf(1, false, spec), 1}, state, {});
+    const auto noised = runner_.Train({"ann", DocumentOf(1, false, spec), 1}, FileOf(state), {});
     ASSERT_TRUE(noised.ok()) << noised.status();
     EXPECT_EQ(noised->examples, 0) << mechanism;
     EXPECT_EQ(noised->tokens, 0) << mechanism;
@@ -203,7 +213,7 @@ TEST_F(TaskRunnerTest, AStateIsMadeFromTheLastOneAndTheRestOfTheLog) {
   task.state_bytes = 1000;
   EXPECT_EQ(runner_.MissingLog(task), 0u);  // from the state of round 0
   const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
-  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  ASSERT_TRUE(runner_.Train(task, FileOf(state), {}).ok());
   EXPECT_EQ(runner_.MissingLog(task), 12u);
   EXPECT_EQ(*runner_.CatchUp(task, ""), state);
 
@@ -237,6 +247,41 @@ TEST_F(TaskRunnerTest, AStateIsMadeFromTheLastOneAndTheRestOfTheLog) {
   EXPECT_EQ(runner_.MissingLog(next), std::nullopt);  // hours of work
 }
 
+// A round that ended half way leaves its walk to nobody: the next state is made from what was
+// received.
+TEST_F(TaskRunnerTest, WhatATunerLeavesOfAStateIsNotReadAgain) {
+  JobSpec spec;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.learning_rate = 0.5;
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;
+  LocalTask task{"ann", DocumentOf(1, false, spec), 1, "job-1", 1};
+  task.log = StateLog{"hash", 12, 0};
+  task.state_bytes = 1000;
+  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  for (const absl::Status& ends :
+       {absl::AbortedError("cancelled"), absl::InternalError("loss: got nan"), absl::OkStatus()}) {
+    CountedTuner::ends = ends;
+    EXPECT_EQ(runner_.Train(task, FileOf(state), {}).status(), ends);
+    EXPECT_TRUE(CountedTuner::spends);
+    EXPECT_EQ(runner_.MissingLog(task), 12u);
+    EXPECT_EQ(*runner_.CatchUp(task, ""), state) << ends;
+  }
+}
+
+TEST_F(TaskRunnerTest, AStateIsSpentWhereOnlyCoefficientsGoUp) {
+  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  JobSpec spec;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  for (const bool scalars : {true, false}) {
+    spec.scalars.enabled = scalars;
+    ASSERT_TRUE(runner_.Train({"ann", DocumentOf(1, false, spec), 1}, FileOf(state), {}).ok());
+    EXPECT_EQ(CountedTuner::spends, scalars);
+  }
+}
+
 TEST_F(TaskRunnerTest, APoolIsDrawnFromByTheSumsOfTheTasksLog) {
   JobSpec spec;
   spec.train.estimator = "central";
@@ -252,7 +297,7 @@ TEST_F(TaskRunnerTest, APoolIsDrawnFromByTheSumsOfTheTasksLog) {
   spec.job.seed = 1;
   const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
   EXPECT_FALSE(runner_.LacksLog(task));  // nothing was logged yet
-  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  ASSERT_TRUE(runner_.Train(task, FileOf(state), {}).ok());
   EXPECT_TRUE(CountedTuner::drawn_by.empty());
 
   const ScalarForm form = *ScalarForm::Of(spec, SmallManifest());
@@ -262,21 +307,22 @@ TEST_F(TaskRunnerTest, APoolIsDrawnFromByTheSumsOfTheTasksLog) {
   task.log = StateLog{Sha256Hex(log), log.size(), 0};
   ASSERT_TRUE(runner_.TakeLog(task, log).ok());
   EXPECT_FALSE(runner_.LacksLog(task));
-  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  ASSERT_TRUE(runner_.Train(task, FileOf(state), {}).ok());
   EXPECT_EQ(CountedTuner::drawn_by, first);
 
   log = *Extended(form, log, {2}, std::vector<float>{1, 0, 0});
   task.round = 3;
   task.log = StateLog{Sha256Hex(log), log.size(), 0};
   EXPECT_TRUE(runner_.LacksLog(task));
-  EXPECT_EQ(runner_.Train(task, state, {}).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(runner_.Train(task, FileOf(state), {}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   std::string damaged = log;
   damaged.back() ^= 1;
   EXPECT_EQ(runner_.TakeLog(task, damaged).code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(runner_.LacksLog(task));
   ASSERT_TRUE(runner_.TakeLog(task, log).ok());
   EXPECT_FALSE(runner_.LacksLog(task));
-  ASSERT_TRUE(runner_.Train(task, state, {}).ok());
+  ASSERT_TRUE(runner_.Train(task, FileOf(state), {}).ok());
   EXPECT_EQ(CountedTuner::drawn_by, second);
 }
 
@@ -292,10 +338,11 @@ TEST_F(TaskRunnerTest, ASecondPassWithoutItsUpdateSaysSo) {
   const std::string mean(8, '\0');
   task.log = StateLog{Sha256Hex(mean), mean.size(), 0};
   EXPECT_TRUE(runner_.LacksLog(task));
-  EXPECT_EQ(runner_.Train(task, "", {}).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(runner_.Train(task, FileOf(""), {}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE(runner_.TakeLog(task, mean).ok());
   EXPECT_FALSE(runner_.LacksLog(task));
-  const absl::Status status = runner_.Train(task, "", {}).status();
+  const absl::Status status = runner_.Train(task, FileOf(""), {}).status();
   EXPECT_EQ(ReportOf(status).text, "second pass: the update of round 1 is not here any more");
 }
 

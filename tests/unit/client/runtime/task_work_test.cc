@@ -50,7 +50,9 @@ class TaskWorkTest : public testing::Test {
     Assignment task;
     task.key = {"job", round_, 1};
     task.job_document = JobDocumentText(document);
-    return work_->Do(task, SafetensorsBytes(ParameterSet(manifest)), [] { return false; });
+    const auto state =
+        std::make_shared<const std::string>(SafetensorsBytes(ParameterSet(manifest)));
+    return work_->Do(task, state, [] { return false; });
   }
   void WriteData(const std::string& text) { std::ofstream(folder_ / "n.jsonl") << text; }
 

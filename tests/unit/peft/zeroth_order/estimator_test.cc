@@ -71,7 +71,8 @@ class Estimator : public ::testing::Test {
     return [this, &directions, loss](std::span<const EvaluationPoint> points) {
       std::vector<double> losses;
       for (const EvaluationPoint& point : points) {
-        PlaceAt(directions, point, values_, point_);
+        point_ = values_;
+        if (point.scale != 0) directions.Perturb(point.index, point.scale, values_, point_);
         losses.push_back(loss());
       }
       return losses;

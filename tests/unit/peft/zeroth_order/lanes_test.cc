@@ -69,15 +69,14 @@ TEST_P(Lanes, HaveTheLossesOfPassesByThemselves) {
   for (const Example& example : examples_) chosen.push_back(&example);
   const Batch batch = *MakeBatch(chosen, task(), base_->config());
   const Directions directions({DirectionKind::kGauss}, 3, method_->manifest());
-  const std::vector<float> values = FlatOf(state_);
   const EvaluationPoint points[] = {{0, 0}, {1, 0.1f}, {1, -0.1f}, {2, 0.1f}};
   const auto losses_of = [&](std::span<const EvaluationPoint> of, bool dropout, int threads) {
-    const auto model = MakeCopiedPoints(*method_, directions, values, 4);
+    const auto model = MakeCopiedPoints(*method_, directions, 4);
     kernels::Workspace workspace(threads);
     Pass pass = {&workspace, std::nullopt, false};
     if (dropout) pass.dropout = RandomStream(8, Purpose::kDropout, 0);
     pass.lanes = static_cast<int64_t>(of.size());
-    const Adaptation adaptation = model->At(of);
+    const Adaptation adaptation = model->At(state_, of);
     if (pass.lanes > 1) return LaneLosses(*network, batch, task(), adaptation, pass);
     return std::vector{BatchLoss(*network, batch, task(), adaptation, pass).loss};
   };
@@ -163,7 +162,7 @@ TEST_P(Lanes, SharePasses) {
     setting.train = &job_.train;
     setting.task = task();
     kernels::Workspace workspace;
-    ZerothOrderRun run(setting, state_,
+    ZerothOrderRun run(setting, state_, nullptr,
                        StepDirections(job_.train, 1, method_->manifest(), std::nullopt), workspace);
     EXPECT_TRUE(run.Step({&batch, 1}, 1e-3).ok());
     return network.passes();

@@ -224,6 +224,77 @@ TEST_F(ZerothOrder, WholeModelsAreMeasuredAndMoved) {
   EXPECT_LT(MeanLoss(Plus(TuneWith(job_).delta)), before - 0.005);
 }
 
+// The whole model, four steps of two queries; `spent`: of a copy of the state that may be spent.
+class ZerothOrderWhole : public ZerothOrder {
+ protected:
+  void SetUp() override {
+    ZerothOrder::SetUp();
+    job_.method = "full";
+    job_.train.max_steps = 4;
+    job_.train.queries = 2;
+    job_.train.learning_rate = 1e-4;
+    const auto plan = PlanAdapter(base_->config(), base_->match(), job_);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    state_ = *InitialState(*plan, 1, &base_->files());
+  }
+  absl::StatusOr<TuneResult> Spending(ParameterSet& state,
+                                      std::function<bool()> cancelled = {}) const {
+    TuneRequest request = RequestOf("a");
+    request.global = request.spent = &state;
+    request.cancelled = std::move(cancelled);
+    return (*MakeZerothOrderTuner(base_, job_))->Tune(request);
+  }
+};
+
+TEST_F(ZerothOrderWhole, ASpentStateGivesTheSameUpdate) {
+  const std::string received = state_.HashHex();
+  for (const char* direction : {"rademacher", "low-rank"}) {
+    for (const bool scalars : {true, false}) {
+      for (const int steps : {1, 4}) {
+        job_.train.direction = direction;
+        job_.scalars.enabled = scalars;
+        job_.train.max_steps = steps;
+        const std::string want = TuneWith(job_).delta.HashHex();
+        EXPECT_EQ(state_.HashHex(), received);
+        ParameterSet state = state_;
+        const auto result = Spending(state);
+        ASSERT_TRUE(result.ok()) << result.status();
+        EXPECT_EQ(result->delta.HashHex(), want) << direction << ", " << scalars << ", " << steps;
+        // It is walked in where only coefficients go up and there is a step after the first.
+        EXPECT_EQ(state.HashHex() != received, scalars && steps > 1);
+      }
+    }
+  }
+}
+
+// What was left half walked by a round that ended early is of no further use, but the tuner is.
+TEST_F(ZerothOrderWhole, ACancelledWalkLeavesNothingBehindInTheTuner) {
+  job_.scalars.enabled = true;
+  const std::string want = TuneWith(job_).delta.HashHex();
+  const auto tuner = MakeZerothOrderTuner(base_, job_);
+  ASSERT_TRUE(tuner.ok()) << tuner.status();
+  ParameterSet state = state_;
+  TuneRequest request = RequestOf("a");
+  request.global = request.spent = &state;
+  int asked = 0;
+  request.cancelled = [&asked] { return ++asked > 3; };
+  EXPECT_EQ((*tuner)->Tune(request).status().code(), absl::StatusCode::kAborted);
+  EXPECT_NE(state.HashHex(), state_.HashHex());
+  state = state_;
+  request.cancelled = {};
+  const auto again = (*tuner)->Tune(request);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->delta.HashHex(), want);
+}
+
+TEST_F(ZerothOrderWhole, AStateIsSpentOnlyWhereItIsTheOneToTrain) {
+  ParameterSet other = state_;
+  TuneRequest request = RequestOf("a");
+  request.spent = &other;
+  const auto result = (*MakeZerothOrderTuner(base_, job_))->Tune(request);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 // Each estimator on one full batch. The seed is fixed: this holds for ever or not at all.
 TEST_F(ZerothOrder, TheLossFallsWithEveryEstimator) {
   const double before = MeanLoss(state_);
