@@ -245,6 +245,7 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, std::string
   request.cancelled = cancelled;
   request.project_gradient = task.project_gradient;
   request.session_root = task.session_root;
+  request.choice = task.choice;
   std::shared_ptr<const std::vector<float>> sums;
   if (job->DrawsByLog(task)) {
     sums = job->SumsFor(task);

@@ -48,6 +48,7 @@ struct LocalTask {
   uint64_t state_bytes = 0;
   bool project_gradient = false;  // of TuneRequest, as the next
   std::optional<uint64_t> session_root = {};
+  std::string choice = {};
 
   UploadKey upload() const { return {job_id, client, round, attempt}; }
 };

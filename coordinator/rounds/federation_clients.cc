@@ -170,6 +170,7 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   if (training && IsSecondPass(job->plan->spec, key.round)) {
     task.log = StateLog{model.log_sha256, model.log_bytes, 0};
   }
+  if (training) task.choice = job->choice;
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
   if (training && job->masked != nullptr) {

@@ -35,6 +35,7 @@ inline constexpr char kNoiseSecret[] = "noise";
 inline constexpr char kCohortSecret[] = "cohort";
 inline constexpr char kClipNorm[] = "clip-norm";
 inline constexpr char kAverage[] = "average";
+inline constexpr char kChoice[] = "choice";
 
 // The exit code of a job that an error ends.
 inline ExitCode JobExitOf(const absl::Status& error) {
@@ -134,6 +135,7 @@ class Federation::Impl {
     int64_t all_bytes_down = 0;
     std::chrono::milliseconds saved_remaining{0};  // when the remaining time was last stored
     std::optional<AveragedState> average;          // with evaluate.ema, from round 1 on
+    std::string choice;  // with scalars.candidates: ScalarRound::choice of the next round
   };
 
   absl::Status Recover();

@@ -8,6 +8,7 @@
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/scalar_step.h"
 #include "coordinator/rounds/snapshots.h"
 
 namespace rivulet {
@@ -123,6 +124,7 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   const std::string average = job->average ? job->average->sha256 : initial;
   const RoundTerms terms = TermsOfLocked(*job, job->rounds.back().cohort.size());
   const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
+  const std::string choice = job->choice;
   working_ = true;
   ++putting_;
   lock.unlock();
@@ -131,11 +133,16 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
                                           *masked, *running)
       : plan->spec.privacy.mechanism == "central"
           ? AggregateCentral(blobs_, *plan, parent, initial, *set, noise_seed, terms, *running,
-                             coded.get())
-          : AggregateRound(blobs_, *plan, parent, initial, *set, received, *running, coded.get());
+                             coded.get(), choice)
+          : AggregateRound(blobs_, *plan, parent, initial, *set, received, *running, coded.get(),
+                           choice);
   if (result.ok()) {
     const absl::Status stored = StoreIfDue(blobs_, *plan, snapshot, *result);
     if (!stored.ok()) result = stored;
+  }
+  if (result.ok() && plan->spec.scalars.candidates > 1) {
+    const absl::Status chosen = ChooseNext(blobs_, *plan, *result);
+    if (!chosen.ok()) result = chosen;
   }
   const bool moves = !InTwoPasses(plan->spec) || IsSecondPass(plan->spec, parent.round + 1);
   if (result.ok() && plan->spec.evaluate.ema > 0 && moves) {
@@ -278,6 +285,9 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
     if (result->average) {
       writes.push_back(SetSecret{{job.record.id, 0, 0, kAverage, TextOf(*result->average)}});
     }
+    if (job.plan->spec.scalars.candidates > 1) {
+      writes.push_back(SetSecret{{job.record.id, 0, 0, kChoice, result->choice}});
+    }
     published = states_.Commit(writes);
   }
   if (published.code() == absl::StatusCode::kResourceExhausted) {
@@ -292,6 +302,7 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   job.noise_seed.Wipe();
   if (result->clip_norm) job.clip_norm = *result->clip_norm;
   if (result->average) SetAverageLocked(job, std::move(result->average));
+  job.choice = std::move(result->choice);
   round.state = RoundState::kDone;
   round.figures = result->figures;
   job.all_bytes_up += round.figures.bytes_up;

@@ -214,6 +214,7 @@ LocalTask Fleet::LocalOf(const Order& order) const {
   RandomCursor cursor(RandomStream(RootOf(config_.seed, 0, order.client), Purpose::kPartition, 0));
   local.project_gradient = cursor.Unit() < config_.backprop_share;
   local.session_root = order.session_root;
+  local.choice = task.choice;
   return local;
 }
 
