@@ -191,7 +191,8 @@ double DrawsOfRound(const ScalarForm& form) {
 }
 
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
-                    ParameterSet& state, const std::function<bool()>& cancelled) {
+                    ParameterSet& state, const std::function<bool()>& cancelled,
+                    MovingAverage* average) {
   RV_RETURN_IF_ERROR(CheckLog(form, log));
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
                       MakeServerOptimizer(strategy, form.trained()));
@@ -210,6 +211,7 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
     if (WordOfRecord(record) & kMore) continue;
     if (records > 1) Scale(1.0f / static_cast<float>(records), sum);
     RV_RETURN_IF_ERROR(optimizer->Apply(sum, state));
+    if (average != nullptr) average->Follow(state);
     records = 0;
   }
   if (records == 0) return absl::OkStatus();
@@ -334,6 +336,10 @@ size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes)
     beyond += record;
   }
   return beyond;
+}
+
+bool KeepsAverage(const JobSpec& spec) {
+  return spec.evaluate.ema > 0 && KeepsLog(spec) && spec.scalars.pool == 0;
 }
 
 bool KeepsLog(const JobSpec& spec) {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "aggregation/moving_average.h"
 #include "common/scalars/scalar_form.h"
 
 // How coefficients move the global state, on the coordinator when a round is over and on a client
@@ -50,9 +51,11 @@ absl::StatusOr<std::vector<float>> SumsOfPool(const ScalarForm& form, std::strin
 // on, for a pool from the state of round 0. `strategy` must be fedavg.
 // Errors: DataLoss for bytes that are no such log; Aborted when `cancelled`, which is polled
 // every few milliseconds and may be empty; those of the server optimiser. `state` may then be half
-// moved.
+// moved. `average`: that of `state`, which follows every movement; of a pool, whose record tells
+// nothing of the states between, null.
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
-                    ParameterSet& state, const std::function<bool()>& cancelled = {});
+                    ParameterSet& state, const std::function<bool()>& cancelled = {},
+                    MovingAverage* average = nullptr);
 
 // What it costs: numbers that are drawn, as so many signs, of which a core draws about five billion
 // a second. A normal number counts 14, one of an exact rank-1 product 1/5 (docs/backprop_free.md).
@@ -104,6 +107,9 @@ absl::StatusOr<std::string> ChoiceFor(const ScalarForm& form, const ScalarRound&
 
 // Bytes at the beginning of `log` without which it is shorter than `bytes`: whole movements.
 size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes);
+
+// Whether the average of its states (evaluate.ema) can be, too: not that of a pool's.
+bool KeepsAverage(const JobSpec& spec);
 
 // Whether states of a job with these settings can be rebuilt from a log: not with an optimiser that
 // has a memory of its own.

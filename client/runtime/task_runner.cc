@@ -40,12 +40,28 @@ struct TaskRunner::Job {
   std::shared_ptr<const ParameterSet> held;
   std::string held_of;  // job and round of the task it came with
   uint64_t held_round = 0;
+  // Where averages are made from the log: of the states up to the one at `average_at`.
+  std::shared_ptr<const ParameterSet> average;
+  std::optional<uint64_t> average_at;
+  struct Made {  // by CatchUp, until the task shows that it is what it should be
+    std::string job;
+    uint64_t position = 0;
+    std::shared_ptr<const ParameterSet> state, average;
+  };
+  std::optional<Made> made;
   // Of a pool whose draws go by them; or a first pass's mean.
   std::shared_ptr<const std::vector<float>> sums;
   std::string sums_of;  // SHA-256 of their log
 
   std::optional<ScalarForm> form() const {
     return ScalarForm::Of(document.spec, tuner->manifest());
+  }
+  // Whether the task is of an average that the log leads to; evaluations have no attempt.
+  bool IsOfAverage(const LocalTask& task) const {
+    return task.attempt == 0 && task.log && KeepsAverage(document.spec);
+  }
+  std::shared_ptr<const ParameterSet> AverageOfHeld() const {
+    return average_at == position ? average : nullptr;
   }
   // Whether the task's draws go by a log.
   bool DrawsByLog(const LocalTask& task) const {
@@ -158,8 +174,9 @@ std::optional<uint64_t> TaskRunner::MissingLog(const LocalTask& task) {
   const auto form = (*job)->form();
   if (!form) return std::nullopt;
   const std::lock_guard lock((*job)->mutex);
-  const std::optional<uint64_t> position =
+  std::optional<uint64_t> position =
       (*job)->held_of == task.job_id ? (*job)->position : std::nullopt;
+  if ((*job)->IsOfAverage(task) && (*job)->AverageOfHeld() == nullptr) position.reset();
   const auto first = MissingFrom(*task.log, position, form->pooled(), task.state_bytes);
   if (first && DrawsOf(*form, task.log->bytes - *first) > kMostReplay) return std::nullopt;
   return first;
@@ -193,24 +210,38 @@ absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::stri
     return Refuse(absl::StatusCode::kDataLoss,
                   "log: the task has none of " + std::to_string(rest.size()) + " bytes");
   }
-  std::shared_ptr<const ParameterSet> start;
+  std::shared_ptr<const ParameterSet> start, start_average;
   if (!snapshot.empty()) {
     RV_ASSIGN_OR_RETURN(start, SnapshotOf(*job, *form, task, snapshot, rest.size()));
   } else {
     const std::lock_guard lock(job->mutex);
     const uint64_t before = task.log->end() - rest.size();
     const bool follows = job->held_of == task.job_id && job->position == before;
-    if (!form->pooled() && follows) start = job->held;
+    if (!form->pooled() && follows) {
+      start = job->held;
+      start_average = job->AverageOfHeld();
+    }
+    if (job->IsOfAverage(task) && start_average == nullptr) start.reset();
   }
   if (start == nullptr && snapshot.empty() && task.log->from == 0 &&
       rest.size() == task.log->bytes) {
     RV_ASSIGN_OR_RETURN(start, InitialOf(*job));
+    start_average = start;
   }
   if (start == nullptr) return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");
   ParameterSet state = *start;
-  RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state, cancelled));
-  if (job->DrawsByLog(task)) RV_RETURN_IF_ERROR(KeepSums(*job, task, rest));
-  return SafetensorsBytes(state);
+  if (!KeepsAverage(spec) || start_average == nullptr) {
+    RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state, cancelled));
+    if (job->DrawsByLog(task)) RV_RETURN_IF_ERROR(KeepSums(*job, task, rest));
+    return SafetensorsBytes(state);
+  }
+  MovingAverage average{spec.evaluate.ema, *start_average};
+  RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state, cancelled, &average));
+  std::string file = SafetensorsBytes(job->IsOfAverage(task) ? average.values : state);
+  const std::lock_guard lock(job->mutex);
+  job->made = {task.job_id, task.log->end(), std::make_shared<const ParameterSet>(std::move(state)),
+               std::make_shared<const ParameterSet>(std::move(average.values))};
+  return file;
 }
 
 // The task's global state, which stays for the log of the next one.
@@ -222,10 +253,25 @@ absl::StatusOr<std::shared_ptr<const ParameterSet>> TaskRunner::StateOf(
   const std::lock_guard lock(job.mutex);
   const bool over = job.held_of == task.job_id && task.round < job.held_round;
   if (over) return state;
-  job.held_of = task.job_id;
-  job.held = state;
-  job.held_round = task.round;
-  job.position = task.log->end();
+  if (job.held_of != task.job_id) job.average_at.reset();
+  const bool of_average = job.IsOfAverage(task);
+  std::shared_ptr<const ParameterSet> held = of_average ? nullptr : state;
+  std::shared_ptr<const ParameterSet> average = of_average ? state : nullptr;
+  if (const auto made = std::exchange(job.made, std::nullopt);
+      made && made->job == task.job_id && made->position == task.log->end()) {
+    const ParameterSet& same = of_average ? *made->average : *made->state;
+    if (same.HashHex() == state->HashHex()) held = made->state, average = made->average;
+  }
+  if (held != nullptr) {
+    job.held_of = task.job_id;
+    job.held = held;
+    job.held_round = task.round;
+    job.position = task.log->end();
+  }
+  if (average != nullptr && job.held_of == task.job_id) {
+    job.average = average;
+    job.average_at = task.log->end();
+  }
   return state;
 }
 

@@ -25,8 +25,9 @@ struct AggregatedRound {
   std::optional<double> clip_norm;  // adaptive clipping: of the next round
   std::optional<double> grad_norm;  // mean of the clients', weighted as the loss; where it is known
   std::string choice;               // with scalars.candidates: of the next round
-  // With evaluate.ema; its blob is durable.
+  // With evaluate.ema; what of it is stored is durable.
   std::optional<AveragedState> average;
+  std::optional<ParameterSet> average_values;  // where it may not be stored
 };
 
 // The next global state: a pure function of the parent and the frozen set `updates`, sorted by

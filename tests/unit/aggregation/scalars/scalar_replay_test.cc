@@ -343,6 +343,32 @@ TEST(ScalarReplay, AChoiceBiasesTheEstimateAlongTheLastMovement) {
   EXPECT_NEAR(others / unit, 1, 0.14);
 }
 
+// a + (1 - 0.75) (w - a) after each movement, whether of one record or of two.
+TEST(ScalarReplay, AnAverageFollowsEveryMovement) {
+  const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);
+  const StrategySection strategy;
+  ParameterSet state = Start(), unused = Start();
+  MovingAverage average{0.75, Start()};
+  WaitingRounds waiting;
+  ASSERT_TRUE(AddRound(form, {2}, MovesOfRound(form, 2), waiting).ok());
+  ASSERT_TRUE(AddRound(form, {3}, MovesOfRound(form, 3), waiting).ok());
+  const std::string first = *Extended(form, "", {1}, MovesOfRound(form, 1));
+  const std::string second = *MoveTogether(form, strategy, waiting, unused);
+  ParameterSet want = Start(), walked = Start();
+  for (const std::string& movement : {first, second}) {
+    ASSERT_TRUE(Replay(form, strategy, movement, walked).ok());
+    for (size_t row = 0; row < want.size(); ++row) {
+      for (size_t i = 0; i < want.floats(row).size(); ++i) {
+        float& a = want.floats(row)[i];
+        a = std::fma(0.25f, walked.floats(row)[i] - a, a);
+      }
+    }
+  }
+  ASSERT_TRUE(Replay(form, strategy, first + second, state, {}, &average).ok());
+  EXPECT_EQ(average.values.HashHex(), want.HashHex());
+  EXPECT_EQ(state.HashHex(), walked.HashHex());
+}
+
 TEST(ScalarReplay, WhatIsDroppedOfALogAreWholeMovements) {
   const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);  // records of 24 bytes
   std::string three(72, '\0');
