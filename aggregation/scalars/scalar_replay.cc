@@ -17,7 +17,10 @@ size_t NumbersOf(const ScalarForm& form) {
 }
 
 // Before a record's numbers.
-size_t HeadBytes(const ScalarForm& form) { return (form.of_session() ? 2 : 1) * sizeof(uint64_t); }
+size_t HeadBytes(const ScalarForm& form) {
+  const size_t choice = form.candidates() > 1 ? NumbersOf(form) : 0;
+  return (form.of_session() ? 2 : 1) * sizeof(uint64_t) + choice;
+}
 
 size_t RecordBytes(const ScalarForm& form) {
   return HeadBytes(form) + NumbersOf(form) * (form.votes() ? 1 : sizeof(float));
@@ -27,7 +30,9 @@ std::string RecordOf(const ScalarForm& form, const ScalarRound& round,
                      std::span<const float> moves) {
   std::string record(RecordBytes(form), '\0');
   const uint64_t head[] = {round.round, round.session_root};
-  std::memcpy(record.data(), head, HeadBytes(form));
+  const size_t words = form.of_session() ? sizeof head : sizeof head[0];
+  std::memcpy(record.data(), head, words);
+  std::memcpy(record.data() + words, round.choice.data(), round.choice.size());
   char* const numbers = record.data() + HeadBytes(form);
   if (form.votes()) {
     for (size_t j = 0; j < moves.size(); ++j) {
@@ -50,6 +55,9 @@ uint64_t WordOfRecord(std::string_view record) {
 ScalarRound RoundOfRecord(const ScalarForm& form, std::string_view record) {
   ScalarRound round{WordOfRecord(record) & ~kMore};
   if (form.of_session()) round.session_root = WordOfRecord(record.substr(sizeof(uint64_t)));
+  if (form.candidates() > 1) {
+    round.choice = record.substr(HeadBytes(form) - NumbersOf(form), NumbersOf(form));
+  }
   return round;
 }
 
@@ -132,14 +140,16 @@ std::vector<float> MovesOf(const ScalarForm& form, const ParameterSet& mean,
 absl::StatusOr<ParameterSet> DeltaOf(const ScalarForm& form, const ScalarRound& round,
                                      std::span<const float> moves,
                                      const std::function<bool()>& cancelled) {
+  RV_RETURN_IF_ERROR(form.CheckChoice(round.choice));
   std::vector<float> sum;
   const auto count = static_cast<size_t>(form.count());
   for (int split = 0; split < form.splits(); ++split) {
     const Directions directions = form.DirectionsOf(round, split);
     sum.resize(static_cast<size_t>(directions.size()));
-    std::vector<double> factors;
-    for (const float move : moves.subspan(static_cast<size_t>(split) * count, count)) {
-      factors.push_back(form.unit() * double{move});
+    std::vector<double> factors(count * static_cast<size_t>(form.candidates()));
+    for (size_t j = 0; j < count; ++j) {
+      factors[form.IndexOf(round, j)] =
+          form.unit() * double{moves[static_cast<size_t>(split) * count + j]};
     }
     RV_RETURN_IF_ERROR(directions.Replay(factors, sum, cancelled));
   }
@@ -199,7 +209,8 @@ std::string ReplayWarning(const JobSpec& spec, const Manifest& trained) {
 }
 
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
-                    ParameterSet& state, const std::function<bool()>& cancelled) {
+                    ParameterSet& state, const std::function<bool()>& cancelled,
+                    MovingAverage* average) {
   RV_RETURN_IF_ERROR(CheckLog(form, log));
   RV_ASSIGN_OR_RETURN(const std::unique_ptr<ServerOptimizer> optimizer,
                       MakeServerOptimizer(strategy, form.trained()));
@@ -218,6 +229,7 @@ absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std
     if (WordOfRecord(record) & kMore) continue;
     if (records > 1) Scale(1.0f / static_cast<float>(records), sum);
     RV_RETURN_IF_ERROR(optimizer->Apply(sum, state));
+    if (average != nullptr) average->Follow(state);
     records = 0;
   }
   if (records == 0) return absl::OkStatus();
@@ -303,6 +315,36 @@ absl::StatusOr<std::string> MoveTogether(const ScalarForm& form, const StrategyS
   return std::move(waiting.records);
 }
 
+absl::StatusOr<std::string> ChoiceFor(const ScalarForm& form, const ScalarRound& round,
+                                      std::string_view log) {
+  RV_RETURN_IF_ERROR(CheckLog(form, log));
+  if (form.candidates() == 1 || log.empty()) return std::string();
+  const size_t record = RecordBytes(form);
+  ParameterSet last;
+  do {  // from the last record back to the end of the movement before
+    const std::string_view one = log.substr(log.size() - record);
+    RV_ASSIGN_OR_RETURN(ParameterSet delta,
+                        DeltaOf(form, RoundOfRecord(form, one), NumbersOfRecord(form, one)));
+    if (!last.empty()) Accumulate(last, delta);
+    last = std::move(delta);
+    log.remove_suffix(record);
+  } while (!log.empty() && (WordOfRecord(log.substr(log.size() - record)) & kMore) != 0);
+  const std::vector<float> movement = FlatOf(last);
+  const Directions directions = form.DirectionsOf(round);
+  std::string choice(static_cast<size_t>(form.count()), '\0');
+  for (uint64_t j = 0; j < choice.size(); ++j) {
+    double most = -1;
+    for (int candidate = 0; candidate < form.candidates(); ++candidate) {
+      const uint64_t index = j * static_cast<uint64_t>(form.candidates()) + candidate;
+      const double close = std::abs(directions.Dot(index, movement));
+      if (close <= most) continue;
+      most = close;
+      choice[j] = static_cast<char>(candidate);
+    }
+  }
+  return choice;
+}
+
 size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes) {
   const size_t record = RecordBytes(form);
   size_t beyond = 0;
@@ -312,6 +354,10 @@ size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes)
     beyond += record;
   }
   return beyond;
+}
+
+bool KeepsAverage(const JobSpec& spec) {
+  return spec.evaluate.ema > 0 && KeepsLog(spec) && spec.scalars.pool == 0;
 }
 
 bool KeepsLog(const JobSpec& spec) {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "aggregation/moving_average.h"
 #include "common/scalars/scalar_form.h"
 
 // How coefficients move the global state, on the coordinator when a round is over and on a client
@@ -18,7 +19,8 @@
 //   pool               one record, of the sums over all rounds: whoever has the state of round 0
 //                      rebuilds that of today, however long it was away
 // A record is the round as u64 little-endian, where directions follow from sessions the root of
-// that of the attempt that counted as another u64, and one number for each split and direction:
+// that of the attempt that counted as another u64, with scalars.candidates the round's choice of
+// them, a byte for each direction, and one number for each split and direction:
 // binary32, or where votes decide a signed byte. With scalars.target-ratio the state moves by the
 // mean of several records, of which all but the last have the highest bit of the round set.
 
@@ -49,9 +51,11 @@ absl::StatusOr<std::vector<float>> SumsOfPool(const ScalarForm& form, std::strin
 // on, for a pool from the state of round 0. `strategy` must be fedavg.
 // Errors: DataLoss for bytes that are no such log; Aborted when `cancelled`, which is polled
 // every few milliseconds and may be empty; those of the server optimiser. `state` may then be half
-// moved.
+// moved. `average`: that of `state`, which follows every movement; of a pool, whose record tells
+// nothing of the states between, null.
 absl::Status Replay(const ScalarForm& form, const StrategySection& strategy, std::string_view log,
-                    ParameterSet& state, const std::function<bool()>& cancelled = {});
+                    ParameterSet& state, const std::function<bool()>& cancelled = {},
+                    MovingAverage* average = nullptr);
 
 // What it costs: numbers that are drawn, as so many signs, of which a core draws about five billion
 // a second. A normal number counts 14, one of an exact rank-1 product 1/5 (docs/backprop_free.md).
@@ -93,8 +97,23 @@ double SignalRatio(const ScalarForm& form, const WaitingRounds& waiting);
 absl::StatusOr<std::string> MoveTogether(const ScalarForm& form, const StrategySection& strategy,
                                          WaitingRounds waiting, ParameterSet& state);
 
+// With scalars.candidates: the ScalarRound::choice of `round`, whose own is not read; `log` ends
+// with the last movement of the state. Of each direction's candidates z the one of the largest
+// |<z, movement>|, the first of those that are alike: all candidates have the norm sqrt(d), normal
+// numbers nearly, so that these are the cosines' order, and z and -z measure the same. Empty
+// without candidates or a movement. Then the mean estimate has a bias: E[z z^T] is I but along the
+// movement, where it is the expected maximum of so many squares of normal numbers. Costs a pass
+// over the numbers for each candidate. Errors: DataLoss for bytes that are no log.
+//
+// Source: Xu et al. 2024, FwdLLM, which keeps the best of all candidates together.
+absl::StatusOr<std::string> ChoiceFor(const ScalarForm& form, const ScalarRound& round,
+                                      std::string_view log);
+
 // Bytes at the beginning of `log` without which it is shorter than `bytes`: whole movements.
 size_t BytesBeyond(const ScalarForm& form, std::string_view log, uint64_t bytes);
+
+// Whether the average of its states (evaluate.ema) can be, too: not that of a pool's.
+bool KeepsAverage(const JobSpec& spec);
 
 // Whether states of a job with these settings can be rebuilt from a log: not with an optimiser that
 // has a memory of its own.

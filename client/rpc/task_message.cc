@@ -108,6 +108,7 @@ absl::StatusOr<Assignment> AssignmentOf(const v1::Task& wire, KeptDocument& kept
   task.state_sha256 = HexOfBytes(wire.state_sha256());
   task.state_bytes = wire.state_bytes();
   task.epoch = wire.epoch();
+  task.choice = wire.choice();  // which the job's form checks
   if (wire.has_log()) {
     RV_ASSIGN_OR_RETURN(task.log, LogOf(wire.log()));
   }

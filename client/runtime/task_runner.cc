@@ -42,12 +42,28 @@ struct TaskRunner::Job {
   StateFile held;
   std::string held_of;  // job and round of the task it came with
   uint64_t held_round = 0;
+  // Where averages are made from the log: of the states up to the one at `average_at`.
+  StateFile average;
+  std::optional<uint64_t> average_at;
+  struct Made {  // by CatchUp, until the task shows that it is what it should be
+    std::string job;
+    uint64_t position = 0;
+    StateFile state, average;
+  };
+  std::optional<Made> made;
   // Of a pool whose draws go by them; or a first pass's mean.
   std::shared_ptr<const std::vector<float>> sums;
   std::string sums_of;  // SHA-256 of their log
 
   std::optional<ScalarForm> form() const {
     return ScalarForm::Of(document.spec, tuner->manifest());
+  }
+  // Whether the task is of an average that the log leads to; evaluations have no attempt.
+  bool IsOfAverage(const LocalTask& task) const {
+    return task.attempt == 0 && task.log && KeepsAverage(document.spec);
+  }
+  std::shared_ptr<const ParameterSet> AverageOfHeld() const {
+    return average_at == position ? average : nullptr;
   }
   // Whether the task's draws go by a log.
   bool DrawsByLog(const LocalTask& task) const {
@@ -173,8 +189,9 @@ std::optional<uint64_t> TaskRunner::MissingLog(const LocalTask& task) {
   const auto form = (*job)->form();
   if (!form) return std::nullopt;
   const std::lock_guard lock((*job)->mutex);
-  const std::optional<uint64_t> position =
+  std::optional<uint64_t> position =
       (*job)->held_of == task.job_id ? (*job)->position : std::nullopt;
+  if ((*job)->IsOfAverage(task) && (*job)->AverageOfHeld() == nullptr) position.reset();
   const auto first = MissingFrom(*task.log, position, form->pooled(), task.state_bytes);
   if (first && DrawsOf(*form, task.log->bytes - *first) > kMostReplay) return std::nullopt;
   return first;
@@ -207,27 +224,46 @@ absl::StatusOr<std::string> TaskRunner::CatchUp(const LocalTask& task, std::stri
     return Refuse(absl::StatusCode::kDataLoss,
                   "log: the task has none of " + std::to_string(rest.size()) + " bytes");
   }
-  StateFile held;
+  StateFile held, held_average;
   if (snapshot.empty()) {
     const std::lock_guard lock(job->mutex);
     const uint64_t before = task.log->end() - rest.size();
     const bool follows = job->held_of == task.job_id && job->position == before;
-    if (!form->pooled() && follows) held = job->held;
+    if (!form->pooled() && follows) {
+      held = job->held;
+      held_average = job->AverageOfHeld();
+    }
+    if (job->IsOfAverage(task) && held_average == nullptr) held.reset();
   }
+  const Manifest* const manifest = &job->tuner->manifest();
   ParameterSet state;
+  std::optional<MovingAverage> average;
   if (!snapshot.empty()) {
     RV_ASSIGN_OR_RETURN(state, SnapshotOf(*job, *form, task, snapshot, rest.size()));
   } else if (held != nullptr) {
-    RV_ASSIGN_OR_RETURN(state, ReadParameterSet(*held, &job->tuner->manifest()));
+    RV_ASSIGN_OR_RETURN(state, ReadParameterSet(*held, manifest));
+    if (held_average != nullptr) {
+      RV_ASSIGN_OR_RETURN(ParameterSet values, ReadParameterSet(*held_average, manifest));
+      average = MovingAverage{spec.evaluate.ema, std::move(values)};
+    }
   } else if (task.log->from == 0 && rest.size() == task.log->bytes) {
     RV_ASSIGN_OR_RETURN(const std::shared_ptr<const ParameterSet> initial, InitialOf(*job));
     state = *initial;
+    if (KeepsAverage(spec)) average = MovingAverage{spec.evaluate.ema, state};
   } else {
     return Refuse(absl::StatusCode::kDataLoss, "log: no state to begin with");
   }
-  RV_RETURN_IF_ERROR(Replay(*form, spec.strategy, rest, state, cancelled));
+  RV_RETURN_IF_ERROR(
+      Replay(*form, spec.strategy, rest, state, cancelled, average ? &*average : nullptr));
   if (job->DrawsByLog(task)) RV_RETURN_IF_ERROR(KeepSums(*job, task, rest));
-  return SafetensorsBytes(state);
+  std::string file = SafetensorsBytes(state);
+  if (!average) return file;
+  std::string averaged = SafetensorsBytes(average->values);
+  const bool of_average = job->IsOfAverage(task);
+  const std::lock_guard lock(job->mutex);
+  job->made = {task.job_id, task.log->end(), std::make_shared<const std::string>(std::move(file)),
+               std::make_shared<const std::string>(std::move(averaged))};
+  return of_average ? *job->made->average : *job->made->state;
 }
 
 // The task's global state, whose file stays for the log of the next one. The numbers are the
@@ -239,10 +275,25 @@ absl::StatusOr<ParameterSet> TaskRunner::StateOf(Job& job, const LocalTask& task
   const std::lock_guard lock(job.mutex);
   const bool over = job.held_of == task.job_id && task.round < job.held_round;
   if (over) return state;
-  job.held_of = task.job_id;
-  job.held = state_file;
-  job.held_round = task.round;
-  job.position = task.log->end();
+  if (job.held_of != task.job_id) job.average_at.reset();
+  const bool of_average = job.IsOfAverage(task);
+  StateFile held = of_average ? nullptr : state_file;
+  StateFile average = of_average ? state_file : nullptr;
+  if (const auto made = std::exchange(job.made, std::nullopt);
+      made && made->job == task.job_id && made->position == task.log->end()) {
+    const StateFile& same = of_average ? made->average : made->state;
+    if (*same == *state_file) held = made->state, average = made->average;
+  }
+  if (held != nullptr) {
+    job.held_of = task.job_id;
+    job.held = held;
+    job.held_round = task.round;
+    job.position = task.log->end();
+  }
+  if (average != nullptr && job.held_of == task.job_id) {
+    job.average = average;
+    job.average_at = task.log->end();
+  }
   return state;
 }
 
@@ -262,6 +313,7 @@ absl::StatusOr<LocalUpdate> TaskRunner::Train(const LocalTask& task, const State
   request.cancelled = cancelled;
   request.project_gradient = task.project_gradient;
   request.session_root = task.session_root;
+  request.choice = task.choice;
   std::shared_ptr<const std::vector<float>> sums;
   if (job->DrawsByLog(task)) {
     sums = job->SumsFor(task);

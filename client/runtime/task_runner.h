@@ -49,6 +49,7 @@ struct LocalTask {
   uint64_t state_bytes = 0;
   bool project_gradient = false;  // of TuneRequest, as the next
   std::optional<uint64_t> session_root = {};
+  std::string choice = {};
 
   UploadKey upload() const { return {job_id, client, round, attempt}; }
 };
@@ -76,7 +77,8 @@ class TaskRunner {
 
   // With [scalars]: from which byte on the task's log is needed to make its state from what this
   // runner holds; nothing where the state must be fetched, or is there sooner so. The state of the
-  // job's last task is held.
+  // job's last task is held, and where evaluations are of an average that the log leads to
+  // (KeepsAverage), that average: in what follows it stands for the state of such an evaluation.
   std::optional<uint64_t> MissingLog(const LocalTask& task);
   // That state's file. `snapshot`: the file of the log's snapshot, where that is what the rest
   // follows. Errors: DataLoss for bytes that are no rest of the task's log; InvalidArgument for

@@ -157,6 +157,7 @@ class TaskWork final : public LocalWork {
     local.state_bytes = task.state_bytes;
     local.project_gradient = policy_.backprop;
     local.session_root = task.session_root;
+    local.choice = task.choice;
     return local;
   }
 

@@ -34,6 +34,7 @@ struct Assignment {
   uint64_t epoch = 0;
   std::string masking;          // training under masks: the protocol's Parameters
   std::optional<StateLog> log;  // in a second pass (IsSecondPass) the mean of the first
+  std::string choice;           // training with scalars.candidates: ScalarRound::choice
   // Never the coordinator's word, but of this agent's own session under masks, once it is agreed
   // and where the job's directions follow from it (DirectionRootOf).
   std::optional<uint64_t> session_root;

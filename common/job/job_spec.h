@@ -136,6 +136,9 @@ struct ScalarsSection {
   double target_ratio = 0;
   std::string pool_choice = "uniform";  // uniform | amplitude: how clients draw from the pool (Pro)
   std::string drawn_from = "job";       // job | session: what directions follow from
+  // Of so many directions for each query the one closest to the last movement (FwdLLM); 1 = no
+  // choice.
+  int candidates = 1;
 };
 
 struct StrategySection {

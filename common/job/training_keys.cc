@@ -272,6 +272,11 @@ constexpr JobKey kTrainingKeys[] = {
      "the round's session, which whoever writes the job does not know; under masks session is the "
      "default, but with a pool or groups.",
      RV_KEY(scalars.drawn_from), 0, 0, "job|session"},
+    {"scalars.candidates",
+     "Of so many directions for each query the one is used that lies closest to the last movement "
+     "of the global state, to either side (FwdLLM); 1 = no choice. The estimate is biased towards "
+     "that movement.",
+     RV_KEY(scalars.candidates), 1, 64},
 
     {"strategy.name", "How the mean update moves the global state.", RV_KEY(strategy.name), 0, 0,
      "fedavg|fedavgm|fedadam|fedyogi|fedadagrad"},

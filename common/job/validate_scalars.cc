@@ -5,6 +5,7 @@ namespace {
 
 constexpr char kScalars[] = "scalars.enabled = true";
 constexpr int64_t kMostNumbers = int64_t{1} << 22;
+constexpr int64_t kMostChosen = int64_t{1} << 16;  // each is a byte of a task
 
 // A key that is set without the section's switch, or nothing.
 std::string FirstSetKey(const JobSpec& spec) {
@@ -16,6 +17,7 @@ std::string FirstSetKey(const JobSpec& spec) {
   if (scalars.target_ratio > 0) return "scalars.target-ratio";
   if (scalars.pool_choice != "uniform") return "scalars.pool-choice";
   if (scalars.drawn_from != "job") return "scalars.drawn-from";
+  if (scalars.candidates > 1) return "scalars.candidates";
   if (spec.simulate.backprop_share > 0) return "simulate.backprop-share";
   return "";
 }
@@ -186,6 +188,50 @@ absl::Status CheckSession(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+// The coordinator chooses, by what the log says of the last movement.
+absl::Status CheckCandidates(const JobSpec& spec) {
+  const ScalarsSection& scalars = spec.scalars;
+  const TrainSection& train = spec.train;
+  if (scalars.candidates == 1) return absl::OkStatus();
+  const std::string candidates = "scalars.candidates = " + std::to_string(scalars.candidates);
+  if (!IsAmong(train.estimator, {"central", "one-sided", "forward", "fzoo"})) {
+    return Clash(candidates, Set("train.estimator", train.estimator),
+                 "there are no queries to choose directions for; want estimator = \"central\", "
+                 "\"one-sided\", \"forward\" or \"fzoo\", or candidates = 1");
+  }
+  if (scalars.pool > 0) {
+    return Clash(candidates, "scalars.pool = " + std::to_string(scalars.pool),
+                 "clients draw from a pool for themselves; want pool = 0, or candidates = 1");
+  }
+  if (scalars.splits > 1) {
+    return Clash(candidates, "scalars.splits = " + std::to_string(scalars.splits),
+                 "a direction is another one in every part; want splits = 1, or candidates = 1");
+  }
+  if (IsAmong(train.direction, {"flipped", "subspace"}) ||
+      (train.direction == "low-rank" && train.direction_renewal > 1)) {
+    return Clash(candidates,
+                 Set("train.direction", train.direction) +
+                     " and train.direction-renewal = " + std::to_string(train.direction_renewal),
+                 "candidates that share factors are alike; want direction = \"rademacher\", "
+                 "\"gauss\", or \"low-rank\" with direction-renewal = 1");
+  }
+  if (spec.strategy.name != "fedavg") {
+    return Clash(
+        candidates, Set("strategy.name", spec.strategy.name),
+        "the last movement is read from the log; want name = \"fedavg\", or candidates = 1");
+  }
+  if (spec.secure_aggregation.enabled) {
+    return Clash(candidates, kMasked,
+                 "the coordinator would choose the directions that it learns sums along; want "
+                 "candidates = 1");
+  }
+  if (const int64_t chosen = int64_t{train.max_steps} * train.queries; chosen > kMostChosen) {
+    return Clash(candidates, "train.max-steps x train.queries = " + std::to_string(chosen),
+                 "want at most " + std::to_string(kMostChosen) + " directions, or candidates = 1");
+  }
+  return absl::OkStatus();
+}
+
 // An update of coefficients goes through the codecs that treat every number alike.
 absl::Status CheckUpload(const JobSpec& spec) {
   const CompressionSection& compression = spec.compression;
@@ -250,6 +296,7 @@ absl::Status CheckScalars(const JobSpec& spec) {
   RV_RETURN_IF_ERROR(CheckSplits(spec));
   RV_RETURN_IF_ERROR(CheckWaiting(spec));
   RV_RETURN_IF_ERROR(CheckSession(spec));
+  RV_RETURN_IF_ERROR(CheckCandidates(spec));
   return CheckUpload(spec);
 }
 

@@ -1,5 +1,7 @@
 #include "common/scalars/scalar_form.h"
 
+#include <algorithm>
+
 #include "common/random.h"
 
 namespace rivulet {
@@ -52,6 +54,7 @@ std::optional<ScalarForm> ScalarForm::Of(const JobSpec& spec, const Manifest& tr
   form.unit_ = UnitOf(spec.train, form.count_);
   form.seed_ = spec.job.seed;
   form.queries_ = spec.train.queries;
+  form.candidates_ = spec.scalars.candidates;
   form.manifest_ = {{"coefficients", DType::kF32, {form.splits_ * form.count_}}};
   return form;
 }
@@ -61,6 +64,18 @@ Directions ScalarForm::DirectionsOf(const ScalarRound& round, int split) const {
   const uint64_t root =
       of_session_ ? round.session_root : RootOf(seed_, pooled_ ? 0 : round.round, "");
   return {directions_, root, trained_, split, splits_};
+}
+
+absl::Status ScalarForm::CheckChoice(std::string_view choice) const {
+  const size_t want = candidates_ > 1 ? static_cast<size_t>(count_) : 0;
+  const bool known = std::all_of(choice.begin(), choice.end(), [this](char chosen) {
+    return static_cast<uint8_t>(chosen) < candidates_;
+  });
+  if (known && (choice.empty() || choice.size() == want)) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "choice of directions: got " + std::to_string(choice.size()) + " numbers" +
+                    (known ? "" : ", not all of them below " + std::to_string(candidates_)) +
+                    "; want " + std::to_string(want) + " or none");
 }
 
 int ScalarForm::SplitOf(uint64_t round, std::string_view client) const {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "common/direction/directions.h"
@@ -17,6 +18,9 @@ DirectionSettings DirectionSettingsOf(const TrainSection& train);
 struct ScalarRound {
   uint64_t round = 0;
   uint64_t session_root = 0;  // scalars.drawn-from = "session": of the attempt's own, else unused
+  // With scalars.candidates: which of its candidates each direction is, a byte for each, from 0 on;
+  // empty for the first of each.
+  std::string choice = {};
 };
 
 // Updates of a job with [scalars]: one number for each direction of a round instead of one for each
@@ -48,6 +52,15 @@ class ScalarForm {
   bool by_amplitude() const { return by_amplitude_; }
   // Only the sign of a mean counts (FeedSign, Cai et al. 2025).
   bool votes() const { return votes_; }
+  // Each direction of a round is one of so many, ScalarRound::choice; 1 = there is no choice.
+  int candidates() const { return candidates_; }
+  // That of a round's direction j among those of DirectionsOf.
+  uint64_t IndexOf(const ScalarRound& round, uint64_t j) const {
+    const auto chosen = round.choice.empty() ? uint8_t{0} : static_cast<uint8_t>(round.choice[j]);
+    return j * static_cast<uint64_t>(candidates_) + chosen;
+  }
+  // Errors: InvalidArgument unless it is empty, or has one of the candidates for each direction.
+  absl::Status CheckChoice(std::string_view choice) const;
   double unit() const { return unit_; }
   const Manifest& trained() const { return trained_; }
   const DirectionSettings& kind() const { return directions_; }
@@ -70,7 +83,7 @@ class ScalarForm {
   bool pooled_ = false, votes_ = false, of_session_ = false, by_amplitude_ = false;
   double unit_ = 0;
   uint64_t seed_ = 0;
-  int queries_ = 1;
+  int queries_ = 1, candidates_ = 1;
 };
 
 // What travels up in place of `trained`: itself, or the manifest of its coefficients.

@@ -14,6 +14,7 @@ constexpr double kMost = 128;  // FixedPointSum takes no more
 ScalarTally::ScalarTally(const ScalarForm& form, const ScalarRound& round, std::string_view client,
                          std::optional<PoolChoice> choice)
     : form_(form),
+      round_(round),
       split_(form.SplitOf(round.round, client)),
       directions_(form.DirectionsOf(round, split_)),
       draws_(RandomStream(RootOf(form.seed(), round.round, client), Purpose::kSeedChoice, 0)),
@@ -24,7 +25,7 @@ std::vector<uint64_t> ScalarTally::Next() {
   std::vector<uint64_t> indices;
   for (int query = 0; query < form_.queries(); ++query) {
     if (!form_.pooled()) {
-      indices.push_back(next_++);
+      indices.push_back(form_.IndexOf(round_, next_++));
     } else if (choice_) {
       indices.push_back(choice_->Draw(draws_));
     } else {
@@ -36,7 +37,8 @@ std::vector<uint64_t> ScalarTally::Next() {
 
 void ScalarTally::Add(std::span<const uint64_t> indices, std::span<const double> movements) {
   for (size_t j = 0; j < indices.size(); ++j) {
-    coefficients_[indices[j]] += movements[j] / form_.unit();
+    coefficients_[indices[j] / static_cast<uint64_t>(form_.candidates())] +=
+        movements[j] / form_.unit();
   }
 }
 

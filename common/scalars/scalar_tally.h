@@ -16,7 +16,7 @@ namespace rivulet {
 class ScalarTally {
  public:
   // `form` must outlive it. `choice`: with form.by_amplitude(), of what was logged before the
-  // round.
+  // round. That of `round` must be one that form.CheckChoice takes.
   ScalarTally(const ScalarForm& form, const ScalarRound& round, std::string_view client,
               std::optional<PoolChoice> choice = {});
 
@@ -38,6 +38,7 @@ class ScalarTally {
 
  private:
   const ScalarForm& form_;
+  const ScalarRound round_;
   const int split_;
   const Directions directions_;
   RandomCursor draws_;

@@ -163,7 +163,8 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
                                                const std::string& initial_sha256,
                                                const std::vector<UpdateRecord>& updates,
                                                std::span<const ReceivedUpdate> received,
-                                               RunningRound& running, const CodedRound* coded) {
+                                               RunningRound& running, const CodedRound* coded,
+                                               const std::string& choice) {
   RoundMean mean;
   if (NeedsDecodedMean(plan.spec)) {
     RV_ASSIGN_OR_RETURN(mean, DecodedMean(blobs, plan, coded, updates));
@@ -175,7 +176,8 @@ absl::StatusOr<AggregatedRound> AggregateRound(BlobStore& blobs, const JobPlan& 
   RoundFigures figures = FiguresOf(updates);
   figures.bias = BiasOf(blobs, plan, coded, state, updates);
   figures.left_out = std::move(mean.left_out);
-  const RoundStart start{parent, initial_sha256, OwnersOf(plan, parent.round + 1, updates)};
+  const RoundStart start{parent, initial_sha256, OwnersOf(plan, parent.round + 1, updates), 0,
+                         choice};
   RV_ASSIGN_OR_RETURN(AggregatedRound result, NextState(blobs, plan, start, mean.mean,
                                                         std::move(state), std::move(figures)));
   result.scaled = mean.scaled;

@@ -11,13 +11,11 @@
 #include "privacy/dp/noise_seed.h"
 
 namespace rivulet {
-absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan& plan,
-                                                 const ModelRecord& parent,
-                                                 const std::string& initial_sha256,
-                                                 const std::vector<UpdateRecord>& updates,
-                                                 std::string_view noise_seed,
-                                                 const RoundTerms& terms, RunningRound& running,
-                                                 const CodedRound* coded) {
+absl::StatusOr<AggregatedRound> AggregateCentral(
+    BlobStore& blobs, const JobPlan& plan, const ModelRecord& parent,
+    const std::string& initial_sha256, const std::vector<UpdateRecord>& updates,
+    std::string_view noise_seed, const RoundTerms& terms, RunningRound& running,
+    const CodedRound* coded, const std::string& choice) {
   RV_ASSIGN_OR_RETURN(FixedPointSum sum, FixedPointSum::Make(plan.update_manifest()));
   RV_ASSIGN_OR_RETURN(const CentralRun noise, CentralRunOf(plan, terms));
   // Of one update in one round, whatever the noise of other rounds.
@@ -48,7 +46,8 @@ absl::StatusOr<AggregatedRound> AggregateCentral(BlobStore& blobs, const JobPlan
   for (const UpdateRecord& update : updates) {
     figures.bytes_up += static_cast<int64_t>(update.bytes);
   }
-  const RoundStart start{parent, initial_sha256};
+  RoundStart start{parent, initial_sha256};
+  start.choice = choice;
   RV_ASSIGN_OR_RETURN(AggregatedRound result,
                       NextState(blobs, plan, start, mean, std::move(state), std::move(figures)));
   if (plan.spec.privacy.adaptive_clip) {

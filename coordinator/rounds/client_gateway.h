@@ -27,6 +27,7 @@ struct ClientTask {
   std::string masking;                    // training under masks: masking/task_terms.h
   // Where clients can make the state for themselves; in a second pass the mean of the first.
   std::optional<StateLog> log;
+  std::string choice;  // training with scalars.candidates: ScalarRound::choice
 };
 
 // What an agent says of itself when it connects.

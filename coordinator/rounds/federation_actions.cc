@@ -297,6 +297,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   job.stands.clear();
   DropFormerLocked(job);
   SetAverageLocked(job, std::nullopt);
+  dropped_.push_back(std::move(job.averaged));
   // Where the state is lost, snapshot and log are what it may yet be made from.
   if (!job.models.empty() && !lost) UnpinCompanionsLocked(job.models.rbegin()->second);
   job.backlog.clear();

@@ -155,9 +155,13 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   task.job_sha256 = job->document_sha256;
   task.state_sha256 = model.sha256;
   task.state_bytes = model.bytes;
-  if (evaluation && job->average) {  // which no log leads to
+  if (evaluation && job->average) {  // to which a pool's log does not lead
     task.state_sha256 = job->average->sha256;
     task.state_bytes = job->average->bytes;
+    if (KeepsAverage(job->plan->spec)) {
+      task.log = StateLog{model.log_sha256, model.log_bytes, model.log_from};
+      BringLogLocked(*job, client, task);
+    }
   } else if (KeepsLog(job->plan->spec)) {
     task.log = StateLog{model.log_sha256, model.log_bytes, model.log_from};
     const ModelRecord& snapshot = SnapshotOf(*job);
@@ -170,6 +174,7 @@ std::optional<ClientTask> Federation::Impl::TaskOfLocked(const std::string& clie
   if (training && IsSecondPass(job->plan->spec, key.round)) {
     task.log = StateLog{model.log_sha256, model.log_bytes, 0};
   }
+  if (training) task.choice = job->choice;
   task.deadline = std::max(state.deadline - Now(), milliseconds(0));
   task.epoch = epoch_;
   if (training && job->masked != nullptr) {
@@ -217,7 +222,8 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const st
   for (const auto& job : jobs_) {
     if (job->engine == nullptr || !job->engine->state().cohort.contains(client)) continue;
     const bool evaluates = job->engine->state().phase == Phase::kEvaluating;
-    if (evaluates && job->average && job->average->sha256 == sha256) {
+    const bool averaged = evaluates && job->average && job->average->sha256 == sha256;
+    if (averaged && job->average->stored) {
       const uint64_t bytes = job->average->bytes;
       job->bytes_down += static_cast<int64_t>(bytes - std::min(bytes, offset));
       return blobs_.Open(sha256);
@@ -226,7 +232,8 @@ absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenState(const st
     const bool log = !sha256.empty() && model.log_sha256 == sha256;
     const bool former =
         std::find(job->former.begin(), job->former.end(), sha256) != job->former.end();
-    if (!log && !former && snapshot.sha256 != sha256 && model.sha256 != sha256) continue;
+    const bool known = log || former || averaged || model.sha256 == sha256;
+    if (!known && snapshot.sha256 != sha256) continue;
     if (former && snapshot.sha256 != sha256) {
       RV_ASSIGN_OR_RETURN(std::unique_ptr<BlobReader> blob, blobs_.Open(sha256));
       job->bytes_down += static_cast<int64_t>(blob->size() - std::min(blob->size(), offset));
@@ -326,7 +333,8 @@ absl::StatusOr<std::optional<Write>> Federation::Impl::WriteOfLocked(
 void Federation::Impl::StoredLocked(const EvaluationReportRecord& report) {
   Job& job = *FindLocked(report.job);
   job.reports.push_back(report);
-  if (!job.average) StandsAtTodayLocked(job, report.client);  // else it has the average
+  // Else it may have fetched the average, and still lack what was logged.
+  if (!job.average) StandsAtTodayLocked(job, report.client);
   TaskOverLocked(report.client, {report.job, report.round, 0});
   FeedLocked(job, ReportStored{report.client, report.round});
 }

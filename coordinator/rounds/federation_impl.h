@@ -35,6 +35,7 @@ inline constexpr char kNoiseSecret[] = "noise";
 inline constexpr char kCohortSecret[] = "cohort";
 inline constexpr char kClipNorm[] = "clip-norm";
 inline constexpr char kAverage[] = "average";
+inline constexpr char kChoice[] = "choice";
 
 // The exit code of a job that an error ends.
 inline ExitCode JobExitOf(const absl::Status& error) {
@@ -134,6 +135,8 @@ class Federation::Impl {
     int64_t all_bytes_down = 0;
     std::chrono::milliseconds saved_remaining{0};  // when the remaining time was last stored
     std::optional<AveragedState> average;          // with evaluate.ema, from round 1 on
+    std::shared_ptr<MadeState> averaged;           // its numbers, where it is made from the log
+    std::string choice;  // with scalars.candidates: ScalarRound::choice of the next round
   };
 
   absl::Status Recover();
@@ -199,6 +202,7 @@ class Federation::Impl {
                          EngineState& state) const;
   absl::Status CheckBlobs(const Job& job, const JobPlan& plan) const;
   absl::Status CheckBlob(const std::string& what, const std::string& sha256, uint64_t bytes) const;
+  absl::Status CheckAverage(const Job& job, const JobPlan& plan) const;
   absl::StatusOr<uint64_t> FindSnapshot(const Job& job, const JobPlan& plan) const;
   absl::Status CollectGarbageLocked();
 
@@ -273,6 +277,7 @@ class Federation::Impl {
   void RetireLocked(Job& job);
   void RetireParentLocked(Job& job);
   void SetAverageLocked(Job& job, std::optional<AveragedState> average);
+  AverageBefore TakeAverageLocked(Job& job);
 
   // ---- states that are in memory alone (snapshots.h) ----
   static bool IsStored(const Job& job) { return job.snapshot == job.models.rbegin()->first; }
@@ -285,6 +290,7 @@ class Federation::Impl {
   absl::Status AskForStateLocked(Job& job);
   bool EndIsStoredLocked(Job& job);
   void StoreToday(Job& job, std::unique_lock<std::mutex>& lock);
+  absl::StatusOr<AveragedState> KeepAverage(const JobPlan& plan, AverageBefore before);
 
   // ---- blobs: names in use; unused ones are deleted when nobody is about to use one ----
   void PinLocked(const std::string& sha256);

@@ -180,6 +180,7 @@ absl::Status Federation::Impl::AdoptPrivacyLocked(const StoredState& stored) {
     if (secret.name == kClipNorm) {
       RV_ASSIGN_OR_RETURN(job->clip_norm, ClipNormFrom(secret));
     }
+    if (secret.name == kChoice) job->choice = secret.bytes.view();
     if (secret.name == kAverage) {
       absl::StatusOr<AveragedState> average = AveragedStateFrom(secret.bytes);
       if (!average.ok()) {

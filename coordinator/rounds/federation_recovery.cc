@@ -84,6 +84,7 @@ absl::Status Federation::Impl::ResumeLocked(Job& job) {
     usable = snapshot.status();
     if (snapshot.ok()) job.snapshot = *snapshot;
   }
+  if (usable.ok()) usable = CheckAverage(job, *plan);
   if (usable.ok()) usable = CheckCohortSecret(plan->spec, job.cohort_seed);
   if (usable.ok()) {
     job.document_sha256 = Sha256Hex(job.record.document);
@@ -142,10 +143,6 @@ absl::Status Federation::Impl::CheckBlobs(const Job& job, const JobPlan& plan) c
   if (!model.log_sha256.empty()) {
     RV_RETURN_IF_ERROR(CheckBlob("log of coefficients", model.log_sha256, model.log_bytes));
   }
-  if (job.average) {  // its row comes with a model's; lost rounds have none
-    RV_RETURN_IF_ERROR(
-        CheckBlob("average of the global states", job.average->sha256, job.average->bytes));
-  }
   if (ChoosesByMovement(plan.spec) || (plan.scalars && plan.scalars->pooled())) {
     const ModelRecord& first = job.models.begin()->second;
     RV_RETURN_IF_ERROR(CheckBlob("initial state", first.sha256, first.bytes));
@@ -154,6 +151,17 @@ absl::Status Federation::Impl::CheckBlobs(const Job& job, const JobPlan& plan) c
     RV_RETURN_IF_ERROR(CheckBlob("update of " + update.client, update.sha256, update.bytes));
   }
   return absl::OkStatus();
+}
+
+// Its row comes with a model's; lost rounds have none.
+absl::Status Federation::Impl::CheckAverage(const Job& job, const JobPlan& plan) const {
+  if (!job.average) return absl::OkStatus();
+  const AveragedState& average = *job.average;
+  std::string blob = average.sha256;
+  if (!average.stored) {
+    RV_ASSIGN_OR_RETURN(blob, KeptBeside(average, job.models.at(job.snapshot)));
+  }
+  return CheckBlob("average of the global states", blob, average.bytes);
 }
 
 // Whether an abandoned attempt is one of those in a row that end a job, as RoundEngine::Abandon
@@ -259,7 +267,9 @@ absl::Status Federation::Impl::CollectGarbageLocked() {
       if (kept && blobs_.Has(model.sha256)) PinLocked(model.sha256);
     }
     if (job->plan != nullptr) PinLocked(job->models.at(job->snapshot).sha256);
-    if (job->plan != nullptr && job->average) PinLocked(job->average->sha256);
+    if (job->plan != nullptr && job->average) {
+      for (const std::string& sha256 : BlobsOf(*job->average)) PinLocked(sha256);
+    }
     // Of an ended job nobody fetches them, but its state may be lost without.
     const ModelRecord& last = job->models.rbegin()->second;
     if (job->plan != nullptr || !blobs_.Has(last.sha256)) PinCompanionsLocked(last);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/snapshots.h"
 
@@ -81,14 +82,23 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
   ModelRecord model = job.models.rbegin()->second;
   const std::shared_ptr<const JobPlan> plan = job.plan;  // `running` refers to it
   std::shared_ptr<RunningRound> running = RunningOf(job);
+  std::optional<AverageBefore> average;  // which no ended job needs
+  if (job.average && KeepsAverage(plan->spec) && !job.last_try) average = TakeAverageLocked(job);
+  std::optional<AveragedState> kept;
   working_ = true;
   ++putting_;
   lock.unlock();
   absl::Status stored = running->ReadParent(blobs_, model.sha256);
+  if (stored.ok() && average) {
+    absl::StatusOr<AveragedState> done = KeepAverage(*plan, *std::move(average));
+    stored = done.status();
+    if (done.ok()) kept = *std::move(done);
+  }
   if (stored.ok()) stored = StoreState(blobs_, running->parent(), model);
   lock.lock();
   working_ = false;
   --putting_;
+  if (kept) SetAverageLocked(job, std::move(kept));
   // The job is still there: it does not end while its state is being stored. A round that was lost
   // meanwhile goes on from the same state.
   const uint64_t round = job.models.rbegin()->first;
@@ -117,6 +127,16 @@ void Federation::Impl::StoreToday(Job& job, std::unique_lock<std::mutex>& lock) 
     DrainLocked(job);
   }
   SweepSlowly(lock);
+}
+
+// Before the state: whoever starts from a stored state finds its average beside it, and where the
+// state was not stored after all, still that of the older one.
+absl::StatusOr<AveragedState> Federation::Impl::KeepAverage(const JobPlan& plan,
+                                                            AverageBefore before) {
+  const std::string job = before.model.job;
+  RV_ASSIGN_OR_RETURN(AveragedState kept, StoreAverage(blobs_, plan, std::move(before)));
+  RV_RETURN_IF_ERROR(states_.Commit({SetSecret{{job, 0, 0, kAverage, TextOf(kept)}}}));
+  return kept;
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> Federation::Impl::OpenDownload(

@@ -8,6 +8,7 @@
 #include "coordinator/rounds/aggregate.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/federation_impl.h"
+#include "coordinator/rounds/scalar_step.h"
 #include "coordinator/rounds/snapshots.h"
 
 namespace rivulet {
@@ -120,9 +121,10 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
   const SecretText noise_seed = IsCorrelated(job->plan->spec) ? job->run_seed : job->noise_seed;
   const std::string initial = job->models.begin()->second.sha256;
   const ModelRecord snapshot = LogBase(*job);
-  const std::string average = job->average ? job->average->sha256 : initial;
+  AverageBefore average = TakeAverageLocked(*job);
   const RoundTerms terms = TermsOfLocked(*job, job->rounds.back().cohort.size());
   const std::shared_ptr<const CodedRound> coded = CodedOfLocked(*job);
+  const std::string choice = job->choice;
   working_ = true;
   ++putting_;
   lock.unlock();
@@ -131,20 +133,21 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
                                           *masked, *running)
       : plan->spec.privacy.mechanism == "central"
           ? AggregateCentral(blobs_, *plan, parent, initial, *set, noise_seed, terms, *running,
-                             coded.get())
-          : AggregateRound(blobs_, *plan, parent, initial, *set, received, *running, coded.get());
+                             coded.get(), choice)
+          : AggregateRound(blobs_, *plan, parent, initial, *set, received, *running, coded.get(),
+                           choice);
   if (result.ok()) {
     const absl::Status stored = StoreIfDue(blobs_, *plan, snapshot, *result);
     if (!stored.ok()) result = stored;
   }
+  if (result.ok() && plan->spec.scalars.candidates > 1) {
+    const absl::Status chosen = ChooseNext(blobs_, *plan, *result);
+    if (!chosen.ok()) result = chosen;
+  }
   const bool moves = !InTwoPasses(plan->spec) || IsSecondPass(plan->spec, parent.round + 1);
   if (result.ok() && plan->spec.evaluate.ema > 0 && moves) {
-    absl::StatusOr<AveragedState> next = NextAverage(blobs_, *plan, average, result->state);
-    if (next.ok()) {
-      result->average = *std::move(next);
-    } else {
-      result = next.status();
-    }
+    const absl::Status averaged = NextAverage(blobs_, *plan, std::move(average), *result);
+    if (!averaged.ok()) result = averaged;
   }
   lock.lock();
   PublishLocked(*job, std::move(result));
@@ -278,6 +281,9 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
     if (result->average) {
       writes.push_back(SetSecret{{job.record.id, 0, 0, kAverage, TextOf(*result->average)}});
     }
+    if (job.plan->spec.scalars.candidates > 1) {
+      writes.push_back(SetSecret{{job.record.id, 0, 0, kChoice, result->choice}});
+    }
     published = states_.Commit(writes);
   }
   if (published.code() == absl::StatusCode::kResourceExhausted) {
@@ -291,7 +297,15 @@ void Federation::Impl::PublishLocked(Job& job, absl::StatusOr<AggregatedRound> r
   EndMaskingLocked(job);
   job.noise_seed.Wipe();
   if (result->clip_norm) job.clip_norm = *result->clip_norm;
-  if (result->average) SetAverageLocked(job, std::move(result->average));
+  if (result->average) {
+    const std::string sha256 = result->average->sha256;
+    SetAverageLocked(job, std::move(result->average));
+    if (result->average_values) {
+      job.averaged = std::make_shared<MadeState>(
+          MadeState{sha256, *std::exchange(result->average_values, std::nullopt)});
+    }
+  }
+  job.choice = std::move(result->choice);
   round.state = RoundState::kDone;
   round.figures = result->figures;
   job.all_bytes_up += round.figures.bytes_up;
@@ -357,9 +371,25 @@ void Federation::Impl::PinCompanionsLocked(const ModelRecord& model) {
 }
 
 void Federation::Impl::SetAverageLocked(Job& job, std::optional<AveragedState> average) {
-  if (average) PinLocked(average->sha256);
-  if (job.average) UnpinLocked(job.average->sha256);
+  const auto blobs = [](const std::optional<AveragedState>& one) {
+    return one ? BlobsOf(*one) : std::set<std::string>();
+  };
+  for (const std::string& sha256 : blobs(average)) PinLocked(sha256);
+  for (const std::string& sha256 : blobs(job.average)) UnpinLocked(sha256);
   job.average = std::move(average);
+}
+
+// What comes next is made of it: its numbers are taken out of memory.
+AverageBefore Federation::Impl::TakeAverageLocked(Job& job) {
+  AverageBefore before;
+  before.average = job.average.value_or(FirstAverage(job.models.begin()->second));
+  before.snapshot = LogBase(job);
+  before.model = job.models.rbegin()->second;
+  if (job.averaged != nullptr && job.averaged->sha256 == before.average.sha256) {
+    before.values = std::move(job.averaged->values);
+  }
+  job.averaged.reset();
+  return before;
 }
 
 void Federation::Impl::PinLocked(const std::string& sha256) {

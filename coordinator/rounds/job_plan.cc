@@ -38,12 +38,14 @@ constexpr double kMostDraws = 2e13;
 
 // What the coordinator has to draw to move the state, whatever its clients do.
 absl::Status CheckDraws(const ScalarForm& form) {
-  const double draws = DrawsOfRound(form);
+  const int choosing = form.candidates() > 1 ? form.candidates() : 0;
+  const double draws = DrawsOfRound(form) * (1 + choosing);
   if (draws <= kMostDraws) return absl::OkStatus();
   const uint64_t trained = SizeBytesOf(form.trained()) / sizeof(float);
   return WithExit(
       Refuse(absl::StatusCode::kInvalidArgument,
              "[scalars]: got " + std::to_string(form.count()) + " directions of " +
+                 (choosing > 0 ? std::to_string(choosing) + " candidates each and " : "") +
                  std::to_string(trained) + " trained numbers, which a round draws as slowly as " +
                  NumberText(draws) + " signs; want at most " + NumberText(kMostDraws) +
                  ", about an hour of one core: fewer directions, or train.direction = "

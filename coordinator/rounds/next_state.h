@@ -13,6 +13,7 @@ struct RoundStart {
   const std::string& initial_sha256;  // blob of the state of round 0
   std::vector<double> owners = {};    // with scalars.splits: the share of the weight each one has
   uint64_t session_root = 0;          // with scalars.drawn-from = "session": of the round's sum
+  std::string choice = {};            // with scalars.candidates: that clients measured along
 };
 
 // Moves `state`, that of the parent, by the round's mean update and stores what comes of it, but

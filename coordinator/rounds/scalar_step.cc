@@ -32,7 +32,7 @@ absl::StatusOr<ScalarStep> MoveByScalars(BlobStore& blobs, const JobPlan& plan,
   const ScalarForm& form = *plan.scalars;
   const ModelRecord& parent = start.parent;
   const bool waits = plan.spec.scalars.target_ratio > 0;
-  const ScalarRound round{parent.round + 1, start.session_root};
+  const ScalarRound round{parent.round + 1, start.session_root, start.choice};
   ScalarStep step;
   if (!parent.log_sha256.empty()) {
     RV_ASSIGN_OR_RETURN(step.log, blobs.Get(parent.log_sha256, parent.log_bytes));
@@ -74,6 +74,16 @@ absl::Status PutScalarStep(BlobStore& blobs, const JobPlan& plan, const ModelRec
   model.log_bytes = step.log.size();
   if (step.log.empty()) return absl::OkStatus();
   RV_ASSIGN_OR_RETURN(model.log_sha256, blobs.Put(step.log));
+  return absl::OkStatus();
+}
+
+absl::Status ChooseNext(const BlobStore& blobs, const JobPlan& plan, AggregatedRound& result) {
+  const ModelRecord& model = result.model;
+  std::string log;
+  if (!model.log_sha256.empty()) {
+    RV_ASSIGN_OR_RETURN(log, blobs.Get(model.log_sha256, model.log_bytes));
+  }
+  RV_ASSIGN_OR_RETURN(result.choice, ChoiceFor(*plan.scalars, {model.round + 1}, log));
   return absl::OkStatus();
 }
 

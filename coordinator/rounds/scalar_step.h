@@ -27,6 +27,10 @@ absl::StatusOr<ScalarStep> MoveByScalars(BlobStore& blobs, const JobPlan& plan,
 absl::Status PutScalarStep(BlobStore& blobs, const JobPlan& plan, const ModelRecord& parent,
                            ScalarStep step, ModelRecord& model);
 
+// With scalars.candidates: enters which of them the next round's directions are, by the log of
+// `result`. Errors: DataLoss for a stored log that is damaged.
+absl::Status ChooseNext(const BlobStore& blobs, const JobPlan& plan, AggregatedRound& result);
+
 // Each split's share of the weight of these updates, of round `round`; empty without splits.
 std::vector<double> OwnersOf(const JobPlan& plan, uint64_t round,
                              const std::vector<UpdateRecord>& updates);

@@ -116,7 +116,8 @@ absl::Status StoreIfDue(BlobStore& blobs, const JobPlan& plan, const ModelRecord
 }
 
 absl::StatusOr<ParameterSet> ReadState(const BlobStore& blobs, const JobPlan& plan,
-                                       const ModelRecord& snapshot, const ModelRecord& model) {
+                                       const ModelRecord& snapshot, const ModelRecord& model,
+                                       MovingAverage* average) {
   RV_ASSIGN_OR_RETURN(ParameterSet state, ReadOwnState(blobs, snapshot.sha256, plan.manifest));
   if (snapshot.sha256 == model.sha256) return state;
   if (!LeadsFrom(plan, snapshot, model)) {
@@ -129,7 +130,7 @@ absl::StatusOr<ParameterSet> ReadState(const BlobStore& blobs, const JobPlan& pl
   const uint64_t tail = TailBytes(plan, snapshot, model);
   if (tail > log.size()) return WrongState(snapshot, model, log.size(), "a log that is cut");
   log.erase(0, log.size() - tail);
-  RV_RETURN_IF_ERROR(Replay(*plan.scalars, plan.spec.strategy, log, state));
+  RV_RETURN_IF_ERROR(Replay(*plan.scalars, plan.spec.strategy, log, state, {}, average));
   const std::string got = NameOf(SafetensorsPiecesOf(state));
   if (got != model.sha256) return WrongState(snapshot, model, tail, got);
   return state;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "aggregation/moving_average.h"
 #include "coordinator/rounds/aggregate.h"
 
 namespace rivulet {
@@ -38,8 +39,10 @@ absl::Status StoreIfDue(BlobStore& blobs, const JobPlan& plan, const ModelRecord
 
 // The state of `model`, from its own blob where `snapshot` is that, else from the snapshot's and
 // the log. Errors: DataLoss (exit 8) when a blob is not what its name says, or what comes out is
-// not the state of that name: neither is then touched; NotFound when one is gone.
+// not the state of that name: neither is then touched; NotFound when one is gone. `average`: that
+// of the snapshot, which becomes that of `model`.
 absl::StatusOr<ParameterSet> ReadState(const BlobStore& blobs, const JobPlan& plan,
-                                       const ModelRecord& snapshot, const ModelRecord& model);
+                                       const ModelRecord& snapshot, const ModelRecord& model,
+                                       MovingAverage* average = nullptr);
 
 }  // namespace rivulet

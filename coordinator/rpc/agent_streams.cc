@@ -139,6 +139,7 @@ v1::Task ToWire(const ClientTask& task) {
   wire.set_deadline_ms(static_cast<uint64_t>(task.deadline.count()));
   wire.set_epoch(task.epoch);
   wire.set_masking(task.masking);
+  wire.set_choice(task.choice);
   if (task.log) {
     v1::StateLog& log = *wire.mutable_log();
     log.set_sha256(BytesOfHex(task.log->sha256));

@@ -143,7 +143,8 @@ struct FailureRecord {
 //   "noise"    the seed of its noise: a crash must not draw other noise for the same data
 // and with round 0, attempt 0, for the life of a job: "cohort", the seed of its secret draws, and
 // "noise", that of noise which its rounds share; "clip-norm", where adaptive clipping has got to;
-// "average", the blob of the average of its states that evaluations are of.
+// "average", the blob of the average of its states that evaluations are of; "choice", the next
+// round's of its candidate directions.
 // Erased from the disk when it is dropped.
 struct SecretRecord {
   std::string job;

@@ -40,6 +40,7 @@ absl::StatusOr<std::optional<ScalarTally>> NetworkTuner::TallyOf(const TuneReque
     return Refuse(absl::StatusCode::kInvalidArgument,
                   "scalars.drawn-from = \"session\": got no session to draw directions from");
   }
+  RV_RETURN_IF_ERROR(scalars_->CheckChoice(request.choice));
   std::optional<PoolChoice> choice;
   if (scalars_->by_amplitude()) {
     const auto count = static_cast<size_t>(scalars_->count());
@@ -52,8 +53,8 @@ absl::StatusOr<std::optional<ScalarTally>> NetworkTuner::TallyOf(const TuneReque
     }
     RV_ASSIGN_OR_RETURN(choice, PoolChoice::Of(sums));
   }
-  tally.emplace(*scalars_, ScalarRound{request.round, request.session_root.value_or(0)},
-                request.client, std::move(choice));
+  const ScalarRound round{request.round, request.session_root.value_or(0), request.choice};
+  tally.emplace(*scalars_, round, request.client, std::move(choice));
   return tally;
 }
 

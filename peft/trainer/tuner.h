@@ -29,6 +29,7 @@ struct TuneRequest {
   // With scalars.drawn-from = "session": what the round's directions follow from, of the client's
   // own masking session.
   std::optional<uint64_t> session_root;
+  std::string choice;  // with scalars.candidates: ScalarRound::choice
   // With scalars.pool-choice = "amplitude": SumsOfPool of the log of `global`; must outlive the
   // call.
   std::span<const float> pool_sums;

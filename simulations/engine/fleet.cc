@@ -213,6 +213,7 @@ LocalTask Fleet::LocalOf(const Order& order) const {
   RandomCursor cursor(RandomStream(RootOf(config_.seed, 0, order.client), Purpose::kPartition, 0));
   local.project_gradient = cursor.Unit() < config_.backprop_share;
   local.session_root = order.session_root;
+  local.choice = task.choice;
   return local;
 }
 
@@ -220,13 +221,20 @@ LocalTask Fleet::LocalOf(const Order& order) const {
 std::optional<uint64_t> Fleet::MissingLog(const Order& order) {
   if (!order.task.log) return std::nullopt;
   const StateLog& log = *order.task.log;
+  const auto at = [&order](const std::map<std::string, uint64_t>& places) {
+    const auto found = places.find(order.client);
+    return found != places.end() ? std::optional(found->second) : std::nullopt;
+  };
+  const bool of_average = config_.averages && order.task.kind == ClientTask::Kind::kEvaluate;
   const std::lock_guard lock(mutex_);
-  std::optional<uint64_t> held;
-  if (const auto found = positions_.find(order.client); found != positions_.end()) {
-    held = found->second;
-  }
-  positions_[order.client] = log.end();
-  return MissingFrom(log, held, config_.pooled, order.task.state_bytes);
+  std::optional<uint64_t> held = at(positions_);
+  const bool both = !held || held == at(averages_);  // what it makes of round 0 is both
+  if (of_average && !both) held.reset();
+  const std::optional<uint64_t> first =
+      MissingFrom(log, held, config_.pooled, order.task.state_bytes);
+  if (first || !of_average) positions_[order.client] = log.end();
+  if (of_average || (first && both)) averages_[order.client] = log.end();
+  return first;
 }
 
 absl::StatusOr<std::shared_ptr<const std::string>> Fleet::StateOf(const Order& order) {

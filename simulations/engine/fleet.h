@@ -31,6 +31,7 @@ struct FleetConfig {
   bool by_amplitude = false;  // scalars.pool-choice
   bool of_session = false;    // scalars.drawn-from = "session": masks are agreed before training
   bool two_passes = false;    // InTwoPasses
+  bool averages = false;      // KeepsAverage
 };
 
 // `asked`, or with 0 as many as keep the cores busy when each computes with `threads`.
@@ -107,6 +108,7 @@ class Fleet : public ClientGateway {
       state_;                                  // the last one read, by its hash
   std::mutex reading_;                         // held while a state is read or made: by one for all
   std::map<std::string, uint64_t> positions_;  // of clients' states in the log of coefficients
+  std::map<std::string, uint64_t> averages_;   // and of the averages that they have
   std::vector<std::thread> threads_;
   std::atomic<uint64_t> trained_tokens_{0};
 };

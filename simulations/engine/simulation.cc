@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "common/job/validate_private.h"
 #include "coordinator/rounds/sentences.h"
 #include "simulations/engine/fleet.h"
@@ -117,11 +118,12 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
   // Uploads are named by Fleet::Upload, which hashes them: twice would be half of a round's work.
   const std::unique_ptr<BlobStore> blobs = MakeMemoryBlobStore(/*trusting=*/true);
   TaskRunner runner(resources, config.tuners, UpdateEncoder(nullptr, SeededRounding()));
-  Fleet fleet({WorkersOf(config.workers, config.spec.train.threads), config.spec.simulate.drop_rate,
-               config.spec.job.seed, config.spec.scalars.pool > 0,
-               config.spec.simulate.backprop_share, config.spec.scalars.pool_choice == "amplitude",
-               config.spec.scalars.drawn_from == "session", InTwoPasses(config.spec)},
-              runner);
+  Fleet fleet(
+      {WorkersOf(config.workers, config.spec.train.threads), config.spec.simulate.drop_rate,
+       config.spec.job.seed, config.spec.scalars.pool > 0, config.spec.simulate.backprop_share,
+       config.spec.scalars.pool_choice == "amplitude", config.spec.scalars.drawn_from == "session",
+       InTwoPasses(config.spec), KeepsAverage(config.spec)},
+      runner);
   Federation federation(FederationConfig(), *states, *blobs, fleet, clock);
   RV_RETURN_IF_ERROR(federation.Recover());
   if (config.spec.secure_aggregation.enabled) fleet.Mask(clients);

@@ -265,6 +265,7 @@ INSTANTIATE_TEST_SUITE_P(
         Kind{"scalars", kPlain + "[scalars]\nenabled = true\n", "", kMeasured},
         Kind{"subspaces", kPlain + "[scalars]\nenabled = true\n", "",
              std::string(kMeasured) + kInSubspaces},
+        Kind{"candidates", kPlain + "[scalars]\nenabled = true\ncandidates = 4\n", "", kMeasured},
         Kind{"average", kPlain + "[scalars]\nenabled = true\n[evaluate]\nema = 0.9\n", "",
              kMeasured},
         Kind{"pool", kPlain + "[scalars]\nenabled = true\npool = 64\n", "", kMeasured},

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 #include "common/random.h"
 
@@ -90,7 +91,7 @@ TEST(ScalarReplay, WhereNoRoundCanBeReplayedTheJobIsWarned) {
 
 // However a client came to a state: round by round, or all that it missed at once.
 TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
-  for (const char* kind : {"fresh", "vote", "low-rank", "subspace", "split"}) {
+  for (const char* kind : {"fresh", "vote", "low-rank", "subspace", "split", "chosen"}) {
     JobSpec spec = Fresh();
     if (kind == std::string("vote")) spec.scalars.combine = "vote";
     if (kind == std::string("low-rank")) spec.train.direction = "low-rank";
@@ -100,6 +101,7 @@ TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
       spec.train.direction_renewal = 3;
     }
     if (kind == std::string("split")) spec.scalars.splits = 2;
+    if (kind == std::string("chosen")) spec.scalars.candidates = 3;
     const ScalarForm form = *ScalarForm::Of(spec, kTrained);
     ParameterSet present = Start();
     std::string log;
@@ -111,11 +113,14 @@ TEST(ScalarReplay, AnAbsentClientReachesTheSameHash) {
         for (float& move : moves) move = static_cast<float>((move > 0) - (move < 0));
       }
       const size_t before = log.size();
-      log = *Extended(form, std::move(log), {round}, moves);
+      const std::string choice = *ChoiceFor(form, {round}, log);
+      EXPECT_EQ(choice.empty(), form.candidates() == 1 || round == 1);
+      log = *Extended(form, std::move(log), {round, 0, choice}, moves);
       ASSERT_TRUE(Replay(form, spec.strategy, std::string_view(log).substr(before), present).ok());
       if (round == 20) absent = present, behind = log.size();
     }
-    EXPECT_EQ(log.size(), 120 * (8 + form.splits() * form.count() * (form.votes() ? 1 : 4)));
+    const int64_t each = (form.votes() ? 1 : 4) + (form.candidates() > 1 ? 1 : 0);
+    EXPECT_EQ(log.size(), 120 * (8 + form.splits() * form.count() * each));
     ASSERT_TRUE(Replay(form, spec.strategy, std::string_view(log).substr(behind), absent).ok());
     EXPECT_EQ(absent.HashHex(), present.HashHex()) << kind;
     ParameterSet newcomer = Start();
@@ -323,6 +328,96 @@ TEST(ScalarReplay, RoundsThatWaitedMoveByTheirMean) {
     EXPECT_EQ(WaitingRoundsOf(form, bytes.substr(0, cut)).status().code(),
               absl::StatusCode::kDataLoss);
   }
+}
+
+// Of two records that moved the state together, which come after one that moved it alone.
+TEST(ScalarReplay, TheCandidateClosestToTheLastMovementIsChosen) {
+  JobSpec spec = Fresh();
+  spec.scalars.candidates = 5;
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  EXPECT_EQ(*ChoiceFor(form, {1}, ""), "");
+  WaitingRounds waiting;
+  ASSERT_TRUE(AddRound(form, {2, 0, "\1\2\3\4"}, MovesOfRound(form, 2), waiting).ok());
+  ASSERT_TRUE(AddRound(form, {3, 0, "\4\4\1\1"}, MovesOfRound(form, 3), waiting).ok());
+  ParameterSet before = Start(), after = Start();
+  std::string log = *Extended(form, "", {1}, MovesOfRound(form, 1));
+  ASSERT_EQ(log.size(), 8 + 4 + 4 * 4u);
+  ASSERT_TRUE(Replay(form, spec.strategy, log, before).ok());
+  log += *MoveTogether(form, spec.strategy, waiting, after);
+  after = Start();
+  ASSERT_TRUE(Replay(form, spec.strategy, log, after).ok());
+  const std::vector<float> from = FlatOf(before), to = FlatOf(after);
+  std::string want;
+  for (int j = 0; j < 4; ++j) {
+    double most = -1;
+    char chosen = 0;
+    for (int candidate = 0; candidate < 5; ++candidate) {
+      std::vector<float> z(from.size());
+      Directions({}, RootOf(3, 4, ""), kTrained).Perturb(j * 5 + candidate, 1, z, z);
+      double dot = 0;
+      for (size_t i = 0; i < z.size(); ++i) dot += z[i] * (double{to[i]} - from[i]);
+      if (std::abs(dot) > most) most = std::abs(dot), chosen = static_cast<char>(candidate);
+    }
+    want += chosen;
+  }
+  EXPECT_EQ(*ChoiceFor(form, {4}, log), want);
+  EXPECT_NE(*ChoiceFor(form, {5}, log), want);  // equal once in 625 seeds
+  EXPECT_EQ(*ChoiceFor(*ScalarForm::Of(Fresh(), kTrained), {1}, ""), "");
+  log[8] = 5;  // of five, counted from 0
+  EXPECT_EQ(Replay(form, spec.strategy, log, after).code(), absl::StatusCode::kInvalidArgument);
+}
+
+// E[z z^T] along the movement: the expectation of the larger of two squared normal numbers,
+// 1 + 2 / pi; the bound is six standard errors of 4000. Across it stays 1.
+TEST(ScalarReplay, AChoiceBiasesTheEstimateAlongTheLastMovement) {
+  JobSpec spec = Fresh();
+  spec.train.max_steps = 4000;
+  spec.scalars.candidates = 2;
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  const ScalarRound first{1};
+  std::vector<float> moves(4000);
+  moves[0] = 1;
+  ScalarRound next{2};
+  next.choice = *ChoiceFor(form, next, *Extended(form, "", first, moves));
+  const std::vector<float> along = FlatOf(*DeltaOf(form, first, moves));
+  std::vector<float> across(along.size());  // another direction, nearly orthogonal
+  form.DirectionsOf({9}).Perturb(0, 0.125f, across, across);
+  const Directions directions = form.DirectionsOf(next);
+  double most = 0, others = 0;
+  for (uint64_t j = 0; j < 4000; ++j) {
+    const uint64_t index = form.IndexOf(next, j);
+    most += std::pow(directions.Dot(index, along), 2);
+    others += std::pow(directions.Dot(index, across), 2);
+  }
+  const double unit = 4000 * 0.125 * 0.125 * 3009;
+  EXPECT_NEAR(most / unit, 1 + 2 / std::numbers::pi, 0.16);
+  EXPECT_NEAR(others / unit, 1, 0.14);
+}
+
+// a + (1 - 0.75) (w - a) after each movement, whether of one record or of two.
+TEST(ScalarReplay, AnAverageFollowsEveryMovement) {
+  const ScalarForm form = *ScalarForm::Of(Fresh(), kTrained);
+  const StrategySection strategy;
+  ParameterSet state = Start(), unused = Start();
+  MovingAverage average{0.75, Start()};
+  WaitingRounds waiting;
+  ASSERT_TRUE(AddRound(form, {2}, MovesOfRound(form, 2), waiting).ok());
+  ASSERT_TRUE(AddRound(form, {3}, MovesOfRound(form, 3), waiting).ok());
+  const std::string first = *Extended(form, "", {1}, MovesOfRound(form, 1));
+  const std::string second = *MoveTogether(form, strategy, waiting, unused);
+  ParameterSet want = Start(), walked = Start();
+  for (const std::string& movement : {first, second}) {
+    ASSERT_TRUE(Replay(form, strategy, movement, walked).ok());
+    for (size_t row = 0; row < want.size(); ++row) {
+      for (size_t i = 0; i < want.floats(row).size(); ++i) {
+        float& a = want.floats(row)[i];
+        a = std::fma(0.25f, walked.floats(row)[i] - a, a);
+      }
+    }
+  }
+  ASSERT_TRUE(Replay(form, strategy, first + second, state, {}, &average).ok());
+  EXPECT_EQ(average.values.HashHex(), want.HashHex());
+  EXPECT_EQ(state.HashHex(), walked.HashHex());
 }
 
 TEST(ScalarReplay, WhatIsDroppedOfALogAreWholeMovements) {

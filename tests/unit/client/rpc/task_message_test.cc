@@ -38,6 +38,13 @@ TEST(TaskMessage, ATrainingTaskBringsTheParametersOfItsMasks) {
   EXPECT_EQ(TaskOf(wire).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(TaskMessage, ATrainingTaskBringsTheChoiceOfItsDirections) {
+  v1::Task wire = WireTask();
+  EXPECT_EQ(TaskOf(wire)->choice, "");
+  wire.set_choice(std::string("\0\7", 2));
+  EXPECT_EQ(TaskOf(wire)->choice, wire.choice());
+}
+
 TEST(TaskMessage, WithoutDocumentMeansTheLastOneOfTheStream) {
   KeptDocument kept;
   v1::Task wire = WireTask();

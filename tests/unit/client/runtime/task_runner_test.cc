@@ -124,7 +124,7 @@ TEST_F(TaskRunnerTest, AJobOfAHundredRoundsLoadsItsModelAndItsDataOnce) {
 }
 
 TEST_F(TaskRunnerTest, AJobSubmittedAgainReadsItsDataAgainAndNotItsModel) {
-  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  const StateFile state = FileOf(SafetensorsBytes(ParameterSet(SmallManifest())));
   for (const char* id : {"job-1", "job-2"}) {
     LocalTask task{"ann", DocumentOf(1), 1, id};
     for (task.round = 1; task.round <= 3; ++task.round) {
@@ -137,7 +137,7 @@ TEST_F(TaskRunnerTest, AJobSubmittedAgainReadsItsDataAgainAndNotItsModel) {
 }
 
 TEST_F(TaskRunnerTest, ABaseModelThatChangedBeforeAJobWasSubmittedAgainIsReported) {
-  const std::string state = SafetensorsBytes(ParameterSet(SmallManifest()));
+  const StateFile state = FileOf(SafetensorsBytes(ParameterSet(SmallManifest())));
   LocalTask task{"ann", DocumentOf(1), 1, "job-1"};
   ASSERT_TRUE(runner_.Train(task, state, {}).ok());
   resources_.model = absl::FailedPreconditionError("base model: got another one");
@@ -282,6 +282,77 @@ TEST_F(TaskRunnerTest, AStateIsSpentWhereOnlyCoefficientsGoUp) {
   }
 }
 
+// The average is made beside the state, in trainings and in evaluations.
+TEST_F(TaskRunnerTest, AnAverageIsMadeFromTheLogByWhoHasThatOfItsState) {
+  JobSpec spec;
+  spec.train.estimator = "central";
+  spec.train.optimizer = "sgd";
+  spec.train.learning_rate = 0.5;
+  spec.train.max_steps = 1;
+  spec.scalars.enabled = true;
+  spec.evaluate.ema = 0.75;
+  const std::string document = DocumentOf(1, false, spec);
+  spec.job.seed = 1;
+  const ScalarForm form = *ScalarForm::Of(spec, SmallManifest());
+  ParameterSet state(SmallManifest());
+  MovingAverage average{0.75, state};
+  const std::string initial = SafetensorsBytes(state);
+  std::string log;
+  const auto task = [&](uint64_t round, uint32_t attempt) {
+    return LocalTask{"ann", document, round, "job-1", attempt, "", StateLog{"hash", log.size(), 0},
+                     1000};
+  };
+  const auto moved = [&](uint64_t round, float by) {  // gives the record
+    const std::string record = *Extended(form, "", {round}, std::vector<float>{by});
+    EXPECT_TRUE(Replay(form, spec.strategy, record, state, {}, &average).ok());
+    log += record;
+    return record;
+  };
+  ASSERT_TRUE(runner_.Train(task(1, 1), FileOf(initial), {}).ok());
+  ASSERT_TRUE(
+      runner_.Evaluate(task(1, 0), FileOf(initial)).ok());  // the same, before the first movement
+  const std::string first = moved(1, 3);
+  EXPECT_EQ(runner_.MissingLog(task(2, 1)), 0u);
+  const std::string trained = *runner_.CatchUp(task(2, 1), first);
+  EXPECT_TRUE(trained == SafetensorsBytes(state));
+  ASSERT_TRUE(runner_.Train(task(2, 1), FileOf(trained), {}).ok());
+  const std::string second = moved(2, -1);
+  EXPECT_EQ(runner_.MissingLog(task(2, 0)), 12u);
+  const std::string averaged = *runner_.CatchUp(task(2, 0), second);
+  EXPECT_TRUE(averaged == SafetensorsBytes(average.values));
+  EXPECT_FALSE(averaged == SafetensorsBytes(state));
+  ASSERT_TRUE(runner_.Evaluate(task(2, 0), FileOf(averaged)).ok());
+  // The state came along with it.
+  EXPECT_EQ(runner_.MissingLog(task(3, 1)), 24u);
+  EXPECT_TRUE(*runner_.CatchUp(task(3, 1), "") == SafetensorsBytes(state));
+  // Who fetched a state lacks the average, until it has fetched that, too.
+  moved(3, 2);
+  ASSERT_TRUE(runner_.Train(task(4, 1), FileOf(SafetensorsBytes(state)), {}).ok());
+  const std::string fourth = moved(4, 5);
+  LocalTask evaluation = task(4, 0);
+  evaluation.log->from = 12;  // what led from round 0 is dropped
+  evaluation.log->bytes -= 12;
+  EXPECT_EQ(runner_.MissingLog(evaluation), std::nullopt);
+  EXPECT_EQ(runner_.CatchUp(evaluation, fourth).status().code(), absl::StatusCode::kDataLoss);
+  ASSERT_TRUE(runner_.Evaluate(evaluation, FileOf(SafetensorsBytes(average.values))).ok());
+  LocalTask training = task(5, 1);
+  training.log = evaluation.log;
+  EXPECT_EQ(runner_.MissingLog(training), 24u);
+  EXPECT_TRUE(*runner_.CatchUp(training, fourth) == SafetensorsBytes(state));
+  ASSERT_TRUE(runner_.Train(training, FileOf(SafetensorsBytes(state)), {}).ok());
+  const std::string fifth = moved(5, 1);
+  evaluation = task(5, 0);
+  evaluation.log->from = 12;
+  evaluation.log->bytes -= 12;
+  EXPECT_EQ(runner_.MissingLog(evaluation), 36u);
+  EXPECT_TRUE(*runner_.CatchUp(evaluation, fifth) == SafetensorsBytes(average.values));
+  // What was fetched counts, not what was made wrongly before.
+  ParameterSet other = average.values;
+  other.floats(0)[0] += 1;
+  ASSERT_TRUE(runner_.Evaluate(evaluation, FileOf(SafetensorsBytes(other))).ok());
+  EXPECT_EQ(runner_.MissingLog(evaluation), std::nullopt);
+}
+
 TEST_F(TaskRunnerTest, APoolIsDrawnFromByTheSumsOfTheTasksLog) {
   JobSpec spec;
   spec.train.estimator = "central";
@@ -355,7 +426,7 @@ TEST_F(TaskRunnerTest, WhatASecondPassLeftCountsOnceTheStateHasMoved) {
   spec.secure_aggregation.enabled = true;
   spec.compression.codec = "power-sgd";
   spec.compression.rank = 1;
-  const std::string state = SafetensorsBytes(ParameterSet(manifest_));
+  const StateFile state = FileOf(SafetensorsBytes(ParameterSet(manifest_)));
   LocalTask task{"ann", DocumentOf(1, false, spec), 1, "job-1", 1, "first state"};
   absl::StatusOr<LocalUpdate> update = runner_.Train(task, state, {});
   ASSERT_TRUE(update.ok()) << update.status();
@@ -370,7 +441,7 @@ TEST_F(TaskRunnerTest, WhatASecondPassLeftCountsOnceTheStateHasMoved) {
   task.round = 2;
   task.log = StateLog{Sha256Hex(log), log.size(), 0};
   ASSERT_TRUE(runner_.TakeLog(task, log).ok());
-  update = runner_.Train(task, "", {});
+  update = runner_.Train(task, FileOf(""), {});
   ASSERT_TRUE(update.ok()) << update.status();
   EXPECT_EQ(update->masked.moves, "first state");
   const std::string left = update->masked.residual->HashHex();

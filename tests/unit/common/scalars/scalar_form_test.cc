@@ -120,6 +120,39 @@ TEST(ScalarTally, AddsMovementsInUnits) {
   EXPECT_EQ(std::vector<float>(update->floats(0).begin(), update->floats(0).end()), want);
 }
 
+TEST(ScalarTally, MeasuresAlongTheCandidatesThatAreChosen) {
+  JobSpec spec = Measured();
+  spec.scalars.candidates = 3;
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  EXPECT_EQ(form.count(), 6);
+  ScalarTally first(form, {1}, "ann");
+  EXPECT_EQ(first.Next(), (std::vector<uint64_t>{0, 3}));
+  ScalarRound round{1};
+  round.choice = std::string("\2\0\1\1\0\2", 6);
+  ScalarTally tally(form, round, "ann");
+  EXPECT_EQ(tally.Next(), (std::vector<uint64_t>{2, 3}));
+  EXPECT_EQ(tally.Next(), (std::vector<uint64_t>{7, 10}));
+  EXPECT_EQ(tally.Next(), (std::vector<uint64_t>{12, 17}));
+  tally.Add(std::vector<uint64_t>{7, 17}, std::vector<double>{0.5, -1});
+  const ParameterSet update = *tally.Update();
+  const std::vector<float> want = {0, 0, -2, 0, 0, 4};
+  EXPECT_EQ(std::vector<float>(update.floats(0).begin(), update.floats(0).end()), want);
+}
+
+TEST(ScalarForm, AChoiceIsOneOfTheCandidatesOfEachDirection) {
+  JobSpec spec = Measured();
+  EXPECT_TRUE(ScalarForm::Of(spec, kTrained)->CheckChoice("").ok());
+  EXPECT_FALSE(ScalarForm::Of(spec, kTrained)->CheckChoice(std::string(6, '\0')).ok());
+  spec.scalars.candidates = 3;
+  const ScalarForm form = *ScalarForm::Of(spec, kTrained);
+  EXPECT_TRUE(form.CheckChoice("").ok());
+  EXPECT_TRUE(form.CheckChoice(std::string(6, '\2')).ok());
+  for (const std::string& bad :
+       {std::string(5, '\0'), std::string(7, '\0'), std::string(6, '\3'), std::string(6, '\xff')}) {
+    EXPECT_EQ(form.CheckChoice(bad).code(), absl::StatusCode::kInvalidArgument) << bad.size();
+  }
+}
+
 TEST(ScalarTally, DrawsOfAPoolAreTheClientsOwn) {
   JobSpec spec = Measured();
   spec.scalars.pool = 1000;

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "aggregation/scalars/scalar_replay.h"
 #include "common/formats/safetensors.h"
 #include "coordinator/rounds/snapshots.h"
 #include "federation_fixture.h"
@@ -56,6 +57,25 @@ class AveragedStates : public FederationTest {
       }
     }
   }
+  // What a client makes of the log alone, and of the state of round 0: one record at a time.
+  ParameterSet Replayed(const std::string& log) const {
+    const ScalarForm form = *ScalarForm::Of(spec_, ToyManifest());
+    ParameterSet state = *ToyPlanner(spec_)("toy")->initial({}), average = state;
+    for (size_t at = 0; at < log.size(); at += 12) {
+      EXPECT_TRUE(Replay(form, spec_.strategy, log.substr(at, 12), state).ok());
+      MoveAverage(state, average);
+    }
+    return average;
+  }
+  std::string Log(const ToyGateway::Order& order) {
+    const StateLog& log = *order.task.log;
+    if (log.bytes == 0) return "";
+    const auto reader = federation_->OpenState(order.client, log.sha256);
+    EXPECT_TRUE(reader.ok()) << reader.status();
+    std::string bytes(log.bytes, '\0');
+    EXPECT_TRUE((*reader)->Read(0, std::as_writable_bytes(std::span(bytes))).ok());
+    return bytes;
+  }
   // Plays all clients to the end, and holds every evaluation against the average computed here.
   void Work(bool restarts) {
     const Manifest manifest = UpdateManifestOf(spec_, ToyManifest());
@@ -84,7 +104,11 @@ class AveragedStates : public FederationTest {
         EXPECT_EQ((*reader)->size(), file.size());
         if (order.task.round > 0) {
           EXPECT_NE(order.task.state_sha256, NameOfToday());
-          EXPECT_FALSE(order.task.log.has_value());
+          ASSERT_EQ(order.task.log.has_value(), spec_.scalars.enabled);
+          if (order.task.log) {
+            EXPECT_FALSE(order.task.log->snapshot.has_value());
+            EXPECT_EQ(SafetensorsBytes(Replayed(Log(order))), file);
+          }
         }
       } else {
         EXPECT_EQ(order.task.state_sha256, NameOfToday());
@@ -98,6 +122,13 @@ class AveragedStates : public FederationTest {
       ASSERT_TRUE(done.ok()) << done;
     }
     EXPECT_EQ(seen, (std::set<uint64_t>{0, 1, 2, 3, 4}));
+  }
+
+  // Uploads of the round in progress.
+  size_t Updates(uint64_t round) const {
+    const std::vector<UpdateRecord> rows = (*states_->Load()).updates;
+    return static_cast<size_t>(std::count_if(
+        rows.begin(), rows.end(), [&](const UpdateRecord& row) { return row.round == round; }));
   }
 
   JobSpec spec_;
@@ -124,6 +155,72 @@ TEST_F(AveragedStates, SurviveARestartBeforeEveryEvaluation) {
     Work(true);
     EXPECT_EQ(Show(id_).state, JobState::kFinished) << Show(id_).reason;
   }
+}
+
+// Between evaluations there is the state of round 0, which is its own average, and the log: neither
+// training nor a restart before each round needs more.
+TEST_F(AveragedStates, AreStoredWhereSomebodyLooksAtThem) {
+  for (const bool restarts : {false, true}) {
+    SCOPED_TRACE(restarts);
+    JobSpec spec = AveragedToy(true);
+    spec.job.num_rounds = 7;
+    spec.evaluate.every = 3;
+    Begin(spec);
+    std::set<uint64_t> evaluated;
+    uint64_t round = 0;
+    for (federation_->Tick(); !gateway_.orders.empty(); federation_->Tick()) {
+      if (gateway_.orders.front().task.round != round && restarts) Again();
+      const ToyGateway::Order order = gateway_.orders.front();
+      gateway_.orders.pop_front();
+      round = order.task.round;
+      if (order.task.kind == ClientTask::Kind::kEvaluate) {
+        evaluated.insert(round);
+        EXPECT_EQ(Sha256Hex(SafetensorsBytes(Replayed(Log(order)))), order.task.state_sha256);
+        EXPECT_TRUE(blobs_->Has(order.task.state_sha256)) << round;
+      } else if (round > 1 && round % 3 != 1) {  // else that of the evaluation may still be there
+        EXPECT_EQ(blobs_->List()->size() - Updates(round), 2u) << round;
+      }
+      const absl::Status done = ToyWork(*federation_, order, UpdateManifestOf(spec, ToyManifest()));
+      ASSERT_TRUE(done.ok()) << done;
+    }
+    EXPECT_EQ(Show(id_).state, JobState::kFinished) << Show(id_).reason;
+    EXPECT_EQ(evaluated, (std::set<uint64_t>{0, 3, 6, 7}));
+  }
+}
+
+// Somebody downloads the state of a round between: it is a snapshot from then on, and its average
+// is kept beside it, wherever the coordinator dies.
+TEST_F(AveragedStates, AreKeptBesideAStateThatIsAskedFor) {
+  JobSpec spec = AveragedToy(true);
+  spec.job.num_rounds = 7;
+  spec.evaluate.every = 0;
+  std::map<bool, std::string> last;
+  for (const bool asked : {false, true}) {
+    Begin(spec);
+    uint64_t round = 0;
+    for (federation_->Tick(); !gateway_.orders.empty(); federation_->Tick()) {
+      const ToyGateway::Order order = gateway_.orders.front();
+      gateway_.orders.pop_front();
+      if (order.task.kind == ClientTask::Kind::kEvaluate) {
+        last[asked] = order.task.state_sha256;
+      } else if (asked && order.task.round != round && order.task.round % 2 == 0) {
+        round = order.task.round;
+        const std::string today = NameOfToday();
+        EXPECT_FALSE(blobs_->Has(today));
+        const auto file = federation_->OpenDownload(id_, today, [] { return false; });
+        ASSERT_TRUE(file.ok()) << file.status();
+        EXPECT_TRUE(blobs_->Has(today));
+        EXPECT_EQ(blobs_->Has(order.task.state_sha256), true);
+        Again();
+        federation_->Tick();
+        continue;
+      }
+      ASSERT_TRUE(ToyWork(*federation_, order, UpdateManifestOf(spec, ToyManifest())).ok());
+    }
+    EXPECT_EQ(Show(id_).state, JobState::kFinished) << Show(id_).reason;
+  }
+  EXPECT_EQ(last[true], last[false]);
+  EXPECT_EQ(last[true].size(), 64u);
 }
 
 TEST_F(AveragedStates, AreNoPartOfTheResult) {
@@ -158,14 +255,22 @@ TEST_F(AveragedStates, AJobWhoseAverageIsLostFails) {
 }
 
 TEST(AveragedState, ItsTextIsReadBackAndNoOther) {
-  const AveragedState average{std::string(64, 'a'), 12345};
-  const auto read = AveragedStateFrom(TextOf(average));
-  ASSERT_TRUE(read.ok()) << read.status();
-  EXPECT_EQ(read->sha256, average.sha256);
-  EXPECT_EQ(read->bytes, average.bytes);
-  const std::string name(64, 'a');
+  const std::string name(64, 'a'), other(64, 'b');
+  for (const AveragedState& average : {AveragedState{name, 12345}, AveragedState{name, 1, false},
+                                       AveragedState{name, 1, false, {{0, other}, {12, name}}},
+                                       AveragedState{name, 1, true, {{7, name}}}}) {
+    const auto read = AveragedStateFrom(TextOf(average));
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->sha256, average.sha256);
+    EXPECT_EQ(read->bytes, average.bytes);
+    EXPECT_EQ(read->stored, average.stored);
+    EXPECT_EQ(read->kept, average.kept);
+  }
+  EXPECT_EQ(TextOf({name, 1, false, {{7, other}}}), name + " 1 unstored 7 " + other);
   for (const std::string& bad :
-       {std::string(), name, name + " ", name + " 1x", name.substr(1) + " 1"}) {
+       {std::string(), name, name + " ", name + " 1x", name.substr(1) + " 1", name + " 1 7",
+        name + " 1 stored", name + " 1 7 " + other.substr(1), name + " 1 x " + other,
+        name + " 1 7 " + other + " "}) {
     EXPECT_EQ(AveragedStateFrom(bad).status().code(), absl::StatusCode::kDataLoss) << bad;
   }
 }

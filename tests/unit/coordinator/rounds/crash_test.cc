@@ -31,6 +31,7 @@ JobSpec SpecOf(const std::string& kind) {
   spec.scalars.enabled = true;  // the states of rounds 1 and 3 are made from the log
   spec.export_.save_every_round = 2;
   if (kind == "pool") spec.scalars.pool = 5;
+  if (kind == "average") spec.evaluate.ema = 0.75;  // of rounds 1 and 3 made from the log, too
   return spec;
 }
 
@@ -61,6 +62,7 @@ int RunCoordinator(const JobSpec& spec, const fs::path& directory, int crash_at)
   for (const char* name : kClients) federation.Connected(ToyClient(name));
   if (fs::exists(directory / "joined")) federation.Connected(ToyClient(kNewcomer));
   std::ofstream acks(directory / "acks", std::ios::app);
+  std::ofstream evaluated(directory / "evaluated", std::ios::app);
   while (true) {
     federation.Tick();
     if (gateway.orders.empty()) break;
@@ -70,6 +72,9 @@ int RunCoordinator(const JobSpec& spec, const fs::path& directory, int crash_at)
     if (second && !fs::exists(directory / "joined")) {
       std::ofstream(directory / "joined") << "yes";
       federation.Connected(ToyClient(kNewcomer));
+    }
+    if (order.task.kind == ClientTask::Kind::kEvaluate) {
+      evaluated << order.task.round << ' ' << order.task.state_sha256 << std::endl;
     }
     if (!ToyWork(federation, order, manifest).ok()) return 5;
     if (order.task.kind == ClientTask::Kind::kTrain) {
@@ -92,7 +97,8 @@ fs::path Fresh(const std::string& name) {
 
 struct Outcome {
   std::string state_hash;
-  std::set<std::string> counted;  // "1.1a"
+  std::set<std::string> counted;    // "1.1a"
+  std::set<std::string> evaluated;  // round and hash of what was
   size_t counted_rows = 0;
   size_t blobs = 0;
 };
@@ -113,6 +119,8 @@ Outcome ReadOutcome(const fs::path& directory) {
   for ([[maybe_unused]] const auto& blob : fs::directory_iterator(directory / "state" / "blob")) {
     ++outcome.blobs;
   }
+  std::ifstream evaluated(directory / "evaluated");
+  for (std::string line; std::getline(evaluated, line);) outcome.evaluated.insert(line);
   return outcome;
 }
 
@@ -120,6 +128,7 @@ void CheckOutcome(const fs::path& directory, const Outcome& golden) {
   const Outcome outcome = ReadOutcome(directory);
   EXPECT_EQ(outcome.state_hash, golden.state_hash);
   EXPECT_EQ(outcome.counted, golden.counted);
+  EXPECT_EQ(outcome.evaluated, golden.evaluated);
   EXPECT_EQ(outcome.counted_rows,
             10u);  // three clients in three rounds and the newcomer, once each
   EXPECT_EQ(outcome.blobs, golden.blobs);
@@ -136,6 +145,7 @@ class Crash : public testing::TestWithParam<std::string> {
     std::ifstream(golden_directory_ / "steps") >> steps_;
     ASSERT_EQ(golden_.counted.size(), 10u);
     ASSERT_TRUE(golden_.counted.contains("3.1d"));
+    ASSERT_EQ(golden_.evaluated.size(), 3u);
     ASSERT_GT(steps_, 50);
   }
   void TearDown() override { fs::remove_all(golden_directory_.parent_path()); }
@@ -171,7 +181,7 @@ TEST_P(Crash, AgainDuringRecoveryTheSameModelComesOut) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, Crash, testing::Values("optimizer", "fresh", "pool"),
+INSTANTIATE_TEST_SUITE_P(Jobs, Crash, testing::Values("optimizer", "fresh", "pool", "average"),
                          [](const auto& kind) { return kind.param; });
 
 }  // namespace

@@ -208,6 +208,45 @@ TEST_F(ScalarRoundTest, AStepWaitsUntilItsDirectionIsSure) {
   EXPECT_EQ(Run(spec, 0, 0, /*restart=*/true).state_hash, view.state_hash);
 }
 
+// What a task says is what its log, which clients replay, says afterwards; also where the round was
+// opened by a process that is gone.
+TEST_F(ScalarRoundTest, CandidatesAreChosenByTheLogAndStandInIt) {
+  JobSpec spec = ScalarToy();
+  spec.job.num_rounds = 12;
+  spec.train.queries = 2;
+  spec.scalars.candidates = 4;
+  const JobView view = Run(spec);
+  EXPECT_EQ(Run(spec, 0, 0, /*restart=*/true).state_hash, view.state_hash);
+  states_ = MakeMemoryStateStore();
+  blobs_ = MakeMemoryBlobStore();
+  gateway_.orders.clear();
+  Open(spec);
+  const std::string id = Submit();
+  std::map<uint64_t, std::string> choices;  // by round
+  for (federation_->Tick(); !gateway_.orders.empty(); federation_->Tick()) {
+    const auto order = gateway_.orders.front();
+    gateway_.orders.pop_front();
+    const ClientTask& task = order.task;
+    if (task.kind == ClientTask::Kind::kTrain) {
+      const StateLog& all = *task.log;
+      const std::string log = all.bytes > 0 ? Read(order.client, all.sha256, 0) : "";
+      EXPECT_EQ(task.choice, *ChoiceFor(*form_, {task.round}, log)) << task.round;
+      EXPECT_EQ(task.choice.size(), task.round == 1 ? 0u : 2u);
+      if (task.round > 1) {  // a record ends with a choice and two numbers
+        std::string before = choices.at(task.round - 1);
+        before.resize(2);
+        EXPECT_EQ(log.substr(log.size() - 2 - 2 * 4, 2), before) << task.round;
+      }
+      choices[task.round] = task.choice;
+    } else {
+      EXPECT_EQ(task.choice, "");
+    }
+    ASSERT_TRUE(ToyWork(*federation_, order, form_->manifest()).ok());
+  }
+  EXPECT_EQ(Show(id).state_hash, view.state_hash);
+  EXPECT_EQ(choices.size(), 12u);
+}
+
 // In round 2 the others send the opposite of what the trusted client does: nobody is to be trusted,
 // and what round 1 measured goes on waiting.
 TEST_F(ScalarRoundTest, ARoundThatMovesNothingLosesNothingThatWaits) {

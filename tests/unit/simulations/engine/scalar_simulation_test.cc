@@ -120,6 +120,9 @@ std::vector<ScalarCase> ScalarCases() {
   waiting.train.learning_rate = 1e-2;
   waiting.scalars.target_ratio = 1.001;
   cases.push_back({"fwdllm", waiting});
+  waiting.scalars.candidates = 4;
+  cases.push_back({"fwdllm_chosen", waiting});
+  waiting.scalars.candidates = 1;
   // 16 bits: by how much one client's rounding moves a ratio must not decide when there is a step.
   JobSpec waiting_masked = Masked(waiting);
   waiting_masked.compression.codec = "none";
