@@ -62,7 +62,7 @@ struct TaskRunner::Job {
   bool IsOfAverage(const LocalTask& task) const {
     return task.attempt == 0 && task.log && KeepsAverage(document.spec);
   }
-  std::shared_ptr<const ParameterSet> AverageOfHeld() const {
+  StateFile AverageOfHeld() const {
     return average_at == position ? average : nullptr;
   }
   // Whether the task's draws go by a log.
