@@ -89,18 +89,16 @@ struct Group {
   bool by_unit = false;  // some of it goes to the matrix unit
 };
 
-// Moves the position (product, offset) on. A short summand joins a full group of its kind.
+// Moves the position (product, offset) on.
 Group NextGroup(std::span<const Product> products, size_t& index, int64_t& offset) {
   Group group;
   int64_t room = kInner;
   while (index < products.size() && group.count < kMaxParts) {
     const Product& product = products[index];
     const bool narrow = IsNarrow(product);
-    const bool by_unit = narrow && NarrowByUnit();
-    const bool follows = group.count > 0 && group.by_unit == by_unit;
-    const bool joins = follows && product.k <= kShortInner && (by_unit || product.k > room);
+    const bool joins = group.by_unit && narrow && product.k <= kShortInner;
     int64_t take = joins ? product.k - offset : std::min(product.k - offset, room);
-    if (by_unit && take < product.k - offset) take -= take % kUnitValues;
+    if (narrow && NarrowByUnit() && take < product.k - offset) take -= take % kUnitValues;
     if (take == 0 && offset < product.k) break;
     if (take > 0) {
       Part& part = group.parts[group.count++];
@@ -108,7 +106,7 @@ Group NextGroup(std::span<const Product> products, size_t& index, int64_t& offse
       part.left.narrow = narrow;
       part.left.k = narrow ? WordsOf(take) : take;
       group.words += part.left.k;
-      group.by_unit |= by_unit;
+      group.by_unit |= narrow && NarrowByUnit();
     }
     if (!joins) room -= take;
     offset += take;
@@ -414,17 +412,13 @@ constexpr int64_t kGrainColumns = 64;  // whole panels whatever the vector width
 constexpr int64_t kGrainRows = 42;     // whole tiles of 14 and of 6 rows
 static_assert(kGrainColumns % kUnitRows == 0);
 constexpr int64_t kDotRows = 3;
-constexpr int64_t kDotColumns = 3;
 
 // Whether a call is computed as dot products: decided for the whole of it, as it decides the order
-// of sums. Few columns, as of low-rank terms, would leave most of a panel empty, however many rows
-// there are: these are not told apart by their number.
-bool IsDots(const GemmCall& call, bool steady) {
-  const bool few_rows = call.m <= kDotRows && !steady;
+// of sums.
+bool IsDots(const GemmCall& call) {
+  if (call.m > kDotRows) return false;
   for (const Product& product : call.products) {
     if (product.b.row_stride != 1 || product.a.column_stride != 1) return false;
-    const bool few_columns = call.n <= kDotColumns && !product.narrow && !product.may_round;
-    if (!few_rows && !few_columns) return false;
   }
   return true;
 }
@@ -468,7 +462,7 @@ GemmCall RowsOf(const GemmCall& call, int64_t first, int64_t last, std::vector<P
 }  // namespace
 
 void Gemm(const GemmCall& call, Workspace& workspace) {
-  const bool dots = IsDots(call, workspace.steady);
+  const bool dots = !workspace.steady && IsDots(call);
   const auto compute = [dots](const GemmCall& part, Workspace& own) {
     if (dots) return HWY_DYNAMIC_DISPATCH(DotProducts)(part);
     HWY_DYNAMIC_DISPATCH(GemmBlocks)(part, own);

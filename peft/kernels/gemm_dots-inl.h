@@ -13,9 +13,8 @@
 #include "peft/kernels/gemm_pack-inl.h"
 #include "peft/kernels/gemm_tile-inl.h"
 
-// One to three rows against a transposed weight, as in generation, or one to three columns: every
-// operand is read once, so nothing is packed and each result is a dot product of two contiguous
-// runs.
+// One to three rows against a transposed weight, as in generation: every weight is read once, so
+// nothing is packed and each result is a dot product of two contiguous runs.
 HWY_BEFORE_NAMESPACE();
 namespace rivulet::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;

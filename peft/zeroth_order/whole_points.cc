@@ -75,8 +75,7 @@ class WholePoints : public ModelPoints {
     return moved;
   }
 
-  // One that no layer reads any more, or a new one. Between a pass's activations they would leave
-  // gaps in the heap that come to several times their size.
+  // One that no layer reads any more, which is still in the cache, or a new one.
   at::Tensor Room(int64_t count) {
     for (const at::Tensor& room : rooms_) {
       if (room.numel() == count && room.storage().use_count() == 1) return room;

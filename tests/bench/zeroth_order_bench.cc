@@ -254,7 +254,8 @@ void Whole(const BasePtr& base, JobSpec job, int steps, int repeats) {
         job.train.direction = kDirections[i];
         ForgetPeak();
         ParameterSet state = read();
-        each[i].Add(FastestStep(base, job, state, examples), PeakMiB());
+        const double step = FastestStep(base, job, state, examples);
+        each[i].Add(step, PeakMiB());
       }
     }
     for (size_t i = 0; i < std::size(kDirections); ++i) {

@@ -275,6 +275,7 @@ TEST_F(TaskRunnerTest, AStateIsSpentWhereOnlyCoefficientsGoUp) {
   JobSpec spec;
   spec.train.estimator = "central";
   spec.train.optimizer = "sgd";
+  spec.train.max_steps = 1;
   for (const bool scalars : {true, false}) {
     spec.scalars.enabled = scalars;
     ASSERT_TRUE(runner_.Train({"ann", DocumentOf(1, false, spec), 1}, FileOf(state), {}).ok());

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "common/formats/adapter_manifest.h"
@@ -91,22 +92,28 @@ TEST_P(WholePoints, DrawnTensorsHaveTheLossesOfCopiesToTheBit) {
   EXPECT_EQ(w_.HashHex(), before);
 }
 
-// Numbers of drawn tensors that exist at once, looked at whenever one more is made.
+// Numbers of drawn tensors that exist at once, looked at whenever one more is made; and where they
+// lie: in what one layer and all that is in none of them take.
 TEST_P(WholePoints, NoMoreThanALayerIsDrawnAtATime) {
   const Directions directions({DirectionKind::kRademacher}, 5, method_->manifest());
   const auto drawn = MakeDrawnPoints(*method_, directions);
   const EvaluationPoint at = {3, 0.02f};
   Adaptation adaptation = drawn->At(w_, {&at, 1});
-  int64_t layer = 0, most = 0;
+  int64_t layer = 0, outside = 0, most = 0;
   for (const TensorSpec& spec : method_->manifest()) {
     const bool last =
         spec.name.find(GetParam().bert ? "layer.1." : "layers.1.") != std::string::npos;
     if (last) layer += spec.elements();
+    if (spec.name.find("layer.") == spec.name.npos && spec.name.find("layers.") == spec.name.npos) {
+      outside += spec.elements();
+    }
   }
   std::vector<c10::weak_intrusive_ptr<c10::TensorImpl>> made;
+  std::map<void*, int64_t> places;
   adaptation.moved = [&, moved = adaptation.moved](std::string_view name, const at::Tensor& still) {
     const at::Tensor tensor = moved(name, still);
     made.emplace_back(tensor.getIntrusivePtr());
+    places[tensor.data_ptr()] = tensor.numel();
     int64_t alive = 0;
     for (const auto& each : made) {
       if (const auto there = each.lock()) alive += there->numel();
@@ -118,6 +125,9 @@ TEST_P(WholePoints, NoMoreThanALayerIsDrawnAtATime) {
   EXPECT_GE(made.size(), method_->manifest().size());
   EXPECT_GT(most, 0);
   EXPECT_LE(most, layer);
+  int64_t room = 0;
+  for (const auto& [place, numbers] : places) room += numbers;
+  EXPECT_LE(room, layer + outside);
 }
 
 // At a width that moves the loss by far more than the bound.
