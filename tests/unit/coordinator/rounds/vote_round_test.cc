@@ -43,6 +43,15 @@ class VoteRoundTest : public FederationTest {
     }
     return ToyUpload(*federation_, client, order.task, update).status();
   }
+  // With the evaluation of the last state.
+  JobView End() {
+    federation_->Tick();
+    OpenFirstRound();
+    federation_->Tick();
+    JobView view = Show(id_);
+    EXPECT_EQ(view.state, JobState::kFinished) << view.reason;
+    return view;
+  }
   // The state after one round that moved by `moves`.
   static std::string HashAfter(const JobSpec& spec, const Votes& moves) {
     const ScalarForm form = *ScalarForm::Of(spec, ToyManifest());
@@ -62,9 +71,7 @@ TEST_F(VoteRoundTest, AScaleGivesNobodyASecondVote) {
   ASSERT_TRUE(Send(spec, "b", {1, -1, -1}).ok());
   const absl::Status liar = Send(spec, "c", {-120, 120, 120});
   ASSERT_TRUE(liar.ok()) << liar;
-  const JobView view = Show(id_);
-  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
-  EXPECT_EQ(view.state_hash, HashAfter(spec, {1, -1, 1}));
+  EXPECT_EQ(End().state_hash, HashAfter(spec, {1, -1, 1}));
 }
 
 TEST_F(VoteRoundTest, WithoutACodecWhatIsNoVoteIsRefused) {
@@ -79,9 +86,7 @@ TEST_F(VoteRoundTest, WithoutACodecWhatIsNoVoteIsRefused) {
   ASSERT_TRUE(Send(spec, "a", {1, -1, 0}).ok());
   ASSERT_TRUE(Send(spec, "b", {1, 0, -1}).ok());
   Pass(seconds(101));
-  const JobView view = Show(id_);
-  ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
-  EXPECT_EQ(view.state_hash, HashAfter(spec, {1, -1, -1}));
+  EXPECT_EQ(End().state_hash, HashAfter(spec, {1, -1, -1}));
 }
 
 }  // namespace
