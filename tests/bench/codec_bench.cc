@@ -1,7 +1,8 @@
 // Encoding and decoding of every codec beside reading the same numbers from memory, in one run, on
 // one thread. Speed is that of the f32 input; the relative squared error stands beside it, so that
-// a fast but worse codec does not win; `fresh` is encoding into memory that was never used. Prints
-// JSON lines. Not a test.
+// a fast but worse codec does not win; `fresh` is encoding into memory that was never used.
+// "masked" is EncodeUpdate and DecodeSum: all that a client does before its masks, and the
+// coordinator after them. Prints JSON lines. Not a test.
 //   codec_bench [values=67108864] [repeats=3] [codec]
 #include <openssl/evp.h>
 
@@ -18,6 +19,7 @@
 #include "aggregation/codec/lattice.h"
 #include "aggregation/codec/linear.h"
 #include "common/random.h"
+#include "privacy/masking/masked_vector.h"
 
 namespace rivulet {
 namespace {
@@ -190,6 +192,65 @@ void RunSecure(const ParameterSet& update, int repeats) {
   Print("stage: lattice 8 bits", bytes, bytes / 4, round, round, widen, read, nmse);
 }
 
+struct MaskedSubject {
+  const char* codec;
+  double fraction = 0.01;
+};
+
+constexpr MaskedSubject kMasked[] = {{"none"},     {"int8"},         {"int4"},
+                                     {"int2"},     {"random-k"},     {"public-top-k"},
+                                     {"low-rank"}, {"count-sketch"}, {"power-sgd"}};
+
+// What a client does to its update before it masks it, and the coordinator to an opened sum, here
+// of one client; `first`: of power-sgd, the first pass's mean, then this is the second.
+DecodedSum RunMaskedPass(const std::string& label, const MaskedForm& form, uint64_t round,
+                         std::span<const float> previous, const ParameterSet& update, int repeats) {
+  const secagg::Params params = form.ParamsOf({.round = round, .attempt = 1, .cohort = 8});
+  const MaskedForm::Maps maps = *form.MapsOf(round, {1}, {2}, previous);
+  EntropyRounding rounding(SystemEntropy());
+  ParameterSet residual(update.manifest());
+  volatile uint64_t sink = 0;
+  double read = 1e30, encode = 1e30, decode = 1e30;
+  absl::StatusOr<EncodedUpdate> encoded = absl::UnknownError("");
+  absl::StatusOr<DecodedSum> decoded = absl::UnknownError("");
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    read = std::min(read, Best(1, [&] { sink = sink + ReadAll(update.floats(0)); }));
+    if (form.feedback()) std::ranges::fill(residual.floats(0), 0.0f);
+    encode = std::min(encode, Best(1, [&] {
+                        encoded = EncodeUpdate(form, maps, params, update, 1, {1, 1, 1, 1},
+                                               SystemEntropy(), rounding,
+                                               form.feedback() ? &residual : nullptr);
+                      }));
+    Require(encoded.status());
+    decode = std::min(
+        decode, Best(1, [&] { decoded = DecodeSum(form, maps, params, encoded->vector, 1); }));
+    Require(decoded.status());
+  }
+  const double bytes = 4.0 * static_cast<double>(update.floats(0).size());
+  const double nmse =
+      form.feedback() ? std::nan("") : Nmse(update.floats(0), decoded->mean.floats(0));
+  Print(label, bytes, static_cast<double>(params.packed_bytes()), encode, encode, decode, read,
+        nmse);
+  return *std::move(decoded);
+}
+
+void RunMasked(const MaskedSubject& subject, const ParameterSet& update, int repeats) {
+  JobSpec spec;
+  spec.job.min_clients = 4;
+  spec.strategy.weighting = "uniform";
+  spec.secure_aggregation.enabled = true;
+  spec.compression.codec = subject.codec;
+  spec.compression.fraction = subject.fraction;
+  const MaskedForm form = *MaskedForm::Of(spec, update.manifest());
+  const std::string label = std::string("masked ") + subject.codec;
+  const std::span<const float> moved =
+      form.chooses_by_movement() ? update.floats(0) : std::span<const float>();
+  const DecodedSum first = RunMaskedPass(label, form, 1, moved, update, repeats);
+  if (!form.two_passes()) return;
+  RunMaskedPass(label + ", second pass", form.OfSecondPass(std::string(64, '0')), 2, first.reduced,
+                update, repeats);
+}
+
 int64_t Argument(int count, char** arguments, int position, int64_t absent) {
   return count > position ? std::max(1ll, std::atoll(arguments[position])) : absent;
 }
@@ -204,6 +265,11 @@ int main(int count, char** arguments) {
   const std::string only = count > 3 ? arguments[3] : "";
   for (const Subject& subject : Subjects()) {
     if (subject.label.find(only) != std::string::npos) RunCodec(subject, update, repeats);
+  }
+  for (const MaskedSubject& subject : kMasked) {
+    if (("masked " + std::string(subject.codec)).find(only) != std::string::npos) {
+      RunMasked(subject, update, repeats);
+    }
   }
   if (std::string("stage").find(only) != std::string::npos) RunSecure(update, repeats);
 }
