@@ -131,7 +131,7 @@ absl::StatusOr<EvaluationSums> NetworkTuner::EvaluateWith(const ParameterSet& gl
                                                           std::span<const Example> examples,
                                                           kernels::Workspace& workspace) const {
   const at::NoGradGuard no_grad;
-  const Adaptation adaptation = method_->Bind(TensorsOf(global));
+  const Adaptation adaptation = method_->Bind(TensorsIn(global));
   Pass pass = {&workspace, std::nullopt, false};
   EvaluationSums total;
   const size_t size = static_cast<size_t>(train_.per_device_train_batch_size);

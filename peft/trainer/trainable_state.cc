@@ -6,7 +6,7 @@
 
 namespace rivulet {
 
-std::vector<at::Tensor> TensorsOf(const ParameterSet& state) {
+std::vector<at::Tensor> TensorsIn(const ParameterSet& state) {
   std::vector<at::Tensor> views;
   for (size_t row = 0; row < state.size(); ++row) {
     float* const place = const_cast<float*>(state.floats(row).data());  // only read

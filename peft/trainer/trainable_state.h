@@ -12,7 +12,7 @@ namespace rivulet {
 
 // The tensors of `state` (all F32) where they lie, one a row of its manifest: to be read alone, as
 // long as it lives.
-std::vector<at::Tensor> TensorsOf(const ParameterSet& state);
+std::vector<at::Tensor> TensorsIn(const ParameterSet& state);
 
 // One client's trained numbers as flat fp32 buffers, in manifest order without gaps: values,
 // gradient, and views of both as leaves of autograd, so that the optimiser is one loop. Not thread

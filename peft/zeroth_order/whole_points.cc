@@ -43,7 +43,7 @@ class WholePoints : public ModelPoints {
     TORCH_CHECK(points.size() == 1, "whole models: got ", points.size(),
                 " points of a pass, want 1");
     const EvaluationPoint at = points[0];
-    Adaptation adaptation = method_.Bind(TensorsOf(w));
+    Adaptation adaptation = method_.Bind(TensorsIn(w));
     if (at.scale == 0) return adaptation;
     adaptation.moved = [this, at](std::string_view name, const at::Tensor& still) {
       return Moved(at, name, still);

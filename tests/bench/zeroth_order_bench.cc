@@ -197,7 +197,7 @@ class Inference {
   // The fastest two passes.
   double SecondsOfTwo(const ParameterSet& state, int times) {
     const at::NoGradGuard no_grad;
-    const Adaptation adaptation = method_->Bind(TensorsOf(state));
+    const Adaptation adaptation = method_->Bind(TensorsIn(state));
     Pass pass = {&workspace_, std::nullopt, false};
     double fastest = 1e30;
     for (int time = 0; time < times; ++time) {
