@@ -62,9 +62,7 @@ struct TaskRunner::Job {
   bool IsOfAverage(const LocalTask& task) const {
     return task.attempt == 0 && task.log && KeepsAverage(document.spec);
   }
-  StateFile AverageOfHeld() const {
-    return average_at == position ? average : nullptr;
-  }
+  StateFile AverageOfHeld() const { return average_at == position ? average : nullptr; }
   // Whether the task's draws go by a log.
   bool DrawsByLog(const LocalTask& task) const {
     return document.spec.scalars.pool_choice == "amplitude" && task.log && task.log->bytes > 0;
@@ -120,7 +118,8 @@ absl::StatusOr<std::shared_ptr<TaskRunner::Job>> TaskRunner::JobOf(const LocalTa
   return job;
 }
 
-// Read once for each job id: files may change between two jobs of one document.
+// Read again whenever the job id is another than the last task's: files may change between two jobs
+// of one document.
 absl::StatusOr<std::shared_ptr<const ClientData>> TaskRunner::DataOf(Job& job,
                                                                      const LocalTask& task) {
   {

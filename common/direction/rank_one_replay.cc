@@ -22,15 +22,17 @@ constexpr int64_t kTileColumns = 128;  // of a block of random words; 256 KiB of
 constexpr int64_t kLanes = 32;
 using Lanes = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
-// The streams of all terms, and their values followed by zeros up to whole blocks of kTerms.
+// The streams of all terms that count, and their values followed by zeros up to whole blocks of
+// kTerms.
 struct Terms {
-  Terms(uint64_t root, uint64_t index, std::span<const int32_t> given)
-      : values(given.begin(), given.end()) {
+  Terms(uint64_t root, uint64_t index, std::span<const int32_t> given) {
     for (uint64_t k = 0; k < given.size(); ++k) {
+      if (given[k] == 0) continue;  // of candidates most are
       left.emplace_back(root, Purpose::kLeftFactor, index + k);
       right.emplace_back(root, Purpose::kRightFactor, index + k);
+      values.push_back(given[k]);
     }
-    values.resize((given.size() + kTerms - 1) / kTerms * kTerms);
+    values.resize((values.size() + kTerms - 1) / kTerms * kTerms);
   }
   size_t blocks() const { return values.size() / kTerms; }
 

@@ -72,6 +72,15 @@ std::set<std::string> BlobsOf(const AveragedState& average) {
   return blobs;
 }
 
+bool IsKeptBeside(const std::optional<AveragedState>& average,
+                  const std::map<uint64_t, ModelRecord>& models, const ModelRecord& state) {
+  if (!average) return state.sha256 == models.begin()->second.sha256;  // no round has moved yet
+  const auto later = average->kept.upper_bound(state.round);
+  if (later == average->kept.begin()) return false;
+  const auto kept = models.find(std::prev(later)->first);
+  return kept != models.end() && kept->second.sha256 == state.sha256;
+}
+
 // A round that was lost has the state, and the average, of the one before.
 absl::StatusOr<std::string> KeptBeside(const AveragedState& average, const ModelRecord& snapshot) {
   const auto later = average.kept.upper_bound(snapshot.round);

@@ -32,6 +32,11 @@ AveragedState FirstAverage(const ModelRecord& initial);
 // Blobs that must not be deleted.
 std::set<std::string> BlobsOf(const AveragedState& average);
 
+// Whether the average up to this state of `models` is kept. A state's file may be there without it:
+// that of another job, or of one that ended while it was stored.
+bool IsKeptBeside(const std::optional<AveragedState>& average,
+                  const std::map<uint64_t, ModelRecord>& models, const ModelRecord& state);
+
 // Blob of the average up to `snapshot`, which is stored. Errors: DataLoss when there is none.
 absl::StatusOr<std::string> KeptBeside(const AveragedState& average, const ModelRecord& snapshot);
 

@@ -126,10 +126,11 @@ class Federation::Impl {
     bool resuming = false;                    // after a restart, until it is found again
     SecretText noise_seed;                    // of the closed round; 32 bytes
     SecretText run_seed;                      // of noise that rounds share; 32 bytes
-    double clip_norm = 0;      // adaptive clipping: of the next round; 0 = the job's own
-    SecretText cohort_seed;    // of secret draws; 32 bytes
-    bool opening = false;      // the sum can be opened; `masked` is the worker's
-    int64_t bytes_down = 0;    // since the last published round; forgotten by a restart
+    double clip_norm = 0;    // adaptive clipping: of the next round; 0 = the job's own
+    SecretText cohort_seed;  // of secret draws; 32 bytes
+    bool opening = false;    // the sum can be opened; `masked` is the worker's
+    int64_t bytes_down =
+        0;  // since the last published round, or the beginning; forgotten by a restart
     int64_t all_bytes_up = 0;  // of published rounds
     int64_t all_protocol_bytes_up = 0;
     int64_t all_bytes_down = 0;

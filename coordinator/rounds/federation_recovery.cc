@@ -116,6 +116,7 @@ absl::StatusOr<uint64_t> Federation::Impl::FindSnapshot(const Job& job, const Jo
   absl::Status why;
   for (auto model = job.models.rbegin(); model != job.models.rend(); ++model) {
     if (!LeadsFrom(plan, model->second, today)) continue;
+    if (KeepsAverage(plan.spec) && !IsKeptBeside(job.average, job.models, model->second)) continue;
     const absl::Status there = CheckBlob("global state", model->second.sha256, model->second.bytes);
     if (there.ok()) return model->first;
     const bool lost =
@@ -123,6 +124,7 @@ absl::StatusOr<uint64_t> Federation::Impl::FindSnapshot(const Job& job, const Jo
     if (!lost) return there;
     if (why.ok()) why = there;
   }
+  if (why.ok()) why = Refuse(absl::StatusCode::kDataLoss, "no global state is stored");
   return why;
 }
 

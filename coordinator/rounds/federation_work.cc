@@ -140,7 +140,8 @@ bool Federation::Impl::WorkOnce(std::unique_lock<std::mutex>& lock) {
     const absl::Status stored = StoreIfDue(blobs_, *plan, snapshot, *result);
     if (!stored.ok()) result = stored;
   }
-  if (result.ok() && plan->spec.scalars.candidates > 1) {
+  const auto last = static_cast<uint64_t>(plan->spec.job.num_rounds);
+  if (result.ok() && plan->spec.scalars.candidates > 1 && result->model.round < last) {
     const absl::Status chosen = ChooseNext(blobs_, *plan, *result);
     if (!chosen.ok()) result = chosen;
   }

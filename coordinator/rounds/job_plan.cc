@@ -39,9 +39,12 @@ constexpr double kMostDraws = 2e13;
 // What the coordinator has to draw to move the state, whatever its clients do.
 absl::Status CheckDraws(const ScalarForm& form) {
   const int choosing = form.candidates() > 1 ? form.candidates() : 0;
-  const double draws = DrawsOfRound(form) * (1 + choosing);
-  if (draws <= kMostDraws) return absl::OkStatus();
   const uint64_t trained = SizeBytesOf(form.trained()) / sizeof(float);
+  // To rank them each is drawn number by number, whatever its kind.
+  const double ranked =
+      double{1} * choosing * static_cast<double>(form.count()) * static_cast<double>(trained);
+  const double draws = DrawsOfRound(form) + ranked;
+  if (draws <= kMostDraws) return absl::OkStatus();
   return WithExit(
       Refuse(absl::StatusCode::kInvalidArgument,
              "[scalars]: got " + std::to_string(form.count()) + " directions of " +

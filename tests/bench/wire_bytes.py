@@ -33,6 +33,8 @@ def masked_2_bits(rank):
 
 
 KINDS = {
+    "lora-8, 4 clients": LORA + TRAIN + "2\n",
+    "lora-2 masked 2 bits, 4 clients": masked_2_bits("2"),
     "lora-8": LORA + TRAIN + "2\n",
     "lora-8 int8": LORA + TRAIN + "2\n" + coded("int8"),
     "lora-8 masked": LORA + TRAIN + "2\n" + MASKS,
@@ -41,11 +43,6 @@ KINDS = {
     "lora-8 masked random-k": LORA + TRAIN + "2\n" + MASKS + coded("random-k", "fraction = 0.05\n"),
     "lora-8 masked int8": LORA + TRAIN + "2\n" + MASKS + coded("int8"),
     "lora-2 masked 2 bits": masked_2_bits("2"),
-    "lora-8, 4 clients": LORA + TRAIN + "2\n",
-    "lora-2 masked 2 bits, 4 clients": masked_2_bits("2"),
-    "lora-8, 8 clients": LORA + TRAIN + "2\n",
-    "lora-2 masked 2 bits, 8 clients": masked_2_bits("2"),
-    "lora-1 masked 2 bits, 8 clients": masked_2_bits("1"),
     "mezo-lora": SMALL + MEASURED,
     "fedkseed 4096": SMALL + MEASURED + SCALARS + "pool = 4096\n",
     "decomfl": SMALL + MEASURED + SCALARS,
@@ -54,6 +51,10 @@ KINDS = {
     "decomfl masked int8": SMALL + MEASURED + SCALARS + MASKS + coded("int8"),
     "fwdllm": SMALL + MEASURED.replace("20", "1", 1) + "queries = 20\n" + SCALARS + "target-ratio = 1.05\n",
     "feedsign": SMALL + MEASURED + SCALARS + "combine = \"vote\"\n" + coded("sign", "error-feedback = false\n"),
+    # Last: agents are only ever added, and an idle one has heartbeats.
+    "lora-8, 8 clients": LORA + TRAIN + "2\n",
+    "lora-2 masked 2 bits, 8 clients": masked_2_bits("2"),
+    "lora-1 masked 2 bits, 8 clients": masked_2_bits("1"),
 }
 
 

@@ -223,6 +223,36 @@ TEST_F(AveragedStates, AreKeptBesideAStateThatIsAskedFor) {
   EXPECT_EQ(last[true].size(), 64u);
 }
 
+// The same job again goes through the same states. One that the first has stored is no snapshot of
+// the second, whose average up to there nobody kept.
+TEST_F(AveragedStates, AStateThatAnotherJobStoredHasNoAverageBesideIt) {
+  JobSpec spec = AveragedToy(true);
+  spec.evaluate.every = 0;
+  Begin(spec);
+  const auto work_until = [&](uint64_t round) {
+    for (federation_->Tick(); !gateway_.orders.empty(); federation_->Tick()) {
+      const ToyGateway::Order order = gateway_.orders.front();
+      const bool trains = order.task.kind == ClientTask::Kind::kTrain;
+      if (trains && order.task.round == round) return;
+      gateway_.orders.pop_front();
+      ASSERT_TRUE(ToyWork(*federation_, order, UpdateManifestOf(spec, ToyManifest())).ok());
+    }
+  };
+  work_until(3);
+  const std::string stored = NameOfToday();
+  ASSERT_TRUE(federation_->Stop(id_, true).ok());
+  federation_->Tick();
+  ASSERT_TRUE(blobs_->Has(stored));
+  gateway_.orders.clear();
+  const std::string again = Submit();
+  work_until(3);
+  EXPECT_EQ(NameOfToday(), stored);
+  work_until(4);
+  Again();
+  work_until(5);
+  EXPECT_EQ(Show(again).state, JobState::kFinished) << Show(again).reason;
+}
+
 TEST_F(AveragedStates, AreNoPartOfTheResult) {
   Begin(AveragedToy(true));
   Work(false);

@@ -128,6 +128,9 @@ TEST_P(WholePoints, NoMoreThanALayerIsDrawnAtATime) {
   int64_t room = 0;
   for (const auto& [place, numbers] : places) room += numbers;
   EXPECT_LE(room, layer + outside);
+  const size_t rooms = places.size();
+  LossOf(adaptation);
+  EXPECT_EQ(places.size(), rooms);  // a second pass draws into the same ones
 }
 
 // At a width that moves the loss by far more than the bound.
