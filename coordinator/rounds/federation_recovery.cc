@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "aggregation/scalars/scalar_replay.h"
+#include "common/job/validate_private.h"
 #include "coordinator/rounds/federation_impl.h"
 #include "coordinator/rounds/snapshots.h"
 
