@@ -45,15 +45,13 @@ void Fleet::Stop() {
 }
 
 void Fleet::Send(const std::string& client, const ClientTask& task) {
-  if (!task.masking.empty()) {  // keys first, for all of the cohort: training takes its time
-    auto begin = std::make_shared<Order>();
-    begin->kind = Kind::kBegin;
-    begin->client = client;
-    begin->task = task;
-    Post(std::move(begin));
-    if (config_.of_session) return;  // Hear() goes on
-  }
-  PostTask(client, task);
+  if (task.masking.empty()) return PostTask(client, task);
+  // Keys first, for all of the cohort: training takes its time. Begin() goes on.
+  auto begin = std::make_shared<Order>();
+  begin->kind = Kind::kBegin;
+  begin->client = client;
+  begin->task = task;
+  Post(std::move(begin));
 }
 
 void Fleet::PostTask(const std::string& client, const ClientTask& task,
@@ -110,6 +108,7 @@ void Fleet::Cancel(const std::string& client, const std::string& job_id, uint64_
   if (masked_ != nullptr) masked_->Forget(client, job_id, round, attempt);
   const std::lock_guard lock(mutex_);
   std::erase_if(queue_, meant);
+  std::erase_if(messages_, meant);
   for (const auto& order : running_) {
     if (meant(order)) order->cancelled = true;
   }
@@ -146,10 +145,17 @@ void Fleet::Perform(Order& order) {
 }
 
 absl::Status Fleet::Do(Order& order) {
-  if (order.kind == Kind::kBegin) return masked_->Begin(*federation_, order.client, order.task);
+  if (order.kind == Kind::kBegin) return Begin(order);
   if (order.kind == Kind::kMessage) return Hear(order);
   RV_ASSIGN_OR_RETURN(const auto state, StateOf(order));
   return order.task.kind == ClientTask::Kind::kTrain ? Train(order, state) : Evaluate(order, state);
+}
+
+// What is trained, perhaps in no time at all, belongs to masks that have begun.
+absl::Status Fleet::Begin(Order& order) {
+  RV_RETURN_IF_ERROR(masked_->Begin(*federation_, order.client, order.task));
+  if (!config_.of_session && !order.cancelled) PostTask(order.client, order.task);  // else Hear()
+  return absl::OkStatus();
 }
 
 absl::Status Fleet::Hear(Order& order) {

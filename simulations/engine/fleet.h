@@ -79,6 +79,7 @@ class Fleet : public ClientGateway {
   void Post(std::shared_ptr<Order> order);
   void PostTask(const std::string& client, const ClientTask& task,
                 std::optional<uint64_t> session_root = {});
+  absl::Status Begin(Order& order);
   absl::Status Hear(Order& order);
   absl::Status Upload(const std::string& client, const ClientTask& task, const LocalUpdate& update);
   absl::Status Train(Order& order, const StateFile& state);

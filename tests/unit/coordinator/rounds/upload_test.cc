@@ -248,7 +248,7 @@ TEST_F(FederationTest, FiveHundredHostilePayloadsAreRefusedOrBounded) {
     update.file = SafetensorsBytes(update.delta);
     const std::string want = update.tokens == 0               ? "tokens: got 0, want 1 .. 2^31 - 1"
                              : !in_range                      ? "want a finite value below 128"
-                             : square > 100 * kBound * kBound ? "want at most 20.0"
+                             : square > 100 * kBound * kBound ? "want at most 20, "
                                                               : "";
     ++seen[want];
     const absl::Status got = ToyUpload(*federation_, order.client, order.task, update).status();

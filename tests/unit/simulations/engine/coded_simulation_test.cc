@@ -59,13 +59,14 @@ JobSpec SmallCodedJob(const CompressionSection& compression) {
   return spec;
 }
 
-JobView RunSmall(const JobSpec& spec, const std::vector<std::string>& clients) {
+JobView RunSmall(const JobSpec& spec, const std::vector<std::string>& clients, int workers = 0) {
   const absl::StatusOr<JobDocument> document = DescribeJob(kSmallModel, spec);
   EXPECT_TRUE(document.ok()) << document.status();
   if (!document.ok()) return {};
   SimulationConfig config;
   config.spec = document->spec;
   config.base_model = kSmallModel;
+  config.workers = workers;
   config.document = JobDocumentText(*document);
   PassageResources resources;
   const auto result = RunSimulation(
@@ -137,8 +138,10 @@ JobSpec TwoPassJob() {
 
 std::vector<std::string> SixClients() { return {"ada1", "ada2", "bob1", "bob2", "cid1", "cid2"}; }
 
+// More tasks at once than there are clients: a second pass trains nothing, and none may be done
+// before its masks have begun.
 TEST(MaskedSimulation, LearnsByPowerSgdInTwoSumsAStep) {
-  const JobView view = RunSmall(TwoPassJob(), SixClients());
+  const JobView view = RunSmall(TwoPassJob(), SixClients(), 16);
   ASSERT_EQ(view.state, JobState::kFinished) << view.reason;
   ASSERT_EQ(view.rounds.size(), 6u);
   for (const RoundView& round : view.rounds) EXPECT_EQ(round.reported.size(), 6u);
