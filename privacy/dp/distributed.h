@@ -21,11 +21,11 @@ struct SessionShape {
   int64_t corrupt_ppm = 0;         // gamma in millionths; 0: nobody
   int64_t corrupt_neighbours = 0;  // ring: c of the protocol's table, of one sharing set
 
-  // n_eff: semi-honest n_min - corrupt; malicious, complete max(n_min, t) - corrupt; malicious, ring
-  // t - c: a server can cut a ring into arcs, each of which holds no more. corrupt is
-  // max(1, floor(gamma n_max)), the protocol's own count (secagg::CorruptClients): not the
-  // floor(gamma n_max) of its table of n_eff, which is nobody where n_max < 1 / gamma.
-  // Errors: InvalidArgument for numbers that make no session, or no honest share.
+  // n_eff: semi-honest n_min - corrupt; malicious, complete max(n_min, t) - corrupt; malicious,
+  // ring t - c: a server can cut a ring into arcs, each of which holds no more. corrupt is max(1,
+  // floor(gamma n_max)), the protocol's own count (secagg::CorruptClients): not the floor(gamma
+  // n_max) of its table of n_eff, which is nobody where n_max < 1 / gamma. Errors: InvalidArgument
+  // for numbers that make no session, or no honest share.
   absl::StatusOr<NoiseShares> Shares() const;
 };
 
