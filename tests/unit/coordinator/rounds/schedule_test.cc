@@ -279,7 +279,7 @@ class Schedule {
 };
 
 // Sanitizers slow this down tenfold and more; what they look for shows in fewer schedules.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#ifdef RIVULET_SANITIZED
 constexpr int kSeeds = 40;
 #else
 constexpr int kSeeds = 2000;
