@@ -38,6 +38,12 @@ if(RIVULET_FUZZ)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
+# GCC collects garbage, a tenth of a compilation, only when it holds this many kB; an eighth of what the largest file needs otherwise.
+cmake_host_system_information(RESULT rivulet_ram QUERY TOTAL_PHYSICAL_MEMORY)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND rivulet_ram GREATER 12000)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:--param=ggc-min-heapsize=1000000>)
+endif()
+
 # What nearly every file includes, parsed once.
 file(WRITE ${CMAKE_BINARY_DIR}/pch.cc "")
 add_library(rivulet_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cc)
@@ -80,8 +86,8 @@ function(rivulet_binary name)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
-# What is tested is optimised, the tests hardly: they are most of what a build compiles.
-set(rivulet_test_options $<$<CONFIG:Release>:-O1>)
+# What is tested is optimised, the tests are not: they are two fifths of what a build compiles.
+set(rivulet_test_options $<$<CONFIG:Release>:-O0>)
 if(RIVULET_SANITIZE_TESTS_NOT)
   list(APPEND rivulet_test_options -fno-sanitize=${RIVULET_SANITIZE_TESTS_NOT})
 endif()
@@ -94,7 +100,7 @@ if(RIVULET_SANITIZE STREQUAL "thread")  # libraries of the distribution are not 
 endif()
 
 # rivulet_test(name SRCS ... LIBS ... [LABELS integration|statistical|nightly] [TIMEOUT s] [FIGURES Suite.Case ...]
-#              [THREADS Suite.Case ...] [TORCH] [ONE_START] [ONE_THREAD]): one GoogleTest program.
+#              [THREADS Suite.Case ...] [TORCH] [ONE_START] [ONE_THREAD] [OPTIMIZED]): one GoogleTest program.
 # Every test case becomes a ctest entry; names are read when ctest runs, not at build time.
 # ONE_START: the program as a whole is one entry, since it links libtorch, which takes a second to load, or has hundreds
 # of short cases. Under a sanitizer, where a start costs more than most cases, that is every program without a label.
@@ -102,10 +108,11 @@ endif()
 # FIGURES: cases that take long since they look at figures or at one more of a kind, where others run the same code. The
 # sanitizers of every submission (RIVULET_FIGURES off) go without them.
 # THREADS: the only cases that start a thread; they alone run under the thread sanitizer, which would look at nothing else.
+# OPTIMIZED: it computes for long itself, beside what it tests; without the precompiled headers of the others.
 # ONE_THREAD: there is none. What is labelled statistical or nightly looks at figures. Neither is built where it would not
 # be run.
 function(rivulet_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH;ONE_START;ONE_THREAD" "TIMEOUT" "SRCS;LIBS;LABELS;FIGURES;THREADS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH;ONE_START;ONE_THREAD;OPTIMIZED" "TIMEOUT" "SRCS;LIBS;LABELS;FIGURES;THREADS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "rivulet_test(${name}): got ${arg_UNPARSED_ARGUMENTS}, want what this file lists")
   endif()
@@ -131,7 +138,9 @@ function(rivulet_test name)
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gtest GTest::gmock GTest::gtest_main rivulet_flags)
   target_compile_definitions(${name} PRIVATE RIVULET_SOURCE_DIR="${PROJECT_SOURCE_DIR}" RIVULET_BINARY_DIR="${CMAKE_BINARY_DIR}")
   target_compile_options(${name} PRIVATE ${rivulet_test_options})
-  if(arg_TORCH)
+  if(arg_OPTIMIZED)
+    target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O2>)
+  elseif(arg_TORCH)
     target_precompile_headers(${name} REUSE_FROM rivulet_torch_test_pch)
   else()
     target_precompile_headers(${name} REUSE_FROM rivulet_test_pch)

@@ -4,7 +4,7 @@
 #   dev-core   ASan+UBSan over what needs no libtorch, but no tests/integration: under ASan daemons cost most of the time
 #   tsan-core  TSan over what needs no libtorch and starts a thread, tests/integration among it
 # Both go without the cases marked FIGURES, which repeat what others run once.
-# dev-core is compiled by clang, which takes half of GCC's time at -O0 (at -O1, under TSan, it takes no less).
+# Both are compiled by clang without optimisation, which takes half of GCC's time.
 # dev-core goes without three checks of UBSan that cost a sixth of its build. ASan sees most of what they see: a
 # null pointer that is used, a size that is overrun (object-size sees next to nothing without -O), an object that is gone
 # (vptr). They alone see a null pointer that is bound and not used, and an object that lives but has another type.

@@ -8,7 +8,6 @@
 #include "simulations/rounding/seeded_rounding.h"
 
 namespace rivulet {
-namespace {
 
 // One client's rows, from several threads.
 class SharedLedger : public secagg::RoundLedger {
@@ -28,6 +27,8 @@ class SharedLedger : public secagg::RoundLedger {
   std::mutex mutex_;
   secagg::MemoryLedger rows_;
 };
+
+namespace {
 
 // A simulation shows what a job does: it takes whatever the job's own keys allow.
 secagg::ClientPolicy AnyPolicy() {
