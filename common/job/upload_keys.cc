@@ -6,10 +6,10 @@ namespace {
 // [compression] [secure-aggregation] [privacy] [robust]
 constexpr JobKey kUploadKeys[] = {
     {"compression.codec",
-     "Form of an update on its way up; int8, int4, int2 and none are integers of the masking "
+     "Form of an update on its way up; int8, int4, int2, drive and none are integers of the "
+     "masking "
      "protocol where secure-aggregation is on. power-sgd is for masks alone: low-rank by two sums, "
-     "a "
-     "round each.",
+     "a round each.",
      RV_KEY(compression.codec), 0, 0,
      "none|bf16|fp16|int8|int4|int2|sign|top-k|random-k|public-top-k|rotate-lattice|drive|eden|"
      "low-rank|count-sketch|fed-obd|power-sgd"},

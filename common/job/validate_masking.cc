@@ -21,6 +21,27 @@ absl::Status CheckMaskedVotes(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status CheckMaskedSigns(const JobSpec& spec, const std::string& codec) {
+  if (spec.secure_aggregation.rotation == "off") {
+    return Clash(codec, Set("secure-aggregation.rotation", "off"),
+                 "signs say how long a vector is once it is rotated; want rotation = \"auto\" or "
+                 "\"on\"");
+  }
+  if (spec.strategy.weighting != "uniform") {
+    return Clash(codec, Set("strategy.weighting", spec.strategy.weighting),
+                 "under masks a sign has one bit; want weighting = \"uniform\"");
+  }
+  if (spec.compression.bits > 0) {
+    return Clash(codec, "compression.bits = " + std::to_string(spec.compression.bits),
+                 "under masks a sign has one bit; want bits = 0, or codec = \"rotate-lattice\"");
+  }
+  if (IsAmong(spec.privacy.mechanism, {"central", "distributed"})) {
+    return Clash(codec, Set("privacy.mechanism", spec.privacy.mechanism),
+                 "signs have the same norm whatever the update; want codec = \"rotate-lattice\"");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckMaskedCodec(const JobSpec& spec) {
   const CompressionSection& compression = spec.compression;
   const std::string codec = Set("compression.codec", compression.codec);
@@ -42,10 +63,12 @@ absl::Status CheckMaskedCodec(const JobSpec& spec) {
     return Clash(codec, kMasked,
                  "a scale of each client does not add up; want codec = \"int2\", or \"int4\"");
   }
-  if (IsAmong(compression.codec, {"drive", "eden"})) {
+  if (compression.codec == "eden") {
     return Clash(codec, kMasked,
-                 "a scale of each client does not add up; want codec = \"rotate-lattice\"");
+                 "a scale of each client does not add up; want codec = \"rotate-lattice\", or "
+                 "\"drive\", where all share one");
   }
+  if (compression.codec == "drive") RV_RETURN_IF_ERROR(CheckMaskedSigns(spec, codec));
   if (compression.zstd) {
     return Clash("compression.zstd = true", kMasked,
                  "masked bytes cannot be compressed; want zstd = false");

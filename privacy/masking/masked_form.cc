@@ -14,6 +14,7 @@
 #include "privacy/dp/rounding.h"
 #include "privacy/masking/keystream_words.h"
 #include "privacy/masking/masking_terms.h"
+#include "privacy/masking/signs.h"
 #include "privacy/masking/weakest_session.h"
 #include "privacy/secagg/shared/bytes.h"
 #include "privacy/secagg/shared/transcript.h"
@@ -25,16 +26,18 @@ constexpr int kLargestBlock = 16;  // log2 of numbers that are rotated together
 constexpr int kSmallestBlock = 8;
 constexpr int kCappedWeights = 255;
 constexpr uint32_t kSketchRows = 5;
-constexpr int kVoteBits = 2;
+constexpr int kVoteBits = 2;  // and of a sign
 
 int ValueBitsOf(const JobSpec& spec) {
   const CompressionSection& compression = spec.compression;
-  if (MasksVotes(spec)) return kVoteBits;
+  if (MasksVotes(spec) || compression.codec == "drive") return kVoteBits;
   if (compression.bits > 0) return compression.bits;
   if (compression.codec == "int4") return 4;
   if (compression.codec == "int2") return 2;
   return compression.codec == "none" ? 16 : 8;
 }
+
+bool IsRotated(const std::string& codec) { return codec == "rotate-lattice" || codec == "drive"; }
 
 // Vectors of so many numbers are rotated, shorter ones are not. With rotation = "auto" those that
 // would be padded to several times as many: section 10 (e) of the protocol's document.
@@ -46,7 +49,7 @@ size_t FewestRotated(const JobSpec& spec, int bits) {
   if (spec.privacy.mechanism == "distributed" || spec.privacy.mechanism == "central") {
     return rotation == "off" ? kNever : 1;
   }
-  if (spec.compression.codec == "rotate-lattice" || rotation == "on") return 1;
+  if (IsRotated(spec.compression.codec) || rotation == "on") return 1;
   return rotation == "auto" && bits <= 12 ? size_t{1} << kSmallestBlock : kNever;
 }
 
@@ -152,6 +155,7 @@ absl::StatusOr<MaskedForm> MaskedForm::Of(const JobSpec& spec, const Manifest& m
   form.fewest_drawn_ = static_cast<uint32_t>(FewestSummed(spec));
   form.numbers_ = FlatNumbers(manifest);
   form.votes_ = MasksVotes(spec);
+  form.signs_ = spec.compression.codec == "drive" && !form.counted();
   form.value_bits_ = form.noised() ? spec.privacy.ring_bits : ValueBitsOf(spec);
   form.max_weight_ = spec.strategy.weighting == "capped" ? kCappedWeights : 1;
   form.range_ = form.counted() ? spec.privacy.clip_norm : spec.secure_aggregation.range;
@@ -250,12 +254,14 @@ Bytes32 MaskedForm::ConfigOf(const MaskedAttempt& attempt) const {
 
 LatticeParams MaskedForm::lattice() const {
   if (votes_) return {value_bits_, 1};  // one step is one vote: nothing is left to round
+  if (signs_) return {value_bits_, SignStep(range_, values())};
   if (!rotated()) return {value_bits_, LatticeBound(range_, 0)};
   return {value_bits_, LatticeBound(range_, values(), LatticeDeviations(value_bits_))};
 }
 
 SlotLayout MaskedForm::SlotsOf(uint32_t clients) const {
   if (noised()) return SlotLayout::Single(value_bits_);
+  if (signs_) return SlotLayout::OfSigns(clients);
   return votes_ ? SlotLayout::OfVotes(clients)
                 : SlotLayout(value_bits_, uint64_t{clients} * max_weight_);
 }

@@ -40,9 +40,9 @@ struct MaskedAttempt {
 
 // How the updates of a job become integers under the mask, and what their sum becomes. A function
 // of the job alone, so that coordinator and clients agree without a word. Layout of a vector:
-//   values       the update: reduced (random-k, count-sketch, ...), rotated, quantised; votes as
-//                they are; as many in an element as the ring holds (slots.h), one where every
-//                client adds noise
+//   values       the update: reduced (random-k, count-sketch, ...), rotated, quantised, or of each
+//                number the sign; votes as they are; as many in an element as the ring holds
+//                (slots.h), one where every client adds noise
 //   weight       of the client
 //   bit          with adaptive clipping: whether the update's norm is within the clip norm
 //   figures      examples, tokens, steps, loss as digits of FigureBits bits, low digit first; none
@@ -62,6 +62,8 @@ class MaskedForm {
   bool rotated() const { return size_.rotation_log2 > 0; }
   // Values are votes: whole numbers as they are, no lattice (MasksVotes).
   bool votes() const { return votes_; }
+  // Values are signs of rotated numbers (signs.h): codec drive.
+  bool signs() const { return signs_; }
   double range() const { return range_; }  // L2 norm of an update, at most
   // codec power-sgd (InTwoPasses): the form of a first pass, unless OfSecondPass made it.
   bool two_passes() const { return two_passes_; }
@@ -99,7 +101,7 @@ class MaskedForm {
   // Either: a vector's norm is bounded in integers, and no figure travels beside it.
   bool counted() const { return noised() || central(); }
 
-  // The lattice of values without noise of the clients.
+  // The lattice of values without noise of the clients; of signs, whose step is its bound.
   LatticeParams lattice() const;
   // The norm of a client's integers under central(), at most: what the noise is scaled by.
   double norm_bound() const;
@@ -158,6 +160,7 @@ class MaskedForm {
   size_t fewest_rotated_ = 0;  // shorter vectors are not rotated
   int value_bits_ = 0;
   bool votes_ = false;
+  bool signs_ = false;
   bool two_passes_ = false;
   Size second_;               // of second passes
   std::string first_sha256_;  // in a second pass

@@ -10,6 +10,7 @@
 #include "common/scalars/vote.h"
 #include "privacy/dp/adaptive_clip.h"
 #include "privacy/dp/rounding.h"
+#include "privacy/masking/signs.h"
 
 namespace rivulet {
 namespace {
@@ -115,6 +116,16 @@ void WriteFigures(const secagg::Params& params, const MaskedFigures& figures,
   }
 }
 
+// A vector of these values, without noise.
+void WriteVector(const MaskedForm& form, const secagg::Params& params,
+                 std::span<const int64_t> values, uint32_t weight, const MaskedFigures& figures,
+                 EncodedUpdate& encoded) {
+  encoded.vector = secagg::RingVector(params.b, params.length());
+  form.SlotsOf(params.n_max).Write(values, encoded.vector);
+  encoded.vector.Set(params.d, weight);
+  WriteFigures(params, figures, encoded.vector);
+}
+
 // Digits of a sum carry into each other: no digit is ever above 2^62 / clients.
 MaskedFigures ReadFigures(const secagg::Params& params, const secagg::RingVector& sum) {
   const int digit = FigureBits(params);
@@ -188,15 +199,19 @@ absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedF
     RV_RETURN_IF_ERROR(EncodeCounted(form, params, rotated, entropy, encoded));
     return encoded;
   }
+  if (form.signs()) {
+    std::vector<int64_t> signs(form.values());
+    const double noise = SignNoise(NormOf(flat), form.range(), form.values());
+    DrawSigns(rotated, noise, rounding, signs);
+    WriteVector(form, params, signs, weight, figures, encoded);
+    return encoded;
+  }
   std::vector<int32_t> integers(form.values());
   const LatticeParams lattice = form.lattice();
   encoded.clamped = QuantiseToLattice(rotated, lattice, rounding, integers);
-  encoded.vector = secagg::RingVector(params.b, params.length());
   std::vector<int64_t> weighted(integers.size());
   for (size_t i = 0; i < integers.size(); ++i) weighted[i] = int64_t{integers[i]} * weight;
-  form.SlotsOf(params.n_max).Write(weighted, encoded.vector);
-  encoded.vector.Set(params.d, weight);
-  WriteFigures(params, figures, encoded.vector);
+  WriteVector(form, params, weighted, weight, figures, encoded);
   if (residual != nullptr) {  // what the others will read of this vector is not owed any more
     DequantiseSum(std::span<const int32_t>(integers), lattice.scale(), 1, rotated);
     maps.rotate->Expand(rotated, reduced);
@@ -220,6 +235,9 @@ absl::StatusOr<DecodedSum> DecodeSum(const MaskedForm& form, const MaskedForm::M
   }
   std::vector<int64_t> integers(form.values());
   form.SlotsOf(params.n_max).Read(sum, integers);
+  if (form.signs()) {  // ones less zeros
+    for (int64_t& value : integers) value = 2 * value - decoded.weight;
+  }
   double scale = form.lattice().scale();
   int64_t divisor = decoded.weight;
   if (form.noised()) {  // by those invited, whoever came: their number is no second release

@@ -70,7 +70,7 @@ TEST_P(MaskedSum, OfASessionIsThePlainSumOfTheSameRun) {
 
 INSTANTIATE_TEST_SUITE_P(Codecs, MaskedSum,
                          testing::Values("random-k", "public-top-k", "count-sketch", "low-rank",
-                                         "rotate-lattice", "int8", "none", "power-sgd"),
+                                         "rotate-lattice", "drive", "int8", "none", "power-sgd"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

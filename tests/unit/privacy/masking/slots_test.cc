@@ -90,6 +90,41 @@ TEST(SlotLayout, VotesOfNHaveSlotsForTheirSums) {
   }
 }
 
+TEST(SlotLayout, OfSignsTakesTheFewestBitsThatHoldAllSums) {
+  struct Signs {
+    uint64_t clients;
+    size_t slots;
+    int element_bits;
+  };
+  for (const auto [clients, slots, element_bits] : {Signs{3, 29, 58},
+                                                    {4, 25, 58},
+                                                    {5, 22, 56},
+                                                    {7, 19, 56},
+                                                    {8, 18, 56},
+                                                    {100, 8, 48},
+                                                    {5000, 4, 38}}) {
+    const SlotLayout layout = SlotLayout::OfSigns(clients);
+    EXPECT_EQ(layout.slots(), slots) << clients;
+    EXPECT_EQ(layout.element_bits(), element_bits) << clients;
+    const int ring = layout.element_bits() + 2 + std::bit_width(clients - 1);  // section 8.3
+    ASSERT_LE(ring, secagg::kMaxBits) << clients;
+    const size_t count = 3 * slots + 1;
+    std::vector<int64_t> read(count), want(count), signs(count);
+    secagg::RingVector sum(static_cast<uint8_t>(ring), layout.ElementsFor(count)), one = sum;
+    for (uint64_t client = 0; client < clients; ++client) {  // the first: all ones, all zeros
+      for (size_t i = 0; i < count; ++i) {
+        signs[i] = i == 0 ? 1 : i == 1 ? 0 : static_cast<int64_t>((client * 7 + i * 5) % 3 != 0);
+        want[i] += signs[i];
+      }
+      layout.Write(signs, one);
+      sum.Add(one);
+    }
+    layout.Read(sum, read);
+    EXPECT_EQ(read, want) << clients;
+    EXPECT_EQ(read[0], static_cast<int64_t>(clients));
+  }
+}
+
 TEST(SlotLayout, SingleIsOneValueInAnElement) {
   const SlotLayout layout = SlotLayout::Single(20);
   EXPECT_EQ(layout.slots(), 1u);
