@@ -32,9 +32,16 @@ def masked_2_bits(rank):
     return LORA.replace("8", rank, 1) + TRAIN + "2\n" + MASKS + coded("rotate-lattice", "bits = 2\n")
 
 
+def masked_drive(rank):
+    """Another."""
+    return LORA.replace("8", rank, 1) + TRAIN + "2\n" + MASKS + coded("drive")
+
+
 KINDS = {
     "lora-8, 4 clients": LORA + TRAIN + "2\n",
     "lora-2 masked 2 bits, 4 clients": masked_2_bits("2"),
+    "lora-3 masked drive, 4 clients": masked_drive("3"),
+    "lora-4 masked drive, 4 clients": masked_drive("4"),
     "lora-8": LORA + TRAIN + "2\n",
     "lora-8 int8": LORA + TRAIN + "2\n" + coded("int8"),
     "lora-8 masked": LORA + TRAIN + "2\n" + MASKS,
