@@ -38,9 +38,12 @@ if(RIVULET_FUZZ)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
-# GCC collects garbage, a tenth of a compilation, only when it holds this many kB; an eighth of what the largest file needs otherwise.
+# GCC collects garbage, a tenth of a compilation, from twice this many kB on (128 MB by default): where each of Ninja's
+# jobs may hold that.
 cmake_host_system_information(RESULT rivulet_ram QUERY TOTAL_PHYSICAL_MEMORY)
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND rivulet_ram GREATER 12000)
+cmake_host_system_information(RESULT rivulet_cores QUERY NUMBER_OF_LOGICAL_CORES)
+math(EXPR rivulet_ram_a_job "${rivulet_ram} / (${rivulet_cores} + 2)")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND rivulet_ram_a_job GREATER 2500)
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:--param=ggc-min-heapsize=1000000>)
 endif()
 
@@ -86,7 +89,7 @@ function(rivulet_binary name)
   install(TARGETS ${name} RUNTIME DESTINATION bin)
 endfunction()
 
-# What is tested is optimised, the tests are not: they are two fifths of what a build compiles.
+# Libraries are optimised, the tests are not: they are two fifths of what a build compiles.
 set(rivulet_test_options $<$<CONFIG:Release>:-O0>)
 if(RIVULET_SANITIZE_TESTS_NOT)
   list(APPEND rivulet_test_options -fno-sanitize=${RIVULET_SANITIZE_TESTS_NOT})
@@ -107,7 +110,8 @@ endif()
 # TORCH: it includes headers of libtorch; ONE_START as well.
 # FIGURES: cases that take long since they look at figures or at one more of a kind, where others run the same code. The
 # sanitizers of every submission (RIVULET_FIGURES off) go without them.
-# THREADS: the only cases that start a thread; they alone run under the thread sanitizer, which would look at nothing else.
+# THREADS: the only cases that start a thread; of every submission they alone run under the thread sanitizer, which would
+# look at nothing else.
 # OPTIMIZED: it computes for long itself, beside what it tests; without the precompiled headers of the others.
 # ONE_THREAD: there is none. What is labelled statistical or nightly looks at figures. Neither is built where it would not
 # be run.
@@ -119,7 +123,7 @@ function(rivulet_test name)
   if(RIVULET_SANITIZE AND arg_LABELS MATCHES "statistical|nightly")
     return()
   endif()
-  if(RIVULET_SANITIZE STREQUAL "thread" AND arg_ONE_THREAD)
+  if(RIVULET_SANITIZE STREQUAL "thread" AND arg_ONE_THREAD AND NOT RIVULET_FIGURES)
     return()
   endif()
   if(arg_TORCH OR (RIVULET_SANITIZE AND NOT arg_LABELS))
@@ -151,7 +155,7 @@ function(rivulet_test name)
   endif()
   list(APPEND properties ${rivulet_test_environment})
   set(filter "")
-  if(RIVULET_SANITIZE STREQUAL "thread")
+  if(RIVULET_SANITIZE STREQUAL "thread" AND NOT RIVULET_FIGURES)
     list(JOIN arg_THREADS ":" filter)
   endif()
   if(arg_FIGURES AND NOT RIVULET_FIGURES)

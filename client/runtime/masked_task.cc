@@ -269,6 +269,13 @@ absl::StatusOr<std::string> MaskedTask::File(LocalUpdate& update) {
   if (encoded.norm > form_.range()) {
     spdlog::info("update: L2 norm {:.4g} scaled down to {:.4g}", encoded.norm, form_.range());
   }
+  constexpr double kFarBelow = 1.0 / 3;  // there noise is nine tenths of what signs say
+  if (form_.signs() && encoded.norm < kFarBelow * form_.range()) {
+    spdlog::warn(
+        "update: L2 norm {:.4g}, far below secure-aggregation.range = {:.4g}, to which "
+        "compression.codec = \"drive\" fills it up with noise; want a range near the norms",
+        encoded.norm, form_.range());
+  }
   const double meant = form_.rotated() ? ShareBeyond(LatticeDeviations(form_.value_bits())) : 0;
   if (static_cast<double>(encoded.clamped) >
       (2 * meant + kManyClamped) * static_cast<double>(form_.values())) {

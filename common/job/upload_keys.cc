@@ -14,8 +14,8 @@ constexpr JobKey kUploadKeys[] = {
      "none|bf16|fp16|int8|int4|int2|sign|top-k|random-k|public-top-k|rotate-lattice|drive|eden|"
      "low-rank|count-sketch|fed-obd|power-sgd"},
     {"compression.bits",
-     "Bits of a value of rotate-lattice and eden, and of every masked value; 0 = the codec's own "
-     "(int8 8, int4 4, int2 and eden 2, others 8, none 16).",
+     "Bits of a value of rotate-lattice and eden, and of every masked value but of drive; 0 = the "
+     "codec's own (int8 8, int4 4, int2 and eden 2, others 8, none 16).",
      RV_KEY(compression.bits), 0, 24},
     {"compression.fraction",
      "Share of the values that top-k, random-k, public-top-k, count-sketch and fed-obd send.",
@@ -48,7 +48,8 @@ constexpr JobKey kUploadKeys[] = {
     {"secure-aggregation.dropout-fraction", "Share of a cohort that may vanish in a round.",
      RV_KEY(secure_aggregation.dropout_fraction), 0.01, 0.5},
     {"secure-aggregation.range",
-     "L2 norm of an update where no privacy.mechanism clips it: larger ones are scaled down to it.",
+     "L2 norm of an update where no privacy.mechanism clips it: larger ones are scaled down to it; "
+     "with drive smaller ones are filled up with noise.",
      RV_KEY(secure_aggregation.range), 1e-6, 1e6},
     {"secure-aggregation.rotation",
      "Spread an update evenly over its coordinates before it is quantised; auto = for up to 12 "

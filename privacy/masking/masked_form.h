@@ -60,6 +60,7 @@ class MaskedForm {
   // The values of a vector among the elements of a sum over so many clients.
   SlotLayout SlotsOf(uint32_t clients) const;
   bool rotated() const { return size_.rotation_log2 > 0; }
+  size_t block() const { return size_t{1} << size_.rotation_log2; }  // numbers rotated together
   // Values are votes: whole numbers as they are, no lattice (MasksVotes).
   bool votes() const { return votes_; }
   // Values are signs of rotated numbers (signs.h): codec drive.

@@ -201,8 +201,7 @@ absl::StatusOr<EncodedUpdate> EncodeUpdate(const MaskedForm& form, const MaskedF
   }
   if (form.signs()) {
     std::vector<int64_t> signs(form.values());
-    const double noise = SignNoise(NormOf(flat), form.range(), form.values());
-    DrawSigns(rotated, noise, rounding, signs);
+    DrawSigns(rotated, form.block(), form.lattice().v, rounding, signs);
     WriteVector(form, params, signs, weight, figures, encoded);
     return encoded;
   }

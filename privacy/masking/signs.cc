@@ -11,11 +11,9 @@ double SignStep(double range, size_t size) {
   return range * std::sqrt(std::numbers::pi / (2 * static_cast<double>(size)));
 }
 
-double SignNoise(double norm, double range, size_t size) {
-  return std::sqrt(std::max(0.0, range * range - norm * norm) / static_cast<double>(size));
-}
+namespace {
 
-void DrawSigns(std::span<const float> rotated, double noise, RoundingSource& rounding,
+void DrawBlock(std::span<const float> rotated, double noise, RoundingSource& rounding,
                std::span<int64_t> out) {
   std::array<uint32_t, 1024> words;
   const double unit = noise * std::numbers::sqrt2;
@@ -28,6 +26,20 @@ void DrawSigns(std::span<const float> rotated, double noise, RoundingSource& rou
       if (unit > 0) positive = 0.5 * std::erfc(-value / unit);
       out[first + i] = (words[i] + 0.5) * 0x1p-32 < positive ? 1 : 0;
     }
+  }
+}
+
+}  // namespace
+
+void DrawSigns(std::span<const float> rotated, size_t block, double step, RoundingSource& rounding,
+               std::span<int64_t> out) {
+  const double wanted = step * step * 2 / std::numbers::pi;  // variance
+  for (size_t first = 0; first < rotated.size(); first += block) {
+    const std::span<const float> values = rotated.subspan(first, block);
+    double squares = 0;
+    for (const float value : values) squares += double{value} * value;
+    const double noise = std::sqrt(std::max(0.0, wanted - squares / static_cast<double>(block)));
+    DrawBlock(values, noise, rounding, out.subspan(first, block));
   }
 }
 

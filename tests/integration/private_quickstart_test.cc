@@ -184,8 +184,13 @@ class NoisedQuickstart : public PrivateQuickstart {
     settings.push_back("secure-aggregation.phase-deadline=40s");
     return settings;
   }
-  void DeployWithinBudget(const char* name, int deaths) {
-    const Quality deployed = Deploy(Masked(Noised("distributed")), deaths);
+  static std::vector<std::string> CentralOfInt8() {
+    std::vector<std::string> settings = Noised("central");
+    settings.push_back("compression.codec=int8");
+    return settings;
+  }
+  void DeployWithinBudget(const char* name, const std::vector<std::string>& settings, int deaths) {
+    const Quality deployed = Deploy(Masked(settings), deaths);
     Print(name, deployed);
     const double epsilon = deployed.job.at("epsilon").get<double>();
     std::printf("epsilon %.3f\n", epsilon);
@@ -197,14 +202,12 @@ class NoisedQuickstart : public PrivateQuickstart {
 
 TEST_F(NoisedQuickstart, TheBudgetHolds) {
   Print("noised, simulation", Simulate(Masked(Noised("distributed"))));
-  DeployWithinBudget("noised, daemon", 0);
+  DeployWithinBudget("noised, daemon", Noised("distributed"), 0);
 }
 
 // The coordinator's noise, on decoded int8 updates and on the masked sum of eight-bit values.
 TEST_F(NoisedQuickstart, CentralNoiseOnAMaskedInt8SumCostsWhatItDoesWithoutMasks) {
-  std::vector<std::string> settings = Noised("central");
-  settings.push_back("compression.codec=int8");
-  const Quality open = Simulate(settings), hidden = Simulate(Masked(settings));
+  const Quality open = Simulate(CentralOfInt8()), hidden = Simulate(Masked(CentralOfInt8()));
   Print("central noise, int8, simulation", open);
   Print("central noise, masked int8, simulation", hidden);
   EXPECT_LE(hidden.job.at("epsilon").get<double>(), 8);
@@ -213,7 +216,11 @@ TEST_F(NoisedQuickstart, CentralNoiseOnAMaskedInt8SumCostsWhatItDoesWithoutMasks
 }
 
 TEST_F(NoisedQuickstart, TheBudgetHoldsWhoeverDies) {
-  DeployWithinBudget("noised, daemon, agents killed", 1);
+  DeployWithinBudget("noised, daemon, agents killed", Noised("distributed"), 1);
+}
+
+TEST_F(NoisedQuickstart, CentralNoiseOnAMaskedInt8SumHoldsTheBudgetWhoeverDies) {
+  DeployWithinBudget("central, masked int8, daemon, killed", CentralOfInt8(), 1);
 }
 
 }  // namespace

@@ -122,6 +122,14 @@ TEST(SlotLayout, OfSignsTakesTheFewestBitsThatHoldAllSums) {
     layout.Read(sum, read);
     EXPECT_EQ(read, want) << clients;
     EXPECT_EQ(read[0], static_cast<int64_t>(clients));
+    for (const uint64_t sent : {~uint64_t{0}, (uint64_t{1} << (ring - 1)) - 1}) {  // no such sums
+      sum.Set(0, sent);
+      layout.Read(sum, read);
+      for (const int64_t value : read) {
+        EXPECT_GE(value, 0) << clients;
+        EXPECT_LE(value, static_cast<int64_t>(clients));
+      }
+    }
   }
 }
 
