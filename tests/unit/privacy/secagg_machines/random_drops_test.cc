@@ -34,8 +34,8 @@ void StartAnew(Cohort& cohort) {
 }
 
 // n = 100 complete, t = 56: with about 30 % gone most runs end well, with 45 % most do not. Keys
-// and shares of a hundred are most of the work: an eleventh of the runs make their own, with clients
-// that vanish before each, the others go on from the same ones.
+// and shares of a hundred are most of the work: an eleventh of the runs make their own, with
+// clients that vanish before each, the others go on from the same ones.
 class RandomDrops : public testing::TestWithParam<Mode> {};
 
 TEST_P(RandomDrops, OfAHundredGiveTheSumOfTheSurvivorsOrAReason) {
