@@ -144,7 +144,10 @@ class PrivateQuickstart : public ::testing::Test {
   }
 };
 
-const std::vector<std::string> kCommon = {"evaluate.every=10", "strategy.weighting=uniform"};
+// ctest runs this elsewhere than in the source tree, to which the scenario's own path is relative.
+const std::vector<std::string> kCommon = {
+    "evaluate.every=10", "strategy.weighting=uniform",
+    "model.name=" + std::string(RIVULET_SOURCE_DIR) + "/simulations/models/llama-7m"};
 
 std::vector<std::string> With(std::vector<std::string> more) {
   more.insert(more.end(), kCommon.begin(), kCommon.end());
