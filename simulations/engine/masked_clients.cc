@@ -9,7 +9,8 @@
 
 namespace rivulet {
 
-// One client's rows, from several threads.
+// One client's rows, from several threads. In no unnamed namespace: it is a field of a class that
+// is in none.
 class SharedLedger : public secagg::RoundLedger {
  public:
   absl::StatusOr<std::string> PutOnce(secagg::LedgerTable table, std::string_view key,
