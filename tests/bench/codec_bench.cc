@@ -86,13 +86,18 @@ ParameterSet MakeUpdate(int64_t values) {
   return update;
 }
 
+double SquaredNorm(std::span<const float> x) {
+  double sum = 0;
+  for (const float value : x) sum += double{value} * value;
+  return sum;
+}
+
 double Nmse(std::span<const float> x, std::span<const float> y) {
-  double error = 0, norm = 0;
+  double error = 0;
   for (size_t at = 0; at < x.size(); ++at) {
     error += (double{x[at]} - double{y[at]}) * (double{x[at]} - double{y[at]});
-    norm += double{x[at]} * double{x[at]};
   }
-  return error / norm;
+  return error / SquaredNorm(x);
 }
 
 void Require(const absl::Status& status) {
@@ -197,9 +202,9 @@ struct MaskedSubject {
   double fraction = 0.01;
 };
 
-constexpr MaskedSubject kMasked[] = {{"none"},     {"int8"},         {"int4"},
-                                     {"int2"},     {"random-k"},     {"public-top-k"},
-                                     {"low-rank"}, {"count-sketch"}, {"power-sgd"}};
+constexpr MaskedSubject kMasked[] = {{"none"},         {"int8"},     {"int4"},         {"int2"},
+                                     {"drive"},        {"random-k"}, {"public-top-k"}, {"low-rank"},
+                                     {"count-sketch"}, {"power-sgd"}};
 
 // What a client does to its update before it masks it, and the coordinator to an opened sum, here
 // of one client; `first`: of power-sgd, the first pass's mean, then this is the second.
@@ -241,6 +246,8 @@ void RunMasked(const MaskedSubject& subject, const ParameterSet& update, int rep
   spec.secure_aggregation.enabled = true;
   spec.compression.codec = subject.codec;
   spec.compression.fraction = subject.fraction;
+  // drive is unbiased up to its range.
+  spec.secure_aggregation.range = std::sqrt(SquaredNorm(update.floats(0)));
   const MaskedForm form = *MaskedForm::Of(spec, update.manifest());
   const std::string label = std::string("masked ") + subject.codec;
   const std::span<const float> moved =
