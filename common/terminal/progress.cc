@@ -1,5 +1,6 @@
 #include "common/terminal/progress.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,13 @@ namespace {
 
 constexpr auto kRedraw = std::chrono::milliseconds(100);
 constexpr auto kWaitLine = std::chrono::minutes(1);
+constexpr int kBar = 24, kShortestBar = 8;  // columns
+
+// Of standard error; 0: it does not say.
+int Columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 template <typename... Args>
 std::string Format(const char* format, Args... args) {
@@ -105,6 +113,25 @@ std::string ProgressLine(const ProgressState& state, std::chrono::nanoseconds el
   return line;
 }
 
+std::string FittedProgressLine(ProgressState state, std::chrono::nanoseconds elapsed, int columns) {
+  std::string line = ProgressLine(state, elapsed, kBar);
+  // The last column stays free: a cursor behind it would be on the next row.
+  const auto excess = [&] { return static_cast<int>(line.size()) - (columns - 1); };
+  if (columns <= 0 || excess() <= 0) return line;
+  const int bar = kBar - excess();
+  line = ProgressLine(state, elapsed, bar < kShortestBar ? 0 : bar);
+  if (excess() <= 0) return line;
+  state.raw_bytes = 0;
+  state.survivors.clear();
+  state.epsilon.clear();
+  line = ProgressLine(state, elapsed, 0);
+  if (excess() <= 0) return line;
+  state.perplexity = -1;
+  line = ProgressLine(state, elapsed, 0);
+  if (excess() > 0) line.resize(static_cast<size_t>(columns - 1));
+  return line;
+}
+
 ProgressBar::ProgressBar(bool enabled) : start_(std::chrono::steady_clock::now()) {
   const char* term = std::getenv("TERM");
   const bool dumb = term == nullptr || std::strcmp(term, "dumb") == 0;
@@ -116,9 +143,10 @@ ProgressBar::~ProgressBar() { Finish(); }
 
 void ProgressBar::Update(const ProgressState& state, std::chrono::steady_clock::time_point now) {
   const bool new_round = state.round != last_round_;
+  const std::chrono::nanoseconds elapsed = state.elapsed.value_or(now - start_);
   if (terminal_) {
     if (drawn_ && !new_round && now - last_draw_ < kRedraw) return;
-    std::fprintf(stderr, "\r%s\033[K", ProgressLine(state, now - start_, 24).c_str());
+    std::fprintf(stderr, "\r%s\033[K", FittedProgressLine(state, elapsed, Columns()).c_str());
     std::fflush(stderr);
     drawn_ = true;
     last_draw_ = now;
@@ -126,7 +154,7 @@ void ProgressBar::Update(const ProgressState& state, std::chrono::steady_clock::
     ProgressState done = state;  // who works on the next round changes while nobody reads the line
     done.clients.clear();
     done.waiting.clear();
-    std::fprintf(stderr, "%s\n", ProgressLine(done, now - start_, 0).c_str());
+    std::fprintf(stderr, "%s\n", ProgressLine(done, elapsed, 0).c_str());
   } else if (!state.waiting.empty() && now - last_wait_line_ >= kWaitLine) {
     std::fprintf(stderr, "%s\n", state.waiting.c_str());
     last_wait_line_ = now;

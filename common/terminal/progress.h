@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,7 @@ struct ProgressState {
   std::string_view counted = "tokens";  // or "examples"
   std::string clients;                  // "5/8 reported"
   std::string waiting;  // "waiting: 2 more nodes, 00:04:12 left"; shown when `clients` is empty
+  std::optional<std::chrono::nanoseconds> elapsed;  // of the run; absent: since the bar was made
 };
 
 // One attempt at a round; counts that nobody says are 0.
@@ -67,5 +69,8 @@ std::string HumanDuration(std::chrono::nanoseconds duration);
 // The bar and its figures without colour or cursor movement; `width` columns of bar. For tests and
 // plain lines.
 std::string ProgressLine(const ProgressState& state, std::chrono::nanoseconds elapsed, int width);
+// The same in less than `columns`, as long as that is known (> 0): with a shorter bar or none, then
+// without raw bytes, survivors and epsilon, then without perplexity, then cut.
+std::string FittedProgressLine(ProgressState state, std::chrono::nanoseconds elapsed, int columns);
 
 }  // namespace rivulet

@@ -47,6 +47,10 @@ absl::Status EndOfJob(const v1::Job& job) {
                   static_cast<ExitCode>(job.exit_code()));
 }
 
+bool IsLastEvent(std::string_view type) {
+  return type == "job.completed" || type == "job.failed" || type == "job.stopped";
+}
+
 // The events go to stdout while the main thread redraws. Its end cuts the stream.
 class EventPrinter {
  public:
@@ -65,10 +69,13 @@ class EventPrinter {
   void Run(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
       const bool last_try = last_try_;
-      const absl::Status ended = client_.Watch(job_, stop, [](const v1::JobEvent& event) {
+      std::string last;
+      const absl::Status ended = client_.Watch(job_, stop, [&last](const v1::JobEvent& event) {
         std::cout << EventJson(event) << std::endl;
+        last = event.type();
       });
-      if (ended.ok() || last_try) break;
+      // A stream may break behind the last event, and another would tell it once more.
+      if (ended.ok() || last_try || IsLastEvent(last)) break;
       std::this_thread::sleep_for(kRefresh);
     }
     done_ = true;
@@ -114,6 +121,7 @@ ProgressState ProgressOf(const v1::Job& job) {
   state.raw_bytes = static_cast<uint64_t>(job.raw_bytes_up());
   if (job.epsilon() > 0) state.epsilon = FormatEpsilon(job.epsilon());
   state.waiting = job.waiting();
+  state.elapsed = std::chrono::milliseconds(job.elapsed_ms());  // who watches may come late
   state.counted = CountedUnit(job.document());
   std::vector<RoundProgress> rounds;
   for (const v1::Round& round : job.rounds()) {

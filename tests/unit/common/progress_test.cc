@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pty.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -121,6 +122,10 @@ class OnTerminal {
     close(kept_);
     close(master_);
   }
+  void Resize(unsigned short columns) const {
+    const winsize size{24, columns, 0, 0};
+    EXPECT_EQ(ioctl(STDERR_FILENO, TIOCSWINSZ, &size), 0);
+  }
   // What was written since the last call: a few short lines, which the terminal holds.
   std::string Read() const {
     std::fflush(stderr);
@@ -155,6 +160,64 @@ TEST(Progress, OnATerminalTheLineIsDrawnOverUntilItIsFinished) {
               testing::StartsWith("\rround 2/2: 100%|" + std::string(24, '#') + "| ["));
   bar.Finish();
   EXPECT_EQ(terminal.Read(), "\r\n") << "the terminal's own end of a line";
+}
+
+// Round 3 of ten of the quickstart, with all that a line can say.
+ProgressState Whole() {
+  ProgressState state;
+  state.round = 3;
+  state.rounds = 10;
+  state.loss = 4.021;
+  state.perplexity = 226.78;
+  state.uplink_bytes = 10380902;
+  state.raw_bytes = 29045555;
+  state.survivors = "8/8";
+  state.epsilon = "1.25";
+  state.per_second = 9334;
+  state.clients = "5/8 reported";
+  return state;
+}
+
+TEST(Progress, ALineIsShorterThanItsTerminal) {
+  const auto elapsed = seconds(13);
+  const ProgressState state = Whole();
+  const std::string whole = FittedProgressLine(state, elapsed, 0);
+  EXPECT_EQ(whole, ProgressLine(state, elapsed, 24));
+  EXPECT_EQ(FittedProgressLine(state, elapsed, static_cast<int>(whole.size()) + 1), whole);
+  for (int columns = 1; columns <= 160; ++columns) {
+    EXPECT_LT(FittedProgressLine(state, elapsed, columns).size(), static_cast<size_t>(columns))
+        << columns;
+  }
+  EXPECT_EQ(FittedProgressLine(state, elapsed, static_cast<int>(whole.size()) - 9),
+            ProgressLine(state, elapsed, 14));
+  EXPECT_EQ(FittedProgressLine(state, elapsed, 80),
+            "round 3/10:  30% [00:13<00:30, loss=4.021, up=9.9 MiB, 9334 tokens/s]  5/8 repo");
+}
+
+TEST(Progress, AWideLineIsFittedToTheTerminalAsItIsNow) {
+  const OnTerminal terminal;
+  ProgressBar bar(/*enabled=*/true);
+  const auto drawn = std::chrono::steady_clock::now();
+  for (const unsigned short columns : {80, 132, 60}) {
+    terminal.Resize(columns);
+    bar.Update(Whole(), drawn + seconds(columns));
+    const std::string text = terminal.Read();
+    EXPECT_GT(text.size(), 55u);
+    EXPECT_LE(text.size(), columns - 1u + std::string("\r\033[K").size()) << text;
+    bar.Update(ProgressState());  // so that the next draw is of another round
+    terminal.Read();
+  }
+}
+
+TEST(Progress, WhoComesLateToARunSeesTheTimeOfTheRun) {
+  ProgressState state = Whole();
+  state.round = 5;
+  state.elapsed = std::chrono::hours(3);
+  testing::internal::CaptureStderr();
+  ProgressBar bar(/*enabled=*/false);
+  bar.Update(state);
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(text.find("[3:00:00<3:00:00,"), std::string::npos) << text;
 }
 
 TEST(Progress, ADumbTerminalGetsPlainLines) {

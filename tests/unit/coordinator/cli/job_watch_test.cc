@@ -26,6 +26,8 @@ TEST(JobWatch, TheLiveLineHasEpsilonSurvivorsAndBytesRawAndSent) {
   EXPECT_EQ(state.uplink_bytes, 1536u);
   EXPECT_EQ(state.raw_bytes, 6144u);
   EXPECT_LT(state.loss, 0) << "a noised job has none";
+  job.set_elapsed_ms(90000);
+  EXPECT_EQ(ProgressOf(job).elapsed, std::chrono::seconds(90));
   job.mutable_rounds(0)->set_tokens(10);
   job.mutable_rounds(0)->set_loss(2);
   EXPECT_EQ(ProgressOf(job).loss, 2);
