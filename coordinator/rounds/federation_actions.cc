@@ -309,10 +309,7 @@ absl::Status Federation::Impl::PerformLocked(Job& job, const EndJob& action) {
   dropped_.push_back(std::exchange(job.coded, nullptr));
   job.plan.reset();
   EndUploadsLocked(job);
-  const char* type = end.to == JobState::kFinished  ? "job.completed"
-                     : end.to == JobState::kStopped ? "job.stopped"
-                                                    : "job.failed";
-  EmitLocked(job, type, job.models.empty() ? 0 : job.models.rbegin()->first,
+  EmitLocked(job, LastEventTypeOf(end.to), job.models.empty() ? 0 : job.models.rbegin()->first,
              {{"reason", end.reason}, {"exit", int64_t{end.exit_code}}});
   return absl::OkStatus();
 }

@@ -103,6 +103,20 @@ int64_t RawBytesUp(const RoundRecord& round, const std::map<uint64_t, ModelRecor
 
 }  // namespace
 
+const char* LastEventTypeOf(JobState ended) {
+  return ended == JobState::kFinished  ? "job.completed"
+         : ended == JobState::kStopped ? "job.stopped"
+                                       : "job.failed";
+}
+
+JobEvent LastEventOf(const JobView& ended) {
+  return {LastEventTypeOf(ended.state),
+          ended.id,
+          ended.round,
+          ended.ended_ms,
+          {{"reason", ended.reason}, {"exit", int64_t{ended.exit_code}}}};
+}
+
 // What views need of a job that may have ended long ago.
 void Federation::Impl::DescribeLocked(Job& job, const JobSpec& spec) {
   job.num_rounds = static_cast<uint64_t>(spec.job.num_rounds);

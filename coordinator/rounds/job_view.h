@@ -125,6 +125,10 @@ struct JobEvent {
   }
 };
 
+// The type of the last event of a job that ended so, and that event once more.
+const char* LastEventTypeOf(JobState ended);
+JobEvent LastEventOf(const JobView& ended);
+
 // One release under differential privacy.
 struct ReleaseView {
   std::string job;

@@ -132,7 +132,11 @@ absl::Status WatchJob(ServiceContext& service, const std::string& job,
                queue.Next(ended ? std::chrono::milliseconds(0) : kWatchPoll)) {
       if (!events.Write(ToWire(*event)) || IsLast(*event)) return absl::OkStatus();
     }
-    if (ended) return absl::OkStatus();
+    if (ended) {  // before we subscribed
+      RV_ASSIGN_OR_RETURN(const JobView view, service.federation.Show(id));
+      events.Write(ToWire(LastEventOf(view)));
+      return absl::OkStatus();
+    }
   }
   return absl::OkStatus();
 }

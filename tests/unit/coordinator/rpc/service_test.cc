@@ -242,6 +242,26 @@ TEST_F(ServiceTest, AnAgentOfAnUnknownProtocolIsToldWhichAreSpoken) {
   EXPECT_EQ(RemedyOf(status), Remedy::kLeaveRun);
 }
 
+// As after a connection that broke while the job came to its end.
+TEST_F(ServiceTest, WhoWatchesAJobThatHasEndedHearsItsLastEvent) {
+  OperatorSettings settings;
+  settings.coordinator = address();
+  settings.tls_dir = (folder_ / "pki" / "operator").string();
+  auto client = OperatorClient::Connect(settings);
+  ASSERT_TRUE(client.ok()) << client.status();
+  const auto id = client->Submit("toy", "", "");
+  ASSERT_TRUE(id.ok()) << id.status();
+  ASSERT_TRUE(client->Stop(*id, true).ok());
+  std::vector<v1::JobEvent> events;
+  const absl::Status ended = client->Watch(
+      *id, std::stop_token(), [&](const v1::JobEvent& event) { events.push_back(event); });
+  EXPECT_TRUE(ended.ok()) << ended;
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].type(), "job.stopped");
+  EXPECT_EQ(events[0].job(), *id);
+  EXPECT_EQ(events[0].unix_ms(), client->Show(*id)->ended_ms());
+}
+
 TEST_F(ServiceTest, WhatAnAgentCallsItselfReachesOperatorsAsPlainText) {
   const auto agent = StubOf("ann");
   grpc::ClientContext stream_context;
