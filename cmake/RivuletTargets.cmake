@@ -60,7 +60,7 @@ target_compile_options(rivulet_cold_pch PRIVATE ${rivulet_cold_options})
 target_link_libraries(rivulet_cold_pch PRIVATE rivulet_flags)
 
 # rivulet_library(name SRCS a.cc ... PUBLIC targets in our headers ... PRIVATE the others ... [OWN_PCH | COLD])
-# COLD: no loop over numbers or text in it that is slower for -O1.
+# COLD: no loop over numbers or text in it.
 function(rivulet_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_PCH;COLD" "" "SRCS;PUBLIC;PRIVATE")
   add_library(rivulet_${name} STATIC EXCLUDE_FROM_ALL ${arg_SRCS})  # what no program links is not built

@@ -13,8 +13,8 @@
 namespace rivulet {
 
 // Random words that all parties know, addressed by position: word w holds bits 32 w .. 32 w + 31 of
-// the stream, least significant first. The masking protocol provides its keystreams (rvl1/rot,
-// rvl1/index), everybody else Philox. Const methods are safe from many threads.
+// the stream, least significant first. The masking protocol provides a keystream for rotations
+// (rvl1/rot), everybody else Philox. Const methods are safe from many threads.
 class PublicWords {
  public:
   virtual ~PublicWords() = default;

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "aggregation/fixed_point_sum.h"
+#include "aggregation/scale.h"
 #include "coordinator/rounds/bounded_sum.h"
 #include "coordinator/rounds/decoded_mean.h"
 #include "coordinator/rounds/next_state.h"
@@ -29,11 +30,7 @@ absl::StatusOr<AggregatedRound> AggregateCentral(
     absl::StatusOr<Clipped> clipped = ClipOf(view, terms.clip_norm);
     if (!clipped.ok()) return Annotate(clipped.status(), "update of " + update.client);
     bits += ClipBitCoordinate(clipped->within);
-    for (size_t row = 0; row < delta.size() && clipped->factor < 1; ++row) {
-      for (float& value : delta.floats(row)) {
-        value = static_cast<float>(value * clipped->factor);
-      }
-    }
+    if (clipped->factor < 1) Scale(clipped->factor, delta);
     const absl::Status added = AddBounded(delta, bound, sum);
     if (!added.ok()) return Annotate(added, "update of " + update.client);
   }

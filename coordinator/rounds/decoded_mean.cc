@@ -9,6 +9,7 @@
 
 #include "aggregation/fixed_point_sum.h"
 #include "aggregation/robust/rule.h"
+#include "aggregation/scale.h"
 #include "common/scalars/vote.h"
 #include "coordinator/rounds/update_file.h"
 
@@ -30,28 +31,11 @@ RobustSettings RobustSettingsOf(const RobustSection& robust) {
   return settings;
 }
 
-// |a - b|_2 over all tensors, in binary64 and in order; `b` null: |a|_2.
-double DistanceOf(const ParameterSet& a, const ParameterSet* b) {
-  double squares = 0;
-  for (size_t row = 0; row < a.size(); ++row) {
-    const std::span<const float> x = a.floats(row);
-    const std::span<const float> y = b == nullptr ? std::span<const float>() : b->floats(row);
-    for (size_t at = 0; at < x.size(); ++at) {
-      const double difference = x[at] - (y.empty() ? 0.0 : static_cast<double>(y[at]));
-      squares += difference * difference;
-    }
-  }
-  return std::sqrt(squares);
-}
-
 // Whether it was too long.
 bool ScaleDown(double bound, ParameterSet& update) {
   const double norm = DistanceOf(update, nullptr);
   if (norm <= bound) return false;
-  const double factor = bound / norm;
-  for (size_t row = 0; row < update.size(); ++row) {
-    for (float& value : update.floats(row)) value = static_cast<float>(value * factor);
-  }
+  Scale(bound / norm, update);
   return true;
 }
 
