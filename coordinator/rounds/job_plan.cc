@@ -112,4 +112,10 @@ absl::StatusOr<JobPlan> PlanOf(std::string_view document) {
   return plan;
 }
 
+absl::Status CheckNewJob(const JobPlan& plan) {
+  if (!plan.masked) return absl::OkStatus();
+  const auto cohort = static_cast<uint32_t>(plan.spec.job.clients_per_round);
+  return WithExit(plan.masked->CheckCohort(cohort), ExitCode::kConfig);
+}
+
 }  // namespace rivulet

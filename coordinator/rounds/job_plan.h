@@ -41,4 +41,8 @@ absl::StatusOr<JobSpec> SpecOf(std::string_view document);
 // it does.
 absl::StatusOr<JobPlan> PlanOf(std::string_view document);
 
+// What a job that is submitted must keep besides, and one that runs need not: its cohorts may have
+// been smaller than it allows. Errors: InvalidArgument (exit 3).
+absl::Status CheckNewJob(const JobPlan& plan);
+
 }  // namespace rivulet

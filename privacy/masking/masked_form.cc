@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "common/job/job_keys.h"
 #include "common/job/validate_private.h"
 #include "common/random.h"
 #include "privacy/dp/accountant.h"
@@ -208,6 +209,22 @@ absl::Status MaskedForm::CheckMembers(uint32_t cohort) const {
                     (grouped() ? "draw of groups" : "masked sum"));
 }
 
+absl::Status MaskedForm::CheckCohort(uint32_t cohort) const {
+  if (cohort == 0 || grouped()) return absl::OkStatus();
+  const secagg::Params params = ParamsOf({.attempt = 1, .cohort = cohort});
+  if (!params.RuleOf(cohort).ok()) {
+    return Refuse(
+        absl::StatusCode::kInvalidArgument,
+        "secure-aggregation.corrupt-fraction = " + NumberText(masking_.corrupt_fraction) +
+            " and dropout-fraction = " + NumberText(masking_.dropout_fraction) +
+            ": the protocol has no ring of job.clients-per-round = " + std::to_string(cohort) +
+            " with these; want 0.05 with 0.05, 0.1 or 0.3, 0.1 with 0.1 or 0.2, or 0.2 "
+            "with 0.2, or at most " +
+            std::to_string(params.complete_max) + " clients");
+  }
+  return noised() ? SureSession(params).status() : absl::OkStatus();
+}
+
 MaskedForm MaskedForm::OfRound(double clip_norm) const {
   MaskedForm form = *this;
   if (adaptive()) form.range_ = clip_norm;
@@ -348,6 +365,22 @@ uint32_t MaskedForm::GroupsOf(uint32_t cohort) const {
   return MaskedSums(groups_, least, cohort);
 }
 
+absl::StatusOr<SessionShape> MaskedForm::SureSession(const secagg::Params& params) const {
+  RV_RETURN_IF_ERROR(params.RuleOf(params.n_max).status());
+  const absl::StatusOr<SessionShape> session = WeakestSession(params);
+  if (session.ok() && session->Shares().ok()) return session;
+  const uint32_t corrupt = secagg::CorruptClients(params.n_max, params.gamma_ppm);
+  return Refuse(absl::StatusCode::kInvalidArgument,
+                "privacy.mechanism = \"distributed\" and " + std::to_string(params.n_min) +
+                    " clients in a sum, at least: of " + std::to_string(params.n_max) +
+                    " there may be " + std::to_string(corrupt) +
+                    " that add no noise (secure-aggregation.corrupt-fraction = " +
+                    NumberText(masking_.corrupt_fraction) +
+                    "), so no share of it is sure; want job.min-clients or "
+                    "secure-aggregation.min-survivors of at least " +
+                    std::to_string(corrupt + 1) + ", and near the cohort for little noise");
+}
+
 absl::StatusOr<DistributedNoise> MaskedForm::NoiseOf(const secagg::Params& params) const {
   DistributedNoise noise;
   noise.noise = params.dp == secagg::Noise::kSkellam ? DistributedEvent::Noise::kSkellam
@@ -355,7 +388,7 @@ absl::StatusOr<DistributedNoise> MaskedForm::NoiseOf(const secagg::Params& param
   noise.clip_norm = privacy_.clip_norm;  // z must not depend on that of the round
   noise.values = static_cast<int64_t>(values());
   noise.accumulator_bits = privacy_.ring_bits;
-  RV_ASSIGN_OR_RETURN(noise.session, WeakestSession(params));
+  RV_ASSIGN_OR_RETURN(noise.session, SureSession(params));
   std::optional<AdaptiveClip> clip;
   if (adaptive()) clip = AdaptiveClip{.expected = params.n_max};
   RV_RETURN_IF_ERROR(privacy_.noise_multiplier == 0

@@ -88,6 +88,11 @@ class MaskedForm {
   // Members of a pool that is drawn from, at least: fewer make no round.
   uint32_t fewest_drawn() const { return fewest_drawn_; }
 
+  // Where the size of cohorts is known before there is one (0: it is not): the protocol has a graph
+  // for it, and where clients add noise, an honest share of that is sure. Errors: InvalidArgument
+  // with the job's keys.
+  absl::Status CheckCohort(uint32_t cohort) const;
+
   // The parameters of one attempt; both sides compute them, and a client refuses others.
   secagg::Params ParamsOf(const MaskedAttempt& attempt) const;
 
@@ -143,6 +148,7 @@ class MaskedForm {
   };
   absl::Status Measure();
   absl::Status CheckMembers(uint32_t cohort) const;
+  absl::StatusOr<SessionShape> SureSession(const secagg::Params& params) const;
   Bytes32 ConfigOf(const MaskedAttempt& attempt) const;
 
   Manifest manifest_;

@@ -124,6 +124,49 @@ TEST_F(SubmitTest, AJobWhoseRoundsNobodyCanDrawIsRefused) {
               HasSubstr("[scalars]: got 1048576 directions of 6951168 trained numbers"));
 }
 
+// The table has no ring of a fifth corrupt and a tenth gone; five corrupt of 50 may be all that a
+// sum of four has.
+TEST_F(SubmitTest, AMaskedCohortThatTheProtocolHasNoSessionForIsRefused) {
+  const auto planned = [](int cohort, double corrupt, double dropped, bool noised, int survivors) {
+    JobSpec spec;
+    spec.model.name = "llama-7m";
+    spec.lora.lora_r = 1;
+    spec.job.clients_per_round = cohort;
+    spec.job.min_clients = 3;
+    spec.strategy.weighting = "uniform";
+    spec.secure_aggregation.enabled = true;
+    spec.secure_aggregation.corrupt_fraction = corrupt;
+    spec.secure_aggregation.dropout_fraction = dropped;
+    spec.secure_aggregation.min_survivors = survivors;
+    if (noised) {
+      spec.data.held_out_fraction = 0;
+      spec.privacy.mechanism = "distributed";
+      spec.privacy.clip_norm = 1;
+      spec.privacy.target_epsilon = 8;
+      spec.privacy.target_delta = 1e-5;
+    }
+    const auto document = DescribeJob(kBase, spec);
+    EXPECT_TRUE(document.ok()) << document.status();
+    const auto plan = PlanOf(JobDocumentText(*document));
+    EXPECT_TRUE(plan.ok()) << plan.status();  // as a job that runs is read at a restart
+    return plan.ok() ? CheckNewJob(*plan) : plan.status();
+  };
+  EXPECT_EQ(planned(300, 0.1, 0.2, false, 4), absl::OkStatus());
+  EXPECT_EQ(planned(256, 0.2, 0.1, false, 4), absl::OkStatus()) << "everybody with everybody";
+  const absl::Status ring = planned(300, 0.2, 0.1, false, 4);
+  EXPECT_EQ(ExitCodeOf(ring), ExitCode::kConfig);
+  EXPECT_THAT(std::string(ring.message()),
+              HasSubstr("secure-aggregation.corrupt-fraction = 0.2 and dropout-fraction = 0.1: the "
+                        "protocol has no ring of job.clients-per-round = 300"));
+  EXPECT_EQ(planned(0, 0.2, 0.1, true, 4), absl::OkStatus()) << "known when a round opens";
+  EXPECT_EQ(planned(50, 0.1, 0.2, true, 6), absl::OkStatus());
+  const absl::Status unsure = planned(50, 0.1, 0.2, true, 4);
+  EXPECT_EQ(ExitCodeOf(unsure), ExitCode::kConfig);
+  EXPECT_THAT(std::string(unsure.message()),
+              HasSubstr("4 clients in a sum, at least: of 50 there may be 5 that add no noise"));
+  EXPECT_THAT(std::string(unsure.message()), HasSubstr("min-survivors of at least 6"));
+}
+
 TEST_F(SubmitTest, ADocumentMustNameBaseTensorsExactlyWhereItNeedsThem) {
   JobDocument document = *DescribeJob(kBase, WithSavedModule());
   document.base_tensors.clear();
