@@ -36,12 +36,15 @@ constexpr JobKey kTrainingKeys[] = {
      {},
      "job.fraction-fit"},
     {"job.over-selection",
-     "Invite this many times the clients needed; close when enough have reported.",
+     "Invite this many times the clients needed; close when enough have reported. Who is first "
+     "then depends on the machines, in a simulation too.",
      RV_KEY(job.over_selection), 1, 10},
     {"job.selection",
      "How a cohort is chosen: random draw, all eligible, or the most capable (physical memory).",
      RV_KEY(job.selection), 0, 0, "random|all|capability"},
-    {"job.round-deadline", "A round ends then, with min-clients updates or a fresh attempt.",
+    {"job.round-deadline",
+     "A round ends then, with min-clients updates or a fresh attempt. Not in a simulation, where "
+     "nobody is late but waits for a worker.",
      RV_KEY(job.round_deadline), 1, kMaxSeconds},
     {"job.start-deadline", "Give up when the clients needed never connect.",
      RV_KEY(job.start_deadline), 1, kMaxSeconds},

@@ -30,6 +30,10 @@ struct FederationConfig {
   // How long a round waits for the clients of the last one to return, e.g. after a restart. More
   // than the 60 s that an agent waits at most between two attempts to connect.
   std::chrono::milliseconds return_grace{90000};
+  // Whether job.round-deadline ends the wait for updates and evaluations. Where clients are
+  // simulated nobody is late with those, but waits for one of few workers. It bounds unmasking in
+  // any case.
+  bool round_deadlines = true;
   uint64_t low_water_bytes = uint64_t{256} << 20;   // disk left below which uploads are put off
   std::chrono::milliseconds state_patience{60000};  // of a download, for its state to be stored
 };

@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 
 namespace {
 
-EngineConfig EngineConfigOf(const JobSpec& spec, milliseconds return_grace) {
+EngineConfig EngineConfigOf(const JobSpec& spec, const FederationConfig& federation) {
   EngineConfig config;
   config.rounds = static_cast<uint64_t>(spec.job.num_rounds);
   config.min_clients = FewestSummed(spec);
@@ -25,11 +25,12 @@ EngineConfig EngineConfigOf(const JobSpec& spec, milliseconds return_grace) {
   config.fraction = spec.job.fraction_train;
   config.over_selection = spec.job.over_selection;
   config.selection = spec.job.selection;
-  config.round_deadline = spec.job.round_deadline;
+  config.round_deadline = federation.round_deadlines ? spec.job.round_deadline : kNoDeadline;
   config.start_deadline = spec.job.start_deadline;
-  config.return_grace = return_grace;
+  config.return_grace = federation.return_grace;
   config.trusted = spec.robust.trusted_client;
   config.max_failures = spec.job.max_failures;
+  if (spec.secure_aggregation.enabled) config.most_attempts = secagg::kMaxAttempts;
   config.seed = spec.job.seed;
   config.evaluates = spec.data.held_out_fraction > 0;
   if (IsCorrelated(spec)) config.separation = static_cast<uint64_t>(spec.privacy.min_separation);
@@ -92,7 +93,7 @@ absl::StatusOr<std::string> Federation::Impl::RepeatedSubmitLocked(
 }
 
 std::unique_ptr<RoundEngine> Federation::Impl::MakeEngine(const Job& job, EngineState state) const {
-  EngineConfig config = EngineConfigOf(job.plan->spec, config_.return_grace);
+  EngineConfig config = EngineConfigOf(job.plan->spec, config_);
   if (!job.cohort_seed.empty()) {
     config.draw = [plan = job.plan, seed = job.cohort_seed](const std::vector<std::string>& names,
                                                             uint64_t round, uint32_t attempt) {
@@ -106,6 +107,7 @@ std::unique_ptr<RoundEngine> Federation::Impl::MakeEngine(const Job& job, Engine
 
 absl::StatusOr<SubmitNeeds> Federation::Impl::NeedsOf(const JobSubmission& submission) const {
   RV_ASSIGN_OR_RETURN(const JobPlan plan, config_.planner(submission.document));
+  RV_RETURN_IF_ERROR(CheckNewJob(plan));
   SubmitNeeds needs;
   {
     const std::lock_guard lock(mutex_);
@@ -125,6 +127,7 @@ absl::StatusOr<SubmitNeeds> Federation::Impl::NeedsOf(const JobSubmission& submi
 
 absl::StatusOr<std::string> Federation::Impl::Submit(const JobSubmission& submission) {
   RV_ASSIGN_OR_RETURN(JobPlan planned, config_.planner(submission.document));
+  RV_RETURN_IF_ERROR(CheckNewJob(planned));
   const auto plan = std::make_shared<const JobPlan>(std::move(planned));
   std::unique_lock lock(mutex_);
   RV_ASSIGN_OR_RETURN(const std::string known, RepeatedSubmitLocked(submission));

@@ -158,6 +158,14 @@ void RoundEngine::TryStart(Actions& out) {
     if (IsSecondPass() && Lose(reason, out)) return;
     return End(EndJob::How::kFailed, reason, out);
   }
+  if (config_.most_attempts > 0 && state_.attempt >= config_.most_attempts) {
+    const std::string reason =
+        "round " + std::to_string(state_.round + 1) + ": all " +
+        std::to_string(config_.most_attempts) +
+        " attempts that its masks allow were abandoned; the last: " + state_.ended;
+    if (IsSecondPass() && Lose(reason, out)) return;
+    return End(EndJob::How::kFailed, reason, out);
+  }
   if (!Ready()) return;
   if (EvaluationDue()) return StartEvaluation(out);
   Open(out);

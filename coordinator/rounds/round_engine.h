@@ -14,6 +14,9 @@
 
 namespace rivulet {
 
+// A round_deadline that never comes, and of which nobody is told what is left.
+inline constexpr std::chrono::milliseconds kNoDeadline = std::chrono::hours(24 * 365);
+
 // What the engine knows of a job; see JobSection for the meaning of each key.
 struct EngineConfig {
   uint64_t rounds = 1;
@@ -29,8 +32,9 @@ struct EngineConfig {
   // In every cohort beside those drawn, and not one of min_clients or clients_per_round; no round
   // counts without its update. Empty: nobody.
   std::string trusted;
-  double max_failures = 0.5;  // share of a cohort that may report failures
-  int max_abandoned = 3;      // attempts abandoned without an exclusion or refusal fail the job
+  double max_failures = 0.5;   // share of a cohort that may report failures
+  int max_abandoned = 3;       // attempts abandoned without an exclusion or refusal fail the job
+  uint32_t most_attempts = 0;  // at one round, whatever came of them; 0: as many as there are
   uint64_t seed = 0;
   bool evaluates = true;  // something is held out to evaluate on
   uint64_t evaluate_every = 0;

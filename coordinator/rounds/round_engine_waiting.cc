@@ -9,8 +9,8 @@ namespace rivulet {
 using std::chrono::milliseconds;
 
 std::string RoundEngine::Waiting(milliseconds now) const {
-  const std::string left =
-      ", " + ClockText(std::max(state_.deadline - now, milliseconds(0))) + " left";
+  const milliseconds time = std::max(state_.deadline - now, milliseconds(0));
+  const std::string left = time > kNoDeadline / 2 ? "" : ", " + ClockText(time) + " left";
   const auto of = [](size_t have, size_t want) {
     return "waiting: " + std::to_string(have) + " of " + std::to_string(want);
   };

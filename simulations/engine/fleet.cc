@@ -134,14 +134,16 @@ void Fleet::Work() {
 }
 
 void Fleet::Perform(Order& order) {
-  const ClientTask& task = order.task;
   if (Drops(order)) return;
   const absl::Status status = Do(order);
   if (status.ok() || order.cancelled) return;
-  if (order.kind == Kind::kMessage) return;  // of an attempt that is over
-  (void)federation_->ReportFailure(order.client, task.job_id, task.round, task.attempt,
-                                   absl::StatusCodeToString(status.code()),
-                                   std::string(status.message()));
+  const auto report = [&](const auto& of) {  // of an attempt that is over: nobody minds
+    (void)federation_->ReportFailure(order.client, of.job_id, of.round, of.attempt,
+                                     absl::StatusCodeToString(status.code()),
+                                     std::string(status.message()));
+  };
+  // What was trained may be masked, and sent, where the last message comes.
+  order.kind == Kind::kMessage ? report(*order.message) : report(order.task);
 }
 
 absl::Status Fleet::Do(Order& order) {

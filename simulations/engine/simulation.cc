@@ -124,7 +124,7 @@ absl::StatusOr<SimulationResult> RunSimulation(const SimulationConfig& config,
        config.spec.scalars.pool_choice == "amplitude", config.spec.scalars.drawn_from == "session",
        InTwoPasses(config.spec), KeepsAverage(config.spec)},
       runner);
-  Federation federation(FederationConfig(), *states, *blobs, fleet, clock);
+  Federation federation({.round_deadlines = false}, *states, *blobs, fleet, clock);
   RV_RETURN_IF_ERROR(federation.Recover());
   if (config.spec.secure_aggregation.enabled) fleet.Mask(clients);
   fleet.Start(federation);

@@ -120,6 +120,25 @@ TEST(TwoPasses, ASecondThatIsAbandonedThreeTimesIsLostToo) {
   EXPECT_TRUE(lines[4].starts_with("open 3.1 ab ")) << lines[4];
 }
 
+TEST(TwoPasses, ASecondThatHadAllItsAttemptsIsLostToo) {
+  EngineConfig config = InPairs();
+  config.evaluates = false;
+  config.most_attempts = 2;
+  EngineState stored;
+  stored.round = 1;
+  stored.expected = {"a", "b"};
+  stored.counted = {{"a", 1}, {"b", 1}};
+  Play play(config, stored);
+  play.Connect("ab");
+  play.Do(MaskingFailed{"no keys", true, false});
+  const Lines lines = play.Do(MaskingFailed{"no keys", true, false});
+  ASSERT_GE(lines.size(), 5u);
+  EXPECT_EQ(
+      lines[3],
+      "lose 2: round 2: all 2 attempts that its masks allow were abandoned; the last: no keys");
+  EXPECT_TRUE(lines[4].starts_with("open 3.1 ab ")) << lines[4];
+}
+
 TEST(TwoPasses, WithALostFirstItsSecondIsLostAsWell) {
   Play play(InPairs());
   CloseFirstPass(play);

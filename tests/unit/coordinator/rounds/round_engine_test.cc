@@ -55,6 +55,23 @@ TEST(RoundEngine, AnAttemptThatExcludedAClientIsNoneOfThoseThatEndTheJob) {
             "failed: round 1 was abandoned 3 times in a row; the last attempt: no keys");
 }
 
+// Clients take no attempt above the protocol's number, whatever the others came to.
+TEST(RoundEngine, ARoundHasNoMoreAttemptsThanItsMasksAllow) {
+  EngineConfig config = Config();
+  config.evaluates = false;
+  config.min_available = 6;
+  config.most_attempts = 2;
+  Play play(config);
+  play.Connect("abcdef");
+  play.Do(ClientExcluded{"c"});
+  play.Do(MaskingFailed{"no nonce", true, true});
+  EXPECT_EQ(play.engine.state().phase, Phase::kOpen);
+  play.Do(ClientExcluded{"d"});
+  EXPECT_EQ(
+      play.Do(MaskingFailed{"no keys", true, true}).back(),
+      "failed: round 1: all 2 attempts that its masks allow were abandoned; the last: no keys");
+}
+
 TEST(RoundEngine, WhenNobodyIsLeftToExcludeTheJobWaitsInVain) {
   EngineConfig config = Config();
   config.evaluates = false;

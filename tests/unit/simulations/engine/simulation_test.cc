@@ -2,9 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <memory>
 #include <thread>
+#include <utility>
 
+#include "client/runtime/job_tuner.h"
 #include "simulations/engine/fleet.h"
+#include "tests/unit/simulations/engine/letters.h"
 
 namespace rivulet {
 namespace {
@@ -93,6 +98,50 @@ TEST(WorkersOf, SharesTheCoresAmongTheThreadsOfAStep) {
   EXPECT_EQ(WorkersOf(0, 1), std::max(1, cores));
   EXPECT_EQ(WorkersOf(0, 2), std::max(1, cores / 2));
   EXPECT_EQ(WorkersOf(0, 1024), std::max(1, cores / 1024));
+}
+
+// An honest client's tuner that takes longer than the job's rounds may.
+class SlowTuner final : public Tuner {
+ public:
+  explicit SlowTuner(std::unique_ptr<Tuner> honest) : honest_(std::move(honest)) {}
+  absl::StatusOr<TuneResult> Tune(const TuneRequest& request) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    return honest_->Tune(request);
+  }
+  absl::StatusOr<EvaluationSums> Evaluate(const ParameterSet& global,
+                                          std::span<const Example> examples) override {
+    return honest_->Evaluate(global, examples);
+  }
+  const Manifest& manifest() const override { return honest_->manifest(); }
+
+ private:
+  const std::unique_ptr<Tuner> honest_;
+};
+
+// Clients wait for a worker, some for long: a run must not depend on how busy its machine is.
+TEST(Simulation, HasNoDeadlineOfRounds) {
+  for (const bool masked : {false, true}) {
+    JobSpec spec = testing::LetterJob();
+    spec.job.num_rounds = 1;
+    spec.job.min_clients = 3;
+    spec.job.min_available_clients = 4;
+    spec.job.clients_per_round = 4;
+    spec.job.round_deadline = std::chrono::seconds(1);
+    spec.train.max_steps = 1;
+    spec.secure_aggregation.enabled = masked;
+    const JobView view =
+        testing::RunLetters(
+            spec, {"ada", "bob", "cyd", "dee"}, [](const JobEvent&) {},
+            [](const std::filesystem::path& base,
+               const JobSpec& job) -> absl::StatusOr<std::unique_ptr<Tuner>> {
+              RV_ASSIGN_OR_RETURN(std::unique_ptr<Tuner> honest, MakeJobTuner(base, job));
+              return std::make_unique<SlowTuner>(std::move(honest));
+            })
+            .view;
+    ASSERT_EQ(view.state, JobState::kFinished) << masked << view.reason;
+    ASSERT_EQ(view.rounds.size(), 1u);
+    EXPECT_EQ(view.rounds[0].reported.size(), 4u) << masked;
+  }
 }
 
 }  // namespace
