@@ -72,9 +72,7 @@ absl::Status CheckTargetCosine(const JobSpec& spec) {
   }
   if (train.direction == "subspace" ||
       (train.direction == "low-rank" && train.direction_renewal > 1)) {
-    return Clash(target,
-                 Set("train.direction", train.direction) +
-                     " and train.direction-renewal = " + std::to_string(train.direction_renewal),
+    return Clash(target, DirectionText(train),
                  "directions that share factors see a part of the gradient, however many there "
                  "are; want direction = \"rademacher\" or \"gauss\"");
   }

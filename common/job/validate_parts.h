@@ -36,6 +36,11 @@ inline std::string Set(std::string_view key, std::string_view value) {
   return std::string(key) + " = \"" + std::string(value) + "\"";
 }
 
+inline std::string DirectionText(const TrainSection& train) {
+  return Set("train.direction", train.direction) +
+         " and train.direction-renewal = " + std::to_string(train.direction_renewal);
+}
+
 inline constexpr char kMasked[] = "secure-aggregation.enabled = true";
 
 }  // namespace rivulet

@@ -139,6 +139,14 @@ absl::Status CheckSplits(const JobSpec& spec) {
   return absl::OkStatus();
 }
 
+bool SharesFactors(const TrainSection& train) {
+  return IsAmong(train.direction, {"flipped", "subspace"}) ||
+         (train.direction == "low-rank" && train.direction_renewal > 1);
+}
+
+constexpr char kWantFresh[] =
+    "want direction = \"rademacher\", \"gauss\", or \"low-rank\" with direction-renewal = 1";
+
 absl::Status CheckWaiting(const JobSpec& spec) {
   const ScalarsSection& scalars = spec.scalars;
   if (scalars.target_ratio == 0) return absl::OkStatus();
@@ -157,6 +165,12 @@ absl::Status CheckWaiting(const JobSpec& spec) {
   }
   if (scalars.pool > 0 || scalars.splits > 1 || scalars.combine != "mean") {
     return BadJob(ratio + " with a pool, splits or votes: want none of them");
+  }
+  if (SharesFactors(spec.train)) {
+    return Clash(ratio, DirectionText(spec.train),
+                 std::string("directions that share factors point into a part of the space, where "
+                             "chance makes a larger ratio; ") +
+                     kWantFresh);
   }
   if (spec.strategy.name != "fedavg") {
     return Clash(ratio, Set("strategy.name", spec.strategy.name), "want name = \"fedavg\"");
@@ -207,13 +221,9 @@ absl::Status CheckCandidates(const JobSpec& spec) {
     return Clash(candidates, "scalars.splits = " + std::to_string(scalars.splits),
                  "a direction is another one in every part; want splits = 1, or candidates = 1");
   }
-  if (IsAmong(train.direction, {"flipped", "subspace"}) ||
-      (train.direction == "low-rank" && train.direction_renewal > 1)) {
-    return Clash(candidates,
-                 Set("train.direction", train.direction) +
-                     " and train.direction-renewal = " + std::to_string(train.direction_renewal),
-                 "candidates that share factors are alike; want direction = \"rademacher\", "
-                 "\"gauss\", or \"low-rank\" with direction-renewal = 1");
+  if (SharesFactors(train)) {
+    return Clash(candidates, DirectionText(train),
+                 std::string("candidates that share factors are alike; ") + kWantFresh);
   }
   if (spec.strategy.name != "fedavg") {
     return Clash(

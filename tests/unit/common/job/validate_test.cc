@@ -229,6 +229,17 @@ INSTANTIATE_TEST_SUITE_P(
               "train.direction-renewal=3"},
              "scalars.candidates = 4 and train.direction = \"low-rank\" and "
              "train.direction-renewal = 3: "},
+        Case{"ratio_subspace",
+             {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
+              "train.max-steps=1", "scalars.target-ratio=1.05", "train.direction=subspace",
+              "train.direction-rank=2"},
+             "scalars.target-ratio = 1.05 and train.direction = \"subspace\" and "
+             "train.direction-renewal = 1: directions that share factors point into a part"},
+        Case{"ratio_low_rank",
+             {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
+              "train.max-steps=1", "scalars.target-ratio=1.05", "train.direction=low-rank",
+              "train.direction-renewal=1"},
+             ""},
         Case{"candidates_fedadam",
              {"scalars.enabled=true", "train.estimator=central", "train.optimizer=sgd",
               "train.max-steps=5", "scalars.candidates=4", "strategy.name=fedadam"},
