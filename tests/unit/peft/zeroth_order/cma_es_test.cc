@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
+
+#include "common/random.h"
 
 namespace rivulet {
 namespace {
@@ -127,6 +131,116 @@ TEST(CmaEs, FirstCandidatesHaveTheMeanAndDeviationAskedFor) {
   }
   EXPECT_NEAR(sum / 2000, 0, 0.056);
   EXPECT_NEAR(squares / 2000 / 0.25, 1, 0.16);
+}
+
+// The tutorial's equations (its section A, figure 6) once more, in plain loops over whole matrices
+// of three numbers, with the Cholesky factor in place of the symmetric root, as the search has it.
+struct Tutorial {
+  static constexpr int n = 3, lambda = 6;
+  using Vector = std::array<double, n>;
+  using Matrix = std::array<Vector, n>;
+  const CmaEsConstants c = CmaEsConstantsOf(n, lambda);
+  Vector m{}, p_sigma{}, p_c{};
+  Matrix covariance{{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
+  double sigma = 0;
+  int g = 0, stalls = 0;
+
+  Matrix Lower() const {  // times its transpose: the covariance
+    Matrix lower{};
+    for (int row = 0; row < n; ++row) {
+      for (int column = 0; column <= row; ++column) {
+        double rest = covariance[row][column];
+        for (int at = 0; at < column; ++at) rest -= lower[row][at] * lower[column][at];
+        lower[row][column] = row == column ? std::sqrt(rest) : rest / lower[column][column];
+      }
+    }
+    return lower;
+  }
+  static Vector Times(const Matrix& lower, const Vector& z) {
+    Vector y{};
+    for (int row = 0; row < n; ++row) {
+      for (int column = 0; column < n; ++column) y[row] += lower[row][column] * z[column];
+    }
+    return y;
+  }
+  Vector Recombined(const std::vector<Vector>& best) const {
+    Vector mean{};
+    for (size_t rank = 0; rank < c.weights.size(); ++rank) {
+      for (int at = 0; at < n; ++at) mean[at] += c.weights[rank] * best[rank][at];
+    }
+    return mean;
+  }
+  // z and y of the best half, best first.
+  void Update(const std::vector<Vector>& z, const std::vector<Vector>& y) {
+    const Vector z_w = Recombined(z), y_w = Recombined(y);
+    ++g;
+    double squares = 0;
+    for (int at = 0; at < n; ++at) {
+      m[at] += sigma * y_w[at];
+      p_sigma[at] = (1 - c.c_sigma) * p_sigma[at] +
+                    std::sqrt(c.c_sigma * (2 - c.c_sigma) * c.mu_eff) * z_w[at];
+      squares += p_sigma[at] * p_sigma[at];
+    }
+    const double norm = std::sqrt(squares);
+    const bool h =
+        norm / std::sqrt(1 - std::pow(1 - c.c_sigma, 2 * g)) < (1.4 + 2.0 / (n + 1)) * c.chi;
+    stalls += !h;
+    for (int at = 0; at < n; ++at) {
+      p_c[at] = (1 - c.c_c) * p_c[at] + h * std::sqrt(c.c_c * (2 - c.c_c) * c.mu_eff) * y_w[at];
+    }
+    const double keep = 1 - c.c_1 - c.c_mu + (1 - h) * c.c_1 * c.c_c * (2 - c.c_c);
+    for (int row = 0; row < n; ++row) {
+      for (int column = 0; column < n; ++column) {
+        double rank_mu = 0;
+        for (size_t rank = 0; rank < c.weights.size(); ++rank) {
+          rank_mu += c.weights[rank] * y[rank][row] * y[rank][column];
+        }
+        covariance[row][column] =
+            keep * covariance[row][column] + c.c_1 * p_c[row] * p_c[column] + c.c_mu * rank_mu;
+      }
+    }
+    sigma *= std::exp(c.c_sigma / c.d_sigma * (norm / c.chi - 1));
+  }
+};
+
+// From far away with a small step, so that the path of the step size is too long at first.
+TEST(CmaEs, StepsAreThoseOfTheTutorial) {
+  constexpr uint64_t kRoot = 9;
+  constexpr int kIterations = 25;
+  Tutorial want;
+  want.m = {3, 3, 3};
+  want.sigma = 0.05;
+  CmaEs search(std::vector<float>(3, 3), {Tutorial::lambda, want.sigma, kRoot});
+  std::vector<float> point(3);
+  for (int iteration = 0; iteration < kIterations; ++iteration) {
+    std::vector<float> normal(3 * Tutorial::lambda);
+    RandomStream(kRoot, Purpose::kDirection, iteration).FillGauss(0, normal);
+    const Tutorial::Matrix lower = want.Lower();
+    std::vector<double> losses;
+    std::vector<Tutorial::Vector> z, y;
+    for (int k = 0; k < Tutorial::lambda; ++k) {
+      z.push_back({normal[3 * k], normal[3 * k + 1], normal[3 * k + 2]});
+      y.push_back(Tutorial::Times(lower, z.back()));
+      search.Candidate(k, point);
+      for (int at = 0; at < 3; ++at) {
+        EXPECT_NEAR(point[at], want.m[at] + want.sigma * y[k][at], 1e-6) << iteration;
+      }
+      losses.push_back(TurnedEllipsoid(point));
+    }
+    std::vector<int> order = {0, 1, 2, 3, 4, 5};
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return losses[a] < losses[b]; });
+    std::vector<Tutorial::Vector> best_z, best_y;
+    for (int rank = 0; rank < Tutorial::lambda / 2; ++rank) {
+      best_z.push_back(z[order[rank]]);
+      best_y.push_back(y[order[rank]]);
+    }
+    search.Tell(losses);
+    want.Update(best_z, best_y);
+    EXPECT_NEAR(search.sigma() / want.sigma, 1, 1e-9) << iteration;
+    for (int at = 0; at < 3; ++at) EXPECT_NEAR(search.mean()[at], want.m[at], 1e-9) << iteration;
+  }
+  EXPECT_GT(want.stalls, 0);
+  EXPECT_LT(want.stalls, kIterations);
 }
 
 // One step by hand, n = 1, population 2: the better candidate is the new mean.

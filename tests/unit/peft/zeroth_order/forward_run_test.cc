@@ -18,6 +18,7 @@ const DroppingCase kForwardCases[] = {
     {"lora_llama", false, [](JobSpec&) {}},
     {"lora_bert", true, [](JobSpec&) {}},
     {"prompt", false, [](JobSpec& job) { job.method = "prompt"; }},
+    {"prompt_bert", true, [](JobSpec& job) { job.method = "prompt"; }},
     {"subspace", false,
      [](JobSpec& job) {
        job.method = "prompt";
@@ -28,6 +29,7 @@ const DroppingCase kForwardCases[] = {
        job.method = "adapter";
        job.adapter.non_linearity = "gelu";
      }},
+    {"bottleneck_llama", false, [](JobSpec& job) { job.method = "adapter"; }},
     {"full_llama", false, [](JobSpec& job) { job.method = "full"; }},
     {"full_bert", true, [](JobSpec& job) { job.method = "full"; }},
 };
