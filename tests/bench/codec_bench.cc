@@ -246,8 +246,9 @@ void RunMasked(const MaskedSubject& subject, const ParameterSet& update, int rep
   spec.secure_aggregation.enabled = true;
   spec.compression.codec = subject.codec;
   spec.compression.fraction = subject.fraction;
-  // drive is unbiased up to its range.
-  spec.secure_aggregation.range = std::sqrt(SquaredNorm(update.floats(0)));
+  if (spec.compression.codec == "drive") {  // unbiased up to its range
+    spec.secure_aggregation.range = std::sqrt(SquaredNorm(update.floats(0)));
+  }
   const MaskedForm form = *MaskedForm::Of(spec, update.manifest());
   const std::string label = std::string("masked ") + subject.codec;
   const std::span<const float> moved =

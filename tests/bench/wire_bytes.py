@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a round costs on the wire: a coordinator and agents as processes over mTLS, each byte of their connections (TLS,
 HTTP/2, acknowledgements and progress included, the handshake not; TCP's and IP's own headers not) counted by a relay between them, beside the
-bytes of the files that the coordinator counts. Prints a row of JSON for each kind of job.
+bytes of the files that the coordinator counts, and the seconds from submission to end. Prints a row of JSON for each kind of job.
 usage: wire_bytes.py BIN_DIR [KIND ...]      needs the Debian package fortunes; runs in the root of the source tree"""
 import json
 import pathlib
@@ -37,6 +37,13 @@ def masked_drive(rank):
     return LORA.replace("8", rank, 1) + TRAIN + "2\n" + MASKS + coded("drive")
 
 
+# The codecs of the table in docs/private_upload.md, in cohorts of eight as there.
+PLAIN = {codec: "" for codec in ("bf16", "fp16", "int8", "int4", "int2", "sign", "rotate-lattice", "drive", "low-rank")}
+MASKED = {codec: "" for codec in ("none", "int8", "int4", "int2", "drive", "low-rank", "power-sgd")}
+for share, names in {"0.05": ("top-k", "random-k", "public-top-k"), "0.2": ("count-sketch", "fed-obd")}.items():
+    PLAIN |= {codec: f"fraction = {share}\n" for codec in names}
+    MASKED |= {codec: f"fraction = {share}\n" for codec in names if codec not in ("top-k", "fed-obd")}
+
 KINDS = {
     "lora-8, 4 clients": LORA + TRAIN + "2\n",
     "lora-2 masked 2 bits, 4 clients": masked_2_bits("2"),
@@ -62,7 +69,10 @@ KINDS = {
     "lora-8, 8 clients": LORA + TRAIN + "2\n",
     "lora-2 masked 2 bits, 8 clients": masked_2_bits("2"),
     "lora-1 masked 2 bits, 8 clients": masked_2_bits("1"),
-}
+} | {f"lora-8 {codec}, 8 clients": LORA + TRAIN + "2\n" + coded(codec, keys) for codec, keys in PLAIN.items()
+} | {f"lora-8{name}, 32 steps, 8 clients": LORA + TRAIN + "32\n" + keys for name, keys in {
+    "": "", " int8": coded("int8"), " masked": MASKS, " masked int8": MASKS + coded("int8")}.items()
+} | {f"lora-8 masked {codec}, 8 clients": LORA + TRAIN + "2\n" + MASKS + coded(codec, keys) for codec, keys in MASKED.items()}
 
 
 class Relay:
@@ -182,7 +192,8 @@ class Federation:
         parts = ROUNDS * clients
         files = {"up": view["bytes_up"] + view["protocol_bytes_up"], "down": view["bytes_down"]}
         wire = {"up": self.relay.up - up, "down": self.relay.down - down}
-        row = {"bench": f"wire_bytes: {kind}", "clients": clients, "rounds": ROUNDS, "state": view["state"]}
+        row = {"bench": f"wire_bytes: {kind}", "clients": clients, "rounds": ROUNDS, "state": view["state"],
+               "seconds": round(view["elapsed_seconds"], 2)}
         for way in ("up", "down"):
             row |= {f"files_{way}": round(files[way] / parts), f"wire_{way}": round(wire[way] / parts),
                     f"wire_over_files_{way}": round(wire[way] / files[way], 3) if files[way] else None}

@@ -36,9 +36,9 @@ inline void StartAnew(Cohort& cohort) {
 
 struct RandomPatterns {
   int count = 0;
-  int fresh_every = 1;    // so often a pattern makes its own keys
-  uint32_t percent_even;  // chance of a client to vanish, in every other pattern
-  uint32_t percent_odd;
+  int fresh_every = 1;        // so often a pattern makes its own keys
+  uint32_t percent_even = 0;  // chance of a client to vanish, in every other pattern
+  uint32_t percent_odd = 0;
 };
 
 // Keys and shares are most of the work: patterns with their own have clients that vanish before
