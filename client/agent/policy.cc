@@ -344,7 +344,7 @@ absl::Status Policy::CheckPrivacy(const JobSpec& spec) const {
   const PrivacySection& privacy = spec.privacy;
   const bool noised = privacy.mechanism != "none";
   if (noise_multiplier_min > 0 && (!noised || privacy.noise_multiplier < noise_multiplier_min)) {
-    char text[96];  // 0: chosen by the coordinator, so nothing that could be held against a floor
+    char text[96];  // 0: by the target, not known before the cohort
     std::snprintf(text, sizeof text, "privacy.noise-multiplier: got %g%s, allowed at least %g",
                   privacy.noise_multiplier, noised ? "" : " (no mechanism)", noise_multiplier_min);
     return RefusedTask(text);

@@ -56,7 +56,9 @@ absl::Status Enroll(const OperatorSettings& settings, const EnrollOptions& optio
 void AddNodeCommands(CLI::App& app, const OperatorSettings& settings, Command& chosen) {
   CLI::App* node = app.add_subcommand("node", "list agents, enrol new ones");
   node->require_subcommand(1);
-  CLI::App* list = node->add_subcommand("list", "every agent that ever connected")->alias("ls");
+  CLI::App* list =
+      node->add_subcommand("list", "every agent that connected since the coordinator started")
+          ->alias("ls");
   list->callback([&settings, &chosen] { chosen = [&settings] { return ListNodes(settings); }; });
   CLI::App* enroll = node->add_subcommand("enroll", "make a one-time token; printed once");
   auto options = std::make_shared<EnrollOptions>();

@@ -77,7 +77,7 @@ Secret32 SelfMaskSeed(const Bytes32& sid, const Secret32& self_seed, uint32_t in
 // The graph key of the nonces that were revealed; a member without one has nullopt.
 Secret32 GraphKey(const Bytes32& sid, std::span<const std::optional<Bytes32>> nonces);
 
-// A stream that all parties know: "rvl1/rot", "rvl1/index", "rvl1/zo", "rvl1/sketch".
+// A stream that all parties know: "rvl1/rot" of rotations, "rvl1/zo" of directions.
 Secret32 PublicStream(const Bytes32& sid0, const Bytes32& sid, std::string_view label);
 Secret32 ChecksumStream(const Bytes32& sid0, const Bytes32& sid, uint32_t row);
 
