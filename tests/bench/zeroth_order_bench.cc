@@ -294,6 +294,11 @@ int Run(int steps, int repeats, const std::string& forms) {
 }  // namespace rivulet
 
 int main(int argc, char** argv) {
-  return rivulet::Run(argc > 1 ? std::atoi(argv[1]) : 4, argc > 2 ? std::atoi(argv[2]) : 3,
-                      argc > 3 ? argv[3] : "steps,batched,exact,whole");
+  const int steps = argc > 1 ? std::atoi(argv[1]) : 4, repeats = argc > 2 ? std::atoi(argv[2]) : 3;
+  if (steps < 3 || repeats < 1) {
+    std::fprintf(stderr, "zeroth_order_bench: got %d steps and %d repeats, want 3 and 1 or more\n",
+                 steps, repeats);
+    return 2;
+  }
+  return rivulet::Run(steps, repeats, argc > 3 ? argv[3] : "steps,batched,exact,whole");
 }
