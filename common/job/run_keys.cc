@@ -41,8 +41,8 @@ constexpr JobKey kRunKeys[] = {
      "nothing is endorsed: who would vanish there stays.",
      RV_KEY(simulate.drop_rate), 0, 0.99},
     {"simulate.backprop-share",
-     "With [scalars]: share of clients that can afford backpropagation and project their gradient "
-     "instead of measuring slopes.",
+     "Experimental. With [scalars]: share of clients that can afford backpropagation and project "
+     "their gradient instead of measuring slopes.",
      RV_KEY(simulate.backprop_share), 0, 1},
 };
 
