@@ -366,9 +366,9 @@ uint32_t MaskedForm::GroupsOf(uint32_t cohort) const {
 }
 
 absl::StatusOr<SessionShape> MaskedForm::SureSession(const secagg::Params& params) const {
-  RV_RETURN_IF_ERROR(params.RuleOf(params.n_max).status());
   const absl::StatusOr<SessionShape> session = WeakestSession(params);
   if (session.ok() && session->Shares().ok()) return session;
+  RV_RETURN_IF_ERROR(params.RuleOf(params.n_max).status());
   const uint32_t corrupt = secagg::CorruptClients(params.n_max, params.gamma_ppm);
   return Refuse(absl::StatusCode::kInvalidArgument,
                 "privacy.mechanism = \"distributed\" and " + std::to_string(params.n_min) +
