@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "coordinator/cli/operator_client.h"
 #include "coordinator/coordinator_settings.h"
 #include "coordinator/rpc/revoked_file.h"
 #include "service_fixture.h"
