@@ -3,7 +3,6 @@
 
 #include <sstream>
 
-#include "coordinator/cli/operator_client.h"
 #include "service_fixture.h"
 
 namespace rivulet {
@@ -15,9 +14,7 @@ TEST_F(ServiceTest, TheLogSaysWhoSubmittedAndWhoStoppedAJob) {
   const auto before = spdlog::default_logger();
   spdlog::set_default_logger(std::make_shared<spdlog::logger>(
       "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
-  OperatorSettings settings;
-  settings.coordinator = address();
-  settings.tls_dir = (folder_ / "pki" / "operator").string();
+  const OperatorSettings settings = AsOperator();
   auto client = OperatorClient::Connect(settings);
   ASSERT_TRUE(client.ok()) << client.status();
   const auto id = client->Submit("toy", "", "");

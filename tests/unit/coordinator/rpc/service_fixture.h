@@ -13,6 +13,7 @@
 #include "common/rpc/chunk.h"
 #include "common/rpc/hash_bytes.h"
 #include "common/rpc/status_mapping.h"
+#include "coordinator/cli/operator_client.h"
 #include "coordinator/rpc/server.h"
 #include "privacy/crypto/key.h"
 #include "privacy/crypto/pki_directory.h"
@@ -107,6 +108,12 @@ class LoopbackTest : public testing::Test {
 
   std::string address() const { return "127.0.0.1:" + std::to_string(server_->ports()[0]); }
 
+  OperatorSettings AsOperator() const {
+    OperatorSettings settings;
+    settings.coordinator = address();
+    settings.tls_dir = (folder_ / "pki" / "operator").string();
+    return settings;
+  }
   std::shared_ptr<grpc::Channel> OperatorChannel() {
     const Credentials files = *ReadCredentials(folder_ / "pki" / "operator");
     return grpc::CreateCustomChannel(

@@ -1,6 +1,5 @@
 #include <cmath>
 
-#include "coordinator/cli/operator_client.h"
 #include "coordinator/coordinator_settings.h"
 #include "coordinator/rpc/revoked_file.h"
 #include "service_fixture.h"
@@ -245,10 +244,7 @@ TEST_F(ServiceTest, AnAgentOfAnUnknownProtocolIsToldWhichAreSpoken) {
 
 // As after a connection that broke while the job came to its end.
 TEST_F(ServiceTest, WhoWatchesAJobThatHasEndedHearsItsLastEvent) {
-  OperatorSettings settings;
-  settings.coordinator = address();
-  settings.tls_dir = (folder_ / "pki" / "operator").string();
-  auto client = OperatorClient::Connect(settings);
+  auto client = OperatorClient::Connect(AsOperator());
   ASSERT_TRUE(client.ok()) << client.status();
   const auto id = client->Submit("toy", "", "");
   ASSERT_TRUE(id.ok()) << id.status();

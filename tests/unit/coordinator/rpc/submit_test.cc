@@ -21,10 +21,7 @@ class SubmitRpcTest : public LoopbackTest {
     document_ = "base " + Sha256Hex(file_);
   }
   OperatorClient Client() {
-    OperatorSettings settings;
-    settings.coordinator = address();
-    settings.tls_dir = (folder_ / "pki" / "operator").string();
-    auto client = OperatorClient::Connect(settings);
+    auto client = OperatorClient::Connect(AsOperator());
     EXPECT_TRUE(client.ok()) << client.status();
     return *std::move(client);
   }
