@@ -103,14 +103,19 @@ TEST(TwoPasses, ASecondThatNobodyComesForIsLostAndTheNextPairBegins) {
   EXPECT_TRUE(lines[0].starts_with("open 3.1 abd ")) << lines[0];
 }
 
-TEST(TwoPasses, ASecondThatIsAbandonedThreeTimesIsLostToo) {
-  EngineConfig config = InPairs();
-  config.evaluates = false;
+// a and b counted in the first pass.
+EngineState AfterFirstPass() {
   EngineState stored;
   stored.round = 1;
   stored.expected = {"a", "b"};
   stored.counted = {{"a", 1}, {"b", 1}};
-  Play play(config, stored);
+  return stored;
+}
+
+TEST(TwoPasses, ASecondThatIsAbandonedThreeTimesIsLostToo) {
+  EngineConfig config = InPairs();
+  config.evaluates = false;
+  Play play(config, AfterFirstPass());
   play.Connect("ab");
   for (int attempt = 1; attempt <= 2; ++attempt) play.Do(MaskingFailed{"no keys", true, false});
   const Lines lines = play.Do(MaskingFailed{"no keys", true, false});
@@ -124,11 +129,7 @@ TEST(TwoPasses, ASecondThatHadAllItsAttemptsIsLostToo) {
   EngineConfig config = InPairs();
   config.evaluates = false;
   config.most_attempts = 2;
-  EngineState stored;
-  stored.round = 1;
-  stored.expected = {"a", "b"};
-  stored.counted = {{"a", 1}, {"b", 1}};
-  Play play(config, stored);
+  Play play(config, AfterFirstPass());
   play.Connect("ab");
   play.Do(MaskingFailed{"no keys", true, false});
   const Lines lines = play.Do(MaskingFailed{"no keys", true, false});
